@@ -1,0 +1,209 @@
+"""Every setting of a run: one frozen dataclass a stage, checked when made, JSON both ways.
+
+``DefakeQConfig.for_recipe("paper")`` takes the paper's values; ``"best"`` (the default) what measured
+best at equal bytes and bounded time. Both are whole; where they differ is what ``_PAPER`` lists.
+"""
+
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Literal
+
+from brevitas_defakeq.errors import UserError
+
+Sensitivity = Literal["haq", "taylor", "measured"]
+_WIDTHS = (1.6, 2, 3, 4, 5, 6, 7, 8)
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise UserError(message)
+
+
+@dataclass(frozen=True)
+class HAQConfig:
+    """Which layer gets which width (eqs. 2-6)."""
+
+    #: False = every layer the largest candidate at or below the average (the ablation "no HAQ").
+    enabled: bool = True
+    #: The score: the paper's S_l, first-order Taylor of the output, or the measured output error.
+    sensitivity: Sensitivity = "haq"
+    #: E(b) = error_base^-b. Measured errors fall by 4 a bit; the paper writes 2.
+    error_base: float = 4.0
+    #: lambda of eq. 6.
+    penalty: float = 1.0
+    #: Steps of the relaxed optimization; it has converged long before.
+    relaxed_steps: int = 400
+    #: Layer name -> width, taken out of the choice but counted in the budget.
+    pinned: dict[str, float] = field(default_factory=dict)
+    #: Images for "taylor" and "measured".
+    sensitivity_images: int = 32
+
+    def __post_init__(self) -> None:
+        choices = ("haq", "taylor", "measured")
+        _require(self.sensitivity in choices, f"sensitivity={self.sensitivity!r}: choose one of {choices}")
+        _require(self.error_base > 1, f"error_base={self.error_base}: must exceed 1")
+
+
+@dataclass(frozen=True)
+class VEFTConfig:
+    """Random float channels and contrastive alignment during reconstruction (eqs. 9-10)."""
+
+    #: False = the ablation "no VEFT".
+    enabled: bool = False
+    #: Share of a layer's output channels restored to float.
+    fraction: float = 0.1
+    #: "random": a fresh mask a step (augmentation). "fixed": the channels with the largest error.
+    masks: Literal["random", "fixed"] = "random"
+    #: gamma_2 of eq. 10.
+    contrastive_weight: float = 0.5
+    #: tau of eq. 9. At 0.07 the pull outweighed the reconstruction in 2-bit blocks.
+    temperature: float = 0.5
+    #: What eq. 9's negatives are: M_f's features of other images (constants), or M_q's own.
+    negatives: Literal["float", "quantized"] = "float"
+    #: Only images of the other class are negatives, where labels are given.
+    negatives_by_label: bool = True
+    #: Features compared: pooled block output, or what the head reads (runs the rest of the network).
+    alignment: Literal["block", "detector"] = "block"
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.fraction < 1, f"fraction={self.fraction}: must lie in [0, 1)")
+        _require(self.temperature > 0, f"temperature={self.temperature}: must be positive")
+
+
+@dataclass(frozen=True)
+class ReconstructionConfig:
+    """Matching and learned rounding, block by block (eqs. 7-8)."""
+
+    #: Mean and spread of every layer's output matched to the float model's; costs no byte.
+    matching: bool = True
+    #: Learned rounding; False = nearest.
+    learned_rounding: bool = True
+    #: Steps a block.
+    iterations: int = 200
+    batch_size: int = 16
+    #: Adam on V.
+    rounding_lr: float = 0.02
+    #: Adam on scales (relative), biases (in units of the output's spread) and activation ranges.
+    scale_lr: float = 2e-3
+    #: alpha of eq. 7, with L_rec and R both as means.
+    rounding_weight: float = 1.0
+    #: Share of the steps before R is switched on.
+    warm_up: float = 0.2
+    #: beta of R, annealed from the first to the second.
+    beta: tuple[float, float] = (20.0, 2.0)
+    #: What a block reads: the quantized prefix's output, the float one's, or a mix per element.
+    block_input: Literal["quantized", "float", "mixed"] = "mixed"
+    #: Images whose statistics are matched (fewer when they would not fit in memory).
+    matching_images: int = 128
+    #: Eq. 10 in one go: widths learned together with rounding, then snapped and rounded again.
+    joint: bool = False
+
+    def __post_init__(self) -> None:
+        _require(self.iterations >= 0, f"iterations={self.iterations}: must not be negative")
+        _require(self.batch_size >= 1, f"batch_size={self.batch_size}: must be at least 1")
+
+
+@dataclass(frozen=True)
+class FinalPassConfig:
+    """The last, label-free pass over the whole network: scales, biases, norms, activation ranges."""
+
+    steps: int = 100
+    batch_size: int = 16
+    lr: float = 2e-3
+    #: "mse" to the float model's output and feature, or eq. 9 on the feature beside the output's error.
+    loss: Literal["mse", "contrastive"] = "mse"
+
+    def __post_init__(self) -> None:
+        _require(self.steps >= 0, f"final-pass steps={self.steps}: must not be negative")
+
+
+@dataclass(frozen=True)
+class DefakeQConfig:
+    """One run. Lengths are in images, widths in bits.
+
+    >>> DefakeQConfig.for_recipe("paper", average_bits=4).haq.error_base
+    2.0
+    """
+
+    average_bits: float = 3.0
+    candidate_bits: tuple[float, ...] = (2, 3, 4, 6, 8)
+    #: Width of every activation; None leaves them in float.
+    activation_bits: int | None = 8
+    recipe: Literal["best", "paper"] = "best"
+    #: "any": asymmetric, the paper's set-up. "fpga", "mobile": symmetric integers.
+    target: Literal["any", "mobile", "fpga"] = "any"
+    #: Calibration images used.
+    samples: int = 256
+    #: Share of them that is kept out of the optimization and judges it.
+    held_out: float = 0.2
+    seed: int = 0
+    #: 8 or 32: what M_q^v's restored channels are kept at.
+    mixed_channel_bits: int = 8
+    haq: HAQConfig = field(default_factory=HAQConfig)
+    reconstruction: ReconstructionConfig = field(default_factory=ReconstructionConfig)
+    veft: VEFTConfig = field(default_factory=VEFTConfig)
+    final: FinalPassConfig = field(default_factory=FinalPassConfig)
+
+    def __post_init__(self) -> None:
+        widths = tuple(sorted(self.candidate_bits))
+        object.__setattr__(self, "candidate_bits", widths)
+        for bits in widths:
+            _require(bits in _WIDTHS, f"candidate_bits={widths}: {bits} is not one of {_WIDTHS}; drop it")
+        _require(bool(widths), "candidate_bits is empty; give widths such as 2,3,4,6,8")
+        smallest = min(widths, default=2)
+        _require(
+            self.average_bits >= smallest,
+            f"average_bits={self.average_bits} lies below the smallest candidate {smallest}; "
+            f"raise it to {smallest} or more, or add a smaller candidate (1.6 is the smallest)",
+        )
+        act = self.activation_bits
+        _require(act is None or 2 <= act <= 16, f"activation_bits={act}: must be 2 to 16, or none")
+        _require(self.recipe in ("best", "paper"), f"recipe={self.recipe!r}: choose best or paper")
+        _require(self.samples >= 8, f"samples={self.samples}: at least 8 calibration images are needed")
+        _require(0 < self.held_out < 1, f"held_out={self.held_out}: must lie between 0 and 1")
+        _require(self.mixed_channel_bits in (8, 32), "mixed_channel_bits: choose 8 or 32")
+
+    @classmethod
+    def for_recipe(cls, recipe: str = "best", **changes) -> "DefakeQConfig":
+        """A recipe's values with top-level fields changed."""
+        _require(recipe in ("best", "paper"), f"recipe={recipe!r}: choose best or paper")
+        base = {"recipe": recipe} if recipe == "best" else {"recipe": recipe, **_PAPER}
+        return cls(**{**base, **changes})
+
+    def to_dict(self) -> dict:
+        """Plain JSON types."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict) -> "DefakeQConfig":
+        """Back from ``to_dict``; unknown fields are refused by name."""
+        stages = {
+            "haq": HAQConfig, "reconstruction": ReconstructionConfig, "veft": VEFTConfig, "final": FinalPassConfig
+        }  # fmt: skip
+        values = {key: _build(stages[key], value) if key in stages else value for key, value in data.items()}
+        return _build(cls, values)
+
+
+def _build(cls: type, values: dict):
+    known = {item.name for item in fields(cls)}
+    unknown = sorted(set(values) - known)
+    _require(not unknown, f"configuration: unknown field {unknown[0] if unknown else ''} in {cls.__name__}")
+    return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+
+
+def without_veft(config: DefakeQConfig) -> DefakeQConfig:
+    """The ablation: the same run without VEFT."""
+    return replace(config, veft=replace(config.veft, enabled=False))
+
+
+def without_haq(config: DefakeQConfig) -> DefakeQConfig:
+    """The ablation: the same run at a uniform width."""
+    return replace(config, haq=replace(config.haq, enabled=False))
+
+
+#: What ``paper`` changes: its own values where it gives them, METHOD's decisions where it is silent.
+_PAPER: dict = {
+    "haq": HAQConfig(error_base=2.0),
+    "reconstruction": ReconstructionConfig(matching=False, block_input="quantized", batch_size=8),
+    "veft": VEFTConfig(enabled=True),
+    "final": FinalPassConfig(steps=0),
+}

@@ -1,0 +1,8 @@
+"""The one exception for what the user can mend."""
+
+
+class UserError(Exception):
+    """Bad input: one line that says what was given, what is allowed and what to change.
+
+    The commands print it and exit with status 2; a traceback never reaches the user.
+    """

@@ -1,0 +1,90 @@
+"""Observers: activation ranges from what the calibration images produce (Algorithm 1, steps 2-4).
+
+Stock observers average per-batch percentiles; a percentile needs the whole tensor sorted and does not
+know the width. Here a seeded sample of each activation is kept and clipped by least squared error.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from brevitas_defakeq.quant.activation import activation_grid, is_symmetric, set_activation_range_
+from brevitas_defakeq.quant.range_search import search_interval
+
+#: Values kept of each activation.
+SAMPLE_SIZE = 32_768
+
+
+class ActivationSample:
+    """A bounded, evenly strided sample of one activation over many batches."""
+
+    def __init__(self, batches: int) -> None:
+        self.quota = max(1, SAMPLE_SIZE // max(1, batches))
+        self.kept: list[Tensor] = []
+        self.low, self.high = 0.0, 0.0
+
+    def add(self, values: Tensor) -> None:
+        flat = values.detach().flatten()
+        self.low, self.high = min(self.low, float(flat.min())), max(self.high, float(flat.max()))
+        # A prime stride visits all channels and positions; a power of two would see few of them.
+        stride = max(1, flat.numel() // self.quota)
+        stride += stride % 2 == 0 and stride > 1
+        self.kept.append(flat[::stride][: self.quota].clone())
+
+    def values(self) -> Tensor:
+        ends = torch.tensor([self.low, self.high])
+        return torch.cat([*self.kept, ends.to(self.kept[0])])
+
+
+def fit_range_(proxy: nn.Module, sample: ActivationSample) -> None:
+    """Set an activation quantizer's clipping range by least squared error over ``sample``."""
+    levels = int(2 ** float(activation_grid(proxy)[2]))
+    low, high = search_interval(sample.values(), levels, symmetric=is_symmetric(proxy))
+    set_activation_range_(proxy, low, high)
+
+
+@contextmanager
+def quantization_off(model: nn.Module) -> Iterator[None]:
+    """Within the context every Brevitas proxy of ``model`` passes its input through."""
+    proxies = [module for module in model.modules() if hasattr(module, "disable_quant")]
+    before = [proxy.disable_quant for proxy in proxies]
+    try:
+        for proxy in proxies:
+            proxy.disable_quant = True
+        yield
+    finally:
+        for proxy, state in zip(proxies, before, strict=True):
+            proxy.disable_quant = state
+
+
+@torch.no_grad()
+def calibrate_(
+    model: nn.Module,
+    proxies: Mapping[str, nn.Module],
+    batches: Iterable[Tensor],
+    *,
+    count: int,
+    forward: Callable[[Tensor], object] | None = None,
+) -> None:
+    """Observe ``count`` batches with quantization off, then set every range of ``proxies``."""
+    samples = {name: ActivationSample(count) for name in proxies}
+    handles = [
+        proxy.register_forward_pre_hook(lambda _, inputs, name=name: samples[name].add(_plain(inputs[0])))
+        for name, proxy in proxies.items()
+    ]
+    try:
+        with quantization_off(model):
+            for batch in batches:
+                (forward or model)(batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+    for name, proxy in proxies.items():
+        if samples[name].kept:
+            fit_range_(proxy, samples[name])
+
+
+def _plain(value: object) -> Tensor:
+    return value.value if hasattr(value, "value") else value

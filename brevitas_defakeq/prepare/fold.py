@@ -1,0 +1,103 @@
+"""The float model made ready: BatchNorm folded into its convolution, dynamic padding made static."""
+
+import torch
+from timm.layers.padding import pad_same_arg
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils import fusion
+
+from brevitas_defakeq.prepare.trace import Trace
+
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+
+
+class StaticPad(nn.Module):
+    """Mixin: pads its input by fixed amounts (left, right, top, bottom) before the layer itself."""
+
+    static_padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(F.pad(x, self.static_padding))
+
+
+class StaticPadConv2d(StaticPad, nn.Conv2d):
+    """``Conv2d`` behind a fixed, possibly uneven padding: 'same' at one known input size."""
+
+
+def modules_by_name(model: nn.Module) -> dict[str, nn.Module]:
+    return {name: module for name, module in model.named_modules() if name}
+
+
+def replace_module(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
+    """Put ``new`` wherever ``old`` hangs in the tree (it may hang in several places)."""
+    for parent in list(model.modules()):
+        for name, child in list(parent._modules.items()):
+            if child is old:
+                parent._modules[name] = new
+
+
+def batch_norm_pairs(model: nn.Module, trace: Trace) -> list[tuple[str, str]]:
+    """(layer, BatchNorm) names where the norm alone reads the layer's output and each runs once."""
+    modules = modules_by_name(model)
+    producers = {
+        id(calls[0].output): name
+        for name, calls in trace.calls.items()
+        if len(calls) == 1 and isinstance(modules[name], nn.Linear | nn.Conv1d | nn.Conv2d)
+    }
+    pairs = []
+    for name, calls in trace.calls.items():
+        norm = modules[name]
+        if not isinstance(norm, _BATCH_NORMS) or len(calls) != 1 or norm.running_var is None:
+            continue
+        source = calls[0].inputs[0]
+        if id(source) in producers and trace.readers_of(source) == ["batch_norm"]:
+            pairs.append((producers[id(source)], name))
+    return pairs
+
+
+def fold_batch_norm_(model: nn.Module, layer_name: str, norm_name: str) -> None:
+    """Fold one BatchNorm into the layer before it; timm's ``BatchNormAct2d`` keeps its activation."""
+    modules = modules_by_name(model)
+    layer, norm = modules[layer_name], modules[norm_name]
+    fuse = fusion.fuse_linear_bn_weights if isinstance(layer, nn.Linear) else fusion.fuse_conv_bn_weights
+    layer.weight, layer.bias = fuse(
+        layer.weight, layer.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+    )
+    kept = [norm._modules[name] for name in ("drop", "act") if norm._modules.get(name) is not None]
+    kept = [module for module in kept if not isinstance(module, nn.Identity)]
+    rest = nn.Identity() if not kept else kept[0] if len(kept) == 1 else nn.Sequential(*kept)
+    replace_module(model, norm, rest)
+
+
+def static_same_padding(layer: nn.Conv2d, image: Tensor) -> tuple[int, int, int, int]:
+    """TensorFlow's 'same' padding (left, right, top, bottom) of a convolution for this input."""
+    sides = pad_same_arg(list(image.shape[-2:]), layer.kernel_size, layer.stride, layer.dilation)
+    return tuple(int(side) for side in sides)
+
+
+def make_static_(model: nn.Module, layer_name: str, padding: tuple[int, int, int, int]) -> None:
+    """Replace a convolution that pads dynamically by one with the given fixed padding."""
+    old = modules_by_name(model)[layer_name]
+    new = StaticPadConv2d(
+        old.in_channels, old.out_channels, old.kernel_size, old.stride, 0, old.dilation, old.groups,
+        old.bias is not None, device=old.weight.device, dtype=old.weight.dtype,
+    )  # fmt: skip
+    new.static_padding = tuple(padding)
+    new.weight, new.bias = old.weight, old.bias
+    replace_module(model, old, new.train(old.training))
+
+
+@torch.no_grad()
+def behaves_like(layer: nn.Module, inputs: Tensor, output: Tensor, padding: tuple | None = None) -> bool:
+    """Whether the layer's output is the plain operation of its type (after ``padding``, if given)."""
+    if isinstance(layer, nn.Linear):
+        plain = F.linear(inputs, layer.weight, layer.bias)
+    elif padding is not None:
+        plain = F.conv2d(
+            F.pad(inputs, padding), layer.weight, layer.bias, layer.stride, 0, layer.dilation, layer.groups
+        )
+    else:
+        plain = layer._conv_forward(inputs, layer.weight, layer.bias)
+    if not isinstance(output, Tensor) or plain.shape != output.shape:
+        return False
+    return bool((plain - output).abs().max() <= 1e-4 * output.abs().max().clamp_min(1e-3))

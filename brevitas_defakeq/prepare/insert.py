@@ -1,0 +1,94 @@
+"""Brevitas quantizers put in: float layers become quantized layers under the same names."""
+
+from dataclasses import dataclass
+
+import brevitas.nn as qnn
+from torch import nn
+
+from brevitas_defakeq.nn.attention import QUANTIZED_ATTENTION
+from brevitas_defakeq.prepare.fold import StaticPad, modules_by_name, replace_module
+from brevitas_defakeq.prepare.plan import Plan
+from brevitas_defakeq.quant.presets import (
+    HAQActPerTensorFloat,
+    HAQActPerTensorSymmetric,
+    HAQWeightPerChannelFloat,
+    HAQWeightPerChannelSymmetric,
+)
+
+
+class StaticPadQuantConv2d(StaticPad, qnn.QuantConv2d):
+    """Brevitas ``QuantConv2d`` behind a fixed, possibly uneven padding."""
+
+
+@dataclass(frozen=True)
+class QuantScheme:
+    """Which quantizers are put in.
+
+    Attributes:
+        candidate_bits: widths the weights may take.
+        activation_bits: width of every activation, 2 to 16; None leaves activations in float.
+        symmetric: zero points 0 for weights and activations (integer hardware).
+    """
+
+    candidate_bits: tuple[float, ...]
+    activation_bits: int | None
+    symmetric: bool = False
+
+
+def insert_quantizers_(model: nn.Module, plan: Plan, scheme: QuantScheme) -> None:
+    """Replace the planned layers and attentions of a prepared float model, in place."""
+    activation = _activation_options(scheme)
+    modules = modules_by_name(model)
+    for name in plan.attentions:
+        if activation:
+            quantized = QUANTIZED_ATTENTION[type(modules[name])]
+            options = {key.removeprefix("input_"): value for key, value in activation.items()}
+            operand = options.pop("quant")
+            replace_module(model, modules[name], quantized.from_float(modules[name], operand, **options))
+    for layer in plan.layers:
+        replace_module(model, modules[layer.name], quantize_layer(modules[layer.name], scheme, activation))
+
+
+def _activation_options(scheme: QuantScheme) -> dict:
+    if scheme.activation_bits is None:
+        return {}
+    preset = HAQActPerTensorSymmetric if scheme.symmetric else HAQActPerTensorFloat
+    return {
+        "input_quant": preset,
+        "input_bit_width": scheme.activation_bits,
+        "input_candidate_bits": (scheme.activation_bits,),
+    }
+
+
+def quantize_layer(layer: nn.Module, scheme: QuantScheme, activation: dict) -> nn.Module:
+    """A quantized layer that shares ``layer``'s weight and bias; a missing bias is added as zeros.
+
+    The bias is what mean matching and reconstruction write into.
+    """
+    options = {
+        "weight_quant": HAQWeightPerChannelSymmetric if scheme.symmetric else HAQWeightPerChannelFloat,
+        "weight_bit_width": int(max(scheme.candidate_bits)),
+        "weight_candidate_bits": tuple(scheme.candidate_bits),
+        "return_quant_tensor": False,
+        "bias": True,
+        "device": layer.weight.device,
+        "dtype": layer.weight.dtype,
+        **activation,
+    }
+    if isinstance(layer, nn.Linear):
+        new = qnn.QuantLinear(layer.in_features, layer.out_features, **options)
+    else:
+        padded = isinstance(layer, StaticPad)
+        one_dimensional = isinstance(layer, nn.Conv1d)
+        kind = StaticPadQuantConv2d if padded else qnn.QuantConv1d if one_dimensional else qnn.QuantConv2d
+        new = kind(
+            layer.in_channels, layer.out_channels, layer.kernel_size, stride=layer.stride,
+            padding=layer.padding, dilation=layer.dilation, groups=layer.groups,
+            padding_mode=layer.padding_mode, **options,
+        )  # fmt: skip
+        if padded:
+            new.static_padding = layer.static_padding
+    bias = nn.Parameter(layer.weight.new_zeros(layer.weight.shape[0])) if layer.bias is None else layer.bias
+    new.weight, new.bias = nn.Parameter(layer.weight.detach().clone()), nn.Parameter(bias.detach().clone())
+    new.weight_quant.init_tensor_quant()
+    return new.train(layer.training)

@@ -1,0 +1,100 @@
+"""Bit-widths that are learned over a set of candidates.
+
+Stock ``BitWidthParameter`` carries the width (so that Brevitas' bit-width losses and
+``has_learned_weight_bit_width`` keep working); only what restricts its value is ours, because stock
+``IntRestrictValue`` knows every integer but no set of candidates, no relaxed form and no 1.6.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from brevitas_defakeq.quant.integer import TERNARY_BITS, effective_bits
+
+#: What METHOD and most runtimes can hold; 1.6 is opt-in.
+DEFAULT_CANDIDATE_BITS = (2, 3, 4, 6, 8)
+
+
+class CandidateBitWidth(nn.Module):
+    """Restricts a learned width to ``candidate_bits``.
+
+    Relaxed (``relaxed = True``): clamped to the candidates' range, continuous, gradient 1 (b̂ of
+    eq. 6). Snapped (the default): the nearest candidate, gradient passed straight through. The
+    candidate 1.6 comes out as ``log2(3)``: three levels.
+
+    Args:
+        candidate_bits: allowed widths in bits, 1.6 or integers from 2 to 16.
+    """
+
+    def __init__(self, candidate_bits: Sequence[float] = DEFAULT_CANDIDATE_BITS) -> None:
+        super().__init__()
+        self.candidates = tuple(sorted(float(bits) for bits in candidate_bits))
+        self.relaxed = False
+
+    def restrict_init_float(self, x: float) -> float:
+        return float(x)
+
+    def restrict_init_tensor(self, x: Tensor) -> Tensor:
+        return x
+
+    def restrict_init_module(self) -> nn.Module:
+        return nn.Identity()
+
+    def restrict_init_inplace_module(self) -> nn.Module:
+        return nn.Identity()
+
+    def forward(self, bit_width: Tensor) -> Tensor:
+        clamped = torch.clamp(bit_width, self.candidates[0], self.candidates[-1])
+        if self.relaxed:
+            return clamped
+        candidates = clamped.new_tensor(self.candidates)
+        nearest = candidates[(candidates - clamped.detach()).abs().argmin()]
+        return effective_bits(clamped + (nearest - clamped).detach())
+
+
+def candidate_parameter(quantizer: nn.Module) -> nn.Module:
+    """The ``BitWidthParameter`` of a weight or activation quantizer (``tensor_quant``)."""
+    return quantizer.msb_clamp_bit_width_impl
+
+
+def nominal_bits(quantizer: nn.Module) -> float:
+    """The width as it counts against a budget: a candidate such as 1.6, 2 or 8 (snapped)."""
+    impl = candidate_parameter(quantizer)
+    width = float(impl.bit_width_offset.detach().abs()) + impl.bit_width_base
+    candidates = impl.restrict_clamp_bit_width_impl.restrict_value_impl.candidates
+    return min(candidates, key=lambda bits: abs(bits - width))
+
+
+def relaxed_bits(quantizer: nn.Module) -> Tensor:
+    """b̂ of eq. 6 as a tensor with its gradient, whether or not the quantizer is relaxed now."""
+    impl = candidate_parameter(quantizer)
+    candidates = impl.restrict_clamp_bit_width_impl.restrict_value_impl.candidates
+    return torch.clamp(impl.bit_width_offset.abs() + impl.bit_width_base, candidates[0], candidates[-1])
+
+
+def set_bits_(quantizer: nn.Module, bits: float) -> None:
+    """Put the learned width at ``bits`` (a candidate, or any value in between while relaxed)."""
+    impl = candidate_parameter(quantizer)
+    with torch.no_grad():
+        impl.bit_width_offset.fill_(float(bits) - impl.bit_width_base)
+
+
+@contextmanager
+def relaxed(model: nn.Module) -> Iterator[None]:
+    """Within the context every learned width of ``model`` is continuous (b̂); snapped after it."""
+    restrictions = [m for m in model.modules() if isinstance(m, CandidateBitWidth)]
+    before = [restriction.relaxed for restriction in restrictions]
+    try:
+        for restriction in restrictions:
+            restriction.relaxed = True
+        yield
+    finally:
+        for restriction, state in zip(restrictions, before, strict=True):
+            restriction.relaxed = state
+
+
+def storage_bits(bits: float) -> float:
+    """Bits one code takes in a file: the width itself, 8/5 for the ternary candidate."""
+    return 8.0 / 5.0 if abs(bits - TERNARY_BITS) < 1e-3 else float(bits)

@@ -1,0 +1,69 @@
+"""The integer side of a quantizer: how many codes a bit-width has, and where they lie.
+
+Brevitas' ``IntQuant`` takes ``2**b - 1`` as it comes. With ``b = log2(3)`` (the ternary width, stored
+as 1.6 bits: five codes to a byte) that is 1.9999999, which clamps codes to non-integers; hence the
+two small classes here, used in place of ``IntQuant`` and ``IntScaling``.
+"""
+
+import torch
+from brevitas.core.quant import IntQuant
+from torch import Tensor
+
+#: Candidate width that stands for three levels: five ternary codes fit in one byte, 8/5 bits each.
+TERNARY_BITS = 1.6
+
+
+def effective_bits(bits: Tensor) -> Tensor:
+    """The width whose ``2**b`` is the number of codes: ``log2(3)`` for 1.6, itself otherwise."""
+    ternary = (bits - TERNARY_BITS).abs() < 1e-3
+    return torch.where(ternary, bits + (bits.new_tensor(3.0).log2() - bits).detach(), bits)
+
+
+def container_bits(bit_width: Tensor) -> Tensor:
+    """The width a ``QuantTensor`` may claim: whole bits, so 2 for three levels."""
+    ternary = (2.0**bit_width - 3.0).abs() < 1e-3
+    return torch.where(ternary, bit_width + (2.0 - bit_width).detach(), bit_width)
+
+
+def num_levels(bit_width: Tensor, signed_narrow: bool = False) -> Tensor:
+    """Number of codes at ``bit_width``, an exact integer wherever the width means one.
+
+    Args:
+        bit_width: scalar tensor, 1.58 to 16; relaxed widths give fractional levels with a gradient.
+        signed_narrow: symmetric codes ``-n..n``: one code fewer, never fewer than three.
+
+    >>> num_levels(torch.tensor(3.0)), num_levels(torch.tensor(2.0), signed_narrow=True)
+    (tensor(8.), tensor(3.))
+    """
+    levels = 2.0**bit_width
+    nearest = levels.round()
+    snapped = levels + (nearest - levels).detach()
+    levels = torch.where((levels - nearest).abs() < 1e-3, snapped, levels)
+    return torch.clamp(levels - 1.0, min=3.0) if signed_narrow else levels
+
+
+class CodeIntQuant(IntQuant):
+    """``IntQuant`` whose bounds are exact integers for the ternary width too."""
+
+    def min_int(self, bit_width: Tensor) -> Tensor:
+        if self.signed:
+            return -self.max_int(bit_width)
+        return torch.zeros_like(bit_width)
+
+    def max_int(self, bit_width: Tensor) -> Tensor:
+        if self.signed:
+            return (num_levels(bit_width, signed_narrow=True) - 1.0) / 2.0
+        return num_levels(bit_width) - 1.0
+
+
+class CodeScaling(torch.nn.Module):
+    """``int_scaling_impl``: what the range is divided by to give the scale (largest code)."""
+
+    def __init__(self, signed: bool) -> None:
+        super().__init__()
+        self.signed = signed
+
+    def forward(self, bit_width: Tensor) -> Tensor:
+        if self.signed:
+            return (num_levels(bit_width, signed_narrow=True) - 1.0) / 2.0
+        return num_levels(bit_width) - 1.0

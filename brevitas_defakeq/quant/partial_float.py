@@ -1,0 +1,71 @@
+"""The weight quantizer: learnable width, searched range, and channels that may stay in float."""
+
+import torch
+from brevitas import config
+from brevitas.core.quant import RescalingIntQuant
+from torch import Tensor, nn
+
+from brevitas_defakeq.quant.integer import container_bits
+from brevitas_defakeq.quant.range_search import search_rows
+
+
+class PartialFloatIntQuant(RescalingIntQuant):
+    """``RescalingIntQuant`` that searches its own range and can leave output channels in float.
+
+    It stays under the stock proxies (export handlers match those by type), so a layer that uses it is an
+    ordinary Brevitas layer. ``float_mask`` (VEFT) marks the output channels that pass through unrounded:
+    M_f, M_q and M_q^v are quantization off, mask empty and mask set.
+
+    Buffers:
+        float_mask: bool, ``[C_out, 1, ...]``; True = that output channel is not quantized.
+        searched_bits: width that the range was last searched for; -1 before the first forward.
+    """
+
+    def __init__(
+        self,
+        int_quant: nn.Module,
+        scaling_impl: nn.Module,
+        int_scaling_impl: nn.Module,
+        zero_point_impl: nn.Module,
+        bit_width_impl: nn.Module,
+        scaling_shape: tuple[int, ...],
+        signed: bool,
+    ) -> None:
+        super().__init__(int_quant, scaling_impl, int_scaling_impl, zero_point_impl, bit_width_impl)
+        self.symmetric = signed
+        self.register_buffer("float_mask", torch.zeros(scaling_shape, dtype=torch.bool))
+        self.register_buffer("searched_bits", torch.tensor(-1.0))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Weight [C_out, ...] -> (de-quantized weight, scale, zero point, bit-width)."""
+        if self.searched_bits < 0:
+            self.search_range_(x)
+        y, scale, zero_point, bit_width = super().forward(x)
+        if self.float_mask.any():
+            y = torch.where(self.float_mask, x, y)
+        return y, scale, zero_point, container_bits(bit_width)
+
+    @torch.no_grad()
+    def search_range_(self, weight: Tensor, importance: Tensor | None = None) -> None:
+        """Fit scale and zero point to ``weight`` at the present width, by least squared error.
+
+        Args:
+            weight: [C_out, ...].
+            importance: weight of each element's squared error, broadcastable to [C_out, K].
+        """
+        bit_width = self.msb_clamp_bit_width_impl().detach()
+        largest_code = self.int_scaling_impl(bit_width)
+        levels = 2 * float(largest_code) + 1 if self.symmetric else float(largest_code) + 1
+        scale, zero = search_rows(
+            weight.detach().flatten(1), int(round(levels)), symmetric=self.symmetric, weight=importance
+        )
+        self.scaling_impl.value.copy_(scale.view(self.float_mask.shape) * largest_code)
+        if not self.symmetric:
+            self.zero_point_impl.value.copy_(zero.view(self.float_mask.shape))
+        self.searched_bits.copy_(bit_width)
+
+    def _load_from_state_dict(self, state_dict, prefix, metadata, strict, missing, unexpected, errors):
+        super()._load_from_state_dict(state_dict, prefix, metadata, strict, missing, unexpected, errors)
+        if config.IGNORE_MISSING_KEYS:  # a float checkpoint, as stock Brevitas parameters allow
+            own = {prefix + "float_mask", prefix + "searched_bits"}
+            missing[:] = [key for key in missing if key not in own]
