@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import fusion
 
+from brevitas_defakeq.nn.modules import modules_by_name, replace_module
 from brevitas_defakeq.prepare.trace import Trace
 
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
@@ -22,18 +23,6 @@ class StaticPad(nn.Module):
 
 class StaticPadConv2d(StaticPad, nn.Conv2d):
     """``Conv2d`` behind a fixed, possibly uneven padding: 'same' at one known input size."""
-
-
-def modules_by_name(model: nn.Module) -> dict[str, nn.Module]:
-    return {name: module for name, module in model.named_modules() if name}
-
-
-def replace_module(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
-    """Put ``new`` wherever ``old`` hangs in the tree (it may hang in several places)."""
-    for parent in list(model.modules()):
-        for name, child in list(parent._modules.items()):
-            if child is old:
-                parent._modules[name] = new
 
 
 def batch_norm_pairs(model: nn.Module, trace: Trace) -> list[tuple[str, str]]:

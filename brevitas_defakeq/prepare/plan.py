@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from torch import Tensor, nn
 
 from brevitas_defakeq.nn.attention import QUANTIZED_ATTENTION
+from brevitas_defakeq.nn.modules import modules_by_name
 from brevitas_defakeq.prepare import fold
 from brevitas_defakeq.prepare.blocks import Block, split_into_blocks
 from brevitas_defakeq.prepare.trace import Trace, trace
@@ -71,7 +72,8 @@ class Plan:
             paddings={name: tuple(sides) for name, sides in data["paddings"].items()},
             attentions=tuple(data["attentions"]),
             layers=tuple(
-                LayerPlan(**{**layer, "weight_shape": tuple(layer["weight_shape"])}) for layer in data["layers"]
+                LayerPlan(**{**layer, "weight_shape": tuple(layer["weight_shape"])})
+                for layer in data["layers"]
             ),
             blocks=tuple(Block(block["name"], tuple(block["layers"])) for block in data["blocks"]),
             embeddings=tuple(data["embeddings"]),
@@ -111,7 +113,7 @@ def _examine_subclasses(model: nn.Module, seen: Trace, folded: set[str]) -> tupl
     """Subclasses with a forward of their own: static paddings found, and strangers with the reason."""
     paddings: dict[str, tuple] = {}
     strangers: dict[str, str] = {}
-    for name, module in fold.modules_by_name(model).items():
+    for name, module in modules_by_name(model).items():
         base = next((kind for kind in QUANTIZABLE if isinstance(module, kind)), None)
         if base is None or type(module).forward is base.forward or name not in seen.calls:
             continue
@@ -130,7 +132,7 @@ def _examine_subclasses(model: nn.Module, seen: Trace, folded: set[str]) -> tupl
 
 
 def _read(model: nn.Module, seen: Trace, plan: Plan) -> Plan:
-    modules = fold.modules_by_name(model)
+    modules = modules_by_name(model)
     left_float = dict(plan.left_float)
     layers: dict[str, LayerPlan] = {}
     owners: dict[int, str] = {}

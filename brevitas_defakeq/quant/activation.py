@@ -15,7 +15,8 @@ def activation_proxies(model: nn.Module) -> dict[str, nn.Module]:
     return {
         name: module
         for name, module in model.named_modules()
-        if isinstance(module, ActQuantProxyFromInjectorBase) and module.fused_activation_quant_proxy is not None
+        if isinstance(module, ActQuantProxyFromInjectorBase)
+        and module.fused_activation_quant_proxy is not None
     }
 
 

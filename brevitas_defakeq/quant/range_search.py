@@ -88,8 +88,8 @@ def search_interval(values: Tensor, levels: int, *, symmetric: bool = False) -> 
         end = bound * _best_shrink(lambda f: _interval_error(values, -bound * f, bound * f, levels))
         return -end, end
     for _ in range(2):
-        high *= _best_shrink(lambda f: _interval_error(values, low, high * f, levels))
-        low *= _best_shrink(lambda f: _interval_error(values, low * f, high, levels))
+        high *= _best_shrink(lambda f, a=low, b=high: _interval_error(values, a, b * f, levels))
+        low *= _best_shrink(lambda f, a=low, b=high: _interval_error(values, a * f, b, levels))
     return low, high
 
 

@@ -1,0 +1,159 @@
+"""The feature vector of a detector: what its classifier head reads."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from brevitas_defakeq.errors import UserError
+
+SIDES = ("input", "output")
+
+
+class FeatureTap:
+    """Records a module's input or output as a feature vector while it is open.
+
+    `path` is the module's dotted name, so the same tap works for a copy of the model in which the module was
+    replaced; `side` is "input" or "output". Maps and token sequences are averaged over space or tokens.
+
+    >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 1))
+    >>> with FeatureTap(model, "3") as tap:
+    ...     _ = model(torch.zeros(2, 3, 8, 8))
+    >>> tap.value.shape
+    torch.Size([2, 8])
+    """
+
+    def __init__(self, model: nn.Module, path: str, side: str = "input") -> None:
+        if side not in SIDES:
+            raise UserError(f"side={side!r} is not known; choose one of {', '.join(SIDES)}")
+        self.path, self.side = path, side
+        self._module = _module(model, path)
+        self._handle = None
+        self._value: torch.Tensor | None = None
+
+    def __enter__(self) -> FeatureTap:
+        self._value = None
+        register = (
+            self._module.register_forward_pre_hook
+            if self.side == "input"
+            else self._module.register_forward_hook
+        )
+        self._handle = register(self._record, with_kwargs=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._handle.remove()
+
+    @property
+    def value(self) -> torch.Tensor:
+        """The feature of the last forward, [N, C], its graph kept; raises UserError before any."""
+        if self._value is None:
+            raise UserError(
+                f"module {self.path!r} was not reached by the model; name another one as the feature"
+            )
+        return self._value
+
+    def _record(self, module: nn.Module, args: tuple, kwargs: dict[str, Any], *outputs: Any) -> None:
+        seen = outputs[0] if outputs else (args[0] if args else next(iter(kwargs.values()), None))
+        self._value = _pooled(module, _tensor(seen, self.path), self.side)
+
+
+def feature_tap(model: nn.Module, name: str | None, example: torch.Tensor) -> FeatureTap:
+    """The tap on a module's output, or, for None, on the input of the head that `find_head` finds.
+
+    `example` is an input batch [N, 3, H, W] to run the model on once. Raises UserError for unknown names.
+    """
+    if name is None:
+        return FeatureTap(model, find_head(model, example), "input")
+    return FeatureTap(model, name, "output")
+
+
+def find_head(model: nn.Module, example: torch.Tensor) -> str:
+    """The dotted name of the Linear or Conv2d that the model calls last, in evaluation mode, on `example`.
+
+    Raises UserError if it calls none.
+    """
+    called: list[str] = []
+    with _noting_calls(model, called), _evaluating(model), torch.no_grad():
+        model(example)
+    if not called:
+        raise UserError(
+            f"{type(model).__name__} calls no Linear or Conv2d; name the module that gives the feature"
+        )
+    return called[-1]
+
+
+@contextmanager
+def _noting_calls(model: nn.Module, called: list[str]) -> Iterator[None]:
+    """Every call of a Linear or Conv2d adds its name to `called`."""
+    handles = [
+        module.register_forward_hook(lambda *_, name=name: called.append(name))
+        for name, module in model.named_modules()
+        if isinstance(module, (nn.Linear, nn.Conv2d))
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside, every module's own mode afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _module(model: nn.Module, path: str) -> nn.Module:
+    """The module of that dotted name; raises UserError with the closest names."""
+    modules = dict(model.named_modules(remove_duplicate=False))
+    if path not in modules:
+        close = difflib.get_close_matches(path, modules, n=3) or list(dict(model.named_children()))[-3:]
+        raise UserError(f"the model has no module {path!r}; close names are {', '.join(close)}")
+    return modules[path]
+
+
+def _tensor(seen: Any, path: str) -> torch.Tensor:
+    """A plain tensor from what a module got or gave: a tensor, a Brevitas QuantTensor, or a tuple of such."""
+    if isinstance(seen, torch.Tensor):
+        return seen
+    if isinstance(getattr(seen, "value", None), torch.Tensor):
+        return seen.value
+    if isinstance(seen, (tuple, list)) and seen:
+        return _tensor(seen[0], path)
+    raise UserError(
+        f"module {path!r} carries a {type(seen).__name__}, not a tensor; name another one as the feature"
+    )
+
+
+def _pooled(module: nn.Module, tensor: torch.Tensor, side: str) -> torch.Tensor:
+    """[N, C] from [N, C], tokens [N, T, C], or a map [N, C, H, W] or [N, H, W, C]."""
+    if tensor.ndim == 2:
+        return tensor
+    if tensor.ndim == 3:
+        return tensor.mean(dim=1)
+    if tensor.ndim == 4:
+        return tensor.mean(dim=(1, 2) if _channels_last(module, tensor, side) else (2, 3))
+    raise UserError(
+        f"a feature of shape {list(tensor.shape)} cannot be pooled; name a module with [N, C] or a map"
+    )
+
+
+def _channels_last(module: nn.Module, tensor: torch.Tensor, side: str) -> bool:
+    """Whether a 4-D tensor is [N, H, W, C]: so for Linear, and for norms as wide as the last dimension."""
+    width = getattr(module, "in_features" if side == "input" else "out_features", None)
+    if width is not None:
+        return True
+    normalized = getattr(module, "normalized_shape", None)
+    return bool(normalized) and tensor.shape[-1] == normalized[-1] != tensor.shape[1]

@@ -1,0 +1,171 @@
+"""From whatever a detector returns to one number an image: the logit of "fake"."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from brevitas_defakeq.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+KINDS = ("auto", "logit", "softmax", "probability")
+
+#: Where detectors put their verdict in a dictionary or an output object, the first that is there wins.
+_LOGIT_KEYS = ("logits", "cls", "logit", "out", "output")
+_PROBABILITY_KEYS = ("prob", "probability", "probs")
+
+
+@dataclass(frozen=True)
+class OutputSpec:
+    """How to read a detector's output.
+
+    `kind`: "logit" is one score an image, [N] or [N, 1], 0 being the threshold; "softmax" is class scores
+    before their softmax, [N, C]; "probability" is P(fake), [N] or [N, 1], or class probabilities, [N, C];
+    "auto" tells the first two apart by their shape and knows probabilities by their usual names in a
+    dictionary. `fake_index`: the class that means fake; with one score, 0 says that a high score means real.
+    `key`: the name or position of the verdict, where the detector returns several things; None looks for it.
+    """
+
+    kind: str = "auto"
+    fake_index: int = 1  #: 0 = real, 1 = fake in every benchmark of the field
+    key: str | int | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise UserError(f"output={self.kind!r} is not known; choose one of {', '.join(KINDS)}")
+        if not isinstance(self.fake_index, int) or self.fake_index < 0:
+            raise UserError(
+                f"fake_index={self.fake_index!r} is not a class; give 0 or 1, or the fake class's number"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        return asdict(self)
+
+    def fake_logit(self, raw: Any) -> torch.Tensor:
+        """The fake logit of each image, [N], above 0 where fake is the likelier verdict; differentiable.
+
+        One score z is taken as it is, two as z[fake] - z[other], more as z[fake] - logsumexp(others).
+        Raises UserError if `raw` holds no tensor of a shape that can be a verdict.
+
+        >>> import torch
+        >>> OutputSpec().fake_logit(torch.tensor([[1.0, 3.0]]))
+        tensor([2.])
+        """
+        scores, named_probability = _pick(raw, self.key)
+        scores = _columns(scores)  # [N, C]
+        self._check_shape(scores)
+        if self.kind == "probability" or (self.kind == "auto" and named_probability):
+            return self._from_probability(scores)
+        if scores.shape[1] == 1:
+            return self._sign() * scores[:, 0]
+        others = [index for index in range(scores.shape[1]) if index != self.fake_index]
+        return scores[:, self.fake_index] - scores[:, others].logsumexp(dim=1)
+
+    def _from_probability(self, scores: torch.Tensor) -> torch.Tensor:
+        """log(p / (1 - p)) of the fake probability, clamped so that it stays finite."""
+        import torch
+
+        edge = torch.finfo(scores.dtype).eps
+        if scores.shape[1] == 1:
+            return self._sign() * scores[:, 0].clamp(edge, 1 - edge).logit()
+        return scores[:, self.fake_index].clamp(edge, 1 - edge).logit()
+
+    def _sign(self) -> int:
+        return 1 if self.fake_index == 1 else -1
+
+    def _check_shape(self, scores: torch.Tensor) -> None:
+        """Refuse scores [N, C] that contradict `kind` or lack the class `fake_index`."""
+        width = scores.shape[1]
+        if self.kind == "logit" and width != 1:
+            raise UserError(
+                f"output=logit expects one score an image, the detector gives {width}; use output=softmax"
+            )
+        if self.kind == "softmax" and width == 1:
+            raise UserError(
+                "output=softmax expects two or more scores an image, the detector gives 1; use output=logit"
+            )
+        if self.fake_index >= max(width, 2):
+            raise UserError(
+                f"fake_index={self.fake_index} is beyond the detector's {width} scores; they count from 0"
+            )
+
+
+def _columns(scores: torch.Tensor) -> torch.Tensor:
+    """Scores as float [N, C] from [N], [N, C] or [N, C, 1, 1]; raises UserError for other shapes."""
+    shape = tuple(scores.shape)
+    if (
+        scores.ndim == 0
+        or any(side != 1 for side in shape[2:])
+        or 0 in shape[1:]
+        or not scores.is_floating_point()
+    ):
+        raise UserError(
+            f"the detector's output of shape {shape} and type {scores.dtype} is not a verdict; expected is "
+            "floating point of shape [N], [N, 1] or [N, classes]: name the right part by its key, "
+            "or wrap the model"
+        )
+    return scores[:, None] if scores.ndim == 1 else scores.flatten(1)
+
+
+def _pick(raw: Any, key: str | int | None) -> tuple[torch.Tensor, bool]:
+    """The tensor that holds the verdict, and whether its name says that it is a probability."""
+    if key is not None:
+        return _by_key(raw, key), key in _PROBABILITY_KEYS
+    if _is_tensor(raw):
+        return raw, False
+    named = _named_parts(raw)
+    for name in (*_LOGIT_KEYS, *_PROBABILITY_KEYS):
+        if _is_tensor(named.get(name)):
+            return named[name], name in _PROBABILITY_KEYS
+    parts = list(named.values()) or (list(raw) if isinstance(raw, (tuple, list)) else [])
+    tensors = [part for part in parts if _is_tensor(part)]
+    slim = [part for part in tensors if part.ndim == 1 or (part.ndim == 2 and part.shape[1] <= 2)]
+    if len(tensors) == 1 or (slim and not named):
+        return (slim or tensors)[0], False
+    raise UserError(f"the verdict was not found in the detector's output ({_found(raw)}); name it by its key")
+
+
+def _by_key(raw: Any, key: str | int) -> torch.Tensor:
+    """The part under a name or position; raises UserError if there is none or it is no tensor."""
+    named = _named_parts(raw)
+    if key in named:
+        part = named[key]
+    elif isinstance(key, int) and isinstance(raw, (tuple, list)) and -len(raw) <= key < len(raw):
+        part = raw[key]
+    else:
+        raise UserError(f"the detector's output has no part {key!r}; it holds {_found(raw)}")
+    if not _is_tensor(part):
+        raise UserError(f"part {key!r} of the detector's output is a {type(part).__name__}, not a tensor")
+    return part
+
+
+def _named_parts(raw: Any) -> dict[Any, Any]:
+    """The parts of a dictionary, a named tuple, or an object with attributes; empty for anything else."""
+    if isinstance(raw, Mapping):
+        return dict(raw)
+    if hasattr(raw, "_asdict"):
+        return raw._asdict()
+    if _is_tensor(raw) or isinstance(raw, (tuple, list)) or not hasattr(raw, "__dict__"):
+        return {}
+    return vars(raw)
+
+
+def _found(raw: Any) -> str:
+    """What the output holds, for an error message."""
+    named = _named_parts(raw) or (dict(enumerate(raw)) if isinstance(raw, (tuple, list)) else {})
+    if not named:
+        return type(raw).__name__
+    return ", ".join(
+        f"{name}: {list(part.shape) if _is_tensor(part) else type(part).__name__}"
+        for name, part in named.items()
+    )
+
+
+def _is_tensor(value: Any) -> bool:
+    import torch
+
+    return isinstance(value, torch.Tensor)

@@ -1,0 +1,61 @@
+"""Small handles on module trees, used on both sides of quantization."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+def modules_by_name(model: nn.Module) -> dict[str, nn.Module]:
+    """Every submodule by dotted name; the model itself is left out."""
+    return {name: module for name, module in model.named_modules() if name}
+
+
+def replace_module(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
+    """Put ``new`` wherever ``old`` hangs in the tree (it may hang in several places)."""
+    for parent in list(model.modules()):
+        for name, child in list(parent._modules.items()):
+            if child is old:
+                parent._modules[name] = new
+
+
+@contextmanager
+def eval_mode(model: nn.Module) -> Iterator[None]:
+    """``model.eval()``, every module's own mode restored afterwards."""
+    modes = {module: module.training for module in model.modules()}
+    try:
+        model.eval()
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+@contextmanager
+def replayed(outputs: Mapping[nn.Module, object]) -> Iterator[None]:
+    """Within the context the modules return the given outputs without running."""
+    try:
+        for module, output in outputs.items():
+            module.forward = lambda *args, _output=output, **options: _output
+        yield
+    finally:
+        for module in outputs:
+            module.__dict__.pop("forward", None)
+
+
+def snapshot(model: nn.Module) -> dict[str, Tensor]:
+    """Copies of all parameters and buffers by dotted name (Brevitas' own state dict leaves some out)."""
+    return {name: tensor.detach().clone() for name, tensor in _tensors(model)}
+
+
+@torch.no_grad()
+def restore_(model: nn.Module, saved: Mapping[str, Tensor]) -> None:
+    """Put a ``snapshot`` back into a model of the same structure."""
+    for name, tensor in _tensors(model):
+        tensor.copy_(saved[name])
+
+
+def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    yield from model.named_parameters()
+    yield from model.named_buffers()

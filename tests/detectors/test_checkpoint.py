@@ -1,0 +1,189 @@
+"""Checkpoints: every wrapping is undone, no code is run, and what does not fit is named."""
+
+import argparse
+import os
+import pathlib
+import pickle
+import shlex
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+
+from brevitas_defakeq.detectors.checkpoint import fit_state, load_weights, read_checkpoint
+from brevitas_defakeq.errors import UserError
+
+
+def detector():
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 1))
+
+
+def prefixed(state, prefix):
+    return {f"{prefix}{name}": tensor for name, tensor in state.items()}
+
+
+@pytest.fixture
+def state():
+    torch.manual_seed(0)
+    return detector().state_dict()
+
+
+class Malicious:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.marker),)
+
+
+def refused(path, match):
+    with pytest.raises(UserError, match=match) as caught:
+        read_checkpoint(path)
+    assert "\n" not in str(caught.value) and path.name in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar"])
+def test_every_kind_of_file(tmp_path, state, suffix):
+    path = tmp_path / f"weights{suffix}"
+    save = safetensors.torch.save_file if suffix == ".safetensors" else torch.save
+    save(dict(state), path)
+    found = read_checkpoint(path)
+    assert sorted(found) == sorted(state)
+    assert all(torch.equal(found[name], state[name]) for name in state)
+
+
+@pytest.mark.parametrize("wrapper", ["state_dict", "model", "net", "model_state_dict", "model_ema"])
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod.module."])
+def test_wrapped_and_prefixed(tmp_path, state, wrapper, prefix):
+    torch.save({"epoch": 3, wrapper: prefixed(state, prefix), "optimizer": {"lr": 0.1}}, tmp_path / "a.pth")
+    assert list(read_checkpoint(tmp_path / "a.pth")) == list(state)
+
+
+def test_doubly_wrapped(tmp_path, state):
+    torch.save({"state_dict": {"model": state, "n_averaged": torch.tensor(4)}}, tmp_path / "a.pth")
+    assert list(read_checkpoint(tmp_path / "a.pth")) == list(state)
+
+
+def test_old_files_and_data_beside_the_weights(tmp_path, state):
+    torch.save(state, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    assert list(read_checkpoint(tmp_path / "old.pth")) == list(state)
+    options = argparse.Namespace(lr=1e-4, size=[224, 224])
+    content = {"model": state, "args": options, "best": np.float64(0.9), "step": np.int64(3)}
+    torch.save(content, tmp_path / "trained.pth")
+    assert list(read_checkpoint(tmp_path / "trained.pth")) == list(state)
+
+
+@pytest.mark.parametrize("old_format", [False, True])
+def test_code_in_a_checkpoint_never_runs(tmp_path, state, old_format):
+    marker = tmp_path / "it_ran"
+    content = {"state_dict": dict(state), "extra": Malicious(marker)}
+    torch.save(content, tmp_path / "a.pth", _use_new_zipfile_serialization=not old_format)
+    assert "mkdir" in refused(tmp_path / "a.pth", "would run code, so it was not opened.*weights_only=False")
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("protocol", range(2, 6))
+def test_code_in_a_bare_pickle_never_runs(tmp_path, protocol):
+    marker = tmp_path / "it_ran"
+    (tmp_path / "a.pt").write_bytes(pickle.dumps(Malicious(marker), protocol=protocol))
+    refused(tmp_path / "a.pt", "would run code|damaged")
+    assert not marker.exists()
+
+
+def test_a_pickled_module_names_the_command_that_converts_it(tmp_path):
+    folder = tmp_path / "it's here"
+    folder.mkdir()
+    module = nn.Linear(2, 1)
+    torch.save(module, folder / "whole.pth")
+    message = refused(folder / "whole.pth", "Linear.*if you trust its source, convert it once")
+    words = shlex.split(message.rpartition(": python ")[2])
+    subprocess.run([sys.executable, *words], check=True, timeout=100)
+    assert torch.equal(read_checkpoint(folder / "whole_tensors.pth")["weight"], module.weight)
+
+
+def test_damaged_and_foreign_files(tmp_path, state):
+    torch.save(state, tmp_path / "intact.pth")
+    content = (tmp_path / "intact.pth").read_bytes()
+    for name, damaged in (
+        ("half.pth", content[: len(content) // 2]),
+        ("empty.pth", b""),
+        ("text.pth", b"<!DOCTYPE html> not found"),
+        ("half.safetensors", b"\x10\x00\x00\x00\x00\x00\x00\x00{"),
+        ("empty.safetensors", b""),
+    ):
+        (tmp_path / name).write_bytes(damaged)
+        refused(tmp_path / name, "fetch it again")
+    refused(tmp_path / "gone.pth", "does not exist")
+    refused(tmp_path, "does not exist or is no file")
+    (tmp_path / "weights.h5").write_bytes(b"x")
+    refused(tmp_path / "weights.h5", "no known weights file; allowed are .safetensors, .pth")
+    torch.save({"epoch": 1, "lr": 0.5}, tmp_path / "no_weights.pth")
+    refused(tmp_path / "no_weights.pth", "no state dict but a dictionary of epoch, lr")
+    torch.save(torch.zeros(3), tmp_path / "tensor.pth")
+    refused(tmp_path / "tensor.pth", "no state dict but Tensor")
+
+
+@pytest.mark.parametrize("prefix", ["", "backbone.", "model.", "net.", "model.backbone."])
+def test_prefixes_that_lead_to_a_fit_are_removed(state, prefix):
+    mapped, report = fit_state(detector(), prefixed(state, prefix))
+    assert report.fits and list(mapped) == list(state)
+
+
+def test_prefixes_of_the_model_itself_stay():
+    model = nn.ModuleDict({"backbone": nn.Linear(2, 2), "model": nn.Linear(2, 1)})
+    mapped, report = fit_state(model, model.state_dict())
+    assert report.fits and list(mapped) == list(model.state_dict())
+
+
+def test_counters_do_not_matter(state):
+    bare = {name: tensor for name, tensor in state.items() if "num_batches" not in name}
+    assert fit_state(detector(), bare)[1].fits
+    averaged = {"weight": torch.zeros(1, 4), "bias": torch.zeros(1), "n_averaged": torch.tensor(1)}
+    assert fit_state(nn.Linear(4, 1), averaged)[1].fits
+
+
+def test_loading(tmp_path, state):
+    torch.save({"model": prefixed(state, "module.backbone.")}, tmp_path / "a.pth")
+    model = detector()
+    load_weights(model, tmp_path / "a.pth")
+    assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
+
+
+def test_what_does_not_fit_is_counted_and_named(tmp_path, state):
+    wrong = dict(state)
+    del wrong["0.weight"], wrong["0.bias"]
+    wrong["3.weight"] = torch.zeros(2, 4)
+    wrong |= {f"extra.{index}": torch.zeros(1) for index in range(13)}
+    torch.save(wrong, tmp_path / "a.pth")
+    model = detector()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with pytest.raises(UserError) as caught:
+        load_weights(model, tmp_path / "a.pth")
+    message = str(caught.value)
+    assert "\n" not in message and "2 missing: 0.weight, 0.bias" in message
+    assert (
+        "13 unexpected: extra.0" in message and "extra.9 and 3 more" in message and "extra.10" not in message
+    )
+    assert "1 of another shape: 3.weight (model [1, 4], file [2, 4])" in message
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_weights_of_another_detector(tmp_path):
+    torch.save({"a.weight": torch.zeros(1)}, tmp_path / "a.pth")
+    with pytest.raises(UserError, match="weights of another detector"):
+        load_weights(detector(), tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite(tmp_path, state, value):
+    state["3.weight"][0, 1] = value
+    torch.save(state, tmp_path / "a.pth")
+    with pytest.raises(UserError, match="3.weight holds values that are not finite"):
+        load_weights(detector(), pathlib.Path(tmp_path / "a.pth"))

@@ -1,0 +1,201 @@
+"""What holds for the package as a whole: its version, its imports and what its files must not contain."""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from importlib.metadata import entry_points, version
+from pathlib import Path
+
+import pytest
+
+NAME = "brevitas_defakeq"
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / NAME
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+HEAVY = {"torch", "torchvision", "timm", "brevitas", "onnx", "onnxruntime", "scipy", "sklearn"}
+STAGES = {"prepare", "haq", "reconstruct", "veft"}
+LAYERS = {"quant", "nn"}
+READERS = {"export", "evaluate", "runtime", "report"}
+
+
+# ---------------------------------------------------------------------------------------------- metadata
+
+
+def test_version_is_the_installed_one():
+    import brevitas_defakeq
+
+    assert version("brevitas-defakeq") == PROJECT["version"], "pyproject.toml changed since: install again"
+    assert brevitas_defakeq.__version__ == PROJECT["version"]
+    assert f"## [{PROJECT['version']}]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_command_is_installed():
+    (command,) = entry_points(group="console_scripts", name="defakeq")
+    assert command.value == "brevitas_defakeq.cli:main"
+    assert callable(command.load())
+
+
+def test_every_folder_with_code_is_a_package():
+    """A folder without `__init__.py` works from the tree and is missing from the wheel."""
+    folders = {file.parent for file in PACKAGE.rglob("*.py")}
+    assert not sorted(str(folder) for folder in folders if not (folder / "__init__.py").exists())
+    assert (PACKAGE / "py.typed").exists()
+
+
+# ---------------------------------------------------------------------------------------------- imports
+
+
+def test_import_is_quick_and_leaves_torch_alone():
+    code = (
+        "import json, sys, time; start = time.perf_counter(); import brevitas_defakeq; "
+        "print(json.dumps([time.perf_counter() - start, sorted(sys.modules)]))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    seconds, modules = json.loads(run.stdout)
+    assert not HEAVY.intersection(modules)
+    assert seconds < 1.0, f"import brevitas_defakeq took {seconds:.2f} s"
+
+
+def module_name(file: Path) -> str:
+    """Dotted name of a file of the package: `brevitas_defakeq.quant.bit_width`."""
+    parts = file.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(file: Path) -> Iterator[tuple[int, str]]:
+    """Line and dotted name of everything that a file imports, wherever in the file the import stands.
+
+    `from a import b` counts as `a.b`, whether b is a module or something inside one.
+    """
+    name = module_name(file)
+    package = name if file.name == "__init__.py" else name.rpartition(".")[0]
+    for node in ast.walk(ast.parse(file.read_text(), filename=str(file))):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            source = node.module or ""
+            if node.level:
+                above = package.split(".")[: len(package.split(".")) - node.level + 1]
+                source = ".".join([*above, source]).rstrip(".")
+            yield from ((node.lineno, f"{source}.{alias.name}") for alias in node.names)
+
+
+def room(module: str) -> str:
+    """First name below the package: "quant" of `brevitas_defakeq.quant.bit_width`; "" is the package itself.
+
+    A public name taken from the package (`from brevitas_defakeq import quantize`) is the package's own.
+    """
+    parts = module.split(".")
+    first = parts[1] if len(parts) > 1 else ""
+    return first if (PACKAGE / first).is_dir() or (PACKAGE / f"{first}.py").is_file() else ""
+
+
+def may_import(importer: str, imported: str) -> bool:
+    """The direction: cli -> pipeline -> stages -> {quant, nn}; readers know no stage but prepare."""
+    if importer in {imported, "", "__main__"}:
+        return True
+    if importer == "errors":
+        return False
+    if importer in LAYERS:
+        return imported in LAYERS | {"errors"}
+    if imported in {"", "cli", "pipeline"}:  # the package itself offers the pipeline, so it counts as its top
+        return importer == "cli"
+    if importer in READERS:
+        return imported not in STAGES - {"prepare"}
+    return True
+
+
+def test_imports_run_one_way():
+    wrong = []
+    for file in sorted(PACKAGE.rglob("*.py")):
+        importer = room(module_name(file))
+        for line, imported in imports(file):
+            if imported.split(".")[0] != NAME or imported == f"{NAME}.__version__":
+                continue
+            if not may_import(importer, room(imported)):
+                wrong.append(f"{file.relative_to(ROOT)}:{line} imports {imported}")
+    assert not wrong, "imports against the direction:\n" + "\n".join(wrong)
+
+
+@pytest.mark.parametrize(
+    ("importer", "imported", "allowed"),
+    [
+        ("cli", "pipeline", True),
+        ("pipeline", "haq", True),
+        ("haq", "quant", True),
+        ("nn", "quant", True),
+        ("quant", "errors", True),
+        ("export", "prepare", True),
+        ("evaluate", "artifact", True),
+        ("haq", "pipeline", False),
+        ("quant", "config", False),
+        ("nn", "prepare", False),
+        ("report", "veft", False),
+        ("export", "haq", False),
+        ("data", "cli", False),
+        ("reconstruct", "", False),
+        ("errors", "config", False),
+    ],
+)
+def test_direction_by_example(importer, imported, allowed):
+    assert may_import(importer, imported) is allowed
+
+
+def test_runtime_needs_neither_torch_nor_brevitas():
+    """Neither directly nor through any other file of the package that it imports, however deep."""
+    files = {module_name(file): file for file in PACKAGE.rglob("*.py")}
+    open_ends = [name for name in files if room(name) == "runtime"]
+    seen, wrong = set(open_ends), []
+    while open_ends:
+        file = files[open_ends.pop()]
+        for line, imported in imports(file):
+            if imported.split(".")[0] in {"torch", "torchvision", "timm", "brevitas"}:
+                wrong.append(f"{file.relative_to(ROOT)}:{line} imports {imported}")
+            parts = imported.split(".")
+            reached = {".".join(parts[:end]) for end in range(2, len(parts) + 1)} & files.keys()
+            open_ends += reached - seen
+            seen |= reached
+    assert not wrong, "the runtime reaches torch:\n" + "\n".join(wrong)
+
+
+# ---------------------------------------------------------------------------------------------- files
+
+
+def project_files() -> Iterator[Path]:
+    """Files of the tree that .gitignore does not exclude."""
+    lines = [line.strip().rstrip("/") for line in (ROOT / ".gitignore").read_text().splitlines()]
+    patterns = [line for line in lines if line and not line.startswith("#")] + ["/.git"]
+
+    def ignored(path: Path) -> bool:
+        names = {path.name, "/" + path.relative_to(ROOT).as_posix()}
+        return any(fnmatch(name, pattern) for name in names for pattern in patterns)
+
+    folders = [ROOT]
+    while folders:
+        for path in sorted(folders.pop().iterdir()):
+            if path.is_symlink() or ignored(path):
+                continue
+            if path.is_dir():
+                folders.append(path)
+            else:
+                yield path
+
+
+def test_no_file_names_a_place_on_somebodys_machine():
+    places = "|".join(["root", "work", "home/[a-z]+", "Users/[A-Za-z]+"])
+    absolute = re.compile(rb"(?<![\w.~*})/-])/(?:%s)\b" % places.encode())
+    wrong = []
+    for file in project_files():
+        content = file.read_bytes()
+        if b"\0" in content:
+            continue
+        for number, line in enumerate(content.splitlines(), start=1):
+            if found := absolute.search(line):
+                wrong.append(f"{file.relative_to(ROOT)}:{number} {found.group().decode()}")
+    assert not wrong, "absolute paths:\n" + "\n".join(wrong[:20])
