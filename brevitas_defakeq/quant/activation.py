@@ -6,8 +6,9 @@ from torch import Tensor, nn
 
 
 def activation_quantizer(proxy: nn.Module) -> nn.Module:
-    """The ``tensor_quant`` behind an activation proxy."""
-    return proxy.fused_activation_quant_proxy.tensor_quant
+    """The stock ``tensor_quant`` behind an activation proxy (also while a fused form stands in for it)."""
+    quantizer = proxy.fused_activation_quant_proxy.tensor_quant
+    return getattr(quantizer, "stock", quantizer)
 
 
 def activation_proxies(model: nn.Module) -> dict[str, nn.Module]:
@@ -30,10 +31,17 @@ def set_activation_range_(proxy: nn.Module, low: float, high: float) -> None:
     quantizer = activation_quantizer(proxy)
     scaling, zero_point = quantizer.scaling_impl, quantizer.zero_point_impl
     scaling.value.fill_(max(-low, high) if is_symmetric(proxy) else high - low)
-    scaling.counter = scaling.collect_stats_steps + 1
     if not is_symmetric(proxy):
         zero_point.value.fill_(-low)
-        zero_point.counter = zero_point.collect_stats_steps + 1
+    mark_calibrated_(proxy)
+
+
+def mark_calibrated_(proxy: nn.Module) -> None:
+    """End the statistics phase: from now on the learned range is used, in training mode too."""
+    quantizer = activation_quantizer(proxy)
+    for part in (quantizer.scaling_impl, quantizer.zero_point_impl):
+        if hasattr(part, "collect_stats_steps"):
+            part.counter = part.collect_stats_steps + 1
 
 
 def range_parameters(proxy: nn.Module) -> list[nn.Parameter]:

@@ -1,7 +1,7 @@
 """What a block reads and returns on the calibration images, kept in memory or on disk."""
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -41,10 +41,12 @@ class Captured:
     outputs: Tensor | None = None
     rest: tuple = ()
     options: dict = field(default_factory=dict)
+    memory_format: torch.memory_format = torch.contiguous_format
 
     def rows(self, tensor: Tensor, images: Tensor) -> Tensor:
-        """The rows of some images, flattened to the batch the block itself takes."""
-        return tensor[images].flatten(0, 1)
+        """The rows of some images, flattened to the batch the block itself takes, laid out as it saw them."""
+        rows = tensor[images].flatten(0, 1)
+        return rows.contiguous(memory_format=self.memory_format) if rows.dim() == 4 else rows
 
 
 class _Enough(Exception):
@@ -74,6 +76,7 @@ def capture(
     def before(_, inputs: tuple, options: dict) -> None:
         seen_inputs.append(inputs[0].detach())
         result.rest, result.options = inputs[1:], options
+        result.memory_format = _layout(inputs[0])
         if not outputs and len(seen_inputs) == calls:
             raise _Enough
 
@@ -114,6 +117,6 @@ def _keep(kept, seen: list[Tensor], images: int, start: int, stop: int, store: T
     return kept
 
 
-def image_batches(images: Tensor, size: int) -> Iterator[Tensor]:
-    """``images`` [M, 3, H, W] in batches of ``size``, in order."""
-    return iter(images.split(size))
+def _layout(tensor: Tensor) -> torch.memory_format:
+    last = tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if last and not tensor.is_contiguous() else torch.contiguous_format

@@ -1,0 +1,204 @@
+"""``quantize``: one call from a float detector and calibration images to the finished result."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from brevitas_defakeq.artifact import QuantizedDetector, copy_module, float_bytes, weights_bytes
+from brevitas_defakeq.calibration_set import CalibrationSet, from_source, from_tensors
+from brevitas_defakeq.config import DefakeQConfig
+from brevitas_defakeq.data.images import iterate_batches
+from brevitas_defakeq.data.preprocessing import Preprocessing
+from brevitas_defakeq.data.sources import Sample, read_source
+from brevitas_defakeq.detectors.output import OutputSpec
+from brevitas_defakeq.detectors.resolve import Detector
+from brevitas_defakeq.errors import UserError
+from brevitas_defakeq.evaluate.compare import check_labelled, compare
+from brevitas_defakeq.evaluate.metrics import carry_threshold
+from brevitas_defakeq.evaluate.observe import Observed, Observer, observe_all
+from brevitas_defakeq.pipeline import Job
+from brevitas_defakeq.prepare.plan import Plan, make_plan
+from brevitas_defakeq.progress import Listener, silent
+from brevitas_defakeq.provenance import provenance
+from brevitas_defakeq.resume import Checkpoint, tensor_digest
+
+_BATCH = 16
+_REPORT_VERSION = 1
+
+
+def quantize(
+    detector: nn.Module | Detector,
+    calibration: Tensor | Iterable[Tensor] | str | Path | Sequence[Sample],
+    config: DefakeQConfig | None = None,
+    *,
+    labels: Tensor | None = None,
+    test: str | Path | Sequence[Sample] | None = None,
+    out: str | Path | None = None,
+    preprocessing: Preprocessing | None = None,
+    output: OutputSpec | None = None,
+    feature: str | None = None,
+    on_corrupt: str = "refuse",
+    cache_memory: int = 2 << 30,
+    listen: Listener = silent,
+) -> QuantizedDetector:
+    """Quantize a trained detector by HAQ and VEFT (Algorithm 1).
+
+    Args:
+        detector: an ``nn.Module`` that takes an image batch, or what ``detectors.resolve`` gives; untouched.
+        calibration: preprocessed images [N, 3, H, W] (or batches of them), or a data source (folder, CSV,
+            samples), which then needs ``preprocessing`` unless the detector brings its own.
+        config: every setting; the default is ``recipe="best"`` at 3 bits on average.
+        labels: 0 real, 1 fake, [N], for tensors; used by eq. 9's negatives and the carried threshold.
+        test: labelled data to report AUC on; never used to choose anything.
+        out: run folder; makes the run resumable and saves the result there.
+        output: how to read the fake logit; found from the output's shape by default.
+        feature: module whose output eq. 9 aligns; by default what the last layer reads.
+        on_corrupt: "refuse" or "skip" unreadable calibration images.
+        cache_memory: bytes of captured activations kept in memory; more go to disk.
+        listen: called with (stage, done, total).
+
+    Raises:
+        UserError: for everything the user can mend.
+    """
+    config = config or DefakeQConfig()
+    detector = _as_detector(detector, preprocessing, output, feature)
+    tests = _test_samples(test, detector)
+    images = _calibration(calibration, labels, detector, config, on_corrupt)
+    reference, plan, observer = prepare_float(detector, images.images[:1])
+    identity = {
+        "config": config.to_dict(), "detector": detector.spec, "calibration": images.hash,
+        "weights": tensor_digest(reference.state_dict()),
+    }  # fmt: skip
+    checkpoint = Checkpoint(Path(out) if out else None, identity)
+    job = Job(
+        reference, plan, images.images, images.labels, observer, config, checkpoint, listen, cache_memory
+    )
+    quantized, mixed, bits, packed = job.run()
+    result = QuantizedDetector(
+        quantized, mixed, bits, {}, config, plan, observer, detector.spec, detector.preprocessing, packed
+    )
+    with job.stage("evaluate"):
+        metrics, thresholds = _metrics(job, result, images, tests, detector)
+    result.report = _report(job, result, detector, images, metrics, thresholds)
+    result.report["identity"] = checkpoint.identity
+    if out:
+        result.save(out)
+        checkpoint.done()
+    return result
+
+
+def prepare_float(detector: Detector, example: Tensor) -> tuple[nn.Module, Plan, Observer]:
+    """M_f (a prepared copy), the plan, and how logit and feature are read."""
+    check_finite(detector.model)
+    reference = copy_module(detector.model).eval()
+    plan = make_plan(reference, example)
+    if not plan.layers:
+        raise UserError(f"{detector.name} calls no Linear or Conv layer; there is nothing to quantize")
+    side = "input" if detector.feature is None else "output"
+    observer = Observer(detector.output, detector.feature or plan.head, side)
+    with torch.no_grad():
+        logit, _ = observer(reference, example)
+    if not logit.isfinite().all():
+        raise UserError(f"{detector.name} returns values that are not finite; check its weights and input")
+    return reference, plan, observer
+
+
+def check_finite(model: nn.Module) -> None:
+    """Non-finite weights are refused by name."""
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise UserError(f"weight {name} holds values that are not finite; the checkpoint is broken")
+
+
+def _as_detector(detector, preprocessing, output, feature) -> Detector:
+    if isinstance(detector, Detector):
+        return detector
+    name = type(detector).__name__
+    spec = {"kind": "module", "name": f"{type(detector).__module__}.{name}"}
+    return Detector(detector, name, preprocessing, output or OutputSpec(), feature, spec, None)
+
+
+def _test_samples(test, detector: Detector) -> list[Sample] | None:
+    if test is None:
+        return None
+    samples = read_source(test) if isinstance(test, str | Path) else list(test)
+    check_labelled(samples, test if isinstance(test, str | Path) else "the test data")
+    _require_preprocessing(detector)
+    return samples
+
+
+def _calibration(calibration, labels, detector: Detector, config: DefakeQConfig, on_corrupt) -> CalibrationSet:
+    listed = isinstance(calibration, Sequence) and len(calibration) and isinstance(calibration[0], Sample)
+    if isinstance(calibration, str | Path) or listed:
+        preprocessing = _require_preprocessing(detector)
+        return from_source(calibration, preprocessing, config.samples, seed=config.seed, on_corrupt=on_corrupt)
+    return from_tensors(calibration, labels, config.samples)
+
+
+def _require_preprocessing(detector: Detector) -> Preprocessing:
+    if detector.preprocessing is None:
+        raise UserError("images from files need preprocessing=Preprocessing(input_size=..., mean=..., std=...)")
+    return detector.preprocessing
+
+
+def _metrics(job: Job, result, images: CalibrationSet, tests, detector) -> tuple[dict, dict]:
+    """Figures of float, round-to-nearest, M_q and M_q^v, and the thresholds; test images are read once."""
+    below = int(job.config.average_bits)
+    fractional = job.config.average_bits != below
+    models = {
+        "float": job.reference,
+        "round_to_nearest": job.round_to_nearest(max(below, 2)),
+        "quantized": result.quantized,
+        "mixed": result.mixed,
+    }
+    if fractional:
+        models["round_to_nearest_above"] = job.round_to_nearest(max(below, 2) + 1)
+    chosen = {form: models[form] for form in ("float", "quantized", "mixed")}
+    calibration = observe_all(chosen, result.observer, job.batches())
+    thresholds = {"float": 0.0} | {
+        form: carried_threshold(calibration["float"], calibration[form], images.labels)
+        for form in ("quantized", "mixed")
+    }
+    if tests is None:
+        held_out = images.images[job.held_out].split(_BATCH)
+        return compare(observe_all(models, result.observer, held_out), thresholds, None), thresholds
+    batches = iterate_batches(tests, detector.preprocessing, _BATCH)
+    return compare(observe_all(models, result.observer, batches), thresholds, tests), thresholds
+
+
+def carried_threshold(reference: Observed, other: Observed, labels: Tensor | None) -> float:
+    """The score at which a form has the float model's false-positive rate on the calibration images."""
+    chosen = slice(None) if labels is None or not (labels == 0).any() else (labels == 0).numpy()
+    return carry_threshold(reference.scores[chosen], other.scores[chosen])
+
+
+def _report(job: Job, result, detector: Detector, images: CalibrationSet, metrics, thresholds) -> dict:
+    sizes = {layer.name: layer.num_params for layer in job.plan.layers}
+    reached = sum(result.bits[name] * size for name, size in sizes.items()) / sum(sizes.values())
+    size_bytes: Mapping[str, int] = {
+        "float": float_bytes(detector.model),
+        **{form: len(weights_bytes(tensors)) for form, tensors in result.packed.items()},
+    }
+    return {
+        "format_version": _REPORT_VERSION,
+        "detector": {"name": detector.name, **detector.spec, "weights": detector.weights},
+        "recipe": job.config.recipe,
+        "budget": job.config.average_bits,
+        "average_bits": reached,
+        "activation_bits": job.config.activation_bits,
+        "bits": result.bits,
+        "left_float": job.plan.left_float,
+        "size_bytes": size_bytes,
+        "seconds": {stage: round(seconds, 2) for stage, seconds in job.seconds.items()},
+        "forward_passes": round(job.meter.passes(), 1),
+        "metrics": metrics,
+        "preprocessing": detector.preprocessing.to_dict() if detector.preprocessing else None,
+        "threshold": thresholds,
+        "calibration": {
+            "count": len(images.images), "hash": images.hash, "files": images.files, "skipped": images.skipped
+        },
+        "provenance": provenance(job.config.seed),
+    }  # fmt: skip

@@ -1,0 +1,174 @@
+"""The result: M_q and M_q^v as plain modules, and the run folder that holds them.
+
+    run/config.json          how the model was made and how to rebuild it (plan, widths, pre-processing)
+    run/weights.safetensors  M_q: codes packed at their width, half-precision scales and biases
+    run/mixed.safetensors    M_q^v, likewise
+    run/report.json          figures
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from brevitas_defakeq.config import DefakeQConfig
+from brevitas_defakeq.data.preprocessing import Preprocessing
+from brevitas_defakeq.detectors.output import OutputSpec
+from brevitas_defakeq.detectors.resolve import build
+from brevitas_defakeq.errors import UserError
+from brevitas_defakeq.evaluate.observe import Observer
+from brevitas_defakeq.files import read_json, write_bytes, write_json
+from brevitas_defakeq.prepare.insert import QuantScheme, insert_quantizers_
+from brevitas_defakeq.prepare.plan import Plan, replay_preparation_
+from brevitas_defakeq.storage.transfer import Reader, transfer
+
+FORMAT_VERSION = 1
+#: Form of the detector -> the file it lies in.
+WEIGHTS_FILES = {"quantized": "weights.safetensors", "mixed": "mixed.safetensors"}
+
+
+@dataclass
+class QuantizedDetector:
+    """What ``quantize`` returns and ``load`` brings back.
+
+    Attributes:
+        quantized: M_q, a plain module with the float detector's signature.
+        mixed: M_q^v, with VEFT's channels restored.
+        bits: layer name -> width.
+        report: the figures of ``report.json``.
+        spec: how to rebuild the float architecture; None kind for a module that was handed over.
+        preprocessing: None for a detector that was given tensors.
+        packed: the tensors of each weights file.
+    """
+
+    quantized: nn.Module
+    mixed: nn.Module
+    bits: dict[str, float]
+    report: dict
+    config: DefakeQConfig
+    plan: Plan
+    observer: Observer
+    spec: dict
+    preprocessing: Preprocessing | None
+    packed: dict[str, dict[str, Tensor]] = field(repr=False)
+
+    def save(self, folder: str | Path) -> None:
+        """Write the run folder; each file appears whole or not at all."""
+        folder = Path(folder)
+        for form, name in WEIGHTS_FILES.items():
+            write_bytes(folder / name, weights_bytes(self.packed[form]))
+        write_json(folder / "config.json", self._settings())
+        write_json(folder / "report.json", self.report)
+
+    def _settings(self) -> dict:
+        return {
+            "format_version": FORMAT_VERSION,
+            "config": self.config.to_dict(),
+            "detector": self.spec,
+            "preprocessing": self.preprocessing.to_dict() if self.preprocessing else None,
+            "output": self.observer.output.to_dict(),
+            "feature": {"path": self.observer.path, "side": self.observer.side},
+            "plan": self.plan.to_dict(),
+            "bits": self.bits,
+        }
+
+
+def weights_bytes(tensors: dict[str, Tensor]) -> bytes:
+    """The weights file as it will lie on disk; its length is ``size_bytes``."""
+    return save({name: tensor.contiguous() for name, tensor in tensors.items()})
+
+
+def float_bytes(model: nn.Module) -> int:
+    """Length of the float32 weights as a safetensors file: what every ratio is taken of."""
+    tensors, seen = {}, set()
+    for name, tensor in model.state_dict().items():
+        if isinstance(tensor, Tensor) and tensor.data_ptr() not in seen and "num_batches" not in name:
+            seen.add(tensor.data_ptr() if tensor.numel() else None)
+            tensors[name] = tensor.detach().float().contiguous() if tensor.is_floating_point() else tensor
+    return len(save(tensors))
+
+
+def quantized_form(reference: nn.Module, plan: Plan, config: DefakeQConfig) -> nn.Module:
+    """A fresh quantized copy of a prepared float model; nothing is shared with it."""
+    scheme = QuantScheme(config.candidate_bits, config.activation_bits, config.target != "any")
+    model = copy_module(reference)
+    insert_quantizers_(model, plan, scheme)
+    return model.eval()
+
+
+def load(folder: str | Path, detector: nn.Module | None = None) -> QuantizedDetector:
+    """The result of a run, from its folder.
+
+    Args:
+        folder: what ``save`` or ``defakeq quantize --out`` wrote.
+        detector: a float module of the same architecture, needed only where the run was made from a module
+            that was handed over (its weights do not matter).
+
+    Raises:
+        UserError: the folder is missing, damaged, unfinished or of a newer format.
+    """
+    folder = Path(folder)
+    settings = read_json(folder / "config.json")
+    if settings.get("format_version") != FORMAT_VERSION:
+        raise UserError(
+            f"{folder}: run folder format {settings.get('format_version')} is not {FORMAT_VERSION}; "
+            "quantize again, or use the version that wrote it"
+        )
+    config, plan = DefakeQConfig.from_dict(settings["config"]), Plan.from_dict(settings["plan"])
+    report = read_json(folder / "report.json")
+    reference = _architecture(settings["detector"], detector, folder)
+    replay_preparation_(reference, plan)
+    models, packed = {}, {}
+    for form, name in WEIGHTS_FILES.items():
+        packed[form] = _read_tensors(folder / name)
+        models[form] = quantized_form(reference, plan, config)
+        mixed_bits = config.mixed_channel_bits if form == "mixed" else None
+        transfer(models[form], plan, settings["bits"], Reader(packed[form]), mixed_bits=mixed_bits)
+    raw = settings["preprocessing"]
+    return QuantizedDetector(
+        quantized=models["quantized"],
+        mixed=models["mixed"],
+        bits=settings["bits"],
+        report=report,
+        config=config,
+        plan=plan,
+        observer=Observer(OutputSpec(**settings["output"]), **settings["feature"]),
+        spec=settings["detector"],
+        preprocessing=Preprocessing.from_dict(raw) if raw else None,
+        packed=packed,
+    )
+
+
+def _architecture(spec: dict, detector: nn.Module | None, folder: Path) -> nn.Module:
+    if detector is not None:
+        return copy_module(detector).eval()
+    if spec.get("kind") == "module":
+        raise UserError(
+            f"{folder} was made from a module of class {spec.get('name')}; "
+            "load it with load(folder, detector=your_module)"
+        )
+    return build(spec).eval()
+
+
+def copy_module(model: nn.Module) -> nn.Module:
+    """An independent copy of a float module, laid out for the processor's fast convolutions."""
+    import copy
+
+    try:
+        copied = copy.deepcopy(model)
+    except (RuntimeError, TypeError) as error:
+        first = str(error).splitlines()[0]
+        raise UserError(f"the detector cannot be copied ({first}); remove non-leaf tensors and open handles") from None
+    return copied.to(memory_format=torch.channels_last)
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist; the run has not finished: start the same command again") from None
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} is damaged ({error}); quantize again") from None

@@ -1,0 +1,64 @@
+"""The calibration images of a run, from a data source or from tensors."""
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from brevitas_defakeq.data.calibration import choose_calibration
+from brevitas_defakeq.data.images import iterate_batches, usable
+from brevitas_defakeq.data.preprocessing import Preprocessing
+from brevitas_defakeq.data.sources import Sample, data_hash, read_source
+from brevitas_defakeq.errors import UserError
+from brevitas_defakeq.resume import tensor_digest
+
+_LOG = logging.getLogger(__name__)
+_MINIMUM = 8
+
+
+@dataclass(frozen=True)
+class CalibrationSet:
+    """Images [M, 3, H, W] as the detector takes them, labels 0/1 [M] or None, and where they come from."""
+
+    images: Tensor
+    labels: Tensor | None
+    files: tuple[str, ...]
+    hash: str
+    skipped: tuple[str, ...] = ()
+
+
+def from_source(
+    source: str | Path | Sequence[Sample], preprocessing: Preprocessing, count: int, *, seed: int, on_corrupt: str
+) -> CalibrationSet:
+    """Choose ``count`` images of a source (seeded, balanced) and load them.
+
+    Raises:
+        UserError: fewer than eight usable images, or a broken one with ``on_corrupt="refuse"``.
+    """
+    samples = read_source(source) if isinstance(source, str | Path) else list(source)
+    chosen, skipped = usable(choose_calibration(samples, count, seed=seed), on_corrupt=on_corrupt)
+    if len(chosen) < _MINIMUM:
+        raise UserError(f"{len(chosen)} usable calibration images; give at least {_MINIMUM}, better 256")
+    if len(chosen) < count:
+        _LOG.warning("%d calibration images, fewer than the %d asked for", len(chosen), count)
+    images = torch.cat(list(iterate_batches(chosen, preprocessing, 32)))
+    known = [sample.label for sample in chosen]
+    labels = None if None in known else torch.tensor(known)
+    files = tuple(sample.path.as_posix() for sample in chosen)
+    return CalibrationSet(images, labels, files, data_hash(chosen), tuple(map(str, skipped)))
+
+
+def from_tensors(images: Tensor | Iterable[Tensor], labels: Tensor | None, count: int) -> CalibrationSet:
+    """Preprocessed images as one tensor or as batches [N, 3, H, W]; the first ``count`` are used."""
+    images = images if isinstance(images, Tensor) else torch.cat(list(images))
+    images = images[:count].float()
+    if images.dim() != 4 or len(images) < _MINIMUM:
+        shape = "x".join(map(str, images.shape))
+        raise UserError(f"calibration tensor of shape {shape}: give [N, 3, H, W] with N >= {_MINIMUM}")
+    if not images.isfinite().all():
+        raise UserError("the calibration tensor holds values that are not finite")
+    labels = None if labels is None else torch.as_tensor(labels)[:count].long()
+    return CalibrationSet(images, labels, (), tensor_digest({"images": images}))

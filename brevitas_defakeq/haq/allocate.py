@@ -1,0 +1,111 @@
+"""HAQ as one step: scores, the relaxed optimum that the layers carry, and the exact assignment."""
+
+import logging
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from brevitas_defakeq.config import DefakeQConfig
+from brevitas_defakeq.haq.importance import layer_importance, normalized
+from brevitas_defakeq.haq.relaxed import learn_bit_widths_
+from brevitas_defakeq.haq.sensitivity import Logit, haq_costs, measured_costs, taylor_costs
+from brevitas_defakeq.haq.solver import solve
+from brevitas_defakeq.prepare.plan import Plan
+from brevitas_defakeq.progress import Listener, Meter
+from brevitas_defakeq.quant.bit_width import storage_bits
+
+_LOG = logging.getLogger(__name__)
+_BATCH = 8
+
+
+def allocate(
+    reference: nn.Module,
+    layers: Mapping[str, nn.Module],
+    plan: Plan,
+    energies: Mapping[str, Tensor],
+    images: Tensor,
+    logit: Logit,
+    config: DefakeQConfig,
+    meter: Meter,
+    listen: Listener,
+) -> dict[str, float]:
+    """Width of every layer, average at most ``config.average_bits``.
+
+    Args:
+        reference: M_f, prepared. ``layers``: M_q's layers, which carry b̂.
+        energies: A_j per layer.
+        images: calibration images for the costlier scores, [M, 3, H, W].
+        logit: fake logit of what the detector returns.
+    """
+    sizes = {layer.name: layer.num_params for layer in plan.layers}
+    unknown = sorted(set(config.haq.pinned) - set(sizes))
+    if unknown:
+        raise_unknown_layer(unknown[0], sizes)
+    if not config.haq.enabled:
+        return uniform(sizes, config)
+    floats = dict(reference.named_modules())
+    floats = {name: floats[name] for name in sizes}
+    importance = normalized({name: layer_importance(floats[name].weight, energies[name]) for name in sizes})
+    quantizers = {name: layer.weight_quant.tensor_quant for name, layer in layers.items()}
+    learned = learn_bit_widths_(
+        quantizers, importance, sizes, config.average_bits, error_base=config.haq.error_base,
+        penalty=config.haq.penalty, steps=config.haq.relaxed_steps,
+    )  # fmt: skip
+    costs = _costs(reference, floats, plan, importance, images, logit, config, meter, listen)
+    exact = solve(_pinned(costs, config), sizes, config.candidate_bits, config.average_bits)
+    gap = max(abs(exact[name] - learned[name]) for name in sizes)
+    _LOG.info("exact widths differ from the relaxed optimum by at most %.2f bits", gap)
+    return exact
+
+
+def uniform(sizes: Mapping[str, int], config: DefakeQConfig) -> dict[str, float]:
+    """The largest candidate at or below the average for every layer (the ablation without HAQ)."""
+    width = max(bits for bits in config.candidate_bits if storage_bits(bits) <= config.average_bits)
+    return {name: float(config.haq.pinned.get(name, width)) for name in sizes}
+
+
+def _costs(reference, floats, plan, importance, images, logit, config, meter, listen) -> dict[str, list[float]]:
+    kind, widths = config.haq.sensitivity, config.candidate_bits
+    if kind == "haq":
+        return haq_costs(importance, widths, config.haq.error_base)
+    batches = images[: config.haq.sensitivity_images].split(_BATCH)
+    count = sum(map(len, batches))
+    symmetric = config.target != "any"
+    if kind == "taylor":
+        meter.add("allocate", count * (1 + len(widths)), training=True)
+        return taylor_costs(reference, floats, batches, logit, widths, symmetric=symmetric)
+    blocks = [(block.name, block.layers) for block in plan.blocks]
+    done = 0
+
+    def count_layer(step: int) -> None:
+        nonlocal done
+        done += step
+        listen("allocate", done, len(floats))
+
+    meter.add("allocate", count * len(widths) * len(floats) / 2)
+    return measured_costs(
+        reference, floats, blocks, batches, logit, widths, matching=config.reconstruction.matching,
+        symmetric=symmetric, progress=count_layer,
+    )  # fmt: skip
+
+
+def _pinned(costs: Mapping[str, list[float]], config: DefakeQConfig) -> dict[str, list[float]]:
+    """Pinned layers may only take their own width."""
+    infinite = float("inf")
+    return {
+        name: [
+            cost if config.haq.pinned.get(name, bits) == bits else infinite
+            for cost, bits in zip(layer_costs, config.candidate_bits, strict=True)
+        ]
+        for name, layer_costs in costs.items()
+    }
+
+
+def raise_unknown_layer(name: str, sizes: Mapping[str, int]) -> None:
+    from difflib import get_close_matches
+
+    from brevitas_defakeq.errors import UserError
+
+    close = get_close_matches(name, sizes, n=3) or list(sizes)[:3]
+    raise UserError(f"pinned layer {name!r} is not quantized here; did you mean {', '.join(close)}?")

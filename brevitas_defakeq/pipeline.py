@@ -1,0 +1,226 @@
+"""Algorithm 1, stage by stage: the file to read first.
+
+float detector + calibration images -> prepare -> calibrate -> allocate (HAQ) -> reconstruct (+ VEFT)
+-> tune -> freeze -> QuantizedDetector. Every stage is resumable; every stage draws from its own generator.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from time import perf_counter
+
+import torch
+from torch import Tensor, nn
+
+from brevitas_defakeq.artifact import QuantizedDetector, quantized_form
+from brevitas_defakeq.config import DefakeQConfig
+from brevitas_defakeq.data.calibration import split_held_out
+from brevitas_defakeq.data.preprocessing import Preprocessing
+from brevitas_defakeq.errors import UserError
+from brevitas_defakeq.evaluate.observe import Observer
+from brevitas_defakeq.haq.allocate import allocate
+from brevitas_defakeq.haq.importance import channel_energies, expand_energy
+from brevitas_defakeq.nn.modules import modules_by_name, restore_, snapshot
+from brevitas_defakeq.prepare.calibrate import calibrate_
+from brevitas_defakeq.prepare.plan import Plan
+from brevitas_defakeq.progress import Listener, Meter, silent
+from brevitas_defakeq.quant.activation import activation_proxies, mark_calibrated_
+from brevitas_defakeq.quant.bit_width import set_bits_
+from brevitas_defakeq.quant.quick import quick
+from brevitas_defakeq.reconstruct.capture import TensorStore
+from brevitas_defakeq.reconstruct.final import tune_network_
+from brevitas_defakeq.reconstruct.loop import CAPTURE_BATCH, Reconstruction
+from brevitas_defakeq.resume import Checkpoint
+from brevitas_defakeq.storage.transfer import Writer, transfer
+from brevitas_defakeq.veft.restore import restore_channels_
+
+
+@dataclass
+class Job:
+    """One run of Algorithm 1.
+
+    Attributes:
+        reference: M_f, prepared (BatchNorm folded, paddings fixed); never changed.
+        images: calibration images, [M, 3, H, W]; ``labels`` 0/1 [M] or None.
+        observer: reads logit and feature of M_f and of every quantized form.
+    """
+
+    reference: nn.Module
+    plan: Plan
+    images: Tensor
+    labels: Tensor | None
+    observer: Observer
+    config: DefakeQConfig
+    checkpoint: Checkpoint
+    listen: Listener = silent
+    cache_bytes: int = 2 << 30
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.reference.requires_grad_(False)
+        self.images = self.images.contiguous(memory_format=torch.channels_last)
+        self.meter = Meter(len(self.images))
+        train, held_out = split_held_out(len(self.images), self.config.held_out, self.config.seed)
+        self.train, self.held_out = torch.as_tensor(train), torch.as_tensor(held_out)
+
+    # Algorithm 1 -----------------------------------------------------------------------------------
+
+    def run(self) -> tuple[nn.Module, nn.Module, dict[str, float], dict[str, dict[str, Tensor]]]:
+        """M_q, M_q^v, the widths, and the packed tensors of both."""
+        model = quantized_form(self.reference, self.plan, self.config)
+        bits = self.resume_(model)
+        if bits is None:
+            with self.stage("calibrate"):
+                self.calibrate_(model)
+            with self.stage("allocate"):
+                bits = self.allocate_(model)
+            self.keep("block-000", model, bits=bits)
+        with quick(model):
+            self.reconstruct_(model)
+            with self.stage("tune"):
+                self.tune_(model)
+        with self.stage("freeze"):
+            return self.freeze(model, bits)
+
+    def calibrate_(self, model: nn.Module) -> None:
+        """Steps 2-4: observers see the calibration images; every activation range is set."""
+        self.meter.add("calibrate", len(self.images))
+        calibrate_(model, activation_proxies(model), self.batches(), count=self.batch_count)
+
+    def allocate_(self, model: nn.Module) -> dict[str, float]:
+        """Step 5a: one width a layer, never above the budget; ranges searched anew at that width."""
+        bits = allocate(
+            self.reference, self.quantized_layers(model), self.plan, self.energies, self.images[self.train],
+            self.observer, self.config, self.meter, self.listen,
+        )  # fmt: skip
+        self.set_bits_(model, bits)
+        return bits
+
+    def reconstruct_(self, model: nn.Module) -> None:
+        """Step 5b: block by block in data-flow order, widths frozen."""
+        if not (self.config.reconstruction.matching or self.config.reconstruction.learned_rounding):
+            return
+        work = Reconstruction(
+            quantized=model, reference=self.reference, plan=self.plan, images=self.images,
+            labels=self.labels, train=self.train, held_out=self.held_out,
+            config=self.config.reconstruction, veft=self.config.veft, seed=self.config.seed,
+            meter=self.meter, store=TensorStore(self.cache_bytes),
+            feature=lambda network, images: self.observer(network, images)[1],
+        )  # fmt: skip
+        total, done = len(self.plan.blocks), self.checkpoint.notes.get("blocks", 0)
+        for index in range(done, total):
+            self.listen("reconstruct", index, total)
+            with self.stage("reconstruct"):
+                work.block_(index)
+            self.keep(f"block-{index + 1:03d}", model, blocks=index + 1)
+        self.listen("reconstruct", total, total)
+
+    def tune_(self, model: nn.Module) -> None:
+        """The last pass over the whole network (``recipe="best"``)."""
+        steps = self.config.final.steps
+        if not steps:
+            return
+        self.meter.add("tune", steps * self.config.final.batch_size, training=True)
+        done = 0
+
+        def count(step: int) -> None:
+            nonlocal done
+            done += step
+            self.listen("tune", done, steps)
+
+        tune_network_(
+            model, self.quantized_layers(model), self.observer, self.images, self.targets, self.train,
+            self.held_out, self.config.final, temperature=self.config.veft.temperature,
+            generator=torch.Generator().manual_seed(self.config.seed), progress=count,
+        )  # fmt: skip
+
+    def freeze(self, model: nn.Module, bits: dict[str, float]):
+        """Step 6: everything rounded to what the file holds; M_q^v made beside M_q."""
+        mixed = quantized_form(self.reference, self.plan, self.config)
+        self.copy_state_(mixed, snapshot(model))
+        restore_channels_(
+            self.quantized_layers(mixed), self.reference_layers, self.energies, self.config.veft.fraction
+        )
+        packed = {}
+        for form, network, width in (("quantized", model, None), ("mixed", mixed, self.config.mixed_channel_bits)):
+            writer = Writer()
+            transfer(network, self.plan, bits, writer, mixed_bits=width)
+            packed[form] = writer.tensors()
+        return model.requires_grad_(False), mixed.requires_grad_(False), bits, packed
+
+    def round_to_nearest(self, width: float) -> nn.Module:
+        """The baseline: one width everywhere, searched ranges, the same activation bits, nothing learned."""
+        model = quantized_form(self.reference, self.plan, self.config)
+        self.calibrate_(model)
+        self.set_bits_(model, {layer.name: width for layer in self.plan.layers}, weighted=False)
+        return model.requires_grad_(False)
+
+    # What the stages share ---------------------------------------------------------------------------
+
+    @cached_property
+    def reference_layers(self) -> dict[str, nn.Module]:
+        return self.quantized_layers(self.reference)
+
+    @cached_property
+    def energies(self) -> dict[str, Tensor]:
+        """A_j of every layer (eq. 2)."""
+        self.meter.add("calibrate", len(self.images))
+        with torch.no_grad():
+            return channel_energies(self.reference, self.reference_layers, self.batches())
+
+    @cached_property
+    def targets(self) -> tuple[Tensor, Tensor]:
+        """M_f's logits [M] and features [M, C] on the calibration images."""
+        self.meter.add("tune", len(self.images))
+        with torch.no_grad():
+            observed = [self.observer(self.reference, batch) for batch in self.batches()]
+        return tuple(torch.cat(parts) for parts in zip(*observed, strict=True))
+
+    def quantized_layers(self, model: nn.Module) -> dict[str, nn.Module]:
+        modules = modules_by_name(model)
+        return {layer.name: modules[layer.name] for layer in self.plan.layers}
+
+    def set_bits_(self, model: nn.Module, bits: dict[str, float], *, weighted: bool = True) -> None:
+        """Set every layer's width and search its range, errors weighted by A_j^2 (what reaches the output)."""
+        for name, layer in self.quantized_layers(model).items():
+            quantizer = layer.weight_quant.tensor_quant
+            set_bits_(quantizer, bits[name])
+            importance = expand_energy(self.energies[name], len(layer.weight)).square() if weighted else None
+            quantizer.search_range_(layer.weight, importance)
+
+    def batches(self) -> Sequence[Tensor]:
+        return self.images.split(CAPTURE_BATCH)
+
+    @property
+    def batch_count(self) -> int:
+        return -(-len(self.images) // CAPTURE_BATCH)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        start = perf_counter()
+        self.listen(name, 0, 1)
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + perf_counter() - start
+
+    # Interruption ------------------------------------------------------------------------------------
+
+    def keep(self, stage: str, model: nn.Module, **notes) -> None:
+        self.checkpoint.keep(stage, snapshot(model), seconds=self.seconds, compute=self.meter.by_stage, **notes)
+
+    def resume_(self, model: nn.Module) -> dict[str, float] | None:
+        """Back to the last kept state; the widths, or None at the start of a run."""
+        saved = self.checkpoint.tensors()
+        if saved is None:
+            return None
+        notes = self.checkpoint.notes
+        self.seconds, self.meter.by_stage = dict(notes["seconds"]), dict(notes["compute"])
+        self.copy_state_(model, saved)
+        return notes["bits"]
+
+    def copy_state_(self, model: nn.Module, saved: dict[str, Tensor]) -> None:
+        restore_(model, saved)
+        for proxy in activation_proxies(model).values():
+            mark_calibrated_(proxy)
