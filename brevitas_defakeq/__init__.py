@@ -1,0 +1,32 @@
+"""DeFakeQ on Brevitas: deepfake detectors at about a tenth of their size.
+
+>>> from brevitas_defakeq import DefakeQConfig, quantize
+"""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+#: Public name -> the module it lives in; imported on first use, so that ``import brevitas_defakeq`` is quick.
+_PUBLIC = {
+    "quantize": "brevitas_defakeq.api",
+    "load": "brevitas_defakeq.artifact",
+    "QuantizedDetector": "brevitas_defakeq.artifact",
+    "DefakeQConfig": "brevitas_defakeq.config",
+    "UserError": "brevitas_defakeq.errors",
+}
+
+__all__ = ["__version__", "evaluate", *_PUBLIC]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "evaluate":  # a room that can be called
+        return import_module("brevitas_defakeq.evaluate")
+    if name in _PUBLIC:
+        return getattr(import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from brevitas_defakeq.artifact import QuantizedDetector, copy_module, float_bytes, weights_bytes
 from brevitas_defakeq.calibration_set import CalibrationSet, from_source, from_tensors
 from brevitas_defakeq.config import DefakeQConfig
-from brevitas_defakeq.data.images import iterate_batches
 from brevitas_defakeq.data.preprocessing import Preprocessing
-from brevitas_defakeq.data.sources import Sample, read_source
+from brevitas_defakeq.data.sources import Sample
 from brevitas_defakeq.detectors.output import OutputSpec
 from brevitas_defakeq.detectors.resolve import Detector
 from brevitas_defakeq.errors import UserError
-from brevitas_defakeq.evaluate.compare import check_labelled, compare
+from brevitas_defakeq.evaluate.compare import compare
+from brevitas_defakeq.evaluate.labelled import LabelledSet
 from brevitas_defakeq.evaluate.metrics import carry_threshold
 from brevitas_defakeq.evaluate.observe import Observed, Observer, observe_all
 from brevitas_defakeq.pipeline import Job
@@ -35,7 +35,7 @@ def quantize(
     config: DefakeQConfig | None = None,
     *,
     labels: Tensor | None = None,
-    test: str | Path | Sequence[Sample] | None = None,
+    test: str | Path | Sequence[Sample] | LabelledSet | None = None,
     out: str | Path | None = None,
     preprocessing: Preprocessing | None = None,
     output: OutputSpec | None = None,
@@ -65,7 +65,7 @@ def quantize(
     """
     config = config or DefakeQConfig()
     detector = _as_detector(detector, preprocessing, output, feature)
-    tests = _test_samples(test, detector)
+    tests = _test_set(test, detector)
     images = _calibration(calibration, labels, detector, config, on_corrupt)
     reference, plan, observer = prepare_float(detector, images.images[:1])
     identity = {
@@ -81,7 +81,7 @@ def quantize(
         quantized, mixed, bits, {}, config, plan, observer, detector.spec, detector.preprocessing, packed
     )
     with job.stage("evaluate"):
-        metrics, thresholds = _metrics(job, result, images, tests, detector)
+        metrics, thresholds = _metrics(job, result, images, tests)
     result.report = _report(job, result, detector, images, metrics, thresholds)
     result.report["identity"] = checkpoint.identity
     if out:
@@ -121,30 +121,33 @@ def _as_detector(detector, preprocessing, output, feature) -> Detector:
     return Detector(detector, name, preprocessing, output or OutputSpec(), feature, spec, None)
 
 
-def _test_samples(test, detector: Detector) -> list[Sample] | None:
-    if test is None:
-        return None
-    samples = read_source(test) if isinstance(test, str | Path) else list(test)
-    check_labelled(samples, test if isinstance(test, str | Path) else "the test data")
-    _require_preprocessing(detector)
-    return samples
+def _test_set(test, detector: Detector) -> LabelledSet | None:
+    if test is None or isinstance(test, LabelledSet):
+        return test
+    return LabelledSet.from_source(test, _require_preprocessing(detector))
 
 
-def _calibration(calibration, labels, detector: Detector, config: DefakeQConfig, on_corrupt) -> CalibrationSet:
+def _calibration(
+    calibration, labels, detector: Detector, config: DefakeQConfig, on_corrupt
+) -> CalibrationSet:
     listed = isinstance(calibration, Sequence) and len(calibration) and isinstance(calibration[0], Sample)
     if isinstance(calibration, str | Path) or listed:
         preprocessing = _require_preprocessing(detector)
-        return from_source(calibration, preprocessing, config.samples, seed=config.seed, on_corrupt=on_corrupt)
+        return from_source(
+            calibration, preprocessing, config.samples, seed=config.seed, on_corrupt=on_corrupt
+        )
     return from_tensors(calibration, labels, config.samples)
 
 
 def _require_preprocessing(detector: Detector) -> Preprocessing:
     if detector.preprocessing is None:
-        raise UserError("images from files need preprocessing=Preprocessing(input_size=..., mean=..., std=...)")
+        raise UserError(
+            "images from files need preprocessing=Preprocessing(input_size=..., mean=..., std=...)"
+        )
     return detector.preprocessing
 
 
-def _metrics(job: Job, result, images: CalibrationSet, tests, detector) -> tuple[dict, dict]:
+def _metrics(job: Job, result, images: CalibrationSet, tests: LabelledSet | None) -> tuple[dict, dict]:
     """Figures of float, round-to-nearest, M_q and M_q^v, and the thresholds; test images are read once."""
     below = int(job.config.average_bits)
     fractional = job.config.average_bits != below
@@ -165,8 +168,8 @@ def _metrics(job: Job, result, images: CalibrationSet, tests, detector) -> tuple
     if tests is None:
         held_out = images.images[job.held_out].split(_BATCH)
         return compare(observe_all(models, result.observer, held_out), thresholds, None), thresholds
-    batches = iterate_batches(tests, detector.preprocessing, _BATCH)
-    return compare(observe_all(models, result.observer, batches), thresholds, tests), thresholds
+    observed = observe_all(models, result.observer, tests.batches())
+    return compare(observed, thresholds, tests.samples), thresholds
 
 
 def carried_threshold(reference: Observed, other: Observed, labels: Tensor | None) -> float:

@@ -1,9 +1,9 @@
 """The result: M_q and M_q^v as plain modules, and the run folder that holds them.
 
-    run/config.json          how the model was made and how to rebuild it (plan, widths, pre-processing)
-    run/weights.safetensors  M_q: codes packed at their width, half-precision scales and biases
-    run/mixed.safetensors    M_q^v, likewise
-    run/report.json          figures
+run/config.json          how the model was made and how to rebuild it (plan, widths, pre-processing)
+run/weights.safetensors  M_q: codes packed at their width, half-precision scales and biases
+run/mixed.safetensors    M_q^v, likewise
+run/report.json          figures
 """
 
 from dataclasses import dataclass, field
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from brevitas_defakeq.config import DefakeQConfig
 from brevitas_defakeq.data.preprocessing import Preprocessing
+from brevitas_defakeq.detectors.checkpoint import load_weights
 from brevitas_defakeq.detectors.output import OutputSpec
 from brevitas_defakeq.detectors.resolve import build
 from brevitas_defakeq.errors import UserError
@@ -142,6 +143,15 @@ def load(folder: str | Path, detector: nn.Module | None = None) -> QuantizedDete
     )
 
 
+def load_float(result: QuantizedDetector, weights: str | Path | None) -> nn.Module:
+    """The float detector of a run, with its weights (a run folder does not hold them)."""
+    if weights is None:
+        raise UserError("a run folder holds no float weights; give --weights with the float checkpoint")
+    model = build(result.spec)
+    load_weights(model, weights)
+    return model.eval()
+
+
 def _architecture(spec: dict, detector: nn.Module | None, folder: Path) -> nn.Module:
     if detector is not None:
         return copy_module(detector).eval()
@@ -161,7 +171,9 @@ def copy_module(model: nn.Module) -> nn.Module:
         copied = copy.deepcopy(model)
     except (RuntimeError, TypeError) as error:
         first = str(error).splitlines()[0]
-        raise UserError(f"the detector cannot be copied ({first}); remove non-leaf tensors and open handles") from None
+        raise UserError(
+            f"the detector cannot be copied ({first}); remove non-leaf tensors and open handles"
+        ) from None
     return copied.to(memory_format=torch.channels_last)
 
 
@@ -169,6 +181,8 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except FileNotFoundError:
-        raise UserError(f"{path} does not exist; the run has not finished: start the same command again") from None
+        raise UserError(
+            f"{path} does not exist; the run has not finished: start the same command again"
+        ) from None
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path} is damaged ({error}); quantize again") from None

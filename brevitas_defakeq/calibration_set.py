@@ -31,7 +31,12 @@ class CalibrationSet:
 
 
 def from_source(
-    source: str | Path | Sequence[Sample], preprocessing: Preprocessing, count: int, *, seed: int, on_corrupt: str
+    source: str | Path | Sequence[Sample],
+    preprocessing: Preprocessing,
+    count: int,
+    *,
+    seed: int,
+    on_corrupt: str,
 ) -> CalibrationSet:
     """Choose ``count`` images of a source (seeded, balanced) and load them.
 

@@ -17,7 +17,9 @@ def write_bytes(path: Path, data: bytes) -> None:
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise UserError(f"cannot write {path}: {error.strerror or error}; free space or choose another --out") from None
+        raise UserError(
+            f"cannot write {path}: {error.strerror or error}; free space or choose another --out"
+        ) from None
 
 
 def write_json(path: Path, content: Mapping) -> None:
@@ -29,7 +31,9 @@ def read_json(path: Path) -> dict:
     try:
         content = json.loads(path.read_text())
     except FileNotFoundError:
-        raise UserError(f"{path} does not exist; give a run folder that `defakeq quantize --out` wrote") from None
+        raise UserError(
+            f"{path} does not exist; give a run folder that `defakeq quantize --out` wrote"
+        ) from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path} is not readable JSON ({error}); the file is damaged") from None
     if not isinstance(content, dict):

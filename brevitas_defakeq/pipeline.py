@@ -143,7 +143,10 @@ class Job:
             self.quantized_layers(mixed), self.reference_layers, self.energies, self.config.veft.fraction
         )
         packed = {}
-        for form, network, width in (("quantized", model, None), ("mixed", mixed, self.config.mixed_channel_bits)):
+        for form, network, width in (
+            ("quantized", model, None),
+            ("mixed", mixed, self.config.mixed_channel_bits),
+        ):
             writer = Writer()
             transfer(network, self.plan, bits, writer, mixed_bits=width)
             packed[form] = writer.tensors()
@@ -208,7 +211,9 @@ class Job:
     # Interruption ------------------------------------------------------------------------------------
 
     def keep(self, stage: str, model: nn.Module, **notes) -> None:
-        self.checkpoint.keep(stage, snapshot(model), seconds=self.seconds, compute=self.meter.by_stage, **notes)
+        self.checkpoint.keep(
+            stage, snapshot(model), seconds=self.seconds, compute=self.meter.by_stage, **notes
+        )
 
     def resume_(self, model: nn.Module) -> dict[str, float] | None:
         """Back to the last kept state; the widths, or None at the start of a run."""

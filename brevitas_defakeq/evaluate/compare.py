@@ -5,20 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from brevitas_defakeq.data.sources import Sample
-from brevitas_defakeq.errors import UserError
 from brevitas_defakeq.evaluate.metrics import fidelity, summary
 from brevitas_defakeq.evaluate.observe import Observed
-
-
-def check_labelled(samples: Sequence[Sample], source: object) -> None:
-    """Test data need both classes; says so before anything runs."""
-    labels = {sample.label for sample in samples}
-    if not {0, 1} <= labels or None in labels:
-        found = "no labels" if labels == {None} else f"only the labels {sorted(map(str, labels))}"
-        raise UserError(
-            f"{source}: {found}, but an AUC needs real and fake images; give a folder with real/ and fake/ "
-            "or a CSV with both labels"
-        )
 
 
 def compare(

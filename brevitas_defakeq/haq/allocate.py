@@ -65,7 +65,9 @@ def uniform(sizes: Mapping[str, int], config: DefakeQConfig) -> dict[str, float]
     return {name: float(config.haq.pinned.get(name, width)) for name in sizes}
 
 
-def _costs(reference, floats, plan, importance, images, logit, config, meter, listen) -> dict[str, list[float]]:
+def _costs(
+    reference, floats, plan, importance, images, logit, config, meter, listen
+) -> dict[str, list[float]]:
     kind, widths = config.haq.sensitivity, config.candidate_bits
     if kind == "haq":
         return haq_costs(importance, widths, config.haq.error_base)

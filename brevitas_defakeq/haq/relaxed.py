@@ -55,14 +55,15 @@ def learn_bit_widths_(
     lowest, highest = _bounds(next(iter(quantizers.values())))
     for name in names:
         set_bits_(quantizers[name], min(max(average_bits, lowest), highest))
-    parameters = [candidate_parameter(quantizers[name]).bit_width_offset for name in names]
+    carriers = [candidate_parameter(quantizers[name]) for name in names]
+    parameters, base = [carrier.bit_width_offset for carrier in carriers], carriers[0].bit_width_base
     optimizer = torch.optim.Adam(parameters, lr=0.1)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(steps, 1), eta_min=1e-3)
     # One unit of the penalty must mean something beside the errors, whatever their size.
     unit = float((score * error_base**-average_bits).sum())
     multiplier = 0.0
     for step in range(steps):
-        bits = torch.stack([relaxed_bits(quantizers[name]) for name in names]).double()
+        bits = (torch.stack(parameters).abs() + base).clamp(lowest, highest).double()  # b̂, relaxed_bits
         loss, excess = horizontal_loss(
             bits, score / unit, size, average_bits, error_base=error_base, penalty=penalty * 4
         )
@@ -71,8 +72,7 @@ def learn_bit_widths_(
         optimizer.step()
         schedule.step()
         with torch.no_grad():
-            for parameter, name in zip(parameters, names, strict=True):
-                base = candidate_parameter(quantizers[name]).bit_width_base
+            for parameter in parameters:
                 parameter.clamp_(lowest - base, highest - base)
         if step % 5 == 4:
             multiplier = max(0.0, multiplier + float(excess))

@@ -140,7 +140,9 @@ def _transfer_layer(layer: nn.Module, bits: float, stream: Writer | Reader, mixe
     layer.bias.copy_(stream.half(layer.bias))
 
 
-def _restored_channels(layer: nn.Module, stream: Writer | Reader, mixed_bits: int | None) -> tuple[Tensor, Tensor]:
+def _restored_channels(
+    layer: nn.Module, stream: Writer | Reader, mixed_bits: int | None
+) -> tuple[Tensor, Tensor]:
     """VEFT's restored channels: which they are, bool [C_out], and their rows at 8 bits or in float."""
     mask = layer.weight_quant.tensor_quant.float_mask
     if mixed_bits is None:

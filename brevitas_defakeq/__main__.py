@@ -1,0 +1,3 @@
+from brevitas_defakeq.cli import main
+
+main()

@@ -1,0 +1,281 @@
+"""The commands: parse, call, print."""
+
+import logging
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from brevitas_defakeq import __version__
+from brevitas_defakeq.errors import UserError
+
+app = typer.Typer(
+    help="Deepfake detectors at about a tenth of their size (DeFakeQ on Brevitas).",
+    no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
+)  # fmt: skip
+
+Name = Annotated[str, typer.Argument(metavar="DETECTOR", help="registry name, module:factory, or timm name")]
+Weights = Annotated[Path | None, typer.Option(help="checkpoint: .safetensors, .pth, .pt; no code is run")]
+Bits = Annotated[float, typer.Option(help="budget: average bits a weight")]
+Candidates = Annotated[str, typer.Option(help="widths to choose from; 1.6 is three levels")]
+ActivationBits = Annotated[int, typer.Option(help="2 to 16; 0 leaves activations in float")]
+Recipe = Annotated[str, typer.Option(help="best, or paper")]
+Seed = Annotated[int, typer.Option(help="the same seed gives the same bits and integers")]
+Json = Annotated[bool, typer.Option("--json", help="one JSON object on standard output, all else on stderr")]
+Threads = Annotated[int | None, typer.Option(help="processor threads")]
+ModelArg = Annotated[
+    list[str] | None, typer.Option(metavar="KEY=VALUE", help="passed to timm or the factory")
+]
+Size = Annotated[int | None, typer.Option(help="height and width of the input")]
+Numbers = Annotated[str | None, typer.Option(help="one number, or three with commas")]
+Interpolation = Annotated[str | None, typer.Option(help="how images are resized: bilinear, bicubic, ...")]
+Output = Annotated[str | None, typer.Option(help="what the detector returns: logit, softmax, probability")]
+FakeIndex = Annotated[int | None, typer.Option(help="which class means fake")]
+Feature = Annotated[str | None, typer.Option(metavar="MODULE", help="module whose output is the feature")]
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="print the version")] = False) -> None:
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="run folder")] = Path("defakeq-demo"),
+    average_bits: Bits = 3.0,
+    seed: Seed = 0,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """The main job on what the package ships: a small detector of drawn faces, its calibration and its test."""
+    from brevitas_defakeq.demo import run_demo
+    from brevitas_defakeq.report.terminal import comparison, show, stages
+
+    _set_threads(threads)
+    with stages() as listen:
+        report = run_demo(out, average_bits=average_bits, seed=seed, listen=listen)
+    show(report, comparison(report), as_json=as_json)
+
+
+@app.command()
+def quantize(
+    detector: Name,
+    calibration: Annotated[str, typer.Option(metavar="DATA", help="folder or CSV of face crops")],
+    out: Annotated[Path, typer.Option(help="run folder; start again to go on after an interruption")],
+    weights: Weights = None,
+    average_bits: Bits = 3.0,
+    candidate_bits: Candidates = "2,3,4,6,8",
+    activation_bits: ActivationBits = 8,
+    recipe: Recipe = "best",
+    sensitivity: Annotated[str, typer.Option(help="haq, taylor or measured")] = "haq",
+    target: Annotated[str, typer.Option(help="any, mobile or fpga")] = "any",
+    samples: Annotated[int, typer.Option(help="calibration images used")] = 256,
+    iterations: Annotated[int | None, typer.Option(help="steps a block; also scales the last pass")] = None,
+    test: Annotated[str | None, typer.Option(metavar="DATA", help="labelled data to report on")] = None,
+    on_corrupt: Annotated[
+        str, typer.Option(help="refuse, or skip, unreadable calibration images")
+    ] = "refuse",
+    model_arg: ModelArg = None,
+    input_size: Size = None,
+    interpolation: Interpolation = None,
+    mean: Numbers = None,
+    std: Numbers = None,
+    output: Output = None,
+    fake_index: FakeIndex = None,
+    feature: Feature = None,
+    cache_memory: Annotated[str, typer.Option(help="activations kept in memory; more go to disk")] = "2GB",
+    seed: Seed = 0,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Quantize a trained detector with a few hundred face crops."""
+    from brevitas_defakeq import api
+    from brevitas_defakeq.report.terminal import comparison, show, stages
+
+    _set_threads(threads)
+    config = _config(
+        recipe, average_bits, candidate_bits, activation_bits, target, samples, seed, sensitivity
+    )
+    config = _with_iterations(config, iterations)
+    resolved = _resolve(
+        detector, weights, model_arg, input_size, interpolation, mean, std, output, fake_index, feature
+    )
+    with stages() as listen:
+        result = api.quantize(
+            resolved, calibration, config, test=test, out=out, on_corrupt=on_corrupt,
+            cache_memory=_bytes(cache_memory), listen=listen,
+        )  # fmt: skip
+    show(result.report, comparison(result.report), as_json=as_json)
+
+
+@app.command()
+def inspect(
+    detector: Annotated[str, typer.Argument(metavar="DETECTOR|RUN", help="detector, or a run folder")],
+    weights: Weights = None,
+    average_bits: Bits = 3.0,
+    candidate_bits: Candidates = "2,3,4,6,8",
+    activation_bits: ActivationBits = 8,
+    recipe: Recipe = "best",
+    samples: Annotated[int, typer.Option(help="calibration images that will be used")] = 256,
+    iterations: Annotated[int | None, typer.Option(help="steps a block")] = None,
+    model_arg: ModelArg = None,
+    input_size: Size = None,
+    interpolation: Interpolation = None,
+    mean: Numbers = None,
+    std: Numbers = None,
+    output: Output = None,
+    fake_index: FakeIndex = None,
+    feature: Feature = None,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """The dry run: layers, what stays float and why, size and time to expect."""
+    from brevitas_defakeq.report.inspection import inspect_detector, inspect_run, inspection_table
+    from brevitas_defakeq.report.terminal import show
+
+    _set_threads(threads)
+    if (Path(detector) / "config.json").exists():
+        found = inspect_run(Path(detector))
+    else:
+        config = _config(recipe, average_bits, candidate_bits, activation_bits, "any", samples, 0, "haq")
+        resolved = _resolve(
+            detector, weights, model_arg, input_size, interpolation, mean, std, output, fake_index, feature
+        )
+        found = inspect_detector(resolved, _with_iterations(config, iterations))
+    show(found, inspection_table(found), as_json=as_json)
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="run folder")],
+    data: Annotated[str, typer.Option(metavar="DATA", help="labelled folder or CSV")],
+    which: Annotated[str, typer.Option(help="quantized, mixed or float")] = "quantized",
+    weights: Annotated[Path | None, typer.Option(help="the float checkpoint, for --which float")] = None,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """AUC, accuracy, EER and AP of a run on labelled data."""
+    from brevitas_defakeq.artifact import load, load_float
+    from brevitas_defakeq.evaluate.run import evaluate as figures_of
+    from brevitas_defakeq.report.terminal import figures, show
+
+    _set_threads(threads)
+    result = load(run)
+    original = load_float(result, weights) if which == "float" else None
+    found = figures_of(result, data, which=which, float_model=original)
+    show(found, figures(found), as_json=as_json)
+
+
+@app.command()
+def detectors(as_json: Json = False) -> None:
+    """Detectors known by name."""
+    from brevitas_defakeq.detectors.registry import describe
+    from brevitas_defakeq.report.terminal import detector_table, show
+
+    rows = list(describe())
+    show({"detectors": rows}, detector_table(rows), as_json=as_json)
+
+
+def _config(recipe, average_bits, candidate_bits, activation_bits, target, samples, seed, sensitivity):
+    from brevitas_defakeq.config import DefakeQConfig
+
+    config = DefakeQConfig.for_recipe(
+        recipe, average_bits=average_bits, candidate_bits=_numbers(candidate_bits, "--candidate-bits"),
+        activation_bits=activation_bits or None, target=target, samples=samples, seed=seed,
+    )  # fmt: skip
+    return replace(config, haq=replace(config.haq, sensitivity=sensitivity))
+
+
+def _with_iterations(config, iterations: int | None):
+    """Steps a block; the last pass is scaled along, so that a quick run is quick as a whole."""
+    if iterations is None:
+        return config
+    work = config.reconstruction
+    steps = min(config.final.steps, max(1, round(config.final.steps * iterations / max(1, work.iterations))))
+    return replace(
+        config, reconstruction=replace(work, iterations=iterations),
+        final=replace(config.final, steps=steps if config.final.steps else 0),
+    )  # fmt: skip
+
+
+def _resolve(name, weights, model_arg, input_size, interpolation, mean, std, output, fake_index, feature):
+    from brevitas_defakeq.detectors.resolve import parse_model_args, resolve
+
+    return resolve(
+        name, weights=weights, model_args=parse_model_args(model_arg or []), input_size=input_size,
+        interpolation=interpolation, mean=_triple(mean, "--mean"), std=_triple(std, "--std"), output=output,
+        fake_index=fake_index, feature=feature,
+    )  # fmt: skip
+
+
+def _numbers(text: str, option: str) -> tuple[float, ...]:
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise UserError(f"{option} {text!r}: give numbers separated by commas") from None
+    return tuple(int(value) if value == int(value) else value for value in values)
+
+
+def _triple(text: str | None, option: str) -> tuple[float, ...] | None:
+    if text is None:
+        return None
+    values = _numbers(text, option)
+    if len(values) not in (1, 3):
+        raise UserError(f"{option} {text!r}: give one number or three")
+    return values * 3 if len(values) == 1 else values
+
+
+def _bytes(text: str) -> int:
+    units = {"kb": 1 << 10, "mb": 1 << 20, "gb": 1 << 30, "b": 1}
+    lowered = text.strip().lower()
+    for suffix, unit in units.items():
+        if lowered.endswith(suffix):
+            try:
+                return int(float(lowered.removesuffix(suffix)) * unit)
+            except ValueError:
+                break
+    raise UserError(f"--cache-memory {text!r}: give a size such as 500MB or 2GB")
+
+
+def _set_threads(threads: int | None) -> None:
+    if threads is None:
+        return
+    if threads < 1:
+        raise UserError(f"--threads {threads}: must be at least 1")
+    import torch
+
+    torch.set_num_threads(threads)
+
+
+def main() -> None:
+    """Exit status 0; 2 with one line for what the user can mend; 130 after Ctrl-C; 1 for our own failure."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
+    try:
+        app(standalone_mode=False)
+    except UserError as error:
+        _stop(str(error), 2)
+    except KeyboardInterrupt:
+        _stop("interrupted; the same command goes on where it stopped", 130)
+    except OSError as error:
+        if error.errno != 28:  # no space left on device
+            raise
+        _stop(f"the disk is full ({error.filename or 'temporary files'}); free space and start again", 2)
+    except Exception as error:
+        if hasattr(error, "format_message"):  # a wrong option or argument
+            _stop(error.format_message(), 2)
+        if type(error).__name__ == "Abort":
+            _stop("interrupted; the same command goes on where it stopped", 130)
+        raise
+
+
+def _stop(message: str, status: int) -> None:
+    print(f"defakeq: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""What to expect of a run before it starts: size of the file, image passes and time."""
+
+from time import perf_counter
+
+import torch
+from torch import Tensor, nn
+
+from brevitas_defakeq.config import DefakeQConfig
+from brevitas_defakeq.prepare.plan import Plan
+
+#: Seconds of a quantized image pass over those of a float one, and of fitting ranges per million weights.
+_OVERHEAD = 2.5
+_RANGE_SECONDS = 0.6
+
+
+def expected_size(plan: Plan, average_bits: float, other_parameters: int) -> int:
+    """Bytes of ``weights.safetensors`` at an average width: codes, half scales and biases, the rest at half."""
+    weights = sum(layer.num_params for layer in plan.layers)
+    channels = sum(layer.weight_shape[0] for layer in plan.layers)
+    per_channel = 2 + 2 + average_bits / 8
+    return int(weights * average_bits / 8 + channels * per_channel + other_parameters * 2 + 1000)
+
+
+def expected_passes(plan: Plan, config: DefakeQConfig, images: int) -> float:
+    """Compute of a run in float passes over the calibration images (``forward_passes`` of the report)."""
+    macs = {layer.name: layer.macs for layer in plan.layers}
+    total = max(1, sum(macs.values()))
+    shares = [sum(macs[name] for name in block.layers) / total for block in plan.blocks]
+    prefix = sum(2 * sum(shares[:index]) + share for index, share in enumerate(shares))
+    work = config.reconstruction
+    iterations = work.iterations * work.learned_rounding
+    forwards = 2 if config.veft.enabled and config.veft.contrastive_weight else 1
+    rounding = 3 * forwards * iterations * work.batch_size / images
+    tuning = 3 * config.final.steps * config.final.batch_size / images
+    return 3 + prefix + rounding + tuning
+
+
+@torch.no_grad()
+def seconds_per_image(model: nn.Module, example: Tensor) -> float:
+    """One float image pass on this machine, measured."""
+    batch = example.expand(4, *example.shape[1:]).contiguous(memory_format=torch.channels_last)
+    model(batch)
+    start = perf_counter()
+    model(batch)
+    return (perf_counter() - start) / len(batch)
+
+
+def expected_seconds(plan: Plan, config: DefakeQConfig, images: int, per_image: float) -> float:
+    """Wall-clock time of a run on this machine, within a factor of about two."""
+    weights = sum(layer.num_params for layer in plan.layers) / 1e6
+    compute = expected_passes(plan, config, images) * images * per_image * _OVERHEAD
+    return compute + 3 * _RANGE_SECONDS * weights

@@ -1,0 +1,57 @@
+"""A labelled data set to report on: from files or from tensors, read in batches."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from brevitas_defakeq.data.images import iterate_batches
+from brevitas_defakeq.data.preprocessing import Preprocessing
+from brevitas_defakeq.data.sources import Sample, read_source
+from brevitas_defakeq.errors import UserError
+
+_BATCH = 16
+
+
+@dataclass(frozen=True)
+class LabelledSet:
+    """Samples with both labels, and their preprocessed images in the same order."""
+
+    samples: tuple[Sample, ...]
+    batches: Callable[[], Iterable[Tensor]]
+
+    @classmethod
+    def from_source(
+        cls, source: str | Path | Sequence[Sample], preprocessing: Preprocessing
+    ) -> "LabelledSet":
+        """A folder with ``real/`` and ``fake/``, a CSV, or samples."""
+        samples = read_source(source) if isinstance(source, str | Path) else list(source)
+        check_labelled(samples, source if isinstance(source, str | Path) else "the test data")
+        return cls(tuple(samples), lambda: iterate_batches(samples, preprocessing, _BATCH))
+
+    @classmethod
+    def from_tensors(
+        cls, images: Tensor, labels: Sequence[int] | Tensor, datasets: Sequence[str] | None = None
+    ) -> "LabelledSet":
+        """Preprocessed images [N, 3, H, W] with labels [N] (0 real, 1 fake) and names of data sets."""
+        names = datasets or ["test"] * len(images)
+        samples = [
+            Sample(Path(str(index)), int(label), str(index), name)
+            for index, (label, name) in enumerate(zip(labels, names, strict=True))
+        ]
+        check_labelled(samples, "the test tensors")
+        return cls(tuple(samples), lambda: torch.split(images, _BATCH))
+
+
+def check_labelled(samples: Sequence[Sample], source: object) -> None:
+    """Test data need both classes; said before anything runs."""
+    labels = {sample.label for sample in samples}
+    if labels != {0, 1}:
+        only = ", ".join(sorted(str(label) for label in labels if label is not None))
+        found = f"only the label {only}" if only and None not in labels else "images without a label"
+        raise UserError(
+            f"{source}: {found}, but an AUC needs real and fake images; give a folder with real/ and fake/ "
+            "or a CSV with both labels"
+        )

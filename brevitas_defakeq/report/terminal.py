@@ -1,0 +1,111 @@
+"""What the commands show: progress on standard error, tables and JSON on standard output."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from brevitas_defakeq.progress import Listener
+
+_FORMS = {
+    "float": "float",
+    "round_to_nearest": "round to nearest",
+    "round_to_nearest_above": "round to nearest, one bit more",
+    "quantized": "DeFakeQ (M_q)",
+    "mixed": "DeFakeQ, channels restored (M_q^v)",
+}
+
+
+@contextmanager
+def stages() -> Iterator[Listener]:
+    """A bar for each stage of a run, with the time left."""
+    columns = (TextColumn("{task.description:>12}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
+    console = Console(stderr=True)
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as progress:
+        tasks: dict[str, int] = {}
+
+        def listen(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                for earlier in tasks.values():
+                    progress.update(earlier, completed=progress.tasks[earlier].total)
+                tasks[stage] = progress.add_task(stage, total=total)
+            if total > 1 or progress.tasks[tasks[stage]].total == 1:
+                progress.update(tasks[stage], completed=done, total=total)
+
+        yield listen
+        for task in tasks.values():
+            progress.update(task, completed=progress.tasks[task].total)
+
+
+def show(content: dict, table: Table, *, as_json: bool) -> None:
+    """One JSON object on standard output (the table then goes to standard error), or the table alone."""
+    if as_json:
+        print(json.dumps(content, ensure_ascii=False))
+    Console(stderr=as_json, width=None if sys.stdout.isatty() else 110).print(table)
+
+
+def comparison(report: dict) -> Table:
+    """The figures of a run's ``report.json``, a row a form."""
+    metrics = report["metrics"]
+    measured = "auc" in metrics["float"]
+    datasets = sorted(metrics["float"].get("per_dataset", {}))
+    datasets = [name for name in datasets if "auc" in metrics["float"]["per_dataset"][name]]
+    title = f"{report['detector']['name']}: {report['average_bits']:.2f} bits a weight on average"
+    caption = None if measured else "no test data: fidelity on held-out calibration images"
+    table = Table(title=title, caption=caption)
+    table.add_column("detector")
+    for column in (["AUC", "95 % interval"] if measured else []) + datasets * (len(datasets) > 1):
+        table.add_column(column, justify="right")
+    for column in ("verdicts as float", "kB", "size"):
+        table.add_column(column, justify="right")
+    for form, label in _FORMS.items():
+        if form in metrics:
+            table.add_row(label, *_cells(metrics[form], measured, datasets), *_size(report, form))
+    return table
+
+
+def _cells(figures: dict, measured: bool, datasets: list[str]) -> list[str]:
+    cells = []
+    if measured:
+        low, high = figures["auc_interval"]
+        cells = [f"{figures['auc']:.4f}", f"{low:.3f}-{high:.3f}"]
+    if len(datasets) > 1:
+        cells += [f"{figures['per_dataset'][name]['auc']:.4f}" for name in datasets]
+    return [*cells, f"{100 * figures['fidelity']['verdict_agreement']:.1f} %"]
+
+
+def _size(report: dict, form: str) -> list[str]:
+    size = report["size_bytes"].get(form)
+    return (
+        ["", ""]
+        if size is None
+        else [f"{size / 1e3:,.0f}", f"{100 * size / report['size_bytes']['float']:.1f} %"]
+    )
+
+
+def figures(found: dict) -> Table:
+    """The figures of ``defakeq evaluate``."""
+    table = Table(title=f"{found['n']} images")
+    for column in ("AUC", "95 % interval", "video AUC", "accuracy", "EER", "AP"):
+        table.add_column(column, justify="right")
+    low, high = found["auc_interval"]
+    video = found["video_auc"]
+    table.add_row(
+        f"{found['auc']:.4f}", f"{low:.3f}-{high:.3f}", "" if video is None else f"{video:.4f}",
+        f"{found['accuracy']:.4f}", f"{found['eer']:.4f}", f"{found['ap']:.4f}",
+    )  # fmt: skip
+    return table
+
+
+def detector_table(rows: list[dict]) -> Table:
+    """The registry."""
+    table = Table(title="detectors known by name; any timm name and module:factory work too")
+    for column in rows[0]:
+        table.add_column(column.replace("_", " "))
+    for row in rows:
+        table.add_row(*(str(value) for value in row.values()))
+    return table
