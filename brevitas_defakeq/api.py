@@ -1,7 +1,7 @@
 """``quantize``: one call from a float detector and calibration images to the finished result."""
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -25,6 +25,7 @@ from brevitas_defakeq.progress import Listener, silent
 from brevitas_defakeq.provenance import provenance
 from brevitas_defakeq.resume import Checkpoint, tensor_digest
 
+_LOG = logging.getLogger(__name__)
 _BATCH = 16
 _REPORT_VERSION = 1
 
@@ -76,6 +77,8 @@ def quantize(
     job = Job(
         reference, plan, images.images, images.labels, observer, config, checkpoint, listen, cache_memory
     )
+    if len(images.images) < config.samples:
+        _LOG.warning("%d calibration images, fewer than the %d asked for", len(images.images), config.samples)
     quantized, mixed, bits, packed = job.run()
     result = QuantizedDetector(
         quantized, mixed, bits, {}, config, plan, observer, detector.spec, detector.preprocessing, packed
@@ -149,16 +152,16 @@ def _require_preprocessing(detector: Detector) -> Preprocessing:
 
 def _metrics(job: Job, result, images: CalibrationSet, tests: LabelledSet | None) -> tuple[dict, dict]:
     """Figures of float, round-to-nearest, M_q and M_q^v, and the thresholds; test images are read once."""
-    below = int(job.config.average_bits)
-    fractional = job.config.average_bits != below
+    average = job.config.average_bits
+    below = int(min(max(average, 2), 8))  # the integer width at or below the average, as far as there is one
     models = {
         "float": job.reference,
-        "round_to_nearest": job.round_to_nearest(max(below, 2)),
+        "round_to_nearest": job.round_to_nearest(below),
         "quantized": result.quantized,
         "mixed": result.mixed,
     }
-    if fractional:
-        models["round_to_nearest_above"] = job.round_to_nearest(max(below, 2) + 1)
+    if below < average < 8:
+        models["round_to_nearest_above"] = job.round_to_nearest(below + 1)
     chosen = {form: models[form] for form in ("float", "quantized", "mixed")}
     calibration = observe_all(chosen, result.observer, job.batches())
     thresholds = {"float": 0.0} | {

@@ -92,6 +92,7 @@ def float_bytes(model: nn.Module) -> int:
     return len(save(tensors))
 
 
+@torch.random.fork_rng(devices=[])  # new layers draw weights that are overwritten at once
 def quantized_form(reference: nn.Module, plan: Plan, config: DefakeQConfig) -> nn.Module:
     """A fresh quantized copy of a prepared float model; nothing is shared with it."""
     scheme = QuantScheme(config.candidate_bits, config.activation_bits, config.target != "any")
@@ -118,29 +119,31 @@ def load(folder: str | Path, detector: nn.Module | None = None) -> QuantizedDete
             f"{folder}: run folder format {settings.get('format_version')} is not {FORMAT_VERSION}; "
             "quantize again, or use the version that wrote it"
         )
-    config, plan = DefakeQConfig.from_dict(settings["config"]), Plan.from_dict(settings["plan"])
+    try:
+        config, plan = DefakeQConfig.from_dict(settings["config"]), Plan.from_dict(settings["plan"])
+        observer = Observer(OutputSpec(**settings["output"]), **settings["feature"])
+        bits = {layer.name: settings["bits"][layer.name] for layer in plan.layers}
+        spec, raw = settings["detector"], settings["preprocessing"]
+        preprocessing = Preprocessing.from_dict(raw) if raw else None
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise UserError(f"{folder / 'config.json'} is damaged ({error!r}); quantize again") from None
     report = read_json(folder / "report.json")
-    reference = _architecture(settings["detector"], detector, folder)
+    reference = _architecture(spec, detector, folder)
+    _check_fits(reference, plan, folder)
     replay_preparation_(reference, plan)
     models, packed = {}, {}
     for form, name in WEIGHTS_FILES.items():
         packed[form] = _read_tensors(folder / name)
         models[form] = quantized_form(reference, plan, config)
         mixed_bits = config.mixed_channel_bits if form == "mixed" else None
-        transfer(models[form], plan, settings["bits"], Reader(packed[form]), mixed_bits=mixed_bits)
-    raw = settings["preprocessing"]
+        stream = Reader(packed[form])
+        transfer(models[form], plan, bits, stream, mixed_bits=mixed_bits)
+        if any(stream.position[kind] != len(tensor) for kind, tensor in packed[form].items()):
+            raise UserError(f"{folder / name} does not fit its config.json; the run folder is damaged")
     return QuantizedDetector(
-        quantized=models["quantized"],
-        mixed=models["mixed"],
-        bits=settings["bits"],
-        report=report,
-        config=config,
-        plan=plan,
-        observer=Observer(OutputSpec(**settings["output"]), **settings["feature"]),
-        spec=settings["detector"],
-        preprocessing=Preprocessing.from_dict(raw) if raw else None,
-        packed=packed,
-    )
+        models["quantized"], models["mixed"], bits, report, config, plan, observer, spec, preprocessing,
+        packed,
+    )  # fmt: skip
 
 
 def load_float(result: QuantizedDetector, weights: str | Path | None) -> nn.Module:
@@ -161,6 +164,19 @@ def _architecture(spec: dict, detector: nn.Module | None, folder: Path) -> nn.Mo
             "load it with load(folder, detector=your_module)"
         )
     return build(spec).eval()
+
+
+def _check_fits(model: nn.Module, plan: Plan, folder: Path) -> None:
+    """The architecture has the layers that the run was made of."""
+    modules = dict(model.named_modules())
+    for layer in plan.layers:
+        weight = getattr(modules.get(layer.name), "weight", None)
+        if weight is None or tuple(weight.shape) != layer.weight_shape:
+            found = "nothing of that name" if weight is None else f"shape {list(weight.shape)}"
+            raise UserError(
+                f"{folder} was made from another detector: layer {layer.name} had a weight of shape "
+                f"{list(layer.weight_shape)}, this one has {found}; give the same architecture"
+            )
 
 
 def copy_module(model: nn.Module) -> nn.Module:

@@ -1,6 +1,5 @@
 """The calibration images of a run, from a data source or from tensors."""
 
-import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,6 @@ from brevitas_defakeq.data.sources import Sample, data_hash, read_source
 from brevitas_defakeq.errors import UserError
 from brevitas_defakeq.resume import tensor_digest
 
-_LOG = logging.getLogger(__name__)
 _MINIMUM = 8
 
 
@@ -47,8 +45,6 @@ def from_source(
     chosen, skipped = usable(choose_calibration(samples, count, seed=seed), on_corrupt=on_corrupt)
     if len(chosen) < _MINIMUM:
         raise UserError(f"{len(chosen)} usable calibration images; give at least {_MINIMUM}, better 256")
-    if len(chosen) < count:
-        _LOG.warning("%d calibration images, fewer than the %d asked for", len(chosen), count)
     images = torch.cat(list(iterate_batches(chosen, preprocessing, 32)))
     known = [sample.label for sample in chosen]
     labels = None if None in known else torch.tensor(known)
@@ -66,4 +62,6 @@ def from_tensors(images: Tensor | Iterable[Tensor], labels: Tensor | None, count
     if not images.isfinite().all():
         raise UserError("the calibration tensor holds values that are not finite")
     labels = None if labels is None else torch.as_tensor(labels)[:count].long()
+    if labels is not None and (labels.shape != images.shape[:1] or not ((labels == 0) | (labels == 1)).all()):
+        raise UserError(f"labels: give 0 (real) or 1 (fake) for each of the {len(images)} images")
     return CalibrationSet(images, labels, (), tensor_digest({"images": images}))

@@ -1,19 +1,35 @@
 """The commands: parse, call, print."""
 
 import logging
+import math
 import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.core import TyperGroup
 
 from brevitas_defakeq import __version__
 from brevitas_defakeq.errors import UserError
 
+
+class _Interrupted(Exception):
+    """Ctrl-C, under a name that typer does not handle on its own (it would end with status 0)."""
+
+
+class _Commands(TyperGroup):
+    def invoke(self, ctx):
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise _Interrupted from None
+
+
 app = typer.Typer(
-    help="Deepfake detectors at about a tenth of their size (DeFakeQ on Brevitas).",
-    no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
+    help="Deepfake detectors at about a tenth of their size (DeFakeQ on Brevitas).", cls=_Commands,
+    add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
 )  # fmt: skip
 
 Name = Annotated[str, typer.Argument(metavar="DETECTOR", help="registry name, module:factory, or timm name")]
@@ -22,7 +38,7 @@ Bits = Annotated[float, typer.Option(help="budget: average bits a weight")]
 Candidates = Annotated[str, typer.Option(help="widths to choose from; 1.6 is three levels")]
 ActivationBits = Annotated[int, typer.Option(help="2 to 16; 0 leaves activations in float")]
 Recipe = Annotated[str, typer.Option(help="best, or paper")]
-Seed = Annotated[int, typer.Option(help="the same seed gives the same bits and integers")]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="the same seed gives the same integers")]
 Json = Annotated[bool, typer.Option("--json", help="one JSON object on standard output, all else on stderr")]
 Threads = Annotated[int | None, typer.Option(help="processor threads")]
 ModelArg = Annotated[
@@ -37,10 +53,15 @@ Feature = Annotated[str | None, typer.Option(metavar="MODULE", help="module whos
 
 
 @app.callback(invoke_without_command=True)
-def _root(version: Annotated[bool, typer.Option("--version", help="print the version")] = False) -> None:
+def _root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="print the version")] = False,
+) -> None:
     if version:
         print(__version__)
         raise typer.Exit
+    if context.invoked_subcommand is None:
+        print(context.get_help())
 
 
 @app.command()
@@ -51,7 +72,7 @@ def demo(
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
-    """The main job on what the package ships: a small detector of drawn faces, its calibration and its test."""
+    """The main job on what the package ships: a small detector of drawn faces, its images and its test."""
     from brevitas_defakeq.demo import run_demo
     from brevitas_defakeq.report.terminal import comparison, show, stages
 
@@ -216,7 +237,9 @@ def _numbers(text: str, option: str) -> tuple[float, ...]:
     try:
         values = tuple(float(part) for part in text.split(","))
     except ValueError:
-        raise UserError(f"{option} {text!r}: give numbers separated by commas") from None
+        values = (math.nan,)
+    if not all(map(math.isfinite, values)):
+        raise UserError(f"{option} {text!r}: give numbers separated by commas")
     return tuple(int(value) if value == int(value) else value for value in values)
 
 
@@ -254,11 +277,12 @@ def _set_threads(threads: int | None) -> None:
 def main() -> None:
     """Exit status 0; 2 with one line for what the user can mend; 130 after Ctrl-C; 1 for our own failure."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
+    _silence_libraries()
     try:
         app(standalone_mode=False)
     except UserError as error:
         _stop(str(error), 2)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, _Interrupted):
         _stop("interrupted; the same command goes on where it stopped", 130)
     except OSError as error:
         if error.errno != 28:  # no space left on device
@@ -267,9 +291,14 @@ def main() -> None:
     except Exception as error:
         if hasattr(error, "format_message"):  # a wrong option or argument
             _stop(error.format_message(), 2)
-        if type(error).__name__ == "Abort":
-            _stop("interrupted; the same command goes on where it stopped", 130)
         raise
+
+
+def _silence_libraries() -> None:
+    """What torch and Brevitas have to say about themselves is not for the user (``python -W`` shows it)."""
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # a toolkit without a GPU
 
 
 def _stop(message: str, status: int) -> None:

@@ -94,7 +94,10 @@ class ReconstructionConfig:
     block_input: Literal["quantized", "float", "mixed"] = "mixed"
     #: Images whose statistics are matched (fewer when they would not fit in memory).
     matching_images: int = 128
-    #: Eq. 10 in one go: widths learned together with rounding, then snapped and rounded again.
+    #: gamma_1 of eq. 10, used where widths are learned together with the blocks.
+    horizontal_weight: float = 0.5
+    #: Eq. 10 as printed: widths learned block by block under all three losses, then snapped, and the
+    #: rounding learned afresh at the snapped widths (learned for one width it is wrong for another).
     joint: bool = False
 
     def __post_init__(self) -> None:
@@ -104,11 +107,16 @@ class ReconstructionConfig:
 
 @dataclass(frozen=True)
 class FinalPassConfig:
-    """The last, label-free pass over the whole network: scales, biases, norms, activation ranges."""
+    """The last, label-free pass over the whole network: scales, biases, norms, ranges and the rounding."""
 
-    steps: int = 100
+    steps: int = 300
     batch_size: int = 16
+    #: Adam on scales, biases, norms and ranges, relative to their size.
     lr: float = 2e-3
+    #: Adam on the weights, in steps of their grid, rounded straight through; 0 keeps the codes.
+    rounding_lr: float = 0.03
+    #: Mirrored images too: twice the examples, and a mirrored face is as real as it was.
+    mirror: bool = True
     #: "mse" to the float model's output and feature, or eq. 9 on the feature beside the output's error.
     loss: Literal["mse", "contrastive"] = "mse"
 

@@ -3,6 +3,7 @@
 The detector knows drawn faces, not photographs.
 """
 
+import os
 from pathlib import Path
 
 import torch
@@ -20,6 +21,7 @@ from brevitas_defakeq.progress import Listener, silent
 CALIBRATION_IMAGES = 256
 #: Images of the forgery families that training and calibration saw, and of the two that they did not.
 TEST_IMAGES, CROSS_IMAGES = 2000, 500
+_WORKERS = os.cpu_count() or 1
 _CALIBRATION_SEED, _TEST_SEED, _CROSS_SEED = 11, 22, 33
 
 
@@ -30,7 +32,7 @@ def run_demo(out: Path, *, average_bits: float = 3.0, seed: int = 0, listen: Lis
     """
     detector = resolve("demo")
     listen("draw", 0, 1)
-    faces = draw_many(CALIBRATION_IMAGES, seed=_CALIBRATION_SEED)
+    faces = draw_many(CALIBRATION_IMAGES, seed=_CALIBRATION_SEED, workers=_WORKERS)
     images, labels = as_tensors(faces, detector.preprocessing)
     config = DefakeQConfig.for_recipe("best", average_bits=average_bits, seed=seed)
     test = drawn_test(detector.preprocessing)
@@ -42,8 +44,8 @@ def drawn_test(
     preprocessing: Preprocessing, *, in_domain=TEST_IMAGES, cross_domain=CROSS_IMAGES
 ) -> LabelledSet:
     """Drawn test faces, half real: known forgery families, then the two held-out ones."""
-    known = draw_many(in_domain, seed=_TEST_SEED, families=FAMILIES)
-    unknown = draw_many(cross_domain, seed=_CROSS_SEED, families=HELD_OUT_FAMILIES)
+    known = draw_many(in_domain, seed=_TEST_SEED, families=FAMILIES, workers=_WORKERS)
+    unknown = draw_many(cross_domain, seed=_CROSS_SEED, families=HELD_OUT_FAMILIES, workers=_WORKERS)
     images, labels = as_tensors([*known, *unknown], preprocessing)
     datasets = ["in domain"] * len(known) + ["cross domain"] * len(unknown)
     return LabelledSet.from_tensors(images, labels, datasets)

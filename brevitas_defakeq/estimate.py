@@ -14,7 +14,7 @@ _RANGE_SECONDS = 0.6
 
 
 def expected_size(plan: Plan, average_bits: float, other_parameters: int) -> int:
-    """Bytes of ``weights.safetensors`` at an average width: codes, half scales and biases, the rest at half."""
+    """Bytes of ``weights.safetensors`` at an average width: codes; scales, biases and the rest at half."""
     weights = sum(layer.num_params for layer in plan.layers)
     channels = sum(layer.weight_shape[0] for layer in plan.layers)
     per_channel = 2 + 2 + average_bits / 8

@@ -1,5 +1,6 @@
 """Files that are either whole or not there: written under a temporary name, then renamed."""
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -16,10 +17,17 @@ def write_bytes(path: Path, data: bytes) -> None:
         temporary.write_bytes(data)
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise UserError(
             f"cannot write {path}: {error.strerror or error}; free space or choose another --out"
         ) from None
+
+
+def check_writable(folder: Path) -> None:
+    """Make ``folder`` and write to it once, lest a long run fail at its end for want of a right."""
+    write_bytes(folder / "probe", b"")
+    (folder / "probe").unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: Mapping) -> None:
@@ -30,7 +38,7 @@ def read_json(path: Path) -> dict:
     """A JSON object; a missing or damaged file gets one clear line."""
     try:
         content = json.loads(path.read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise UserError(
             f"{path} does not exist; give a run folder that `defakeq quantize --out` wrote"
         ) from None

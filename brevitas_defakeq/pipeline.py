@@ -6,30 +6,30 @@ float detector + calibration images -> prepare -> calibrate -> allocate (HAQ) ->
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from time import perf_counter
 
 import torch
 from torch import Tensor, nn
 
-from brevitas_defakeq.artifact import QuantizedDetector, quantized_form
+from brevitas_defakeq.artifact import quantized_form
 from brevitas_defakeq.config import DefakeQConfig
 from brevitas_defakeq.data.calibration import split_held_out
-from brevitas_defakeq.data.preprocessing import Preprocessing
-from brevitas_defakeq.errors import UserError
 from brevitas_defakeq.evaluate.observe import Observer
-from brevitas_defakeq.haq.allocate import allocate
+from brevitas_defakeq.haq.allocate import allocate, layer_scores
 from brevitas_defakeq.haq.importance import channel_energies, expand_energy
+from brevitas_defakeq.haq.solver import solve
 from brevitas_defakeq.nn.modules import modules_by_name, restore_, snapshot
 from brevitas_defakeq.prepare.calibrate import calibrate_
 from brevitas_defakeq.prepare.plan import Plan
 from brevitas_defakeq.progress import Listener, Meter, silent
 from brevitas_defakeq.quant.activation import activation_proxies, mark_calibrated_
-from brevitas_defakeq.quant.bit_width import set_bits_
+from brevitas_defakeq.quant.bit_width import relaxed, relaxed_bits, set_bits_
 from brevitas_defakeq.quant.quick import quick
 from brevitas_defakeq.reconstruct.capture import TensorStore
-from brevitas_defakeq.reconstruct.final import tune_network_
+from brevitas_defakeq.reconstruct.final import Examples, tune_network_
+from brevitas_defakeq.reconstruct.joint import snapping_costs
 from brevitas_defakeq.reconstruct.loop import CAPTURE_BATCH, Reconstruction
 from brevitas_defakeq.resume import Checkpoint
 from brevitas_defakeq.storage.transfer import Writer, transfer
@@ -94,20 +94,32 @@ class Job:
             self.reference, self.quantized_layers(model), self.plan, self.energies, self.images[self.train],
             self.observer, self.config, self.meter, self.listen,
         )  # fmt: skip
+        if self.config.reconstruction.joint:
+            bits = self.learn_jointly_(model)
         self.set_bits_(model, bits)
         return bits
+
+    def learn_jointly_(self, model: nn.Module) -> dict[str, float]:
+        """Eq. 10 as printed: the widths go on from the relaxed optimum, block by block, and are snapped."""
+        scores, config = layer_scores(self.reference_layers, self.energies), self.config
+        quantizers = {
+            name: layer.weight_quant.tensor_quant for name, layer in self.quantized_layers(model).items()
+        }
+        with relaxed(model), quick(model):
+            work = self.reconstruction(model)
+            for index in range(len(self.plan.blocks)):
+                self.listen("joint", index, len(self.plan.blocks))
+                work.learn_widths_(index, scores, config)
+        learned = {name: float(relaxed_bits(quantizer)) for name, quantizer in quantizers.items()}
+        costs = snapping_costs(learned, scores, config.candidate_bits, config.haq.error_base)
+        sizes = {layer.name: layer.num_params for layer in self.plan.layers}
+        return solve(costs, sizes, config.candidate_bits, config.average_bits)
 
     def reconstruct_(self, model: nn.Module) -> None:
         """Step 5b: block by block in data-flow order, widths frozen."""
         if not (self.config.reconstruction.matching or self.config.reconstruction.learned_rounding):
             return
-        work = Reconstruction(
-            quantized=model, reference=self.reference, plan=self.plan, images=self.images,
-            labels=self.labels, train=self.train, held_out=self.held_out,
-            config=self.config.reconstruction, veft=self.config.veft, seed=self.config.seed,
-            meter=self.meter, store=TensorStore(self.cache_bytes),
-            feature=lambda network, images: self.observer(network, images)[1],
-        )  # fmt: skip
+        work = self.reconstruction(model)
         total, done = len(self.plan.blocks), self.checkpoint.notes.get("blocks", 0)
         for index in range(done, total):
             self.listen("reconstruct", index, total)
@@ -121,6 +133,7 @@ class Job:
         steps = self.config.final.steps
         if not steps:
             return
+        examples = self.examples()
         self.meter.add("tune", steps * self.config.final.batch_size, training=True)
         done = 0
 
@@ -130,9 +143,9 @@ class Job:
             self.listen("tune", done, steps)
 
         tune_network_(
-            model, self.quantized_layers(model), self.observer, self.images, self.targets, self.train,
-            self.held_out, self.config.final, temperature=self.config.veft.temperature,
-            generator=torch.Generator().manual_seed(self.config.seed), progress=count,
+            model, self.quantized_layers(model), self.observer, examples, self.config.final,
+            temperature=self.config.veft.temperature, progress=count,
+            generator=torch.Generator().manual_seed(self.config.seed),
         )  # fmt: skip
 
     def freeze(self, model: nn.Module, bits: dict[str, float]):
@@ -154,7 +167,8 @@ class Job:
 
     def round_to_nearest(self, width: float) -> nn.Module:
         """The baseline: one width everywhere, searched ranges, the same activation bits, nothing learned."""
-        model = quantized_form(self.reference, self.plan, self.config)
+        config = replace(self.config, candidate_bits=(width,), average_bits=width)
+        model = quantized_form(self.reference, self.plan, config)
         self.calibrate_(model)
         self.set_bits_(model, {layer.name: width for layer in self.plan.layers}, weighted=False)
         return model.requires_grad_(False)
@@ -172,17 +186,30 @@ class Job:
         with torch.no_grad():
             return channel_energies(self.reference, self.reference_layers, self.batches())
 
-    @cached_property
-    def targets(self) -> tuple[Tensor, Tensor]:
-        """M_f's logits [M] and features [M, C] on the calibration images."""
-        self.meter.add("tune", len(self.images))
+    def examples(self) -> Examples:
+        """The calibration images, mirrored ones too if asked, with M_f's logits and features."""
+        images, train = self.images, self.train
+        if self.config.final.mirror:
+            images = torch.cat([images, images.flip(3)]).contiguous(memory_format=torch.channels_last)
+            train = torch.cat([train, train + len(self.images)])
+        self.meter.add("tune", len(images))
         with torch.no_grad():
-            observed = [self.observer(self.reference, batch) for batch in self.batches()]
-        return tuple(torch.cat(parts) for parts in zip(*observed, strict=True))
+            observed = [self.observer(self.reference, batch) for batch in images.split(CAPTURE_BATCH)]
+        logits, features = (torch.cat(parts) for parts in zip(*observed, strict=True))
+        return Examples(images, logits, features, train, self.held_out)
 
     def quantized_layers(self, model: nn.Module) -> dict[str, nn.Module]:
         modules = modules_by_name(model)
         return {layer.name: modules[layer.name] for layer in self.plan.layers}
+
+    def reconstruction(self, model: nn.Module) -> Reconstruction:
+        return Reconstruction(
+            quantized=model, reference=self.reference, plan=self.plan, images=self.images,
+            labels=self.labels, train=self.train, held_out=self.held_out,
+            config=self.config.reconstruction, veft=self.config.veft, seed=self.config.seed,
+            meter=self.meter, store=TensorStore(self.cache_bytes),
+            feature=lambda network, images: self.observer(network, images)[1],
+        )  # fmt: skip
 
     def set_bits_(self, model: nn.Module, bits: dict[str, float], *, weighted: bool = True) -> None:
         """Set every layer's width and search its range, errors weighted by A_j^2 (what reaches the output)."""

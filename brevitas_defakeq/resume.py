@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from brevitas_defakeq.errors import UserError
-from brevitas_defakeq.files import read_json, write_bytes, write_json
+from brevitas_defakeq.files import check_writable, read_json, write_bytes, write_json
 
 _FOLDER = ".unfinished"
 
@@ -30,13 +30,13 @@ class Checkpoint:
         self.notes: dict = {}
         if self.folder is None:
             return
-        finished = out / "config.json"
-        if finished.exists() and not self.folder.exists():
-            self._refuse_other(out, read_json(out / "report.json").get("identity"))
         if (self.folder / "state.json").exists():
             state = read_json(self.folder / "state.json")
             self._refuse_other(out, state.get("identity"))
             self.notes = state["notes"]
+        elif (out / "config.json").exists():
+            self._refuse_other(out, read_json(out / "report.json").get("identity"))
+        check_writable(self.folder)
 
     def _refuse_other(self, out: Path, found: str | None) -> None:
         if found != self.identity:

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor, nn
 
 from brevitas_defakeq.config import DefakeQConfig
@@ -46,7 +45,7 @@ def allocate(
         return uniform(sizes, config)
     floats = dict(reference.named_modules())
     floats = {name: floats[name] for name in sizes}
-    importance = normalized({name: layer_importance(floats[name].weight, energies[name]) for name in sizes})
+    importance = layer_scores(floats, energies)
     quantizers = {name: layer.weight_quant.tensor_quant for name, layer in layers.items()}
     learned = learn_bit_widths_(
         quantizers, importance, sizes, config.average_bits, error_base=config.haq.error_base,
@@ -57,6 +56,13 @@ def allocate(
     gap = max(abs(exact[name] - learned[name]) for name in sizes)
     _LOG.info("exact widths differ from the relaxed optimum by at most %.2f bits", gap)
     return exact
+
+
+def layer_scores(layers: Mapping[str, nn.Module], energies: Mapping[str, Tensor]) -> dict[str, float]:
+    """S_l of the float layers (eq. 4), divided by their mean."""
+    return normalized(
+        {name: layer_importance(layer.weight, energies[name]) for name, layer in layers.items()}
+    )
 
 
 def uniform(sizes: Mapping[str, int], config: DefakeQConfig) -> dict[str, float]:

@@ -63,7 +63,7 @@ def learn_bit_widths_(
     unit = float((score * error_base**-average_bits).sum())
     multiplier = 0.0
     for step in range(steps):
-        bits = (torch.stack(parameters).abs() + base).clamp(lowest, highest).double()  # b̂, relaxed_bits
+        bits = (torch.stack(parameters).abs() + base).double()  # b̂, kept within its range below
         loss, excess = horizontal_loss(
             bits, score / unit, size, average_bits, error_base=error_base, penalty=penalty * 4
         )

@@ -35,13 +35,16 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
 @contextmanager
 def replayed(outputs: Mapping[nn.Module, object]) -> Iterator[None]:
     """Within the context the modules return the given outputs without running."""
+    own = {module: module.__dict__.get("forward") for module in outputs}  # set on the instance by a wrapper
     try:
         for module, output in outputs.items():
             module.forward = lambda *args, _output=output, **options: _output
         yield
     finally:
-        for module in outputs:
+        for module, forward in own.items():
             module.__dict__.pop("forward", None)
+            if forward is not None:
+                module.forward = forward
 
 
 def snapshot(model: nn.Module) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
+from brevitas.function.ops_ste import scalar_clamp_ste
 from torch import Tensor, nn
 
 from brevitas_defakeq.quant.integer import TERNARY_BITS, effective_bits
@@ -21,7 +22,7 @@ class CandidateBitWidth(nn.Module):
     """Restricts a learned width to ``candidate_bits``.
 
     Relaxed (``relaxed = True``): clamped to the candidates' range, continuous, gradient 1 (b̂ of
-    eq. 6). Snapped (the default): the nearest candidate, gradient passed straight through. The
+    eq. 6), at the ends of the range too, so that a width can leave them again. Snapped (the default): the nearest candidate, gradient passed straight through. The
     candidate 1.6 comes out as ``log2(3)``: three levels.
 
     Args:
@@ -46,7 +47,7 @@ class CandidateBitWidth(nn.Module):
         return nn.Identity()
 
     def forward(self, bit_width: Tensor) -> Tensor:
-        clamped = torch.clamp(bit_width, self.candidates[0], self.candidates[-1])
+        clamped = scalar_clamp_ste(bit_width, self.candidates[0], self.candidates[-1])
         if self.relaxed:
             return clamped
         candidates = clamped.new_tensor(self.candidates)
@@ -71,7 +72,12 @@ def relaxed_bits(quantizer: nn.Module) -> Tensor:
     """b̂ of eq. 6 as a tensor with its gradient, whether or not the quantizer is relaxed now."""
     impl = candidate_parameter(quantizer)
     candidates = impl.restrict_clamp_bit_width_impl.restrict_value_impl.candidates
-    return torch.clamp(impl.bit_width_offset.abs() + impl.bit_width_base, candidates[0], candidates[-1])
+    return scalar_clamp_ste(impl.bit_width_offset.abs() + impl.bit_width_base, candidates[0], candidates[-1])
+
+
+def is_relaxed(quantizer: nn.Module) -> bool:
+    """Whether the quantizer's width is continuous now (inside ``relaxed``)."""
+    return any(part.relaxed for part in quantizer.modules() if isinstance(part, CandidateBitWidth))
 
 
 def set_bits_(quantizer: nn.Module, bits: float) -> None:

@@ -5,6 +5,7 @@ from brevitas import config
 from brevitas.core.quant import RescalingIntQuant
 from torch import Tensor, nn
 
+from brevitas_defakeq.quant.bit_width import is_relaxed
 from brevitas_defakeq.quant.integer import container_bits
 from brevitas_defakeq.quant.range_search import search_rows
 
@@ -18,7 +19,7 @@ class PartialFloatIntQuant(RescalingIntQuant):
 
     Buffers:
         float_mask: bool, ``[C_out, 1, ...]``; True = that output channel is not quantized.
-        searched_bits: width that the range was last searched for; -1 before the first forward.
+        searched_bits: width that the range belongs to; -1 before the first forward.
     """
 
     def __init__(
@@ -38,12 +39,25 @@ class PartialFloatIntQuant(RescalingIntQuant):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Weight [C_out, ...] -> (de-quantized weight, scale, zero point, bit-width)."""
-        if self.searched_bits < 0:
-            self.search_range_(x)
+        self._follow_width_(x)
         y, scale, zero_point, bit_width = super().forward(x)
         if self.float_mask.any():
             y = torch.where(self.float_mask, x, y)
         return y, scale, zero_point, container_bits(bit_width)
+
+    @torch.no_grad()
+    def _follow_width_(self, weight: Tensor) -> None:
+        """Search the range anew where the width has changed; a relaxed width only takes the zero point along."""
+        bit_width = self.msb_clamp_bit_width_impl()
+        if (bit_width - self.searched_bits).abs() < 1e-3:
+            return
+        if self.searched_bits < 0 or not is_relaxed(self):
+            self.search_range_(weight)
+            return
+        if not self.symmetric:
+            ratio = self.int_scaling_impl(bit_width) / self.int_scaling_impl(self.searched_bits)
+            self.zero_point_impl.value.mul_(ratio)
+        self.searched_bits.copy_(bit_width)
 
     @torch.no_grad()
     def search_range_(self, weight: Tensor, importance: Tensor | None = None) -> None:

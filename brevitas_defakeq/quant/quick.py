@@ -62,11 +62,12 @@ class _AffineQuantize(torch.autograd.Function):
 
 
 class FusedActivation(nn.Module):
-    """Computes what the stock quantizer in ``stock`` computes, with its parameters."""
+    """Computes what the stock quantizer in ``stock`` computes, with its parameters under their own names."""
 
     def __init__(self, stock: nn.Module) -> None:
         super().__init__()
-        self.stock = stock
+        self._modules = stock._modules  # shared, so that a snapshot reads the same within and without
+        self.__dict__["stock"] = stock
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         stock = self.stock

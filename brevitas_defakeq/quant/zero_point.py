@@ -1,6 +1,7 @@
 """A zero point that learned rounding cannot corrupt."""
 
 import torch
+from brevitas import config
 from brevitas.function.ops_ste import round_ste
 from torch import Tensor, nn
 
@@ -32,3 +33,8 @@ class IntegerZeroPoint(nn.Module):
         """Integer code of 0.0 within ``[0, 2^b - 1]``, shape ``zero_point_shape``; STE gradient."""
         lowest, highest = (bound(bit_width.detach()) for bound in self.bounds)
         return torch.minimum(torch.maximum(round_ste(self.value), lowest), highest)
+
+    def _load_from_state_dict(self, state_dict, prefix, metadata, strict, missing, unexpected, errors):
+        super()._load_from_state_dict(state_dict, prefix, metadata, strict, missing, unexpected, errors)
+        if config.IGNORE_MISSING_KEYS:  # a float checkpoint, as stock Brevitas parameters allow
+            missing[:] = [key for key in missing if key != prefix + "value"]

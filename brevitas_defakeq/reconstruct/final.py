@@ -1,16 +1,19 @@
-"""The last pass: scales, biases, norms and ranges of the whole network tuned together, codes fixed.
+"""The last pass: the whole network tuned together to the float model's output and feature, no labels.
 
-No labels: the float model's output and feature are the target, by squared error or by eq. 9.
+Scales, biases, norms and activation ranges are learned, and the rounding once more: each weight moves
+continuously and is rounded straight through, so a code changes where many images agree that it should.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from brevitas_defakeq.config import FinalPassConfig
 from brevitas_defakeq.nn.modules import restore_, snapshot
-from brevitas_defakeq.quant.coded import coded_weights
+from brevitas_defakeq.quant.coded import coded_weights, read_codes
 from brevitas_defakeq.reconstruct.rounding import affine_groups
 from brevitas_defakeq.veft.contrastive import contrastive_loss
 
@@ -21,14 +24,26 @@ _WARM_UP = 10
 _CHECKS = 5
 
 
+@dataclass
+class Examples:
+    """Images and what M_f says of them: logits [M] and features [M, C]; train and held-out indices."""
+
+    images: Tensor
+    logits: Tensor
+    features: Tensor
+    train: Tensor
+    held_out: Tensor
+
+    def spreads(self) -> tuple[float, float]:
+        """Variance of logits and features: what errors are relative to."""
+        return tuple(float(target.var().clamp_min(1e-12)) for target in (self.logits, self.features))
+
+
 def tune_network_(
     model: nn.Module,
-    layers: dict[str, nn.Module],
+    layers: Mapping[str, nn.Module],
     observe: Observe,
-    images: Tensor,
-    targets: tuple[Tensor, Tensor],
-    train: Tensor,
-    held_out: Tensor,
+    examples: Examples,
     config: FinalPassConfig,
     *,
     generator: torch.Generator,
@@ -38,42 +53,37 @@ def tune_network_(
     """Tune ``model`` in place; the state with the least held-out error is kept (the start included).
 
     Args:
-        images: calibration images, [M, 3, H, W].
-        targets: M_f's logits [M] and features [M, C].
-        train, held_out: image indices.
+        layers: the quantized layers, by name.
+        temperature: tau of eq. 9, for ``loss="contrastive"``.
 
     Returns:
-        held-out error (mean of logit's and feature's, each relative to its variance) before and after.
+        held-out error (logit's plus feature's, each relative to its variance) before and after.
     """
-    spreads = tuple(float(target.var().clamp_min(1e-12)) for target in targets)
+    spreads = examples.spreads()
 
-    def error(indices: Tensor) -> Tensor:
-        logit, feature = observe(model, images[indices])
-        wanted_logit, wanted_feature = (target[indices] for target in targets)
-        output = (logit - wanted_logit).square().mean() / spreads[0]
-        if config.loss == "contrastive" and torch.is_grad_enabled():
-            return output + contrastive_loss(wanted_feature, feature, wanted_feature, temperature=temperature)
-        return output + (feature - wanted_feature).square().mean() / spreads[1]
+    def error(indices: Tensor, *, contrastive: bool = False) -> Tensor:
+        logit, feature = observe(model, examples.images[indices])
+        wanted = examples.features[indices]
+        output = (logit - examples.logits[indices]).square().mean() / spreads[0]
+        if contrastive:
+            return output + contrastive_loss(wanted, feature, wanted, temperature=temperature)
+        return output + (feature - wanted).square().mean() / spreads[1]
 
     @torch.no_grad()
     def held_out_error() -> float:
-        parts = [float(error(part)) * len(part) for part in held_out.split(config.batch_size)]
-        return sum(parts) / max(1, len(held_out))
+        parts = examples.held_out.split(config.batch_size)
+        return sum(float(error(part)) * len(part) for part in parts) / max(1, len(examples.held_out))
 
     best_error = before = held_out_error()
-    with coded_weights(layers, learn_rounding=False) as coded:
-        groups = [{"params": [weight.gain for weight in coded.values()], "lr": config.lr}]
+    with _learned_scales(layers, config) as groups:
         optimizer = torch.optim.Adam(groups + affine_groups(model, config.lr))
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _ramp(step, config.steps))
         best = snapshot(model)
         every = max(1, config.steps // _CHECKS)
-        order = torch.empty(0, dtype=torch.long)
+        batches = _epochs(examples.train, config.batch_size, generator)
         for step in range(config.steps):
-            if len(order) < config.batch_size:
-                order = train[torch.randperm(len(train), generator=generator)]
-            batch, order = order[: config.batch_size], order[config.batch_size :]
             optimizer.zero_grad(set_to_none=True)
-            error(batch).backward()
+            error(next(batches), contrastive=config.loss == "contrastive").backward()
             optimizer.step()
             schedule.step()
             if (step + 1) % every == 0 or step + 1 == config.steps:
@@ -83,6 +93,32 @@ def tune_network_(
             progress(1)
         restore_(model, best)
     return {"before": before, "after": best_error}
+
+
+@contextmanager
+def _learned_scales(layers: Mapping[str, nn.Module], config: FinalPassConfig) -> Iterator[list[dict]]:
+    """Adam groups of weights and scales: the weights rounded straight through, or the codes held fixed."""
+    if config.rounding_lr == 0:
+        with coded_weights(layers, learn_rounding=False) as coded:
+            yield [{"params": [weight.gain for weight in coded.values()], "lr": config.lr}]
+        return
+    groups = []
+    for layer in layers.values():
+        scaling = layer.weight_quant.tensor_quant.scaling_impl.value
+        step = float(read_codes(layer)[1].mean())  # of the grid
+        groups.append({"params": [layer.weight], "lr": config.rounding_lr * step})
+        groups.append({"params": [scaling], "lr": config.lr * float(scaling.detach().mean())})
+    yield groups
+
+
+def _epochs(indices: Tensor, size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Batches of shuffled indices for ever; every image once before any twice."""
+    order = torch.empty(0, dtype=torch.long)
+    while True:
+        while len(order) < size:
+            order = torch.cat([order, indices[torch.randperm(len(indices), generator=generator)]])
+        yield order[:size]
+        order = order[size:]
 
 
 def _ramp(step: int, steps: int) -> float:

@@ -1,17 +1,18 @@
 """The loop over blocks: capture, fit ranges, match, learn rounding; each block resumable."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from brevitas_defakeq.config import ReconstructionConfig, VEFTConfig
+from brevitas_defakeq.config import DefakeQConfig, ReconstructionConfig, VEFTConfig
 from brevitas_defakeq.nn.modules import modules_by_name, replayed
 from brevitas_defakeq.prepare.blocks import Block
 from brevitas_defakeq.prepare.plan import Plan
 from brevitas_defakeq.progress import Meter
 from brevitas_defakeq.reconstruct.capture import TensorStore, capture
+from brevitas_defakeq.reconstruct.joint import learn_block_widths_
 from brevitas_defakeq.reconstruct.match import float_moments, peak_bytes_per_image, prepare_block_
 from brevitas_defakeq.reconstruct.rounding import BlockTask, reconstruct_block_
 
@@ -55,12 +56,23 @@ class Reconstruction:
         errors: dict[str, float] = {}
         if self.config.learned_rounding and self.config.iterations:
             errors = reconstruct_block_(task, self.config, self.veft)
-            self.meter.add(
-                "reconstruct", self.config.iterations * self.config.batch_size * self._forwards(),
-                self.share((block,)), training=True,
-            )  # fmt: skip
+            self._count_steps("reconstruct", block)
         self.store.release()
         return errors
+
+    def learn_widths_(self, index: int, importance: Mapping[str, float], config: DefakeQConfig) -> None:
+        """Eq. 10 as printed on block ``index``: moves the relaxed widths that its layers carry."""
+        block = self.plan.blocks[index]
+        layers = {layer.name: modules_by_name(self.quantized)[layer.name] for layer in self.plan.layers}
+        quantizers = {name: layer.weight_quant.tensor_quant for name, layer in layers.items()}
+        sizes = {layer.name: layer.num_params for layer in self.plan.layers}
+        learn_block_widths_(self._task(block, index), quantizers, importance, sizes, config)
+        self._count_steps("joint", block)
+        self.store.release()
+
+    def _count_steps(self, stage: str, block: Block) -> None:
+        images = self.config.iterations * self.config.batch_size * self._forwards()
+        self.meter.add(stage, images, self.share((block,)), training=True)
 
     def share(self, blocks: Sequence[Block]) -> float:
         """Share of the network's multiply-accumulates that lies in ``blocks``."""

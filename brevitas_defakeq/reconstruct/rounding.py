@@ -68,7 +68,7 @@ def reconstruct_block_(task: BlockTask, config: ReconstructionConfig, veft: VEFT
     Returns:
         error before and after on the held-out images, relative to the target's variance.
     """
-    variance = _variance(task)
+    variance = variance_of(task)
     before = _held_out_error(task, variance)
     saved = snapshot(task.quantized)
     with coded_weights(task.layers, learn_rounding=True) as coded:
@@ -86,13 +86,8 @@ def _optimize(task: BlockTask, coded: dict[str, CodedWeight], config, veft, vari
     optimizer = torch.optim.Adam(_parameter_groups(task.quantized, coded, config))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _decay(step, config.iterations))
     for step in range(config.iterations):
-        images = _draw(task.train, config.batch_size, task.generator)
-        target = task.reference_data.rows(task.reference_data.outputs, images)
-        rows = _block_input(task, images, config.block_input)
-        if veft.enabled:
-            loss = _veft_loss(task, channels, rows, target, images, veft, variance, step / config.iterations)
-        else:
-            loss = (task.run(rows) - target).square().mean() / variance
+        images = draw_images(task.train, config.batch_size, task.generator)
+        loss = block_loss(task, channels, images, config, veft, variance, step / config.iterations)
         beta = annealed_beta(step, config)
         if beta is not None:
             regularizers = [rounding_regularizer(weight.soft_rounding(), beta) for weight in coded.values()]
@@ -101,6 +96,28 @@ def _optimize(task: BlockTask, coded: dict[str, CodedWeight], config, veft, vari
         loss.backward()
         optimizer.step()
         schedule.step()
+
+
+def block_loss(
+    task: BlockTask,
+    channels: FloatChannels | None,
+    images: Tensor,
+    config: ReconstructionConfig,
+    veft: VEFTConfig,
+    variance: float,
+    progress: float,
+) -> Tensor:
+    """L_rec, with VEFT on M_q^v and with ``gamma_2 L_ver`` (eqs. 7, 9, 10); R(V) is added by the caller.
+
+    Args:
+        channels: what VEFT restores; None reconstructs M_q alone.
+        progress: t/T of eq. 9.
+    """
+    target = task.reference_data.rows(task.reference_data.outputs, images)
+    rows = _block_input(task, images, config.block_input)
+    if channels is None or not veft.enabled:
+        return (task.run(rows) - target).square().mean() / variance
+    return _veft_loss(task, channels, rows, target, images, veft, variance, progress)
 
 
 def _veft_loss(
@@ -167,7 +184,8 @@ def _decay(step: int, steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * step / max(1, steps)))
 
 
-def _draw(images: Tensor, count: int, generator: torch.Generator) -> Tensor:
+def draw_images(images: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """``count`` different image indices."""
     return images[torch.randperm(len(images), generator=generator)[:count]]
 
 
@@ -182,7 +200,8 @@ def _block_input(task: BlockTask, images: Tensor, kind: str) -> Tensor:
     return torch.where(keep, quantized, reference)
 
 
-def _variance(task: BlockTask) -> float:
+def variance_of(task: BlockTask) -> float:
+    """Variance of the block's target output: what its errors are relative to."""
     return float(task.reference_data.outputs[task.train[:64]].var().clamp_min(1e-12))
 
 

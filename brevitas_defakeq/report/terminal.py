@@ -22,10 +22,13 @@ _FORMS = {
 
 @contextmanager
 def stages() -> Iterator[Listener]:
-    """A bar for each stage of a run, with the time left."""
+    """A bar for each stage of a run, with the time left; nothing where standard error is no terminal."""
     columns = (TextColumn("{task.description:>12}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
     console = Console(stderr=True)
-    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as progress:
+    progress = Progress(
+        *columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console, disable=not console.is_terminal
+    )
+    with progress:
         tasks: dict[str, int] = {}
 
         def listen(stage: str, done: int, total: int) -> None:

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from brevitas_defakeq.quant.coded import CodedWeight
 from brevitas_defakeq.quant.moments import along_channels, channel_dim
 
 
@@ -29,14 +28,14 @@ class FloatChannels:
 
     Args:
         layers: quantized layers, by name.
-        coded: their ``CodedWeight``.
+        coded: what rounds their weights now: ``CodedWeight``, or the quantizers themselves.
         float_layers: the float layers, same names.
     """
 
     def __init__(
         self,
         layers: Mapping[str, nn.Module],
-        coded: Mapping[str, CodedWeight],
+        coded: Mapping[str, nn.Module],
         float_layers: Mapping[str, nn.Module],
     ) -> None:
         self.layers, self.coded, self.float_layers = layers, coded, float_layers
@@ -69,6 +68,7 @@ class FloatChannels:
             return hook
 
         handles = []
+        before = {name: self.coded[name].float_mask for name in self.layers}
         try:
             for name, layer in self.layers.items():
                 coded = self.coded[name]
@@ -80,4 +80,4 @@ class FloatChannels:
             for handle in handles:
                 handle.remove()
             for name in self.layers:
-                self.coded[name].float_mask = None
+                self.coded[name].float_mask = before[name]

@@ -1,0 +1,69 @@
+"""The README's picture from a run folder: every layer's width, and what it did to size and AUC.
+
+python benchmarks/picture.py defakeq-demo docs/demo.svg
+"""
+
+import json
+import sys
+from pathlib import Path
+
+WIDTH, HEIGHT, LEFT, TOP = 900, 300, 50, 64
+COLOURS = {2: "#9ecae1", 3: "#6baed6", 4: "#4292c6", 6: "#2171b5", 8: "#084594"}
+
+
+def bars(layers: list[dict], bits: dict[str, float]) -> str:
+    """One bar a layer, in data-flow order; its height is its width in bits."""
+    step = (WIDTH - LEFT - 20) / len(layers)
+    scale = (HEIGHT - TOP - 50) / 8
+    floor = HEIGHT - 40
+    shapes = []
+    for index, layer in enumerate(layers):
+        width = bits[layer["name"]]
+        weights = 1
+        for size in layer["weight_shape"]:
+            weights *= size
+        shapes.append(
+            f'<rect x="{LEFT + index * step:.1f}" y="{floor - width * scale:.1f}" width="{step * 0.84:.1f}" '
+            f'height="{width * scale:.1f}" fill="{COLOURS.get(round(width), "#777")}">'
+            f"<title>{layer['name']}: {width:g} bits, {weights:,} weights</title></rect>"
+        )
+    for mark in (2, 4, 6, 8):
+        y = floor - mark * scale
+        shapes.append(
+            f'<line x1="{LEFT}" x2="{WIDTH - 20}" y1="{y:.1f}" y2="{y:.1f}" stroke="#bbb" '
+            'stroke-dasharray="2 4"/>'
+            f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{mark}</text>'
+        )
+    shapes.append(f'<text x="{LEFT}" y="{HEIGHT - 14}">first layer</text>')
+    shapes.append(f'<text x="{WIDTH - 20}" y="{HEIGHT - 14}" text-anchor="end">last layer</text>')
+    return "\n".join(shapes)
+
+
+def headline(report: dict) -> str:
+    """Size and AUC of the float detector, of plain rounding and of this run."""
+    metrics, size = report["metrics"], report["size_bytes"]
+    ratio = 100 * size["quantized"] / size["float"]
+    return (
+        f"{report['detector']['name']} at {report['average_bits']:.2f} bits a weight: "
+        f"{size['float'] / 1e6:.1f} MB to {size['quantized'] / 1e6:.2f} MB ({ratio:.1f} %), "
+        f"AUC {metrics['float']['auc']:.3f} to {metrics['quantized']['auc']:.3f} "
+        f"(plain rounding {metrics['round_to_nearest']['auc']:.3f})"
+    )
+
+
+def main() -> None:
+    run, target = Path(sys.argv[1]), Path(sys.argv[2])
+    settings = json.loads((run / "config.json").read_text())
+    report = json.loads((run / "report.json").read_text())
+    target.write_text(
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
+        'font-family="sans-serif" font-size="12" fill="#333">\n'
+        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/>\n'
+        f'<text x="{LEFT}" y="24" font-size="15">{headline(report)}</text>\n'
+        f'<text x="{LEFT}" y="44">bits of each layer, chosen by HAQ</text>\n'
+        f"{bars(settings['plan']['layers'], settings['bits'])}\n</svg>\n"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,190 @@
+"""What several test files share: a tiny detector, tiny images, and a way to run commands quickly."""
+
+import importlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from brevitas_defakeq.config import DefakeQConfig
+
+DATA_FILES = Path(__file__).resolve().parent / "data_files"
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """The module ``tiny_detector``: ``model(head, seed)``, ``build``, ``SIZE``."""
+    sys.path.insert(0, str(DATA_FILES))
+    try:
+        yield importlib.import_module("tiny_detector")
+    finally:
+        sys.path.remove(str(DATA_FILES))
+
+
+def draw(count: int, seed: int = 0, size: int = 16) -> tuple[torch.Tensor, torch.Tensor]:
+    """Smooth images [N, 3, size, size] of unit spread; every second one carries a checkerboard (label 1)."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.randn(count, 3, 4, 4, generator=generator)
+    images = torch.nn.functional.interpolate(coarse, size=(size, size), mode="bicubic", align_corners=False)
+    rows, columns = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
+    labels = torch.arange(count) % 2
+    checkerboard = 1.0 - 2.0 * ((rows + columns) % 2)
+    return images + 0.5 * labels.view(-1, 1, 1, 1) * checkerboard, labels
+
+
+@pytest.fixture(scope="session")
+def images():
+    """32 calibration images [32, 3, 16, 16]."""
+    return draw(32)[0]
+
+
+@pytest.fixture(scope="session")
+def labels():
+    """Their labels [32]."""
+    return draw(32)[1]
+
+
+@pytest.fixture(scope="session")
+def drawn():
+    """``drawn(count, seed)``: more images and labels of the same kind."""
+    return draw
+
+
+def quick(**changes) -> DefakeQConfig:
+    """Few steps: enough to run through everything. Stage fields are given as ``stage__field=value``."""
+    recipe = changes.pop("recipe", "best")
+    top = {name: value for name, value in changes.items() if "__" not in name}
+    config = DefakeQConfig.for_recipe(recipe, **{"samples": 32, **top})
+    nested = {
+        "reconstruction__iterations": 6, "final__steps": min(6, config.final.steps), "haq__relaxed_steps": 60,
+    }  # fmt: skip
+    nested |= {name: value for name, value in changes.items() if "__" in name}
+    for name, value in nested.items():
+        stage, _, field = name.partition("__")
+        config = replace(config, **{stage: replace(getattr(config, stage), **{field: value})})
+    return config
+
+
+@pytest.fixture(scope="session")
+def quick_config():
+    """``quick_config(average_bits=3, veft__enabled=True, ...)``."""
+    return quick
+
+
+# ---------------------------------------------------------------------------------------------- commands
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command did."""
+
+    status: int
+    output: str
+    errors: str
+
+    def json(self) -> dict:
+        """The one JSON object on standard output."""
+        lines = self.output.strip().splitlines()
+        assert len(lines) == 1, self.output
+        return json.loads(lines[0])
+
+    def one_line(self) -> str:
+        """The only line on standard error, without the command's name."""
+        assert self.errors.startswith("defakeq: "), self.errors
+        assert self.errors.endswith("\n") and self.errors.count("\n") == 1, self.errors
+        assert "Traceback" not in self.errors
+        return self.errors.removeprefix("defakeq: ").rstrip("\n")
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    """Forks a process for every command, after the slow imports; see ``data_files/command_server.py``."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    program = [sys.executable, str(DATA_FILES / "command_server.py")]
+    process = subprocess.Popen(
+        program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        env=environment,
+    )  # fmt: skip
+    folder = tmp_path_factory.mktemp("streams")
+
+    def run(arguments, working_folder: Path) -> Outcome:
+        output, errors = folder / "output", folder / "errors"
+        request = {"arguments": [str(word) for word in arguments], "folder": str(working_folder),
+                   "output": str(output), "errors": str(errors)}  # fmt: skip
+        process.stdin.write(json.dumps(request) + "\n")
+        process.stdin.flush()
+        status = process.stdout.readline()
+        assert status, "the command server has stopped"
+        return Outcome(int(status), output.read_text(), errors.read_text())
+
+    yield run
+    process.stdin.close()
+    process.wait(timeout=30)
+    process.stdout.close()
+
+
+def save_faces(folder: Path, count: int = 12, size: int = 20) -> None:
+    """``count`` real and ``count`` fake pictures: smooth ones, and ones made of hard squares."""
+    generator = np.random.default_rng(0)
+    for label, filter_ in (("real", Image.Resampling.BICUBIC), ("fake", Image.Resampling.NEAREST)):
+        (folder / label).mkdir(parents=True)
+        for index in range(count):
+            blocks = Image.fromarray(generator.integers(0, 255, (5, 5, 3), dtype=np.uint8))
+            blocks.resize((size, size), filter_).save(folder / label / f"{index:02d}.png")
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """A working folder with ``tiny_detector.py`` and pictures in ``faces/real`` and ``faces/fake``."""
+
+    folder: Path
+    server: object
+
+    def __call__(self, *arguments) -> Outcome:
+        return self.server(arguments, self.folder)
+
+    def quantize(self, *arguments, out="run", iterations=6) -> Outcome:
+        """A quick run on the tiny detector; later arguments win."""
+        return self(
+            "quantize", "tiny_detector:build", "--calibration", "faces", "--samples", 24, "--iterations",
+            iterations, "--out", out, *arguments,
+        )  # fmt: skip
+
+
+def _workplace(folder: Path, server) -> Workplace:
+    shutil.copy(DATA_FILES / "tiny_detector.py", folder)
+    save_faces(folder / "faces")
+    return Workplace(folder, server)
+
+
+@pytest.fixture
+def workplace(tmp_path, server):
+    """An empty working folder for commands."""
+    return _workplace(tmp_path, server)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory, server):
+    """A working folder whose ``run`` is finished (with test data), its checkpoint in ``tiny.pth``."""
+    made = _workplace(tmp_path_factory.mktemp("finished"), server)
+    torch.save(_tiny_state(), made.folder / "tiny.pth")
+    outcome = made.quantize("--weights", "tiny.pth", "--test", "faces", "--json")
+    assert outcome.status == 0, outcome.errors
+    (made.folder / "quantize.json").write_text(outcome.output)
+    return made
+
+
+def _tiny_state() -> dict:
+    sys.path.insert(0, str(DATA_FILES))
+    try:
+        return importlib.import_module("tiny_detector").model(seed=5).state_dict()
+    finally:
+        sys.path.remove(str(DATA_FILES))

@@ -1,0 +1,44 @@
+"""Runs `defakeq` commands, each in a process of its own that is forked after the slow imports.
+
+Reads one JSON object a line, {"arguments", "folder", "output", "errors"}; writes the exit status of each.
+No tensor is ever computed before a fork.
+"""
+
+import json
+import os
+import sys
+import traceback
+
+from brevitas_defakeq import api, cli  # noqa: F401  imported for the children
+from brevitas_defakeq.report import inspection, terminal  # noqa: F401
+
+
+def run(request: dict) -> int:
+    """The command itself, in the child."""
+    for descriptor, key in ((1, "output"), (2, "errors")):
+        os.dup2(os.open(request[key], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
+    os.chdir(request["folder"])
+    sys.argv = ["defakeq", *request["arguments"]]
+    try:
+        cli.main()
+        return 0
+    except SystemExit as end:
+        return end.code or 0
+    except BaseException:
+        traceback.print_exc()
+        return 1
+
+
+def serve() -> None:
+    for line in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            status = run(json.loads(line))
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+
+
+if __name__ == "__main__":
+    serve()

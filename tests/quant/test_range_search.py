@@ -1,0 +1,131 @@
+"""The range search against brute force over a fine grid and against min-max."""
+
+import pytest
+import torch
+
+from brevitas_defakeq.quant.range_search import search_interval, search_rows
+
+
+def rows(kind, count=8, width=60):
+    generator = torch.Generator().manual_seed(3)
+    values = torch.randn(count, width, generator=generator)
+    if kind == "outlier":
+        values[:, 0] *= 6
+    if kind == "shifted":
+        values = values * 0.2 + 0.3
+    return values
+
+
+def error_of(values, scale, zero, low, high, weight=1.0):
+    codes = (values / scale + zero).round().clamp(low, high)
+    return ((scale * (codes - zero) - values).square() * weight).sum(dim=-1)
+
+
+def brute_force(values, levels, symmetric, weight=1.0):
+    """Least error of each row over 600 scales and every zero point."""
+    half = (levels - 1) // 2
+    low, high = (-half, half) if symmetric else (0, levels - 1)
+    best = []
+    for index, row in enumerate(values):
+        w = weight if isinstance(weight, float) else weight[index]
+        largest = float(row.abs().max()) * (2 if not symmetric else 1)
+        scales = torch.linspace(0.1, 1.02, 600)[:, None] * largest / (half if symmetric else high)
+        zeros = [0] if symmetric else range(low, high + 1)
+        errors = [error_of(row[None], scales, float(zero), low, high, w).min() for zero in zeros]
+        best.append(min(map(float, errors)))
+    return torch.tensor(best)
+
+
+def min_max(values, levels, symmetric):
+    half = (levels - 1) // 2
+    low, high = values.amin(1, keepdim=True).clamp_max(0), values.amax(1, keepdim=True).clamp_min(0)
+    if symmetric:
+        scale = torch.maximum(-low, high) / half
+        return error_of(values, scale, torch.zeros_like(scale), -half, half)
+    scale = (high - low) / (levels - 1)
+    return error_of(values, scale, (-low / scale).round(), 0, levels - 1)
+
+
+@pytest.mark.parametrize("kind", ["normal", "outlier", "shifted"])
+@pytest.mark.parametrize(("levels", "symmetric"), [(3, False), (4, False), (8, False), (3, True), (7, True), (15, True)])
+def test_close_to_brute_force_and_never_worse_than_min_max(kind, levels, symmetric):
+    values = rows(kind)
+    scale, zero = search_rows(values, levels, symmetric=symmetric)
+    assert scale.shape == zero.shape == (8, 1)
+    assert (scale > 0).all()
+    assert torch.equal(zero, zero.round())
+    half = (levels - 1) // 2
+    low, high = (-half, half) if symmetric else (0, levels - 1)
+    assert ((zero >= 0) & (zero <= levels - 1)).all()
+    if symmetric:
+        assert (zero == 0).all()
+    found = error_of(values, scale, zero, low, high)
+    assert (found <= min_max(values, levels, symmetric) * (1 + 1e-5)).all()
+    best = brute_force(values, levels, symmetric)
+    ratio = found.sum() / best.sum()
+    assert ratio < 1.05, f"search found {ratio:.3f} times the brute-force error"
+
+
+def test_weights_steer_the_search():
+    values, weight = rows("outlier"), torch.ones(8, 60)
+    weight[:, 0] = 100.0  # the outlier is all that counts
+    plain = error_of(values, *search_rows(values, 4), 0, 3, weight)
+    steered = error_of(values, *search_rows(values, 4, weight=weight), 0, 3, weight)
+    assert (steered <= plain * (1 + 1e-5)).all()
+    assert steered.sum() < 0.5 * plain.sum()
+    assert steered.sum() < 1.05 * brute_force(values, 4, False, weight).sum()
+
+
+def test_values_on_a_grid_are_kept_exactly():
+    codes = torch.tensor([[0.0, 1, 2, 3, 4, 5, 6, 7]])
+    values = 0.13 * (codes - 3)
+    scale, zero = search_rows(values, 8)
+    torch.testing.assert_close(scale * ((values / scale + zero).round() - zero), values)
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_constant_rows(symmetric):
+    values = torch.stack([torch.zeros(5), torch.full((5,), 2.0), torch.full((5,), -3.0)])
+    levels = 7 if symmetric else 8
+    scale, zero = search_rows(values, levels, symmetric=symmetric)
+    low, high = (-3, 3) if symmetric else (0, 7)
+    assert torch.isfinite(scale).all()
+    assert error_of(values, scale, zero, low, high).max() < 1e-9
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("kind", ["gelu", "normal", "heavy"])
+def test_interval_against_brute_force(kind, symmetric):
+    values = torch.randn(2000, generator=torch.Generator().manual_seed(1))
+    if kind == "gelu":
+        values = torch.nn.functional.gelu(values * 2)
+    if kind == "heavy":
+        values = values**3
+
+    def error(low, high, levels=16):
+        scale = (high - low) / (levels - 1)
+        zero = round(-low / scale)
+        return float(((values / scale + zero).round().clamp(0, levels - 1) - zero).mul(scale).sub(values).square().mean())
+
+    low, high = search_interval(values, 16, symmetric=symmetric)
+    bottom, top = float(values.min()), float(values.max())
+    assert low <= 0 <= high
+    assert not symmetric or low == -high
+    steps = [step / 50 for step in range(2, 51)]
+    if symmetric:
+        bound = max(-bottom, top)
+        grid = [(-bound * step, bound * step) for step in steps]
+        plain = error(-bound, bound)
+    else:
+        grid = [(bottom * a, top * b) for a in steps for b in steps]
+        plain = error(bottom, top)
+    best = min(error(*ends) for ends in grid)
+    assert error(low, high) <= plain
+    assert error(low, high) < 1.1 * best
+
+
+def test_interval_of_one_sided_and_constant_values():
+    low, high = search_interval(torch.rand(500), 256)
+    assert low == 0 and 0.9 < high <= 1
+    low, high = search_interval(torch.zeros(10), 256)
+    assert low <= 0 < high
