@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -72,6 +73,9 @@ def quantize(
     identity = {
         "config": config.to_dict(), "detector": detector.spec, "calibration": images.hash,
         "weights": tensor_digest(reference.state_dict()),
+        "labels": None if images.labels is None else images.labels.tolist(),
+        "preprocessing": detector.preprocessing.to_dict() if detector.preprocessing else None,
+        "observer": asdict(observer),
     }  # fmt: skip
     checkpoint = Checkpoint(Path(out) if out else None, identity)
     job = Job(

@@ -21,7 +21,7 @@ from brevitas_defakeq.detectors.output import OutputSpec
 from brevitas_defakeq.detectors.resolve import build
 from brevitas_defakeq.errors import UserError
 from brevitas_defakeq.evaluate.observe import Observer
-from brevitas_defakeq.files import read_json, write_bytes, write_json
+from brevitas_defakeq.files import read_json, understanding, write_bytes, write_json
 from brevitas_defakeq.prepare.insert import QuantScheme, insert_quantizers_
 from brevitas_defakeq.prepare.plan import Plan, replay_preparation_
 from brevitas_defakeq.storage.transfer import Reader, transfer
@@ -119,14 +119,12 @@ def load(folder: str | Path, detector: nn.Module | None = None) -> QuantizedDete
             f"{folder}: run folder format {settings.get('format_version')} is not {FORMAT_VERSION}; "
             "quantize again, or use the version that wrote it"
         )
-    try:
+    with understanding(folder / "config.json"):
         config, plan = DefakeQConfig.from_dict(settings["config"]), Plan.from_dict(settings["plan"])
         observer = Observer(OutputSpec(**settings["output"]), **settings["feature"])
         bits = {layer.name: settings["bits"][layer.name] for layer in plan.layers}
         spec, raw = settings["detector"], settings["preprocessing"]
         preprocessing = Preprocessing.from_dict(raw) if raw else None
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise UserError(f"{folder / 'config.json'} is damaged ({error!r}); quantize again") from None
     report = read_json(folder / "report.json")
     reference = _architecture(spec, detector, folder)
     _check_fits(reference, plan, folder)

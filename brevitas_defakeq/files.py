@@ -3,7 +3,7 @@
 import contextlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from brevitas_defakeq.errors import UserError
@@ -32,6 +32,15 @@ def check_writable(folder: Path) -> None:
 
 def write_json(path: Path, content: Mapping) -> None:
     write_bytes(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+@contextlib.contextmanager
+def understanding(path: Path) -> Iterator[None]:
+    """Within the context, a value that is missing or of the wrong kind means that ``path`` is damaged."""
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise UserError(f"{path} is damaged ({error!r}); quantize again") from None
 
 
 def read_json(path: Path) -> dict:

@@ -115,10 +115,12 @@ def server(tmp_path_factory):
     )  # fmt: skip
     folder = tmp_path_factory.mktemp("streams")
 
-    def run(arguments, working_folder: Path) -> Outcome:
+    def run(arguments, working_folder: Path, kill_when=()) -> Outcome:
         output, errors = folder / "output", folder / "errors"
-        request = {"arguments": [str(word) for word in arguments], "folder": str(working_folder),
-                   "output": str(output), "errors": str(errors)}  # fmt: skip
+        request = {
+            "arguments": list(map(str, arguments)), "folder": str(working_folder), "output": str(output),
+            "errors": str(errors), "kill_when": list(map(str, kill_when)),
+        }  # fmt: skip
         process.stdin.write(json.dumps(request) + "\n")
         process.stdin.flush()
         status = process.stdout.readline()
@@ -148,14 +150,14 @@ class Workplace:
     folder: Path
     server: object
 
-    def __call__(self, *arguments) -> Outcome:
-        return self.server(arguments, self.folder)
+    def __call__(self, *arguments, kill_when=()) -> Outcome:
+        return self.server(arguments, self.folder, kill_when)
 
-    def quantize(self, *arguments, out="run", iterations=6) -> Outcome:
-        """A quick run on the tiny detector; later arguments win."""
+    def quantize(self, *arguments, out="run", iterations=6, kill_when=()) -> Outcome:
+        """A quick run on the tiny detector; later arguments win. Killed once one of the files is there."""
         return self(
             "quantize", "tiny_detector:build", "--calibration", "faces", "--samples", 24, "--iterations",
-            iterations, "--out", out, *arguments,
+            iterations, "--out", out, *arguments, kill_when=kill_when,
         )  # fmt: skip
 
 

@@ -37,6 +37,10 @@ class LabelledSet:
     ) -> "LabelledSet":
         """Preprocessed images [N, 3, H, W] with labels [N] (0 real, 1 fake) and names of data sets."""
         names = datasets or ["test"] * len(images)
+        if not len(images) == len(labels) == len(names):
+            raise UserError(
+                f"{len(images)} images, {len(labels)} labels, {len(names)} names of data sets: give one each"
+            )
         samples = [
             Sample(Path(str(index)), int(label), str(index), name)
             for index, (label, name) in enumerate(zip(labels, names, strict=True))

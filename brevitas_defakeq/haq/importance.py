@@ -36,10 +36,12 @@ class ChannelEnergy:
         dims = layer.weight.dim() - 2
         if hasattr(layer, "static_padding"):
             inputs = nn.functional.pad(inputs, layer.static_padding)
+        mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
+        inputs = nn.functional.pad(inputs, layer._reversed_padding_repeated_twice, mode=mode)
         one_filter = layer.weight.new_zeros(layer.groups, *layer.weight.shape[1:])
         gradient = torch.nn.grad.conv2d_weight if dims == 2 else torch.nn.grad.conv1d_weight
         convolve = nn.functional.conv2d if dims == 2 else nn.functional.conv1d
-        geometry = (layer.stride, layer.padding, layer.dilation, layer.groups)
+        geometry = (layer.stride, 0, layer.dilation, layer.groups)
         ones = torch.ones_like(convolve(inputs, one_filter, None, *geometry))
         # The weight gradient of a one-filter convolution with all-ones output gradient sums each window.
         return gradient(inputs.square(), one_filter.shape, ones, *geometry).flatten(1)  # [groups, K]

@@ -75,7 +75,7 @@ def learn_bit_widths_(
             for parameter in parameters:
                 parameter.clamp_(lowest - base, highest - base)
         if step % 5 == 4:
-            multiplier = max(0.0, multiplier + float(excess))
+            multiplier = max(0.0, multiplier + excess.item())
     learned = torch.stack([relaxed_bits(quantizers[name]).detach() for name in names]).double()
     learned = shift_to_budget(learned, size, average_bits, lowest, highest)
     for name, bits in zip(names, learned.tolist(), strict=True):

@@ -118,14 +118,15 @@ def measured_costs(
     """Mean squared change of the logit when one layer alone is rounded, restarted at its block.
 
     Args:
-        blocks: (module name, layer names), in data-flow order; outputs of earlier blocks are replayed.
+        blocks: (module name, layer names), in data-flow order; outputs of earlier blocks that run once are
+            replayed.
         matching: match the rounded layer's output in mean and spread to the float layer's first.
     """
     modules = dict(model.named_modules())
     outputs, moments, reference = _record(model, layers, modules, blocks, batches, logit)
     costs: dict[str, list[float]] = {}
     for index, (_, inside) in enumerate(blocks):
-        earlier = [name for name, _ in blocks[:index]]
+        earlier = [name for name, _ in blocks[:index] if len(outputs[name]) == len(batches)]
         for name in inside:
             layer, original = layers[name], layers[name].weight.data
             errors = []
@@ -134,7 +135,8 @@ def measured_costs(
                 try:
                     total = 0.0
                     for number, batch in enumerate(batches):
-                        replay = {modules[early]: outputs[early][number] for early in earlier}
+                        # Copies, for what follows a block may work in place.
+                        replay = {modules[early]: outputs[early][number].clone() for early in earlier}
                         once = len(moments[name]) == len(batches)  # a layer called twice is not matched
                         target = moments[name][number] if matching and once else None
                         with replayed(replay), _matched(layer, target):

@@ -23,7 +23,7 @@ def monotone(costs: Sequence[float]) -> list[float]:
     >>> monotone([8.0, 4.0, 4.5, 1.0])
     [8.0, 4.5, 4.5, 1.0]
     """
-    return list(np.maximum.accumulate(np.asarray(costs, dtype=float)[::-1])[::-1])
+    return np.maximum.accumulate(np.asarray(costs, dtype=float)[::-1])[::-1].tolist()
 
 
 def solve(
@@ -102,10 +102,9 @@ def _lagrangian(cost: np.ndarray, size: np.ndarray, budget: float) -> tuple[floa
     if size[rows, pick(0.0)].sum() <= budget:
         return 0.0, float(cost[rows, pick(0.0)].sum())
     finite = cost[np.isfinite(cost)]
-    low, high = (
-        0.0,
-        max(float(finite.max() - finite.min()), 1e-300) / max(float(np.diff(np.unique(size)).min()), 1e-12),
-    )
+    widest, step = float(finite.max() - finite.min()), float(np.diff(np.unique(size)).min())
+    # Twice what makes any step in size dearer than any cost, so that the smallest widths surely win.
+    low, high = 0.0, 2 * max(widest, 1e-300) / max(step, 1e-12)
     for _ in range(200):
         middle = (low + high) / 2
         low, high = (low, middle) if size[rows, pick(middle)].sum() <= budget else (middle, high)

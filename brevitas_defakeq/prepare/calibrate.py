@@ -4,6 +4,7 @@ Stock observers average per-batch percentiles; a percentile needs the whole tens
 know the width. Here a seeded sample of each activation is kept and clipped by least squared error.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -28,9 +29,10 @@ class ActivationSample:
     def add(self, values: Tensor) -> None:
         flat = values.detach().flatten()
         self.low, self.high = min(self.low, float(flat.min())), max(self.high, float(flat.max()))
-        # A prime stride visits all channels and positions; a power of two would see few of them.
+        # A stride without a common divisor visits all channels and positions; any other sees few of them.
         stride = max(1, flat.numel() // self.quota)
-        stride += stride % 2 == 0 and stride > 1
+        while math.gcd(stride, flat.numel()) > 1:
+            stride += 1
         self.kept.append(flat[::stride][: self.quota].clone())
 
     def values(self) -> Tensor:

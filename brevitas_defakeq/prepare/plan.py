@@ -6,6 +6,7 @@ decides which layers are quantized, which stay float and why, and how the networ
 
 from dataclasses import asdict, dataclass, replace
 
+import torch
 from torch import Tensor, nn
 
 from brevitas_defakeq.nn.attention import QUANTIZED_ATTENTION
@@ -15,9 +16,11 @@ from brevitas_defakeq.prepare.blocks import Block, split_into_blocks
 from brevitas_defakeq.prepare.trace import Trace, trace
 
 QUANTIZABLE = (nn.Linear, nn.Conv1d, nn.Conv2d)
-_WEIGHT_READERS = {"linear", "conv1d", "conv2d", "matmul", "__matmul__", "bmm", "einsum", "baddbmm",
-                   "conv_transpose2d", "multi_head_attention_forward", "batch_norm", "layer_norm",
-                   "group_norm"}  # fmt: skip
+_PRODUCTS = {"linear", "bilinear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d",
+             "conv_transpose3d", "matmul", "__matmul__", "__rmatmul__", "mm", "spmm", "mv", "inner", "bmm", "addmm",
+             "baddbmm", "einsum", "tensordot", "multi_head_attention_forward", "lstm", "gru", "rnn_tanh",
+             "rnn_relu", "lstm_cell", "gru_cell", "t", "__get__"}  # the last two: a matrix turned, W.T  # fmt: skip
+_NORMS = {"batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm"}
 
 
 @dataclass(frozen=True)
@@ -93,12 +96,12 @@ def make_plan(model: nn.Module, images: Tensor) -> Plan:
     folds = tuple(fold.batch_norm_pairs(model, seen))
     for layer, norm in folds:
         fold.fold_batch_norm_(model, layer, norm)
-    paddings, strangers = _examine_subclasses(model, seen, {layer for layer, _ in folds})
+    paddings, strangers = _examine_subclasses(model, seen)
     for name, sides in paddings.items():
         fold.make_static_(model, name, sides)
     if folds or paddings:
         seen = trace(model, images)
-    return _read(model, seen, Plan(folds, paddings, (), (), (), (), strangers, ""))
+    return _read(model, seen, len(images), Plan(folds, paddings, (), (), (), (), strangers, ""))
 
 
 def replay_preparation_(model: nn.Module, plan: Plan) -> None:
@@ -109,46 +112,56 @@ def replay_preparation_(model: nn.Module, plan: Plan) -> None:
         fold.make_static_(model, name, sides)
 
 
-def _examine_subclasses(model: nn.Module, seen: Trace, folded: set[str]) -> tuple[dict, dict]:
+@torch.no_grad()
+def _examine_subclasses(model: nn.Module, seen: Trace) -> tuple[dict, dict]:
     """Subclasses with a forward of their own: static paddings found, and strangers with the reason."""
     paddings: dict[str, tuple] = {}
     strangers: dict[str, str] = {}
     for name, module in modules_by_name(model).items():
         base = next((kind for kind in QUANTIZABLE if isinstance(module, kind)), None)
-        if base is None or type(module).forward is base.forward or name not in seen.calls:
+        if base is None or type(module).forward is base.forward or not _called_plainly(seen, name):
             continue
-        call = seen.calls[name][0]
-        source, output = call.inputs[0], call.output
-        if name in folded:  # its weights changed since the trace: ask the layer itself
-            output = module(source)
-        if fold.behaves_like(module, source, output):
+        sources = [call.inputs[0] for call in seen.calls[name]]
+        # Asked anew: the traced outputs are older than a folded norm, and may be overwritten in place.
+        pairs = [(source, module(source)) for source in sources]
+        if all(fold.behaves_like(module, *pair) for pair in pairs):
             continue
-        same = fold.static_same_padding(module, source) if isinstance(module, nn.Conv2d) else None
-        if same is not None and fold.behaves_like(module, source, output, same):
-            paddings[name] = same
+        conv = isinstance(module, nn.Conv2d)
+        sides = {fold.static_same_padding(module, source) for source in sources} if conv else set()
+        if len(sides) == 1 and all(fold.behaves_like(module, *pair, *sides) for pair in pairs):
+            paddings[name] = sides.pop()
         else:
             strangers[name] = f"{type(module).__name__} computes something else than {base.__name__}"
     return paddings, strangers
 
 
-def _read(model: nn.Module, seen: Trace, plan: Plan) -> Plan:
+def _called_plainly(seen: Trace, name: str) -> bool:
+    """Whether every call of a layer hands over one tensor and nothing else."""
+    calls = seen.calls.get(name, [])
+    return bool(calls) and all(len(call.inputs) == 1 and not call.options for call in calls)
+
+
+def _read(model: nn.Module, seen: Trace, images: int, plan: Plan) -> Plan:
     modules = modules_by_name(model)
     left_float = dict(plan.left_float)
     layers: dict[str, LayerPlan] = {}
     owners: dict[int, str] = {}
     for name in seen.calls:
         module = modules[name]
-        if isinstance(module, QUANTIZABLE) and name not in left_float:
+        if isinstance(module, QUANTIZABLE) and not _called_plainly(seen, name):
+            left_float[name] = "called with more than one positional argument"
+        elif isinstance(module, QUANTIZABLE) and name not in left_float:
             owner = owners.setdefault(id(module.weight), name)
             if owner != name:
                 left_float[name] = f"shares its weight with {owner}"
             else:
-                layers[name] = _layer_plan(name, module, seen)
+                layers[name] = _layer_plan(name, module, seen, images)
     for name, module in modules.items():
         if isinstance(module, QUANTIZABLE) and name not in seen.calls:
-            left_float[name] = "never reached by the forward pass"
+            elsewhere = seen.readers_of(module.weight)
+            left_float[name] = "its weight is read elsewhere" if elsewhere else "never reached by the forward pass"
         elif name in seen.calls and name not in layers and name not in left_float:
-            reason = _why_float(module)
+            reason = _why_float(module, seen)
             if reason:
                 left_float[name] = reason
     attentions = tuple(name for name in seen.calls if type(modules[name]) in QUANTIZED_ATTENTION)
@@ -163,26 +176,23 @@ def _read(model: nn.Module, seen: Trace, plan: Plan) -> Plan:
     )
 
 
-def _layer_plan(name: str, module: nn.Module, seen: Trace) -> LayerPlan:
+def _layer_plan(name: str, module: nn.Module, seen: Trace, images: int) -> LayerPlan:
     calls = seen.calls[name]
-    per_image = 0
-    for call in calls:
-        outputs = call.output.numel() // call.inputs[0].shape[0] if call.inputs[0].shape[0] else 0
-        per_image += outputs * module.weight[0].numel()
+    macs = sum(call.output.numel() for call in calls) * module.weight[0].numel() // images
     kind = next(base.__name__ for base in QUANTIZABLE if isinstance(module, base))
-    return LayerPlan(name, kind, tuple(module.weight.shape), per_image, len(calls))
+    return LayerPlan(name, kind, tuple(module.weight.shape), macs, len(calls))
 
 
-def _why_float(module: nn.Module) -> str | None:
-    """Why a module with weights of its own (two or more dimensions) is not quantized."""
+def _why_float(module: nn.Module, seen: Trace) -> str | None:
+    """Why a module with a product of its own (a matrix it multiplies by, attention) is not quantized."""
+    kind = type(module)
+    if kind in QUANTIZED_ATTENTION:
+        return None
+    if isinstance(module, tuple(QUANTIZED_ATTENTION)):
+        return f"products of {kind.__name__} have no quantized form here"
     own = [parameter for parameter in module.parameters(recurse=False) if parameter.dim() >= 2]
-    if not own or isinstance(module, nn.Embedding):
-        return None
-    if type(module) in QUANTIZED_ATTENTION:
-        return None
-    known = "ConvTranspose" in type(module).__name__ or isinstance(module, nn.MultiheadAttention)
-    kind = type(module).__name__
-    return f"{kind} has no quantized form here" if known else None
+    multiplies = any(_PRODUCTS.intersection(seen.readers_of(parameter)) for parameter in own)
+    return f"{kind.__name__} has no quantized form here" if multiplies else None
 
 
 def _embeddings(model: nn.Module, seen: Trace) -> tuple[str, ...]:
@@ -192,7 +202,7 @@ def _embeddings(model: nn.Module, seen: Trace) -> tuple[str, ...]:
     for name, parameter in model.named_parameters():
         rows = parameter.numel() // max(parameter.shape[-1], 1) if parameter.dim() else 0
         read_by = set(seen.readers_of(parameter))
-        if id(parameter) in layers or rows < 2 or not read_by or read_by & _WEIGHT_READERS:
+        if id(parameter) in layers or rows < 2 or not read_by or read_by & (_PRODUCTS | _NORMS):
             continue
         if parameter.shape[-1] > 1:
             found.append(name)

@@ -74,26 +74,54 @@ class FusedActivation(nn.Module):
         bit_width = stock.msb_clamp_bit_width_impl()
         scale = stock.scaling_impl(x, stock.int_scaling_impl(bit_width))
         zero_point = stock.zero_point_impl(x, scale, bit_width)
-        lowest = float(stock.int_quant.min_int(bit_width))
-        highest = float(stock.int_quant.max_int(bit_width))
+        lowest = stock.int_quant.min_int(bit_width).item()
+        highest = stock.int_quant.max_int(bit_width).item()
         return _AffineQuantize.apply(x, scale, zero_point, lowest, highest), scale, zero_point, bit_width
 
 
+class ConstantWeight(nn.Module):
+    """Stands in for a weight quantizer whose result no longer changes."""
+
+    def __init__(self, result: tuple[Tensor, ...]) -> None:
+        super().__init__()
+        self.result = result
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        return self.result
+
+
 @contextmanager
-def quick(model: nn.Module) -> Iterator[None]:
-    """Within the context activations are quantized by fused kernels and proxies return plain tensors."""
-    fused = [proxy.fused_activation_quant_proxy for proxy in activation_proxies(model).values()]
-    stock = [holder.tensor_quant for holder in fused]
+def quick(model: nn.Module, *, frozen: bool = False) -> Iterator[None]:
+    """Within the context activations are quantized by fused kernels and proxies return plain tensors.
+
+    Args:
+        frozen: weights do not change inside: each is quantized once.
+    """
+    holders = [proxy.fused_activation_quant_proxy for proxy in activation_proxies(model).values()]
+    swaps = [(holder, FusedActivation(holder.tensor_quant)) for holder in holders]
+    if frozen:
+        swaps += [(layer.weight_quant, _constant(layer)) for layer in _weight_layers(model)]
+    stock = [holder.tensor_quant for holder, _ in swaps]
     plain = [module for module in model.modules() if hasattr(module, "skip_create_quant_tensor")]
     before = [module.skip_create_quant_tensor for module in plain]
     try:
-        for holder, quantizer in zip(fused, stock, strict=True):
-            holder.tensor_quant = FusedActivation(quantizer)
+        for holder, stand_in in swaps:
+            holder.tensor_quant = stand_in
         for module in plain:
             module.skip_create_quant_tensor = True
         yield
     finally:
-        for holder, quantizer in zip(fused, stock, strict=True):
+        for (holder, _), quantizer in zip(swaps, stock, strict=True):
             holder.tensor_quant = quantizer
         for module, flag in zip(plain, before, strict=True):
             module.skip_create_quant_tensor = flag
+
+
+def _weight_layers(model: nn.Module) -> list[nn.Module]:
+    weighted = (module for module in model.modules() if hasattr(module, "weight_quant"))
+    return [module for module in weighted if module.weight_quant.is_quant_enabled]
+
+
+@torch.no_grad()
+def _constant(layer: nn.Module) -> ConstantWeight:
+    return ConstantWeight(layer.weight_quant.tensor_quant(layer.weight))

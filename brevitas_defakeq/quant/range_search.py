@@ -12,7 +12,8 @@ from torch import Tensor
 
 #: Fractions of the min-max range that are tried.
 SHRINKS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5, 0.45, 0.4, 0.35, 0.3)
-_TINY = 1e-10
+#: No scale is smaller: what a row of zeros gets.
+SMALLEST_SCALE = 1e-10
 
 
 def _squared_error(rows: Tensor, codes: Tensor, scale: Tensor, zero: Tensor, weight: Tensor | None) -> Tensor:
@@ -24,8 +25,8 @@ def _fit_scale(rows: Tensor, centred: Tensor, scale: Tensor, weight: Tensor | No
     """Least-squares scale for given codes: ``<w, c> / <c, c>``, where it is positive."""
     weighted = centred if weight is None else centred * weight
     norm = (weighted * centred).sum(dim=1, keepdim=True)
-    fitted = (weighted * rows).sum(dim=1, keepdim=True) / norm.clamp_min(_TINY)
-    return torch.where((norm > 0) & (fitted > _TINY), fitted, scale)
+    fitted = (weighted * rows).sum(dim=1, keepdim=True) / norm.clamp_min(SMALLEST_SCALE)
+    return torch.where((norm > 0) & (fitted > SMALLEST_SCALE), fitted, scale)
 
 
 def search_rows(
@@ -51,10 +52,10 @@ def search_rows(
     best_scale, best_zero = torch.ones_like(low), torch.zeros_like(low)
     for shrink in SHRINKS:
         if symmetric:
-            scale = (torch.maximum(-low, high) * shrink / half).clamp_min(_TINY)
+            scale = (torch.maximum(-low, high) * shrink / half).clamp_min(SMALLEST_SCALE)
             zeros = [torch.zeros_like(scale)]
         else:
-            scale = ((high - low) * shrink / highest).clamp_min(_TINY)
+            scale = ((high - low) * shrink / highest).clamp_min(SMALLEST_SCALE)
             middle = (-low * shrink / scale).round().clamp(lowest, highest)
             zeros = [(middle + step).clamp(lowest, highest) for step in (-1, 0, 1)]
         for zero in zeros:
@@ -81,7 +82,7 @@ def search_interval(values: Tensor, levels: int, *, symmetric: bool = False) -> 
         symmetric: ``low = -high``.
     """
     low, high = min(float(values.min()), 0.0), max(float(values.max()), 0.0)
-    if high - low < _TINY:
+    if high - low < SMALLEST_SCALE:
         return low, low + 1e-6
     if symmetric:
         bound = max(-low, high)
@@ -101,7 +102,7 @@ def _best_shrink(error: Callable[[float], float]) -> float:
 
 
 def _interval_error(values: Tensor, low: float, high: float, levels: int) -> float:
-    scale = max((high - low) / (levels - 1), _TINY)
+    scale = max((high - low) / (levels - 1), SMALLEST_SCALE)
     zero = round(-low / scale)
     codes = (values / scale + zero).round_().clamp_(0, levels - 1)
     return float((values - (codes - zero) * scale).square_().mean())

@@ -10,7 +10,7 @@ from brevitas_defakeq.artifact import float_bytes
 from brevitas_defakeq.config import DefakeQConfig
 from brevitas_defakeq.detectors.resolve import Detector
 from brevitas_defakeq.estimate import expected_passes, expected_seconds, expected_size, seconds_per_image
-from brevitas_defakeq.files import read_json
+from brevitas_defakeq.files import read_json, understanding
 from brevitas_defakeq.prepare.plan import Plan
 
 
@@ -43,18 +43,21 @@ def inspect_detector(detector: Detector, config: DefakeQConfig) -> dict:
 def inspect_run(folder: Path) -> dict:
     """The same table of a finished run, with the width that each layer got."""
     settings, report = read_json(folder / "config.json"), read_json(folder / "report.json")
-    plan = Plan.from_dict(settings["plan"])
-    return {
-        "detector": report["detector"]["name"],
-        "input_size": (report["preprocessing"] or {}).get("input_size"),
-        "layers": _rows(plan, settings["bits"]),
-        "attention": list(plan.attentions),
-        "left_float": plan.left_float,
-        "blocks": len(plan.blocks),
-        "size_bytes": report["size_bytes"],
-        "average_bits": report["average_bits"],
-        "seconds": report["seconds"],
-    }
+    with understanding(folder / "config.json"):
+        plan = Plan.from_dict(settings["plan"])
+        layers = _rows(plan, settings["bits"])
+    with understanding(folder / "report.json"):
+        return {
+            "detector": report["detector"]["name"],
+            "input_size": (report["preprocessing"] or {}).get("input_size"),
+            "layers": layers,
+            "attention": list(plan.attentions),
+            "left_float": plan.left_float,
+            "blocks": len(plan.blocks),
+            "size_bytes": report["size_bytes"],
+            "average_bits": report["average_bits"],
+            "seconds": report["seconds"],
+        }
 
 
 def _rows(plan: Plan, bits: dict[str, float]) -> list[dict]:

@@ -8,10 +8,10 @@ def to_half(values: Tensor) -> tuple[Tensor, int]:
     """float32 -> (float16 mantissas, exponent): ``values ~ half * 2^-exponent``.
 
     The exponent lifts the largest value to just below half precision's largest, so small scales keep
-    eleven bits instead of falling among the subnormals.
+    eleven bits instead of falling among the subnormals. It fits in a byte, and its power of two in float32.
     """
     largest = float(values.detach().abs().max()) if values.numel() else 0.0
-    exponent = 0 if largest == 0.0 else 14 - int(torch.frexp(torch.tensor(largest))[1])
+    exponent = 0 if largest == 0.0 else min(14 - int(torch.frexp(torch.tensor(largest))[1]), 126)
     return torch.ldexp(values.detach(), torch.tensor(exponent)).half(), exponent
 
 

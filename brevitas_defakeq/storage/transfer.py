@@ -8,6 +8,7 @@ freshly built model. One walk, so the two cannot disagree.
 from collections.abc import Iterator, Mapping
 
 import torch
+from brevitas.proxy.quant_proxy import QuantProxyFromInjector
 from torch import Tensor, nn
 
 from brevitas_defakeq.errors import UserError
@@ -16,7 +17,7 @@ from brevitas_defakeq.prepare.plan import Plan
 from brevitas_defakeq.quant.activation import activation_proxies, mark_calibrated_, range_parameters
 from brevitas_defakeq.quant.bit_width import set_bits_
 from brevitas_defakeq.quant.coded import read_codes, write_codes_
-from brevitas_defakeq.quant.range_search import search_rows
+from brevitas_defakeq.quant.range_search import SMALLEST_SCALE, search_rows
 from brevitas_defakeq.storage.packing import pack, packed_size, unpack
 from brevitas_defakeq.storage.precision import column_codes, column_scale, from_half, to_half
 
@@ -131,7 +132,8 @@ def _transfer_layer(layer: nn.Module, bits: float, stream: Writer | Reader, mixe
     kept = ~restored
     offset = float(quantizer.int_quant.max_int(quantizer.msb_clamp_bit_width_impl())) * quantizer.symmetric
     codes[kept] = stream.codes(codes[kept] + offset, bits) - offset
-    scale[kept] = stream.half(scale[kept])
+    # A dead channel's scale may vanish beside the layer's largest, and 0 / 0 is no number.
+    scale[kept] = stream.half(scale[kept]).clamp_min(SMALLEST_SCALE)
     scale[restored] = 1.0
     if not quantizer.symmetric:
         zero_point[kept] = stream.codes(zero_point[kept], bits, "zero_points")
@@ -162,18 +164,15 @@ def _restored_channels(
 def _rest(model: nn.Module, plan: Plan) -> Iterator[tuple[str, Tensor]]:
     """Parameters and persistent buffers outside the quantized layers and quantizers, and how each is kept."""
     inside = {f"{layer.name}.{part}" for layer in plan.layers for part in ("weight", "bias")}
+    proxies = (name for name, part in model.named_modules() if isinstance(part, QuantProxyFromInjector))
+    quantizers = tuple(f"{name}." for name in proxies)
     for name, parameter in model.named_parameters():
-        if name in inside or in_quantizer(name):
+        if name in inside or name.startswith(quantizers):
             continue
         vector = parameter.numel() == max([*parameter.shape, 1])
         yield ("embedding" if name in plan.embeddings else "half" if vector else "full"), parameter
     for prefix, module in model.named_modules():
         for name, buffer in module._buffers.items():
             kept = buffer is not None and name not in module._non_persistent_buffers_set
-            if kept and not in_quantizer(f"{prefix}.{name}"):
+            if kept and not f"{prefix}.{name}".startswith(quantizers):
                 yield "full", buffer
-
-
-def in_quantizer(name: str) -> bool:
-    """Whether a dotted name lies inside a Brevitas quantizer."""
-    return any(part.endswith("_quant") for part in name.split("."))

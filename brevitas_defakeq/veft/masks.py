@@ -48,7 +48,7 @@ class FloatChannels:
         self.masks = {name: random_mask(len(mask), fraction, generator) for name, mask in self.masks.items()}
 
     def choose(self, fraction: float) -> None:
-        """Fixed masks: the channels whose rounding is worst, relative to their weight."""
+        """Fixed masks: the channels with the largest squared rounding error."""
         for name, layer in self.layers.items():
             rounded = self.coded[name](layer.weight)[0].detach().flatten(1)
             error = (rounded - self.float_layers[name].weight.detach().flatten(1)).square().sum(dim=1)

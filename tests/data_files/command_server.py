@@ -1,12 +1,15 @@
 """Runs `defakeq` commands, each in a process of its own that is forked after the slow imports.
 
 Reads one JSON object a line, {"arguments", "folder", "output", "errors"}; writes the exit status of each.
-No tensor is ever computed before a fork.
+With "kill_when" the process is killed as soon as one of those files exists. No tensor is ever computed
+before a fork.
 """
 
 import json
 import os
+import signal
 import sys
+import time
 import traceback
 
 from brevitas_defakeq import api, cli  # noqa: F401  imported for the children
@@ -31,12 +34,18 @@ def run(request: dict) -> int:
 
 def serve() -> None:
     for line in sys.stdin:
+        request = json.loads(line)
         child = os.fork()
         if child == 0:
-            status = run(json.loads(line))
+            status = run(request)
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(status)
+        if request["kill_when"]:
+            until = time.monotonic() + 60
+            while not any(map(os.path.exists, request["kill_when"])) and time.monotonic() < until:
+                time.sleep(0.002)
+            os.kill(child, signal.SIGKILL)
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 
 

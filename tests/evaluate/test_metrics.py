@@ -168,8 +168,7 @@ def test_the_carried_threshold_keeps_the_rate(scores, threshold, slope, offset):
     quantized = slope / 7 * scores + offset
     carried = carry_threshold(scores, quantized, threshold)
     assert (quantized > carried).sum() == (scores > threshold).sum()
-    if len(scores) > 1:
-        assert carried == pytest.approx(slope / 7 * threshold + offset, abs=1e-6)
+    assert carry_threshold(scores, scores, threshold) == threshold
 
 
 @settings(deadline=None)
@@ -181,9 +180,10 @@ def test_the_rate_stays_even_if_the_order_does_not(scores, seed, threshold):
 
 
 def test_carrying_by_hand():
-    assert carry_threshold([-2, -1, 1, 3], [10, 20, 30, 50], 0.0) == 25.0
-    assert carry_threshold([-2, -1, 1, 3], [30, 50, 10, 20], 2.0) == 40.0
-    assert carry_threshold([-3, -1], [-6, -2], 1.0) == 2.0  # beyond all scores: twice as far
+    assert carry_threshold([-2, -1, 1, 3], [-9, -8, 4, 5], 0.0) == 0.0  # two above, as before
+    assert carry_threshold([-2, -1, 1, 3], [10, 20, 30, 50], 0.0) == 20.0  # nearest that leaves two above
+    assert carry_threshold([-2, -1, 1, 3], [-50, -30, -10, -5], 0.0) == pytest.approx(-10.0)
+    assert carry_threshold([-3, -1], [-6, 4], 1.0) == 4.0  # none above
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,9 @@ def test_causal_equals_timm():
     made = attention(True)
     ours = quantized(QuantAttention, made)
     with quantization_off(ours):
-        torch.testing.assert_close(ours(TOKENS, is_causal=True), made(TOKENS, is_causal=True), atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(
+            ours(TOKENS, is_causal=True), made(TOKENS, is_causal=True), atol=1e-6, rtol=1e-5
+        )
 
 
 @pytest.mark.parametrize("fused", [False, True])
@@ -113,7 +115,9 @@ def test_names_children_and_state_dict_stay():
     for name, tensor in made.state_dict().items():
         assert torch.equal(ours.state_dict()[name], tensor)
     assert list(activation_proxies(ours)) == [f"{name}.act_quant" for name in PRODUCT_OPERANDS]
-    assert not any(name in dict(made.named_children()) for name in PRODUCT_OPERANDS), "the float one is untouched"
+    assert not any(name in dict(made.named_children()) for name in PRODUCT_OPERANDS), (
+        "the float one is untouched"
+    )
 
 
 def test_the_float_fused_flag_is_untouched():

@@ -13,9 +13,7 @@ PRESETS = [HAQWeightPerChannelFloat, HAQWeightPerChannelSymmetric]
 
 def layer(preset=HAQWeightPerChannelFloat, bits=3, candidates=(1.6, 2, 3, 4, 8)):
     torch.manual_seed(2)
-    made = qnn.QuantConv2d(
-        4, 6, 3, weight_quant=preset, weight_bit_width=8, weight_candidate_bits=candidates
-    )
+    made = qnn.QuantConv2d(4, 6, 3, weight_quant=preset, weight_bit_width=8, weight_candidate_bits=candidates)
     set_bits_(made.weight_quant.tensor_quant, bits)
     made.quant_weight()
     return made

@@ -91,7 +91,9 @@ def test_a_search_at_the_new_width_beats_min_max_there(preset, bits):
     if preset is HAQWeightPerChannelFloat:
         low, high = weight.amin(1, keepdim=True), weight.amax(1, keepdim=True)
         scale = (high - low) / (2**bits - 1)
-        plain = ((weight / scale - (low / scale).round()).round().clamp(0, 2**bits - 1)) + (low / scale).round()
+        plain = ((weight / scale - (low / scale).round()).round().clamp(0, 2**bits - 1)) + (
+            low / scale
+        ).round()
     else:
         half = 2 ** (bits - 1) - 1
         scale = weight.abs().amax(1, keepdim=True) / half

@@ -47,7 +47,9 @@ def min_max(values, levels, symmetric):
 
 
 @pytest.mark.parametrize("kind", ["normal", "outlier", "shifted"])
-@pytest.mark.parametrize(("levels", "symmetric"), [(3, False), (4, False), (8, False), (3, True), (7, True), (15, True)])
+@pytest.mark.parametrize(
+    ("levels", "symmetric"), [(3, False), (4, False), (8, False), (3, True), (7, True), (15, True)]
+)
 def test_close_to_brute_force_and_never_worse_than_min_max(kind, levels, symmetric):
     values = rows(kind)
     scale, zero = search_rows(values, levels, symmetric=symmetric)
@@ -105,7 +107,13 @@ def test_interval_against_brute_force(kind, symmetric):
     def error(low, high, levels=16):
         scale = (high - low) / (levels - 1)
         zero = round(-low / scale)
-        return float(((values / scale + zero).round().clamp(0, levels - 1) - zero).mul(scale).sub(values).square().mean())
+        return float(
+            ((values / scale + zero).round().clamp(0, levels - 1) - zero)
+            .mul(scale)
+            .sub(values)
+            .square()
+            .mean()
+        )
 
     low, high = search_interval(values, 16, symmetric=symmetric)
     bottom, top = float(values.min()), float(values.max())

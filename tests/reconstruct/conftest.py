@@ -1,0 +1,25 @@
+"""A run of Algorithm 1 stopped before its reconstruction: the tiny detector at one uniform width."""
+
+import pytest
+
+from brevitas_defakeq.api import prepare_float
+from brevitas_defakeq.artifact import quantized_form
+from brevitas_defakeq.detectors.resolve import Detector
+from brevitas_defakeq.pipeline import Job
+from brevitas_defakeq.resume import Checkpoint
+
+
+@pytest.fixture
+def begun(tiny, images, labels, quick_config):
+    """``begun(bits, **settings)``: the job, and M_q with calibrated activations and ranges at ``bits``."""
+
+    def make(bits=2, **changes):
+        config = quick_config(candidate_bits=(bits,), average_bits=bits, **changes)
+        reference, plan, observer = prepare_float(Detector(tiny.model(), "tiny", None), images[:1])
+        job = Job(reference, plan, images, labels, observer, config, Checkpoint(None, {}))
+        model = quantized_form(reference, plan, config)
+        job.calibrate_(model)
+        job.set_bits_(model, {layer.name: bits for layer in plan.layers})
+        return job, model
+
+    return make

@@ -1,0 +1,118 @@
+"""Tables, JSON and progress: what goes to standard output and what to standard error."""
+
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from brevitas_defakeq.report import terminal
+from brevitas_defakeq.report.terminal import comparison, detector_table, figures, show, stages
+
+FIGURES = {
+    "auc": 0.91234, "auc_interval": [0.9, 0.925], "accuracy": 0.8, "eer": 0.15, "ap": 0.93, "n": 50,
+    "video_auc": 0.95,
+    "per_dataset": {"one": {"n": 20, "auc": 0.87}, "two": {"n": 20, "auc": 0.99}, "three": {"n": 10}},
+    "fidelity": {"rank_correlation": 0.9, "verdict_agreement": 0.975, "feature_snr_db": 20.0},
+}  # fmt: skip
+
+
+def report(**changes):
+    forms = ("float", "round_to_nearest", "round_to_nearest_above", "quantized", "mixed")
+    return {
+        "detector": {"name": "tiny"}, "average_bits": 2.4983, "metrics": dict.fromkeys(forms, FIGURES),
+        "size_bytes": {"float": 200_000, "quantized": 20_000, "mixed": 25_000}, **changes,
+    }  # fmt: skip
+
+
+def printed(table, width=200):
+    console = Console(file=io.StringIO(), width=width)
+    console.print(table)
+    return console.file.getvalue()
+
+
+def row(text, label):
+    (line,) = [line for line in text.splitlines() if f"│ {label} " in line]
+    return [cell.strip() for cell in line.split("│")[1:-1]]
+
+
+def test_a_row_a_form_with_sizes_and_data_sets():
+    text = printed(comparison(report()))
+    assert "tiny: 2.50 bits a weight on average" in text
+    wanted = ["0.9123", "0.900-0.925", "0.8700", "0.9900", "97.5 %"]
+    assert row(text, "DeFakeQ (M_q)") == ["DeFakeQ (M_q)", *wanted, "20", "10.0 %"]
+    assert row(text, "float") == ["float", *wanted, "200", "100.0 %"]
+    assert row(text, "round to nearest")[1:] == [*wanted, "", ""]
+    assert "three" not in text, "a data set of one class has no AUC"
+
+
+def test_one_data_set_needs_no_column_of_its_own():
+    single = {**FIGURES, "per_dataset": {"one": {"n": 50, "auc": 0.9}}}
+    text = printed(comparison(report(metrics={"float": single, "quantized": single})))
+    assert "one" not in text.replace("one bit", "") and "M_q^v" not in text
+
+
+def test_without_test_data_fidelity_is_shown():
+    alone = {"fidelity": FIGURES["fidelity"]}
+    text = printed(comparison(report(metrics={"float": alone, "quantized": alone})))
+    assert "no test data: fidelity on held-out calibration images" in text
+    assert "AUC" not in text and row(text, "DeFakeQ (M_q)")[1:] == ["97.5 %", "20", "10.0 %"]
+
+
+def test_figures_of_evaluate():
+    text = printed(figures(FIGURES))
+    assert "50 images" in text
+    for value in ("0.9123", "0.900-0.925", "0.9500", "0.8000", "0.1500", "0.9300"):
+        assert value in text
+    assert "0.9500" not in printed(figures({**FIGURES, "video_auc": None}))
+
+
+def test_detectors():
+    text = printed(
+        detector_table([{"name": "tiny", "input_size": (16, 16)}, {"name": "big", "input_size": 8}])
+    )
+    assert "input size" in text and "(16, 16)" in text and "big" in text
+
+
+# ------------------------------------------------------------------------------------------ where it goes
+
+
+def test_json_is_all_of_standard_output(capsys):
+    show({"auc": 0.5, "name": "Gesicht ü"}, figures(FIGURES), as_json=True)
+    output, errors = capsys.readouterr()
+    assert json.loads(output) == {"auc": 0.5, "name": "Gesicht ü"} and output.count("\n") == 1
+    assert "50 images" in errors
+
+
+def test_tables_are_all_of_standard_output(capsys):
+    show({"auc": 0.5}, figures(FIGURES), as_json=False)
+    output, errors = capsys.readouterr()
+    assert "50 images" in output and errors == ""
+    assert max(map(len, output.splitlines())) <= 110
+
+
+def run_stages():
+    with stages() as listen:
+        listen("calibrate", 0, 1)
+        listen("allocate", 0, 1)
+        listen("allocate", 3, 7)
+        for index in range(5):
+            listen("reconstruct", index, 4)
+
+
+def test_no_bars_in_files(capsys):
+    run_stages()
+    with pytest.raises(KeyError), stages() as listen:
+        listen("calibrate", 0, 1)
+        raise KeyError
+    assert capsys.readouterr() == ("", "")
+
+
+def test_bars_on_a_terminal(monkeypatch):
+    screen = Console(file=io.StringIO(), force_terminal=True, width=100, legacy_windows=False)
+    monkeypatch.setattr(terminal, "Console", lambda **_: screen)
+    run_stages()
+    text = screen.file.getvalue()
+    for stage in ("calibrate", "allocate", "reconstruct"):
+        assert stage in text
+    assert "4/4" in text and "1/1" in text and "7/7" in text, "every stage is full at the end"
