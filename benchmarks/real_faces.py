@@ -2,7 +2,7 @@
 
     python benchmarks/real_faces.py DATA --out benchmarks/results/real_faces [--only mobilenetv2_035]
 
-DATA is a folder with ``faces256/`` (``train.csv``, ``test.csv`` and the two fair pairs as CSV) and ``weights/``.
+DATA is a folder with ``faces256/`` (``train.csv``, ``test.csv``, the two fair pairs as CSV) and ``weights/``.
 ``train.csv`` calibrates, ``test.csv`` and the pairs only report. A run that has its JSON is not repeated;
 ``python benchmarks/real_faces.py DATA --out ... --table`` writes the Markdown table from what is there.
 """
@@ -12,7 +12,7 @@ import gc
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +20,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from brevitas_defakeq.api import quantize
+from brevitas_defakeq.api import prepare_float, quantize
+from brevitas_defakeq.calibration_set import from_source
 from brevitas_defakeq.config import DefakeQConfig, without_haq, without_veft
 from brevitas_defakeq.data.preprocessing import Preprocessing
 from brevitas_defakeq.data.sources import read_source
@@ -28,13 +29,16 @@ from brevitas_defakeq.detectors.checkpoint import load_weights
 from brevitas_defakeq.detectors.resolve import Detector, resolve
 from brevitas_defakeq.evaluate.labelled import LabelledSet
 from brevitas_defakeq.evaluate.metrics import auc, auc_interval
-from brevitas_defakeq.evaluate.observe import observe_all
+from brevitas_defakeq.evaluate.observe import Observer, observe_all
 from brevitas_defakeq.files import write_json
+from brevitas_defakeq.pipeline import Job
+from brevitas_defakeq.provenance import provenance
+from brevitas_defakeq.resume import Checkpoint
 
 PAIRS = ("test_pair_ffhq_tpdne.csv", "test_pair_cip.csv")
 #: average bits -> seeds, for the first two detectors; the third runs at 3 with one.
 BUDGETS = {3.0: (0, 1, 2), 2.25: (0, 1, 2), 2.5: (0,), 4.0: (0,), 2.0: (0,)}
-METHODS = ("best", "paper", "no_haq", "no_veft")
+METHODS = ("best", "uniform", "paper", "no_haq", "no_veft")
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,7 @@ def hybrid(data: Path) -> Detector:
 
 
 class ClassNSeg(nn.Module):
-    """Encoder of Nguyen et al. (BTAS 2019): nine 3x3 convolutions; the score is a difference of activations."""
+    """Encoder of Nguyen et al. (BTAS 2019), nine 3x3 convolutions; the score compares two halves of it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -114,7 +118,7 @@ def classnseg(data: Path) -> Detector:
 DETECTORS = {"mobilenetv2_035": mobilenet, "hybrid": hybrid, "classnseg": classnseg}
 
 
-def tasks(only: str | None) -> Iterator[Task]:
+def tasks() -> Iterator[Task]:
     """The most wanted runs first."""
     for bits, seeds in BUDGETS.items():
         for seed in seeds:
@@ -134,17 +138,34 @@ def run(task: Task, data: Path, out: Path) -> None:
     """Quantize, score the test images and the pairs, write ``<name>.json``."""
     detector = DETECTORS[task.detector](data)
     start = time.perf_counter()
-    result = quantize(detector, data / "faces256/train.csv", configuration(task))
+    if task.method == "uniform":
+        models, observer, report = uniform(detector, data, task)
+        thresholds = {}
+    else:
+        result = quantize(detector, data / "faces256/train.csv", configuration(task))
+        models, observer = {"quantized": result.quantized, "mixed": result.mixed}, result.observer
+        report, thresholds = result.report, result.report["threshold"]
     seconds = time.perf_counter() - start
-    models = {"float": detector.model.eval(), "quantized": result.quantized, "mixed": result.mixed}
     test = LabelledSet.from_source(data / "faces256/test.csv", detector.preprocessing)
-    scores = {
-        name: seen.scores for name, seen in observe_all(models, result.observer, test.batches()).items()
-    }
-    report = {key: result.report[key] for key in ("average_bits", "size_bytes", "seconds", "forward_passes")}
-    report |= {"task": task.__dict__, "wall_seconds": seconds, "provenance": result.report["provenance"]}
-    report["metrics"] = figures(scores, test, data, result.report["threshold"])
-    write_json(out / f"{task.name}.json", report)
+    observed = observe_all({"float": detector.model.eval(), **models}, observer, test.batches())
+    kept = ("average_bits", "size_bytes", "seconds", "forward_passes", "provenance")
+    content = {"task": asdict(task), "wall_seconds": seconds}
+    content |= {key: report[key] for key in kept if key in report}
+    scores = {name: seen.scores for name, seen in observed.items()}
+    content["metrics"] = figures(scores, test, data, thresholds)
+    write_json(out / f"{task.name}.json", content)
+
+
+def uniform(detector: Detector, data: Path, task: Task) -> tuple[dict, Observer, dict]:
+    """Round to nearest: the integer width at or below the average, MSE ranges, 8-bit activations."""
+    config = DefakeQConfig(average_bits=task.bits, seed=task.seed)
+    train = data / "faces256/train.csv"
+    images = from_source(train, detector.preprocessing, config.samples, seed=task.seed, on_corrupt="refuse")
+    reference, plan, observer = prepare_float(detector, images.images[:1])
+    job = Job(reference, plan, images.images, images.labels, observer, config, Checkpoint(None, {}))
+    width = int(task.bits)
+    report = {"average_bits": width, "provenance": provenance(task.seed)}
+    return {"quantized": job.round_to_nearest(width)}, observer, report
 
 
 def figures(scores: dict[str, np.ndarray], test: LabelledSet, data: Path, thresholds: dict) -> dict:
@@ -190,7 +211,8 @@ def table(out: Path) -> str:
             return float(np.mean([report["metrics"][form][key] for report in reports]))
 
         share = [mean(key) / mean(key, "float") for key in ("auc", "pairs_mean")]
-        size = np.mean([r["size_bytes"]["quantized"] / r["size_bytes"]["float"] for r in reports])
+        sizes = [r["size_bytes"] for r in reports if "size_bytes" in r]
+        size = np.mean([each["quantized"] / each["float"] for each in sizes]) if sizes else float("nan")
         seconds = np.mean([report["wall_seconds"] for report in reports])
         lines.append(
             f"| {detector} | {bits:g} | {method} | {mean('auc'):.3f} | {mean('pairs_mean'):.3f} "
@@ -213,7 +235,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     options.out.mkdir(parents=True, exist_ok=True)
     if not options.table:
-        for task in tasks(options.only):
+        for task in tasks():
             done = (options.out / f"{task.name}.json").exists()
             if done or (options.only and options.only not in task.name):
                 continue

@@ -185,8 +185,11 @@ class DefakeQConfig:
     def from_dict(cls, data: dict) -> "DefakeQConfig":
         """Back from ``to_dict``; unknown fields are refused by name."""
         stages = {
-            "haq": HAQConfig, "reconstruction": ReconstructionConfig, "veft": VEFTConfig, "final": FinalPassConfig
-        }  # fmt: skip
+            "haq": HAQConfig,
+            "reconstruction": ReconstructionConfig,
+            "veft": VEFTConfig,
+            "final": FinalPassConfig,
+        }
         values = {key: _build(stages[key], value) if key in stages else value for key, value in data.items()}
         return _build(cls, values)
 

@@ -28,7 +28,7 @@ _CALIBRATION_SEED, _TEST_SEED, _CROSS_SEED = 11, 22, 33
 def run_demo(out: Path, *, average_bits: float = 3.0, seed: int = 0, listen: Listener = silent) -> dict:
     """Quantize the shipped detector and report on 2,500 drawn faces; returns the report.
 
-    The report's ``per_dataset`` tells "in domain" (known forgery families) from "cross domain" (unknown ones).
+    The report's ``per_dataset`` tells "in domain" (known forgery families) from "cross domain" (others).
     """
     detector = resolve("demo")
     listen("draw", 0, 1)

@@ -212,7 +212,7 @@ class Job:
         )  # fmt: skip
 
     def set_bits_(self, model: nn.Module, bits: dict[str, float], *, weighted: bool = True) -> None:
-        """Set every layer's width and search its range, errors weighted by A_j^2 (what reaches the output)."""
+        """Set every layer's width and search its range, errors weighted by A_j^2: what reaches the output."""
         for name, layer in self.quantized_layers(model).items():
             quantizer = layer.weight_quant.tensor_quant
             set_bits_(quantizer, bits[name])

@@ -1,7 +1,7 @@
 """Metrics, side-by-side figures, and ``evaluate`` itself: the room is callable.
 
-``brevitas_defakeq.evaluate(run, data)`` is ``brevitas_defakeq.evaluate.run.evaluate``; a function of the room's
-own name would be hidden by the room as soon as anything imports from it.
+``brevitas_defakeq.evaluate(run, data)`` is ``brevitas_defakeq.evaluate.run.evaluate``; a function of the
+room's own name would be hidden by the room as soon as anything imports from it.
 """
 
 import sys

@@ -6,7 +6,7 @@ from torch import nn
 
 from brevitas_defakeq.prepare.trace import Trace
 
-#: A unit holds at most this many quantized layers (an Xception block has 6, an EfficientNet block 5, a ViT block 4).
+#: A unit holds at most this many quantized layers (an Xception block has 6, EfficientNet 5, ViT 4).
 MAX_LAYERS = 6
 
 

@@ -17,9 +17,10 @@ from brevitas_defakeq.prepare.trace import Trace, trace
 
 QUANTIZABLE = (nn.Linear, nn.Conv1d, nn.Conv2d)
 _PRODUCTS = {"linear", "bilinear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d",
-             "conv_transpose3d", "matmul", "__matmul__", "__rmatmul__", "mm", "spmm", "mv", "inner", "bmm", "addmm",
-             "baddbmm", "einsum", "tensordot", "multi_head_attention_forward", "lstm", "gru", "rnn_tanh",
-             "rnn_relu", "lstm_cell", "gru_cell", "t", "__get__"}  # the last two: a matrix turned, W.T  # fmt: skip
+             "conv_transpose3d", "matmul", "__matmul__", "__rmatmul__", "mm", "spmm", "mv", "inner", "bmm",
+             "addmm", "baddbmm", "einsum", "tensordot", "multi_head_attention_forward", "lstm", "gru",
+             "rnn_tanh", "rnn_relu", "lstm_cell", "gru_cell",
+             "t", "__get__"}  # a matrix turned: W.T  # fmt: skip
 _NORMS = {"batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm"}
 
 
@@ -158,8 +159,8 @@ def _read(model: nn.Module, seen: Trace, images: int, plan: Plan) -> Plan:
                 layers[name] = _layer_plan(name, module, seen, images)
     for name, module in modules.items():
         if isinstance(module, QUANTIZABLE) and name not in seen.calls:
-            elsewhere = seen.readers_of(module.weight)
-            left_float[name] = "its weight is read elsewhere" if elsewhere else "never reached by the forward pass"
+            read = bool(seen.readers_of(module.weight))
+            left_float[name] = "its weight is read elsewhere" if read else "never reached by the forward pass"
         elif name in seen.calls and name not in layers and name not in left_float:
             reason = _why_float(module, seen)
             if reason:

@@ -22,8 +22,9 @@ class CandidateBitWidth(nn.Module):
     """Restricts a learned width to ``candidate_bits``.
 
     Relaxed (``relaxed = True``): clamped to the candidates' range, continuous, gradient 1 (b̂ of
-    eq. 6), at the ends of the range too, so that a width can leave them again. Snapped (the default): the nearest candidate, gradient passed straight through. The
-    candidate 1.6 comes out as ``log2(3)``: three levels.
+    eq. 6), at the ends of the range too, so that a width can leave them again. Snapped (the default):
+    the nearest candidate, gradient passed straight through. The candidate 1.6 comes out as ``log2(3)``:
+    three levels.
 
     Args:
         candidate_bits: allowed widths in bits, 1.6 or integers from 2 to 16.

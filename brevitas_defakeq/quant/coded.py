@@ -67,7 +67,7 @@ def _inverse_hard_sigmoid(fraction: Tensor) -> Tensor:
 
 @torch.no_grad()
 def write_codes_(layer: nn.Module, codes: Tensor, scale: Tensor, zero_point: Tensor) -> None:
-    """Make the layer's weight exactly ``scale (codes - zero_point)``, so that plain rounding keeps the codes."""
+    """Make the layer's weight exactly ``scale (codes - zero_point)``: plain rounding keeps the codes."""
     quantizer = layer.weight_quant.tensor_quant
     bit_width = quantizer.msb_clamp_bit_width_impl()
     layer.weight.copy_(scale * (codes - zero_point))

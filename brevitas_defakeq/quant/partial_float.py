@@ -47,7 +47,7 @@ class PartialFloatIntQuant(RescalingIntQuant):
 
     @torch.no_grad()
     def _follow_width_(self, weight: Tensor) -> None:
-        """Search the range anew where the width has changed; a relaxed width only takes the zero point along."""
+        """Search the range anew if the width has changed; a relaxed one only takes the zero point along."""
         bit_width = self.msb_clamp_bit_width_impl()
         if (bit_width - self.searched_bits).abs() < 1e-3:
             return

@@ -7,7 +7,7 @@
 | ``IntegerZeroPoint`` | ours | learned rounding and learned scales corrupt the stock one |
 | ``CodeIntQuant``, ``CodeScaling`` | ours | exact integer bounds for three levels (1.6 bits) |
 | ``PartialFloatIntQuant`` | ours | float channels (VEFT); range search repeated when the width changes |
-| activations: ``ShiftedUint8ActPerTensorFloat``, ``Int8ActPerTensorFloat`` | stock | only the width is made learnable |
+| activations: ``ShiftedUint8ActPerTensorFloat``, ``Int8ActPerTensorFloat`` | stock | the width is learnable |
 """
 
 from brevitas.core.function_wrapper import TensorClamp

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,7 +22,7 @@ class TensorStore:
         if self.used_bytes + size <= self.limit_bytes:
             self.used_bytes += size
             return torch.empty(*shape, dtype=dtype)
-        file = tempfile.TemporaryFile(prefix="defakeq-cache-")
+        file = tempfile.TemporaryFile(prefix="defakeq-cache-")  # noqa: SIM115 (lives as long as its mapping)
         file.truncate(size)
         mapped = np.memmap(
             file, dtype=torch.empty((), dtype=dtype).numpy().dtype, mode="r+", shape=tuple(shape)
@@ -92,10 +93,8 @@ def capture(
         for batch in batches:
             seen_inputs.clear()
             seen_outputs.clear()
-            try:
+            with suppress(_Enough):
                 model(batch)
-            except _Enough:
-                pass
             stop = start + len(batch)
             result.inputs = _keep(result.inputs, seen_inputs, images, start, stop, store)
             if outputs:

@@ -1,8 +1,8 @@
 """One walk over a quantized model that rounds, writes or reads all that a weights file holds.
 
-``transfer(model, plan, bits, Writer())`` rounds M_q in place to its stored precision (scales, biases and norms
-to half precision, embeddings to 8 bits) and collects the tensors; with a ``Reader`` the same walk fills a
-freshly built model. One walk, so the two cannot disagree.
+``transfer(model, plan, bits, Writer())`` rounds M_q in place to its stored precision (scales, biases and
+norms to half precision, embeddings to 8 bits) and collects the tensors; with a ``Reader`` the same walk
+fills a freshly built model. One walk, so the two cannot disagree.
 """
 
 from collections.abc import Iterator, Mapping

@@ -100,7 +100,7 @@ def test_energy_of_a_convolution_is_that_of_its_windows(kind):
 
 
 def test_energy_says_what_noise_on_the_weights_does():
-    """Noise of one variance on every weight changes the output by the energies: E||dW x||^2 = s^2 C_out sum A^2."""
+    """Noise of one variance on every weight moves the output by E||dW x||^2 = s^2 C_out sum A^2."""
     torch.manual_seed(0)
     layer, inputs = nn.Conv2d(4, 200, 3, stride=2, padding=1, bias=False), torch.randn(5, 4, 8, 8)
     meter = ChannelEnergy(layer)

@@ -1,4 +1,4 @@
-"""Costs of a width: HAQ's score by hand, Taylor's by explicit gradients, the measured by full recomputation."""
+"""Costs of a width: HAQ's by hand, Taylor's by explicit gradients, the measured by full recomputation."""
 
 import copy
 
@@ -18,7 +18,7 @@ def logit(output):
 
 
 class Net(nn.Module):
-    """Convolutions (one grouped, one called twice), tokens through a Linear, in-place steps between blocks."""
+    """Convolutions (one grouped, one called twice), tokens, in-place steps between blocks."""
 
     def __init__(self):
         super().__init__()
@@ -122,7 +122,9 @@ def recomputed(model, name, bits, matching, symmetric=False):
         changed = copy.deepcopy(model)
         layer = layers(changed)[name]
         targets = []
-        handle = layer.register_forward_hook(lambda _, __, output: targets.append(output.clone()))
+        handle = layer.register_forward_hook(
+            lambda _, __, output, targets=targets: targets.append(output.clone())
+        )
         reference = logit(changed(batch))
         handle.remove()
         layer.weight.data = rounded(layer.weight, bits, symmetric)

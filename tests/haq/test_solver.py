@@ -63,7 +63,7 @@ def test_against_every_assignment(problem):
 
 
 def test_one_layer_that_must_take_its_smallest_width():
-    """Here the first multiplier tried is a tie between the widths; a wrong side of it lost the only solution."""
+    """The first multiplier tried is a tie between the widths; its wrong side lost the only solution."""
     assert solve({"a": [348.5, 0.8125]}, {"a": 5}, (1.6, 3), 2.0) == {"a": 1.6}
 
 

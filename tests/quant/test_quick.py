@@ -115,7 +115,7 @@ def test_gradients_of_a_non_dense_upstream():
     torch.testing.assert_close(results[0], results[1])
 
 
-def test_a_whole_model_and_that_everything_is_put_back():
+def network():
     torch.manual_seed(0)
     options = {"input_quant": HAQActPerTensorFloat, "input_bit_width": 8, "return_quant_tensor": False}
     model = nn.Sequential(
@@ -124,16 +124,23 @@ def test_a_whole_model_and_that_everything_is_put_back():
         nn.Flatten(),
         qnn.QuantLinear(64, 2, weight_quant=HAQWeightPerChannelFloat, weight_bit_width=4, **options),
     )
-    images = torch.randn(2, 3, 6, 6)
-    model.train()(images)
-    model.eval()
+    model.train()(IMAGES)  # activation statistics
+    return model.eval()
+
+
+IMAGES = torch.randn(2, 3, 6, 6, generator=torch.Generator().manual_seed(2))
+
+
+def test_a_whole_model_and_that_everything_is_put_back():
+    model, images = network(), IMAGES
     before = {name: type(part) for name, part in model.named_modules()}
     expected = model(images)
     with quick(model):
         assert torch.equal(model(images), expected)
         assert any(isinstance(part, module.FusedActivation) for part in model.modules())
-        (stock_scale,) = {proxy for proxy in activation_proxies(model)} & {"0.input_quant"}
-        set_activation_range_(activation_proxies(model)[stock_scale], -1.0, 1.0)  # reaches the stock parts
+        set_activation_range_(
+            activation_proxies(model)["0.input_quant"], -1.0, 1.0
+        )  # reaches the stock parts
         changed = model(images)
     assert {name: type(part) for name, part in model.named_modules()} == before
     assert torch.equal(model(images), changed)
@@ -142,3 +149,23 @@ def test_a_whole_model_and_that_everything_is_put_back():
         raise RuntimeError("stop")
     assert {name: type(part) for name, part in model.named_modules()} == before
     assert hasattr(model[0].quant_weight(), "scale"), "proxies return quantized tensors again"
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_snapshot_reads_the_same_within_and_without(frozen):
+    model = network()
+    model(IMAGES)
+    names = {name for name, _ in model[3].input_quant.named_parameters()}
+    with quick(model, frozen=frozen):
+        assert {name for name, _ in model[3].input_quant.named_parameters()} == names
+
+
+def test_frozen_weights_are_quantized_once_and_the_same():
+    model = network()
+    model[3].weight_quant.tensor_quant.float_mask[1] = True
+    expected = model(IMAGES)
+    with torch.no_grad(), quick(model, frozen=True):
+        assert torch.equal(model(IMAGES), expected)
+        model[0].weight.add_(1.0)
+        assert torch.equal(model(IMAGES), expected), "a change of the weight is not seen inside"
+    assert not torch.equal(model(IMAGES), expected)

@@ -1,4 +1,4 @@
-"""What a writer stores, a reader gives back to a fresh model: same outputs, and as many bytes as the bit map says."""
+"""What a writer stores, a reader gives back to a fresh model; as many bytes as the bit map says."""
 
 import copy
 
@@ -21,7 +21,7 @@ IMAGES = torch.randn(2, 3, 6, 6, generator=torch.Generator().manual_seed(0))
 
 
 class Net(nn.Module):
-    """A convolution, a table of positions, a norm, a float layer, buffers, and a name that ends in ``_quant``."""
+    """A convolution, positions, a norm whose name ends in ``_quant``, a float layer, buffers."""
 
     def __init__(self, seed=0):
         super().__init__()
@@ -144,7 +144,7 @@ def test_bytes_worked_out_by_hand():
     assert sizes(write(model, plan, bits)) == {
         "codes": 51 + 4,  # 5 * 27 codes of 3 bits = 405 bits; 18 codes, five to a byte
         "zero_points": 2 + 1,  # 5 of 3 bits; 3, five to a byte
-        # scales 5 + 3, biases 5 + 3 (the head's is new), norm 5 + 5, the table's 5 columns, float layer's bias 6
+        # scales 5 + 3, biases 5 + 3 (the head's is new), norm 5 + 5, 5 columns, the float layer's bias 6
         "half": 2 * (5 + 3 + 5 + 3 + 5 + 5 + 5 + 6),
         "exponents": 8,
         "embeddings": 36 * 5,
