@@ -78,18 +78,19 @@ class ReconstructionConfig:
     #: Learned rounding; False = nearest.
     learned_rounding: bool = True
     #: Steps a block.
-    iterations: int = 200
-    batch_size: int = 16
-    #: Adam on V.
-    rounding_lr: float = 0.02
+    iterations: int = 400
+    batch_size: int = 8
+    #: Adam on V, not decayed: a V that has to change sides travels about 5.
+    rounding_lr: float = 0.1
     #: Adam on scales (relative), biases (in units of the output's spread) and activation ranges.
     scale_lr: float = 2e-3
-    #: alpha of eq. 7, with L_rec and R both as means.
+    #: alpha of eq. 7. Our reading of its units: L_rec relative to the target's variance, R per square root
+    #: of the number of weights; with both as means half of the V stayed undecided.
     rounding_weight: float = 1.0
     #: Share of the steps before R is switched on.
     warm_up: float = 0.2
     #: beta of R, annealed from the first to the second.
-    beta: tuple[float, float] = (20.0, 2.0)
+    beta: tuple[float, float] = (8.0, 2.0)
     #: What a block reads: the quantized prefix's output, the float one's, or a mix per element.
     block_input: Literal["quantized", "float", "mixed"] = "mixed"
     #: Images whose statistics are matched (fewer when they would not fit in memory).
@@ -114,7 +115,7 @@ class FinalPassConfig:
     #: Adam on scales, biases, norms and ranges, relative to their size.
     lr: float = 2e-3
     #: Adam on the weights, in steps of their grid, rounded straight through; 0 keeps the codes.
-    rounding_lr: float = 0.03
+    rounding_lr: float = 0.01
     #: Mirrored images too: twice the examples, and a mirrored face is as real as it was.
     mirror: bool = True
     #: "mse" to the float model's output and feature, or eq. 9 on the feature beside the output's error.
@@ -214,7 +215,7 @@ def without_haq(config: DefakeQConfig) -> DefakeQConfig:
 #: What ``paper`` changes: its own values where it gives them, METHOD's decisions where it is silent.
 _PAPER: dict = {
     "haq": HAQConfig(error_base=2.0),
-    "reconstruction": ReconstructionConfig(matching=False, block_input="quantized", batch_size=8),
+    "reconstruction": ReconstructionConfig(matching=False, block_input="quantized"),
     "veft": VEFTConfig(enabled=True),
     "final": FinalPassConfig(steps=0),
 }

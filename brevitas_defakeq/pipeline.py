@@ -92,7 +92,7 @@ class Job:
         """Step 5a: one width a layer, never above the budget; ranges searched anew at that width."""
         bits = allocate(
             self.reference, self.quantized_layers(model), self.plan, self.energies, self.images[self.train],
-            self.observer, self.config, self.meter, self.listen,
+            self.observer.logit, self.config, self.meter, self.listen,
         )  # fmt: skip
         if self.config.reconstruction.joint:
             bits = self.learn_jointly_(model)

@@ -54,14 +54,14 @@ def assert_same(first, second):
             assert torch.equal(tensor, second.packed[form][kind]), f"{form}: {kind} differs"
 
 
-@pytest.mark.parametrize("point", [("allocate", 0), ("reconstruct", 2), ("tune", 3), ("evaluate", 0)])
+@pytest.mark.parametrize("point", [("reconstruct", 2), ("tune", 3), ("evaluate", 0)])
 def test_between_steps(start, whole, tmp_path, point):
     with pytest.raises(KeyboardInterrupt):
         start(tmp_path, Interrupting(*point))
     assert not (tmp_path / "config.json").exists(), "an unfinished run looks finished"
     again = Interrupting()
     result = start(tmp_path, again)
-    assert ("allocate" in again.heard) is (point[0] == "allocate"), "it did not go on where it stopped"
+    assert "allocate" not in again.heard, "it did not go on where it stopped"
     assert_same(result, whole)
     assert {"calibrate", "reconstruct", "tune"} <= set(result.report["seconds"])
     assert result.report["forward_passes"] == pytest.approx(whole.report["forward_passes"], rel=0.25)

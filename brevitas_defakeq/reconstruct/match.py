@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from brevitas_defakeq.prepare.calibrate import ActivationSample, fit_range_
 from brevitas_defakeq.quant.activation import activation_proxies
-from brevitas_defakeq.quant.coded import read_codes, write_codes_
 from brevitas_defakeq.quant.moments import ChannelMoments, along_channels, channel_dim, matching_affine
 from brevitas_defakeq.reconstruct.capture import Captured
 
@@ -41,9 +40,14 @@ def float_moments(
 
 @torch.no_grad()
 def fold_affine_(layer: nn.Module, gain: Tensor, shift: Tensor) -> None:
-    """``gain * output + shift`` per output channel, into the weight's scale and the bias; codes stay."""
-    codes, scale, zero_point = read_codes(layer)
-    write_codes_(layer, codes, scale * gain.view(scale.shape), zero_point)
+    """``gain * output + shift`` per output channel, into the weight's scale and the bias; codes stay.
+
+    Weight and scale are multiplied alike, so where each weight lies between two codes is not lost: learned
+    rounding starts from there.
+    """
+    per_channel = gain.view(-1, *[1] * (layer.weight.dim() - 1))
+    layer.weight.mul_(per_channel)
+    layer.weight_quant.tensor_quant.scaling_impl.value.mul_(per_channel)
     layer.bias.copy_(layer.bias * gain + shift)
 
 

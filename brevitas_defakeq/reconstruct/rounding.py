@@ -49,8 +49,8 @@ class BlockTask:
 
 
 def rounding_regularizer(soft: Tensor, beta: float) -> Tensor:
-    """``R(V) = 1 - |2 h(V) - 1|^beta`` (eq. 7), as a mean over the elements."""
-    return (1.0 - (2.0 * soft - 1.0).abs().pow(beta)).mean()
+    """``R(V) = sum 1 - |2 h(V) - 1|^beta`` (eq. 7), per square root of the number of elements."""
+    return (1.0 - (2.0 * soft - 1.0).abs().pow(beta)).sum() / soft.numel() ** 0.5
 
 
 def annealed_beta(step: int, config: ReconstructionConfig) -> float | None:
@@ -83,8 +83,11 @@ def _optimize(task: BlockTask, coded: dict[str, CodedWeight], config, veft, vari
     channels = FloatChannels(task.layers, coded, task.reference_layers)
     if veft.enabled and veft.masks == "fixed":
         channels.choose(veft.fraction)
-    optimizer = torch.optim.Adam(_parameter_groups(task.quantized, coded, config))
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _decay(step, config.iterations))
+    groups = _parameter_groups(task.quantized, coded, config)
+    optimizer = torch.optim.Adam(groups)
+    # V keeps its pace, for it still has to reach 0 or 1 at the end; everything else settles.
+    paces = [lambda step: 1.0] + [lambda step: _decay(step, config.iterations)] * (len(groups) - 1)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, paces)
     for step in range(config.iterations):
         images = draw_images(task.train, config.batch_size, task.generator)
         loss = block_loss(task, channels, images, config, veft, variance, step / config.iterations)

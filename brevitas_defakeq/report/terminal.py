@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from brevitas_defakeq.progress import Listener
+from brevitas_defakeq.progress import Listener, silent
 
 _FORMS = {
     "float": "float",
@@ -25,10 +25,10 @@ def stages() -> Iterator[Listener]:
     """A bar for each stage of a run, with the time left; nothing where standard error is no terminal."""
     columns = (TextColumn("{task.description:>12}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
     console = Console(stderr=True)
-    progress = Progress(
-        *columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console, disable=not console.is_terminal
-    )
-    with progress:
+    if not console.is_terminal:
+        yield silent
+        return
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as progress:
         tasks: dict[str, int] = {}
 
         def listen(stage: str, done: int, total: int) -> None:

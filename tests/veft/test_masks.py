@@ -135,3 +135,18 @@ def test_fixed_masks_choose_the_largest_error():
         error = (coded["fc"](layers["fc"].weight)[0] - floats["fc"].weight).square().sum(1)
         chosen = channels.masks["fc"]
         assert error[chosen].min() >= error[~chosen].max()
+
+
+def test_it_works_on_plain_quantizers_too_and_gives_their_own_mask_back():
+    """Where widths are learned jointly, the layers' quantizers themselves carry the masks."""
+    plain, quantized, floats, layers = pair()
+    quantizers = {name: layer.weight_quant.tensor_quant for name, layer in layers.items()}
+    quantizers["conv"].float_mask[4] = True  # a channel that M_q^v keeps for good
+    before = quantized(IMAGES)
+    channels = FloatChannels(layers, quantizers, floats)
+    channels.draw(1.0, seeded(0))
+    with channels.on():
+        torch.testing.assert_close(quantized(IMAGES), plain(IMAGES))
+    assert torch.equal(quantized(IMAGES), before)
+    assert quantizers["conv"].float_mask.flatten().nonzero().flatten().tolist() == [4]
+    assert "float_mask" in dict(quantizers["conv"].named_buffers())
