@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from brevitas_defakeq.api import prepare_float, quantize
+from brevitas_defakeq.api import quantize
 from brevitas_defakeq.calibration_set import from_source
 from brevitas_defakeq.config import DefakeQConfig, without_haq, without_veft
 from brevitas_defakeq.data.preprocessing import Preprocessing
@@ -33,6 +33,7 @@ from brevitas_defakeq.evaluate.observe import Observer, observe_all
 from brevitas_defakeq.files import write_json
 from brevitas_defakeq.pipeline import Job
 from brevitas_defakeq.provenance import provenance
+from brevitas_defakeq.reference import prepare_float
 from brevitas_defakeq.resume import Checkpoint
 
 PAIRS = ("test_pair_ffhq_tpdne.csv", "test_pair_cip.csv")

@@ -5,10 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
-from brevitas_defakeq.artifact import QuantizedDetector, copy_module, float_bytes, weights_bytes
+from brevitas_defakeq.artifact import QuantizedDetector, float_bytes, weights_bytes
 from brevitas_defakeq.calibration_set import CalibrationSet, from_source, from_tensors
 from brevitas_defakeq.config import DefakeQConfig
 from brevitas_defakeq.data.preprocessing import Preprocessing
@@ -19,11 +18,11 @@ from brevitas_defakeq.errors import UserError
 from brevitas_defakeq.evaluate.compare import compare
 from brevitas_defakeq.evaluate.labelled import LabelledSet
 from brevitas_defakeq.evaluate.metrics import carry_threshold
-from brevitas_defakeq.evaluate.observe import Observed, Observer, observe_all
+from brevitas_defakeq.evaluate.observe import Observed, observe_all
 from brevitas_defakeq.pipeline import Job
-from brevitas_defakeq.prepare.plan import Plan, make_plan
 from brevitas_defakeq.progress import Listener, silent
 from brevitas_defakeq.provenance import provenance
+from brevitas_defakeq.reference import prepare_float
 from brevitas_defakeq.resume import Checkpoint, tensor_digest
 
 _LOG = logging.getLogger(__name__)
@@ -95,29 +94,6 @@ def quantize(
         result.save(out)
         checkpoint.done()
     return result
-
-
-def prepare_float(detector: Detector, example: Tensor) -> tuple[nn.Module, Plan, Observer]:
-    """M_f (a prepared copy), the plan, and how logit and feature are read."""
-    check_finite(detector.model)
-    reference = copy_module(detector.model).eval()
-    plan = make_plan(reference, example)
-    if not plan.layers:
-        raise UserError(f"{detector.name} calls no Linear or Conv layer; there is nothing to quantize")
-    side = "input" if detector.feature is None else "output"
-    observer = Observer(detector.output, detector.feature or plan.head, side)
-    with torch.no_grad():
-        logit, _ = observer(reference, example)
-    if not logit.isfinite().all():
-        raise UserError(f"{detector.name} returns values that are not finite; check its weights and input")
-    return reference, plan, observer
-
-
-def check_finite(model: nn.Module) -> None:
-    """Non-finite weights are refused by name."""
-    for name, tensor in model.state_dict().items():
-        if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise UserError(f"weight {name} holds values that are not finite; the checkpoint is broken")
 
 
 def _as_detector(detector, preprocessing, output, feature) -> Detector:

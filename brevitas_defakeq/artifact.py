@@ -24,6 +24,7 @@ from brevitas_defakeq.evaluate.observe import Observer
 from brevitas_defakeq.files import read_json, understanding, write_bytes, write_json
 from brevitas_defakeq.prepare.insert import QuantScheme, insert_quantizers_
 from brevitas_defakeq.prepare.plan import Plan, replay_preparation_
+from brevitas_defakeq.reference import copy_module
 from brevitas_defakeq.storage.transfer import Reader, transfer
 
 FORMAT_VERSION = 1
@@ -175,20 +176,6 @@ def _check_fits(model: nn.Module, plan: Plan, folder: Path) -> None:
                 f"{folder} was made from another detector: layer {layer.name} had a weight of shape "
                 f"{list(layer.weight_shape)}, this one has {found}; give the same architecture"
             )
-
-
-def copy_module(model: nn.Module) -> nn.Module:
-    """An independent copy of a float module, laid out for the processor's fast convolutions."""
-    import copy
-
-    try:
-        copied = copy.deepcopy(model)
-    except (RuntimeError, TypeError) as error:
-        first = str(error).splitlines()[0]
-        raise UserError(
-            f"the detector cannot be copied ({first}); remove non-leaf tensors and open handles"
-        ) from None
-    return copied.to(memory_format=torch.channels_last)
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:

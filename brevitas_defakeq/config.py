@@ -18,6 +18,10 @@ def _require(condition: bool, message: str) -> None:
         raise UserError(message)
 
 
+def _choose(field_name: str, value: object, *choices: object) -> None:
+    _require(value in choices, f"{field_name}={value!r}: choose one of {', '.join(map(str, choices))}")
+
+
 @dataclass(frozen=True)
 class HAQConfig:
     """Which layer gets which width (eqs. 2-6)."""
@@ -38,8 +42,8 @@ class HAQConfig:
     sensitivity_images: int = 32
 
     def __post_init__(self) -> None:
-        choices = ("haq", "taylor", "measured")
-        _require(self.sensitivity in choices, f"sensitivity={self.sensitivity!r}: choose one of {choices}")
+        _choose("sensitivity", self.sensitivity, "haq", "taylor", "measured")
+        _require(self.sensitivity_images >= 1, "sensitivity_images: at least 1 is needed")
         _require(self.error_base > 1, f"error_base={self.error_base}: must exceed 1")
 
 
@@ -67,6 +71,10 @@ class VEFTConfig:
     def __post_init__(self) -> None:
         _require(0 <= self.fraction < 1, f"fraction={self.fraction}: must lie in [0, 1)")
         _require(self.temperature > 0, f"temperature={self.temperature}: must be positive")
+        _require(self.contrastive_weight >= 0, "contrastive_weight must not be negative")
+        _choose("masks", self.masks, "random", "fixed")
+        _choose("negatives", self.negatives, "float", "quantized")
+        _choose("alignment", self.alignment, "block", "detector")
 
 
 @dataclass(frozen=True)
@@ -104,13 +112,15 @@ class ReconstructionConfig:
     def __post_init__(self) -> None:
         _require(self.iterations >= 0, f"iterations={self.iterations}: must not be negative")
         _require(self.batch_size >= 1, f"batch_size={self.batch_size}: must be at least 1")
+        _require(0 <= self.warm_up < 1, f"warm_up={self.warm_up}: must lie in [0, 1)")
+        _choose("block_input", self.block_input, "quantized", "float", "mixed")
 
 
 @dataclass(frozen=True)
 class FinalPassConfig:
     """The last, label-free pass over the whole network: scales, biases, norms, ranges and the rounding."""
 
-    steps: int = 300
+    steps: int = 200
     batch_size: int = 16
     #: Adam on scales, biases, norms and ranges, relative to their size.
     lr: float = 2e-3
@@ -123,6 +133,8 @@ class FinalPassConfig:
 
     def __post_init__(self) -> None:
         _require(self.steps >= 0, f"final-pass steps={self.steps}: must not be negative")
+        _require(self.batch_size >= 1, f"final-pass batch_size={self.batch_size}: must be at least 1")
+        _choose("final-pass loss", self.loss, "mse", "contrastive")
 
 
 @dataclass(frozen=True)
@@ -166,15 +178,18 @@ class DefakeQConfig:
         )
         act = self.activation_bits
         _require(act is None or 2 <= act <= 16, f"activation_bits={act}: must be 2 to 16, or none")
-        _require(self.recipe in ("best", "paper"), f"recipe={self.recipe!r}: choose best or paper")
+        _choose("recipe", self.recipe, "best", "paper")
+        _choose("target", self.target, "any", "mobile", "fpga")
+        _require(self.average_bits < float("inf"), f"average_bits={self.average_bits}: must be finite")
+        _require(self.seed >= 0, f"seed={self.seed}: must not be negative")
         _require(self.samples >= 8, f"samples={self.samples}: at least 8 calibration images are needed")
         _require(0 < self.held_out < 1, f"held_out={self.held_out}: must lie between 0 and 1")
-        _require(self.mixed_channel_bits in (8, 32), "mixed_channel_bits: choose 8 or 32")
+        _choose("mixed_channel_bits", self.mixed_channel_bits, 8, 32)
 
     @classmethod
     def for_recipe(cls, recipe: str = "best", **changes) -> "DefakeQConfig":
         """A recipe's values with top-level fields changed."""
-        _require(recipe in ("best", "paper"), f"recipe={recipe!r}: choose best or paper")
+        _choose("recipe", recipe, "best", "paper")
         base = {"recipe": recipe} if recipe == "best" else {"recipe": recipe, **_PAPER}
         return cls(**{**base, **changes})
 

@@ -104,8 +104,10 @@ def may_import(importer: str, imported: str) -> bool:
         return False
     if importer in LAYERS:
         return imported in LAYERS | {"errors"}
-    if imported in {"", "cli", "pipeline"}:  # the package itself offers the pipeline, so it counts as its top
-        return importer == "cli"
+    if imported == "cli":
+        return False
+    if imported in {"", "api", "pipeline"}:  # the package itself offers the API, so it counts as the top
+        return importer in {"cli", "demo"} or (importer, imported) == ("api", "pipeline")
     if importer in READERS:
         return imported not in STAGES - {"prepare"}
     return True

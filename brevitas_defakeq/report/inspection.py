@@ -5,13 +5,13 @@ from pathlib import Path
 import torch
 from rich.table import Table
 
-from brevitas_defakeq.api import prepare_float
 from brevitas_defakeq.artifact import float_bytes
 from brevitas_defakeq.config import DefakeQConfig
 from brevitas_defakeq.detectors.resolve import Detector
 from brevitas_defakeq.estimate import expected_passes, expected_seconds, expected_size, seconds_per_image
 from brevitas_defakeq.files import read_json, understanding
 from brevitas_defakeq.prepare.plan import Plan
+from brevitas_defakeq.reference import prepare_float
 
 
 def inspect_detector(detector: Detector, config: DefakeQConfig) -> dict:

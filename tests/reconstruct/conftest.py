@@ -2,7 +2,7 @@
 
 import pytest
 
-from brevitas_defakeq.api import prepare_float
+from brevitas_defakeq.reference import prepare_float
 from brevitas_defakeq.artifact import quantized_form
 from brevitas_defakeq.detectors.resolve import Detector
 from brevitas_defakeq.pipeline import Job
