@@ -123,7 +123,7 @@ def test_a_run_refuses(values, match):
 @pytest.mark.parametrize(
     ("stage", "values", "match"),
     [
-        ("haq", {"sensitivity": "hessian"}, "'haq', 'taylor', 'measured'"),
+        ("haq", {"sensitivity": "hessian"}, "haq, taylor, measured"),
         ("haq", {"error_base": 1.0}, "error_base=1.0"),
         ("veft", {"fraction": 1.0}, "fraction=1.0"),
         ("veft", {"fraction": -0.1}, "fraction=-0.1"),
@@ -185,7 +185,7 @@ def test_best_is_the_default():
 
 
 def test_an_unknown_recipe_is_refused():
-    refused("choose best or paper", DefakeQConfig.for_recipe, recipe="quick")
+    refused("choose one of best, paper", DefakeQConfig.for_recipe, recipe="quick")
 
 
 @pytest.mark.parametrize("recipe", ["best", "paper"])
