@@ -1,6 +1,6 @@
-"""The README's picture from a run folder: every layer's width, and what it did to size and AUC.
+"""The README's picture and table, from the run folder that ``defakeq demo`` wrote.
 
-python benchmarks/picture.py defakeq-demo docs/demo.svg
+Usage: python benchmarks/picture.py defakeq-demo docs/demo.svg README.md
 """
 
 import json
@@ -8,6 +8,12 @@ import sys
 from pathlib import Path
 
 WIDTH, HEIGHT, LEFT, TOP = 900, 300, 50, 64
+FORMS = {
+    "float": "float",
+    "round_to_nearest": "round to nearest, 3 bits everywhere",
+    "quantized": "DeFakeQ, 3 bits on average",
+    "mixed": "DeFakeQ, channels restored",
+}
 COLOURS = {2: "#9ecae1", 3: "#6baed6", 4: "#4292c6", 6: "#2171b5", 8: "#084594"}
 
 
@@ -51,10 +57,33 @@ def headline(report: dict) -> str:
     )
 
 
+def table(report: dict) -> str:
+    """Markdown: AUC in and across domain, verdicts and size of every form."""
+    lines = [
+        "| `defakeq demo` | AUC in domain | AUC across | verdicts as float | size |",
+        "|---|---|---|---|---|",
+    ]
+    for form, label in FORMS.items():
+        figures, size = report["metrics"][form], report["size_bytes"].get(form)
+        known, unknown = (figures["per_dataset"][name]["auc"] for name in ("in domain", "cross domain"))
+        verdicts = f"{100 * figures['fidelity']['verdict_agreement']:.1f} %"
+        share = f"{100 * size / report['size_bytes']['float']:.1f} %" if size else ""
+        lines.append(f"| {label} | {known:.4f} | {unknown:.4f} | {verdicts} | {share} |")
+    return "\n".join(lines)
+
+
+def put_table(readme: Path, text: str) -> None:
+    """Replace what stands between the README's result marks."""
+    begin, end = "<!-- results:begin -->", "<!-- results:end -->"
+    before, rest = readme.read_text().split(begin)
+    readme.write_text(f"{before}{begin}\n{text}\n{end}{rest.split(end)[1]}")
+
+
 def main() -> None:
-    run, target = Path(sys.argv[1]), Path(sys.argv[2])
+    run, target, readme = (Path(argument) for argument in sys.argv[1:4])
     settings = json.loads((run / "config.json").read_text())
     report = json.loads((run / "report.json").read_text())
+    put_table(readme, table(report))
     target.write_text(
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
         'font-family="sans-serif" font-size="12" fill="#333">\n'
