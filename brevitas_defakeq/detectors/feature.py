@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from brevitas_defakeq.errors import UserError
+from brevitas_defakeq.nn.modules import eval_mode, removed_after
 
 SIDES = ("input", "output")
 
@@ -79,7 +80,7 @@ def find_head(model: nn.Module, example: torch.Tensor) -> str:
     Raises UserError if it calls none.
     """
     called: list[str] = []
-    with _noting_calls(model, called), _evaluating(model), torch.no_grad():
+    with _noting_calls(model, called), eval_mode(model), torch.no_grad():
         model(example)
     if not called:
         raise UserError(
@@ -96,23 +97,8 @@ def _noting_calls(model: nn.Module, called: list[str]) -> Iterator[None]:
         for name, module in model.named_modules()
         if isinstance(module, (nn.Linear, nn.Conv2d))
     ]
-    try:
+    with removed_after(handles):
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside, every module's own mode afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 def _module(model: nn.Module, path: str) -> nn.Module:

@@ -46,7 +46,7 @@ def learn_bit_widths_(
 ) -> dict[str, float]:
     """Optimize the widths the quantizers carry under eq. 6 and the budget; returns b̂ per layer.
 
-    The multiplier of the augmented Lagrangian is updated every 20 steps; afterwards the widths are
+    The multiplier of the augmented Lagrangian is updated every 5 steps; afterwards the widths are
     shifted by one constant (found by bisection) so that the average is the budget, not above it.
     """
     names = list(quantizers)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from brevitas_defakeq.nn.modules import removed_after
 from brevitas_defakeq.quant.activation import activation_grid, is_symmetric, set_activation_range_
 from brevitas_defakeq.quant.range_search import search_interval
 
@@ -76,13 +77,9 @@ def calibrate_(
         proxy.register_forward_pre_hook(lambda _, inputs, name=name: samples[name].add(_plain(inputs[0])))
         for name, proxy in proxies.items()
     ]
-    try:
-        with quantization_off(model):
-            for batch in batches:
-                (forward or model)(batch)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with removed_after(handles), quantization_off(model):
+        for batch in batches:
+            (forward or model)(batch)
     for name, proxy in proxies.items():
         if samples[name].kept:
             fit_range_(proxy, samples[name])

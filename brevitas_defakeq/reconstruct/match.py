@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from brevitas_defakeq.nn.modules import removed_after
 from brevitas_defakeq.prepare.calibrate import ActivationSample, fit_range_
 from brevitas_defakeq.quant.activation import activation_proxies
 from brevitas_defakeq.quant.moments import ChannelMoments, along_channels, channel_dim, matching_affine
@@ -29,12 +30,9 @@ def float_moments(
         )
         for name, layer in layers.items()
     ]
-    try:
+    with removed_after(handles):
         for part in images.split(chunk):
             block(captured.rows(captured.inputs, part), *captured.rest, **captured.options)
-    finally:
-        for handle in handles:
-            handle.remove()
     return moments
 
 
@@ -72,11 +70,8 @@ def _fitting_ranges(block: nn.Module) -> Iterator[None]:
         fit_range_(proxy, sample)
 
     handles = [proxy.register_forward_pre_hook(fit) for proxy in activation_proxies(block).values()]
-    try:
+    with removed_after(handles):
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 @contextmanager
@@ -92,11 +87,8 @@ def _matching(layers: Mapping[str, nn.Module], targets: Mapping[str, ChannelMome
         return hook
 
     handles = [layers[name].register_forward_hook(match(target)) for name, target in targets.items()]
-    try:
+    with removed_after(handles):
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 @torch.no_grad()
@@ -109,9 +101,6 @@ def peak_bytes_per_image(block: nn.Module, captured: Captured) -> int:
         total += output.numel() * output.element_size() if isinstance(output, Tensor) else 0
 
     handles = [module.register_forward_hook(note) for module in block.modules()]
-    try:
+    with removed_after(handles):
         block(captured.rows(captured.inputs, torch.tensor([0])), *captured.rest, **captured.options)
-    finally:
-        for handle in handles:
-            handle.remove()
     return 3 * max(total, 1)
