@@ -1,32 +1,31 @@
 """Real faces, real detectors: every method at every budget, one JSON a run, resumable.
 
-    python benchmarks/real_faces.py DATA --out benchmarks/results/real_faces [--only mobilenetv2_035]
+    python benchmarks/real_faces.py DATA [--group main parts veft low] [--only mobilenetv2_035]
 
 DATA is a folder with ``faces256/`` (``train.csv``, ``test.csv``, the two fair pairs as CSV) and ``weights/``.
-``train.csv`` calibrates, ``test.csv`` and the pairs only report. A run that has its JSON is not repeated;
-``python benchmarks/real_faces.py DATA --out ... --table`` writes the Markdown table from what is there.
+``train.csv`` calibrates, ``test.csv`` and the pairs only report. A run that has its JSON is not repeated; the
+tables (``README.md`` beside the JSON files) are written from what is there, with ``--table`` nothing else.
 """
 
 import argparse
 import gc
 import json
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from methods import METHODS, PARTS, VEFT, configuration
+from real_detectors import DETECTORS
 
 from brevitas_defakeq.api import quantize
 from brevitas_defakeq.calibration_set import from_source
-from brevitas_defakeq.config import DefakeQConfig, without_haq, without_veft
-from brevitas_defakeq.data.preprocessing import Preprocessing
+from brevitas_defakeq.config import DefakeQConfig
 from brevitas_defakeq.data.sources import read_source
-from brevitas_defakeq.detectors.checkpoint import load_weights
-from brevitas_defakeq.detectors.resolve import Detector, resolve
+from brevitas_defakeq.detectors.resolve import Detector
 from brevitas_defakeq.evaluate.labelled import LabelledSet
 from brevitas_defakeq.evaluate.metrics import auc, auc_interval
 from brevitas_defakeq.evaluate.observe import Observer, observe_all
@@ -37,9 +36,10 @@ from brevitas_defakeq.reference import prepare_float
 from brevitas_defakeq.resume import Checkpoint
 
 PAIRS = ("test_pair_ffhq_tpdne.csv", "test_pair_cip.csv")
-#: average bits -> seeds, for the first two detectors; the third runs at 3 with one.
-BUDGETS = {3.0: (0, 1, 2), 2.25: (0, 1, 2), 2.5: (0,), 4.0: (0,), 2.0: (0,)}
-METHODS = ("best", "uniform", "paper", "no_haq", "no_veft")
+TRAINED = ("mobilenetv2_035", "hybrid")
+#: average bits -> seeds
+BUDGETS = {3.0: (0, 1, 2), 2.25: (0, 1, 2), 2.5: (0, 1, 2), 4.0: (0,), 2.0: (0,)}
+BASE = "best, no last pass"
 
 
 @dataclass(frozen=True)
@@ -49,90 +49,57 @@ class Task:
     detector: str
     method: str
     bits: float
-    seed: int
+    seed: int = 0
+    activation_bits: int = 8
+    samples: int = 256
+    three_levels: bool = False  # 1.6 bits among the candidates
 
     @property
     def name(self) -> str:
-        return f"{self.detector}-{self.method}-{self.bits:g}-seed{self.seed}"
+        extras = ("-1.6" * self.three_levels, f"-a{self.activation_bits}" * (self.activation_bits != 8))
+        extras += (f"-n{self.samples}" * (self.samples != 256),)
+        method = re.sub(r"[^a-z0-9.]+", "_", self.method.lower())
+        return f"{self.detector}-{method}-{self.bits:g}-seed{self.seed}{''.join(extras)}"
+
+    def config(self) -> DefakeQConfig:
+        widths = (2.0, 3.0, 4.0, 6.0, 8.0)
+        return configuration(
+            self.method if self.method in METHODS else "paper", average_bits=self.bits, seed=self.seed,
+            activation_bits=self.activation_bits, samples=self.samples,
+            candidate_bits=(1.6, *widths) if self.three_levels else widths,
+        )  # fmt: skip
 
 
-def mobilenet(data: Path) -> Detector:
-    """timm mobilenetv2_035 at 192 x 192, trained on the ``train`` split."""
-    return resolve(
-        "mobilenetv2_035", weights=data / "weights/trained/mobilenetv2_035_faces256.pth", input_size=192,
-        model_args={"pad_type": "same", "bn_eps": 1e-3}, interpolation="bilinear", mean=0.5, std=0.5,
-    )  # fmt: skip
+def main_tasks() -> Iterator[Task]:
+    """The method, the baselines and the ablations at every budget; the most wanted first."""
+    for method in ("best", "uniform", "paper", "no_haq", "no_veft"):
+        for bits, seeds in BUDGETS.items():
+            yield from (Task(detector, method, bits, seed) for seed in seeds for detector in TRAINED)
+        yield Task("classnseg", method, 3.0)
 
 
-def hybrid(data: Path) -> Detector:
-    """The first five stages of mobilenetv2_035 under a four-block transformer, 224 x 224."""
-    import timm
-    from timm.models.vision_transformer import VisionTransformer
-    from timm.models.vision_transformer_hybrid import HybridEmbed
-
-    stem = timm.create_model(
-        "mobilenetv2_035", features_only=True, out_indices=(3,), pad_type="same", bn_eps=1e-3
-    )
-    stem.blocks = stem.blocks[:5]
-    model = VisionTransformer(
-        img_size=224, patch_size=1, embed_dim=192, depth=4, num_heads=3, num_classes=1,
-        embed_layer=partial(HybridEmbed, backbone=stem),
-    )  # fmt: skip
-    load_weights(model, data / "weights/trained/hybrid_faces256.pth")
-    half = (0.5, 0.5, 0.5)
-    return Detector(model.eval(), "hybrid", Preprocessing((224, 224), "bilinear", half, half))
+def parts_tasks() -> Iterator[Task]:
+    """Each part of ``best`` taken out."""
+    yield from (Task("mobilenetv2_035", part, 2.25) for part in ("best", *PARTS))
 
 
-class ClassNSeg(nn.Module):
-    """Encoder of Nguyen et al. (BTAS 2019), nine 3x3 convolutions; the score compares two halves of it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        widths = (
-            (3, 8, 1),
-            (8, 8, 2),
-            (8, 16, 1),
-            (16, 16, 2),
-            (16, 32, 1),
-            (32, 32, 2),
-            (32, 64, 1),
-            (64, 64, 2),
-        )
-        layers: list[nn.Module] = []
-        for before, after, stride in (*widths, (64, 128, 1)):
-            layers += [nn.Conv2d(before, after, 3, stride, 1), nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
-        self.encoder = nn.Sequential(*layers)
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        latent = self.encoder(images).view(-1, 2, 64, 16, 16).abs().mean(dim=(2, 3, 4))  # [N, 2]
-        return latent[:, 1:] - latent[:, :1]
+def veft_tasks() -> Iterator[Task]:
+    """Forms of VEFT, then the likeliest ones where it might matter more."""
+    for seed in (0, 1):
+        yield from (Task("mobilenetv2_035", form, 2.25, seed) for form in (BASE, *VEFT))
+    for form in (BASE, "VEFT gamma2 .05", "VEFT masks only", "VEFT alignment only"):
+        yield Task("mobilenetv2_035", form, 3.0, activation_bits=4)
+        yield Task("mobilenetv2_035", form, 2.25, samples=32)
+        yield Task("plain_vit", form, 2.25)
 
 
-def classnseg(data: Path) -> Detector:
-    """The published ClassNSeg encoder at 256 x 256."""
-    model = ClassNSeg()
-    load_weights(model, data / "weights/classnseg/full/encoder_46.pt")
-    imagenet = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-    return Detector(model.eval(), "classnseg", Preprocessing((256, 256), "bilinear", *imagenet))
+def low_tasks() -> Iterator[Task]:
+    """How low the average can go, three levels (1.6 bits) among the candidates."""
+    for bits in (2.25, 2.12, 2.0, 1.9, 1.8, 1.7):
+        yield from (Task(detector, "best", bits, three_levels=True) for detector in TRAINED)
 
 
-DETECTORS = {"mobilenetv2_035": mobilenet, "hybrid": hybrid, "classnseg": classnseg}
-
-
-def tasks() -> Iterator[Task]:
-    """The most wanted runs first."""
-    for bits, seeds in BUDGETS.items():
-        for seed in seeds:
-            for detector in ("mobilenetv2_035", "hybrid"):
-                yield from (Task(detector, method, bits, seed) for method in METHODS)
-    yield from (Task("classnseg", method, 3.0, 0) for method in METHODS)
-
-
-def configuration(task: Task) -> DefakeQConfig:
-    """``no_haq`` and ``no_veft`` are ablations of the paper's recipe."""
-    recipe = "best" if task.method == "best" else "paper"
-    config = DefakeQConfig.for_recipe(recipe, average_bits=task.bits, seed=task.seed)
-    return {"no_haq": without_haq, "no_veft": without_veft}.get(task.method, lambda same: same)(config)
+GROUPS = {"main": main_tasks, "parts": parts_tasks, "veft": veft_tasks, "low": low_tasks}
 
 
 def run(task: Task, data: Path, out: Path) -> None:
@@ -143,7 +110,7 @@ def run(task: Task, data: Path, out: Path) -> None:
         models, observer, report = uniform(detector, data, task)
         thresholds = {}
     else:
-        result = quantize(detector, data / "faces256/train.csv", configuration(task))
+        result = quantize(detector, data / "faces256/train.csv", task.config())
         models, observer = {"quantized": result.quantized, "mixed": result.mixed}, result.observer
         report, thresholds = result.report, result.report["threshold"]
     seconds = time.perf_counter() - start
@@ -159,7 +126,7 @@ def run(task: Task, data: Path, out: Path) -> None:
 
 def uniform(detector: Detector, data: Path, task: Task) -> tuple[dict, Observer, dict]:
     """Round to nearest: the integer width at or below the average, MSE ranges, 8-bit activations."""
-    config = DefakeQConfig(average_bits=task.bits, seed=task.seed)
+    config = task.config()
     train = data / "faces256/train.csv"
     images = from_source(train, detector.preprocessing, config.samples, seed=task.seed, on_corrupt="refuse")
     reference, plan, observer = prepare_float(detector, images.images[:1])
@@ -195,32 +162,56 @@ def figures(scores: dict[str, np.ndarray], test: LabelledSet, data: Path, thresh
     return result
 
 
-def table(out: Path) -> str:
-    """Markdown from the JSON files, a row a detector, method and budget; several seeds as their mean."""
-    groups: dict[tuple, list[dict]] = {}
-    for file in sorted(out.glob("*.json")):
-        report = json.loads(file.read_text())
-        task = report["task"]
-        groups.setdefault((task["detector"], task["bits"], task["method"]), []).append(report)
-    lines = ["| detector | bits | method | AUC | pairs | of float | verdicts | rank | size | s | seeds |"]
-    lines.append("|---|---|---|---|---|---|---|---|---|---|---|")
-    for (detector, bits, method), reports in sorted(
-        groups.items(), key=lambda item: (item[0][0], -item[0][1])
-    ):
+def row(name: str, reports: list[dict]) -> str:
+    """One line of a table; several seeds as their mean."""
 
-        def mean(key: str, form: str = "quantized", reports=reports) -> float:
-            return float(np.mean([report["metrics"][form][key] for report in reports]))
+    def mean(key: str, form: str = "quantized") -> float:
+        return float(np.mean([report["metrics"][form][key] for report in reports]))
 
-        share = [mean(key) / mean(key, "float") for key in ("auc", "pairs_mean")]
-        sizes = [r["size_bytes"] for r in reports if "size_bytes" in r]
-        size = np.mean([each["quantized"] / each["float"] for each in sizes]) if sizes else float("nan")
-        seconds = np.mean([report["wall_seconds"] for report in reports])
-        lines.append(
-            f"| {detector} | {bits:g} | {method} | {mean('auc'):.3f} | {mean('pairs_mean'):.3f} "
-            f"| {100 * share[0]:.1f} / {100 * share[1]:.1f} % | {100 * mean('verdict_agreement'):.1f} % "
-            f"| {mean('rank_correlation'):.3f} | {100 * size:.1f} % | {seconds:.0f} | {len(reports)} |"
-        )
-    return "\n".join(lines) + "\n"
+    share = [100 * mean(key) / mean(key, "float") for key in ("auc", "pairs_mean")]
+    sizes = [r["size_bytes"]["quantized"] / r["size_bytes"]["float"] for r in reports if "size_bytes" in r]
+    size = f"{100 * np.mean(sizes):.1f} %" if sizes else ""
+    return (
+        f"| {name} | {mean('auc'):.3f} | {mean('pairs_mean'):.3f} | {share[0]:.1f} / {share[1]:.1f} % "
+        f"| {100 * mean('verdict_agreement'):.1f} % | {mean('rank_correlation'):.3f} "
+        f"| {mean('relative_error'):.4f} | {size} | {np.mean([r['wall_seconds'] for r in reports]):.0f} "
+        f"| {len(reports)} |"
+    )
+
+
+def tables(out: Path) -> str:
+    """Markdown from the JSON files: a table a group, a row a detector, budget and method."""
+    reports = {file.stem: json.loads(file.read_text()) for file in out.glob("*.json")}
+    columns = (
+        "detector",
+        "budget",
+        "method",
+        "AUC",
+        "pairs",
+        "of float",
+        "verdicts",
+        "rank",
+        "error",
+        "size",
+    )
+    columns += ("s", "seeds")
+    head = f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|"
+    parts = []
+    for group, listed in GROUPS.items():
+        rows: dict[str, list[dict]] = {}
+        for task in listed():
+            if task.name in reports:
+                rows.setdefault(title(task), []).append(reports[task.name])
+        parts.append("\n".join([f"## {group}\n", head, *(row(*each) for each in sorted(rows.items()))]))
+    return "\n\n".join(parts) + "\n"
+
+
+def title(task: Task) -> str:
+    """What a row says of its runs."""
+    settings = f"{task.bits:g} bits" + ", 1.6 allowed" * task.three_levels
+    settings += f", A{task.activation_bits}" * (task.activation_bits != 8)
+    settings += f", {task.samples} images" * (task.samples != 256)
+    return f"{task.detector} | {settings} | {task.method}"
 
 
 def main() -> None:
@@ -229,21 +220,21 @@ def main() -> None:
     )
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/real_faces"))
-    parser.add_argument("--only", help="part of a task's name")
+    parser.add_argument("--group", nargs="+", choices=GROUPS, default=["main"])
+    parser.add_argument("--only", default="", help="part of a task's name")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--table", action="store_true", help="only write the table")
+    parser.add_argument("--table", action="store_true", help="only write the tables")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     options.out.mkdir(parents=True, exist_ok=True)
-    if not options.table:
-        for task in tasks():
-            done = (options.out / f"{task.name}.json").exists()
-            if done or (options.only and options.only not in task.name):
-                continue
-            print(task.name, flush=True)
-            run(task, options.data, options.out)
-            gc.collect()
-    (options.out / "README.md").write_text(table(options.out))
+    wanted = [] if options.table else [task for group in options.group for task in GROUPS[group]()]
+    for task in wanted:
+        if options.only not in task.name or (options.out / f"{task.name}.json").exists():
+            continue
+        print(task.name, flush=True)
+        run(task, options.data, options.out)
+        gc.collect()
+    (options.out / "README.md").write_text(tables(options.out))
 
 
 if __name__ == "__main__":
