@@ -194,7 +194,7 @@ def tables(out: Path) -> str:
         "error",
         "size",
     )
-    columns += ("s", "seeds")
+    columns += ("size", "s", "seeds")
     head = f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|"
     parts = []
     for group, listed in GROUPS.items():
