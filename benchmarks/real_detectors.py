@@ -4,6 +4,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from plain_vit import PREPROCESSING, plain_vit
 from torch import nn
 
 from brevitas_defakeq.data.preprocessing import Preprocessing
@@ -67,4 +68,11 @@ def classnseg(data: Path) -> Detector:
     return Detector(model.eval(), "classnseg", Preprocessing((256, 256), "bilinear", *imagenet))
 
 
-DETECTORS = {"mobilenetv2_035": mobilenet, "hybrid": hybrid, "classnseg": classnseg}
+def vit(data: Path) -> Detector:
+    """What ``benchmarks/plain_vit.py`` trains; its weights lie beside it and stay out of the repository."""
+    model = plain_vit()
+    load_weights(model, Path(__file__).with_name("plain_vit.safetensors"))
+    return Detector(model, "plain_vit", PREPROCESSING)
+
+
+DETECTORS = {"mobilenetv2_035": mobilenet, "hybrid": hybrid, "classnseg": classnseg, "plain_vit": vit}
