@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from brevitas_defakeq.artifact import QuantizedDetector, float_bytes, weights_bytes
 from brevitas_defakeq.calibration_set import CalibrationSet, from_source, from_tensors
 from brevitas_defakeq.config import DefakeQConfig
+from brevitas_defakeq.data.images import usable
 from brevitas_defakeq.data.preprocessing import Preprocessing
 from brevitas_defakeq.data.sources import Sample
 from brevitas_defakeq.detectors.output import OutputSpec
@@ -57,7 +58,7 @@ def quantize(
         out: run folder; makes the run resumable and saves the result there.
         output: how to read the fake logit; found from the output's shape by default.
         feature: module whose output eq. 9 aligns; by default what the last layer reads.
-        on_corrupt: "refuse" or "skip" unreadable calibration images.
+        on_corrupt: "refuse" or "skip" unreadable calibration and test images.
         cache_memory: bytes of captured activations kept in memory; more go to disk.
         listen: called with (stage, done, total).
 
@@ -66,7 +67,7 @@ def quantize(
     """
     config = config or DefakeQConfig()
     detector = _as_detector(detector, preprocessing, output, feature)
-    tests = _test_set(test, detector)
+    tests = _test_set(test, detector, on_corrupt)
     images = _calibration(calibration, labels, detector, config, on_corrupt)
     reference, plan, observer = prepare_float(detector, images.images[:1])
     identity = {
@@ -104,10 +105,14 @@ def _as_detector(detector, preprocessing, output, feature) -> Detector:
     return Detector(detector, name, preprocessing, output or OutputSpec(), feature, spec, None)
 
 
-def _test_set(test, detector: Detector) -> LabelledSet | None:
+def _test_set(test, detector: Detector, on_corrupt: str) -> LabelledSet | None:
+    """The test data, its images decoded once now: a broken one is no news for the end of a long run."""
     if test is None or isinstance(test, LabelledSet):
         return test
-    return LabelledSet.from_source(test, _require_preprocessing(detector))
+    preprocessing = _require_preprocessing(detector)
+    listed = LabelledSet.from_source(test, preprocessing)
+    kept, _ = usable(listed.samples, on_corrupt=on_corrupt)
+    return LabelledSet.from_source(kept, preprocessing)
 
 
 def _calibration(

@@ -18,7 +18,7 @@ from brevitas_defakeq.config import DefakeQConfig
 from brevitas_defakeq.data.preprocessing import Preprocessing
 from brevitas_defakeq.detectors.checkpoint import load_weights
 from brevitas_defakeq.detectors.output import OutputSpec
-from brevitas_defakeq.detectors.resolve import build
+from brevitas_defakeq.detectors.resolve import build, registered_weights
 from brevitas_defakeq.errors import UserError
 from brevitas_defakeq.evaluate.observe import Observer
 from brevitas_defakeq.files import read_json, understanding, write_bytes, write_json
@@ -146,7 +146,9 @@ def load(folder: str | Path, detector: nn.Module | None = None) -> QuantizedDete
 
 
 def load_float(result: QuantizedDetector, weights: str | Path | None) -> nn.Module:
-    """The float detector of a run, with its weights (a run folder does not hold them)."""
+    """The float detector of a run, with its weights: a run folder holds none."""
+    if weights is None:
+        weights = registered_weights(result.spec)
     if weights is None:
         raise UserError("a run folder holds no float weights; give --weights with the float checkpoint")
     model = build(result.spec)

@@ -3,6 +3,7 @@
 import importlib
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import safetensors.torch
@@ -101,6 +102,12 @@ def test_the_float_weights_come_from_the_checkpoint(finished, importable, tiny, 
     assert torch.equal(answers(original, images), answers(tiny.model(seed=5), images))
     with pytest.raises(UserError, match="give --weights"):
         load_float(run, None)
+
+
+def test_the_shipped_detector_brings_its_float_weights():
+    shipped = resolve("demo")
+    run = SimpleNamespace(spec=shipped.spec)
+    assert torch.equal(load_float(run, None).head.weight, shipped.model.head.weight)
 
 
 def test_evaluate_takes_a_run_or_its_folder(finished, importable):

@@ -153,6 +153,14 @@ def test_corrupt_images_are_named_or_skipped(workplace):
     assert any("fake/07.png" in name for name in calibration["skipped"])
 
 
+def test_corrupt_test_images_are_said_before_the_run(workplace):
+    (workplace.folder / "faces" / "fake" / "03.png").write_text("no picture")
+    good = workplace.folder / "good"
+    shutil.copytree(workplace.folder / "faces" / "real", good / "real")
+    said = refused(workplace, *QUANTIZE, "--calibration", "good", "--samples", 8, "--test", "faces")
+    assert "1 of 24 images cannot be used" in said and "fake/03.png" in said
+
+
 def test_too_few_images(workplace):
     folder = workplace.folder
     (folder / "empty").mkdir()

@@ -68,9 +68,8 @@ def resolve(
     """
     size_options = {"input_size": input_size, "interpolation": interpolation, "mean": mean, "std": std}
     spec = _spec(name, json_args(model_args))
-    entry = REGISTRY.get(spec["name"]) if spec["kind"] == "registry" else None
-    if weights is None and entry is not None:
-        weights = entry.weights
+    entry = _entry(spec)
+    weights = weights or registered_weights(spec)
     state = None if weights is None else _read(weights)
     timm_name = _timm_name(spec)
     if timm_name is not None:
@@ -88,6 +87,16 @@ def resolve(
         spec=spec,
         weights=None if weights is None else {"file": Path(weights).name, "sha256": file_sha256(weights)},
     )
+
+
+def _entry(spec: Mapping[str, Any]):
+    return REGISTRY.get(spec["name"]) if spec.get("kind") == "registry" else None
+
+
+def registered_weights(spec: Mapping[str, Any]) -> Path | None:
+    """The weights that the package ships for a detector, if it does."""
+    entry = _entry(spec)
+    return None if entry is None else entry.weights
 
 
 def build(spec: Mapping[str, Any]) -> nn.Module:

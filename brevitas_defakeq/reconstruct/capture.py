@@ -1,5 +1,6 @@
 """What a block reads and returns on the calibration images, kept in memory or on disk."""
 
+import os
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
@@ -8,6 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from brevitas_defakeq.errors import UserError
 
 
 class TensorStore:
@@ -23,7 +26,7 @@ class TensorStore:
             self.used_bytes += size
             return torch.empty(*shape, dtype=dtype)
         file = tempfile.TemporaryFile(prefix="defakeq-cache-")  # noqa: SIM115 (lives as long as its mapping)
-        file.truncate(size)
+        _reserve(file.fileno(), size)
         mapped = np.memmap(
             file, dtype=torch.empty((), dtype=dtype).numpy().dtype, mode="r+", shape=tuple(shape)
         )
@@ -32,6 +35,19 @@ class TensorStore:
     def release(self) -> None:
         """All tensors handed out so far are no longer needed."""
         self.used_bytes = 0
+
+
+def _reserve(descriptor: int, size: int) -> None:
+    """Room on the disk now: a sparse file would kill the process where the disk fills up later."""
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    except AttributeError:  # not on this platform
+        os.truncate(descriptor, size)
+    except OSError as error:
+        raise UserError(
+            f"{tempfile.gettempdir()} has no room for {size / 2**20:.0f} MiB of captured activations "
+            f"({error.strerror}); point TMPDIR elsewhere or raise --cache-memory"
+        ) from error
 
 
 @dataclass

@@ -1,9 +1,13 @@
 """What blocks read and return on the calibration images, in memory and on disk."""
 
+import errno
+import os
+
 import pytest
 import torch
 from torch import nn
 
+from brevitas_defakeq.errors import UserError
 from brevitas_defakeq.reconstruct.capture import TensorStore, capture
 
 
@@ -37,6 +41,15 @@ def test_inputs_and_outputs_of_a_block(inputs, limit):
     rows = found.rows(found.inputs, torch.tensor([7, 2]))
     assert torch.equal(rows, inputs.flatten(1)[[7, 2]])
     assert not found.outputs.requires_grad
+
+
+def test_a_disk_without_room_is_told(monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(UserError, match="no room for 4 MiB.*TMPDIR"):
+        TensorStore(0).empty((1024, 1024))
 
 
 def test_several_calls_lie_beside_each_other(inputs):
