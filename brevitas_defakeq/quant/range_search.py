@@ -95,10 +95,12 @@ def search_interval(values: Tensor, levels: int, *, symmetric: bool = False) -> 
 
 
 def _best_shrink(error: Callable[[float], float]) -> float:
-    """The fraction in (0.05, 1] with the least error, in steps of 6 %."""
-    fractions = [0.94**step for step in range(48)]
-    errors = [error(fraction) for fraction in fractions]
-    return fractions[errors.index(min(errors))]
+    """The fraction in (0.05, 1] with the least error: steps of 6 %, then of 1 % around the best.
+
+    The fine steps matter for images: on a range of just [-1, 1] every 8-bit value is a tie between two codes.
+    """
+    coarse = min((0.94**step for step in range(48)), key=error)
+    return min((min(1.0, coarse * (1 + 0.01 * step)) for step in range(-5, 6)), key=error)
 
 
 def _interval_error(values: Tensor, low: float, high: float, levels: int) -> float:
