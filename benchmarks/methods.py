@@ -44,7 +44,7 @@ PARTS = {
     "best, nearest in blocks": ("best", stage("reconstruction", learned_rounding=False)),
     "best, quantized inputs": ("best", stage("reconstruction", block_input="quantized")),
     "best, no last pass": ("best", NO_FINAL),
-    "best, codes fixed in last pass": ("best", stage("final", rounding_lr=0.0)),
+    "best, codes learned in last pass": ("best", stage("final", rounding_lr=0.01)),
     "best, no mirror images": ("best", stage("final", mirror=False)),
     "best, eq. 9 in last pass": ("best", stage("final", loss="contrastive")),
 }

@@ -1,7 +1,7 @@
 """The last pass: the whole network tuned together to the float model's output and feature, no labels.
 
-Scales, biases, norms and activation ranges are learned, and the rounding once more: each weight moves
-continuously and is rounded straight through, so a code changes where many images agree that it should.
+Scales, biases, norms and activation ranges are learned; the codes stay, or are learned once more: each weight
+then moves continuously and is rounded straight through. After learned rounding that did not help.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -19,9 +19,8 @@ from brevitas_defakeq.veft.contrastive import contrastive_loss
 
 #: model and images -> (fake logit [N], feature [N, C])
 Observe = Callable[[nn.Module, Tensor], tuple[Tensor, Tensor]]
-_WARM_UP = 10
-#: How often the held-out images are asked.
-_CHECKS = 5
+#: Share of the steps in which the rate rises: Adam's first steps are as long as its later ones, and blind.
+_WARM_UP = 0.2
 
 
 @dataclass
@@ -50,7 +49,7 @@ def tune_network_(
     temperature: float = 0.5,
     progress: Callable[[int], None] = lambda done: None,
 ) -> dict[str, float]:
-    """Tune ``model`` in place; the state with the least held-out error is kept (the start included).
+    """Tune ``model`` in place to the mean of its later steps; it is left as it was if that is no better.
 
     Args:
         layers: the quantized layers, by name.
@@ -74,25 +73,28 @@ def tune_network_(
         parts = examples.held_out.split(config.batch_size)
         return sum(float(error(part)) * len(part) for part in parts) / max(1, len(examples.held_out))
 
-    best_error = before = held_out_error()
+    before, start = held_out_error(), snapshot(model)
     with _learned_scales(layers, config) as groups:
         optimizer = torch.optim.Adam(groups + affine_groups(model, config.lr))
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _ramp(step, config.steps))
-        best = snapshot(model)
-        every = max(1, config.steps // _CHECKS)
+        learned = [tensor for group in optimizer.param_groups for tensor in group["params"]]
+        mean = [torch.zeros_like(tensor) for tensor in learned]
         batches = _epochs(examples.train, config.batch_size, generator)
+        averaged = config.steps - config.steps // 2
         for step in range(config.steps):
             optimizer.zero_grad(set_to_none=True)
             error(next(batches), contrastive=config.loss == "contrastive").backward()
             optimizer.step()
             schedule.step()
-            if (step + 1) % every == 0 or step + 1 == config.steps:
-                now = held_out_error()
-                if now < best_error:
-                    best_error, best = now, snapshot(model)
+            if step >= config.steps // 2:
+                torch._foreach_add_(mean, [tensor.detach() for tensor in learned], alpha=1 / averaged)
             progress(1)
-        restore_(model, best)
-    return {"before": before, "after": best_error}
+        with torch.no_grad():
+            torch._foreach_copy_(learned, mean)
+    after = held_out_error()
+    if not after < before:
+        restore_(model, start)
+    return {"before": before, "after": min(before, after)}
 
 
 @contextmanager
@@ -123,6 +125,7 @@ def _epochs(indices: Tensor, size: int, generator: torch.Generator) -> Iterator[
 
 def _ramp(step: int, steps: int) -> float:
     """Linear warm-up, then linear decay to a tenth."""
-    if step < _WARM_UP:
-        return (step + 1) / _WARM_UP
-    return 1.0 - 0.9 * (step - _WARM_UP) / max(1, steps - _WARM_UP)
+    rising = max(1.0, _WARM_UP * steps)
+    if step < rising:
+        return (step + 1) / (rising + 1)
+    return 1.0 - 0.9 * (step - rising) / max(1.0, steps - rising)
