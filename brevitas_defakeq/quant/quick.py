@@ -50,7 +50,7 @@ class _AffineQuantize(torch.autograd.Function):
         by_value, by_input, total, kept = (0.0, 0.0, 0.0, 0.0)
         pieces = (_flat(tensor).split(_PIECE) for tensor in (x, y, gradient, passed))
         for source, value, incoming, outgoing in zip(*pieces, strict=True):
-            torch.mul(incoming, source.clamp(low, high) == source, out=outgoing)
+            torch.ops.aten.hardtanh_backward(incoming, source, low, high, grad_input=outgoing)
             by_value += float(torch.dot(incoming, value))
             by_input += float(torch.dot(outgoing, source))
             total += float(incoming.sum())
