@@ -46,7 +46,7 @@ def understanding(path: Path) -> Iterator[None]:
 def read_json(path: Path) -> dict:
     """A JSON object; a missing or damaged file gets one clear line."""
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(
             f"{path} does not exist; give a run folder that `defakeq quantize --out` wrote"

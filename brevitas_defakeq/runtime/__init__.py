@@ -1,0 +1,14 @@
+"""What runs on the device: numpy, pillow and onnxruntime, no torch.
+
+>>> from brevitas_defakeq.runtime import predict
+>>> predict("exported/model.onnx", ["face.jpg"])  # doctest: +SKIP
+[Verdict(fake_probability=0.93, logit=2.6, is_fake=True)]
+"""
+
+from brevitas_defakeq.errors import UserError
+from brevitas_defakeq.runtime.card import Card, CardInput, CardOutput
+from brevitas_defakeq.runtime.latency import latency
+from brevitas_defakeq.runtime.session import Detector
+from brevitas_defakeq.runtime.verdict import Verdict, predict
+
+__all__ = ["Card", "CardInput", "CardOutput", "Detector", "UserError", "Verdict", "latency", "predict"]

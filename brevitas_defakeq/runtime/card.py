@@ -1,0 +1,164 @@
+"""``model_card.json``, beside every exported ``model.onnx``: what the device and its user need to know."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from brevitas_defakeq.data.preprocessing import Preprocessing
+from brevitas_defakeq.errors import UserError
+from brevitas_defakeq.files import read_json, write_json
+from brevitas_defakeq.runtime.fields import is_count, is_number, is_text, plain, record, require, require_each
+
+FORMAT_VERSION = 1
+CARD_NAME = "model_card.json"
+LAYOUTS = ("NCHW", "NHWC")
+DTYPES = ("float32", "uint8")
+OUTPUT_KINDS = ("logit", "softmax", "probability")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CardInput:
+    """What the graph takes.
+
+    ``dtype`` "float32" wants the crop resized and normalised; "uint8" wants raw RGB pixels, since the graph
+    does that itself. ``size`` (height, width in pixels), ``mean``, ``std`` (scale 0..1) and ``interpolation``
+    (a PIL filter) say how, in both cases. ``crop_margin``: the share of the face box that was added on each
+    side in training; None if unknown.
+    """
+
+    size: tuple[int, int]
+    layout: str
+    dtype: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: str
+    crop_margin: float | None
+
+    def __post_init__(self) -> None:
+        require(self.layout in LAYOUTS, "input.layout", self.layout, " or ".join(LAYOUTS))
+        require(self.dtype in DTYPES, "input.dtype", self.dtype, " or ".join(DTYPES))
+        margin = self.crop_margin
+        allowed = "a number from 0 on, or null"
+        require(margin is None or (is_number(margin) and margin >= 0), "input.crop_margin", margin, allowed)
+        for name, length in (("size", 2), ("mean", 3), ("std", 3)):
+            value = getattr(self, name)
+            fits = isinstance(value, list | tuple) and len(value) == length
+            require(fits, f"input.{name}", value, f"a list of {length} numbers")
+        checked = self.preprocessing  # raises for the rest
+        object.__setattr__(self, "size", checked.input_size)
+        object.__setattr__(self, "mean", checked.mean)
+        object.__setattr__(self, "std", checked.std)
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """The same values in the form that training uses."""
+        return Preprocessing(self.size, self.interpolation, self.mean, self.std)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CardOutput:
+    """What the graph's first output is.
+
+    ``kind``: "logit" is one score an image, [N] or [N, 1]; "softmax" class scores before their softmax,
+    [N, C]; "probability" P(fake), [N] or [N, 1], or class probabilities, [N, C]. ``fake_index``: the class
+    that means fake; with one score, 0 says that a high score means real.
+    """
+
+    kind: str
+    fake_index: int
+
+    def __post_init__(self) -> None:
+        require(self.kind in OUTPUT_KINDS, "output.kind", self.kind, f"one of {', '.join(OUTPUT_KINDS)}")
+        require(is_count(self.fake_index), "output.fake_index", self.fake_index, "a class number from 0 on")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """The card; ``input`` and ``output`` may be given as dictionaries. Raises UserError for wrong values.
+
+    Attributes:
+        name: the detector's name.
+        threshold: an image is called fake where its logit lies above it.
+        runtime: the oldest onnxruntime that runs the file, as in "1.18".
+        bits: layer -> width in bits (1.6 for three levels).
+        bytes: kind of content -> bytes in the file.
+        patterns: operator pattern -> how often the graph holds it.
+        auc: what is known of the detector's quality, or None.
+        licence: of the source weights, as the user gave it, or None.
+        provenance: seed, versions, data hash.
+    """
+
+    format_version: int = FORMAT_VERSION
+    name: str
+    input: CardInput
+    output: CardOutput
+    threshold: float
+    runtime: str
+    bits: dict[str, float] = field(default_factory=dict)
+    bytes: dict[str, int] = field(default_factory=dict)
+    patterns: dict[str, int] = field(default_factory=dict)
+    auc: dict[str, Any] | None = None
+    licence: str | None = None
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.input, CardInput):
+            object.__setattr__(self, "input", record(CardInput, self.input, "input"))
+        if not isinstance(self.output, CardOutput):
+            object.__setattr__(self, "output", record(CardOutput, self.output, "output"))
+        _check_version(self.format_version)
+        require(is_text(self.name), "name", self.name, "a word or more")
+        require(is_number(self.threshold), "threshold", self.threshold, "a number, on the logit")
+        version = isinstance(self.runtime, str) and re.fullmatch(r"\d+(\.\d+)+", self.runtime)
+        require(bool(version), "runtime", self.runtime, 'an onnxruntime version, as in "1.18"')
+        require_each(lambda width: is_number(width) and width > 0, "bits", self.bits, "a width above 0")
+        require_each(is_count, "bytes", self.bytes, "a whole number from 0 on")
+        require_each(is_count, "patterns", self.patterns, "a whole number from 0 on")
+        require(self.auc is None or isinstance(self.auc, dict), "auc", self.auc, "a JSON object or null")
+        require(self.licence is None or is_text(self.licence), "licence", self.licence, "text or null")
+        require(isinstance(self.provenance, dict), "provenance", self.provenance, "a JSON object")
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Card:
+        """The card from a parsed JSON object that has every field; the inverse of `to_json`."""
+        if isinstance(content, Mapping) and "format_version" in content:
+            _check_version(content["format_version"])  # first: a later format may have other fields
+        return record(cls, content, "the card")
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON form: dictionaries, lists, numbers, words."""
+        return plain(asdict(self))
+
+    @classmethod
+    def read(cls, path: str | os.PathLike) -> Card:
+        """The card in the file ``path``; UserError names the file and what is wrong with it."""
+        path = Path(path)
+        if not path.is_file():
+            raise UserError(
+                f"{path} is missing; copy it from the folder that `defakeq export --out` wrote, "
+                "it belongs beside the model"
+            )
+        content = read_json(path)
+        try:
+            return cls.from_json(content)
+        except UserError as error:
+            raise UserError(f"{path}: {error}; mend the file or export again") from None
+
+    def write(self, path: str | os.PathLike) -> None:
+        """Write the card; the file appears whole or not at all."""
+        write_json(Path(path), self.to_json())
+
+
+def card_beside(model: str | os.PathLike) -> Path:
+    """Where the card of a model file lies."""
+    return Path(model).parent / CARD_NAME
+
+
+def _check_version(value: Any) -> None:
+    known = value == FORMAT_VERSION and not isinstance(value, bool)
+    require(known, "format_version", value, f"{FORMAT_VERSION}, or this version of the package is too old")

@@ -1,0 +1,62 @@
+"""Opening an ONNX file in onnxruntime on the processor; what fails comes back as one line."""
+
+import re
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from brevitas_defakeq.errors import UserError
+
+_ERRORS_ONLY = 3  # onnxruntime's log level: its warnings would land on the user's terminal
+
+
+def onnxruntime() -> ModuleType:
+    """The module, imported on first use: a card can be read without it. Raises UserError if it is missing."""
+    try:
+        import onnxruntime as module
+    except ImportError as error:
+        raise UserError(f"onnxruntime cannot be imported ({one_line(error)}); install it with pip") from None
+    return module
+
+
+def version_numbers(version: str) -> tuple[int, ...]:
+    """The leading numbers of a version, for comparison.
+
+    >>> version_numbers("1.24.0.dev20250101") > version_numbers("1.18")
+    True
+    """
+    return tuple(int(number) for number in re.match(r"\d+(\.\d+)*", version).group().split("."))
+
+
+def open_session(path: Path, threads: int | None = None, *, side_by_side: bool = False) -> Any:
+    """An `onnxruntime.InferenceSession` on the processor.
+
+    Args:
+        path: the ONNX file.
+        threads: threads within an operator, from 1; None lets onnxruntime choose.
+        side_by_side: idle threads do not spin, so sessions that take turns do not disturb each other.
+
+    Raises:
+        UserError: the file is missing or cannot be loaded, or ``threads`` is no number of threads.
+    """
+    if threads is not None and (type(threads) is not int or threads < 1):
+        raise UserError(f"threads={threads!r}: give a whole number from 1 on, or None")
+    if not path.is_file():
+        raise UserError(f"{path} does not exist; give a model.onnx that `defakeq export` wrote")
+    runtime = onnxruntime()
+    options = runtime.SessionOptions()
+    options.log_severity_level = _ERRORS_ONLY
+    options.intra_op_num_threads = threads or 0
+    if side_by_side:
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+    try:
+        return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's errors share no other base
+        raise UserError(
+            f"onnxruntime {runtime.__version__} cannot load {path}: {one_line(error)}; export it again"
+        ) from None
+
+
+def one_line(error: Exception) -> str:
+    """The message of an error, on one line of bearable length."""
+    return " ".join(str(error).split())[:300] or type(error).__name__

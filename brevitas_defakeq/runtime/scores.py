@@ -1,0 +1,47 @@
+"""From the graph's first output to the logit of "fake"; `OutputSpec.fake_logit` on numpy."""
+
+import numpy as np
+
+from brevitas_defakeq.errors import UserError
+from brevitas_defakeq.runtime.card import CardOutput
+
+
+def fake_logit(raw: np.ndarray, count: int, output: CardOutput) -> np.ndarray:
+    """The fake logit of each of ``count`` images, float64 [N], above 0 where fake is the likelier verdict.
+
+    One score z is taken as it is, two as z[fake] - z[other], more as z[fake] - logsumexp(others); a
+    probability p as log(p / (1 - p)). Raises UserError if ``raw`` cannot be what the card says.
+
+    >>> fake_logit(np.float32([[1, 3]]), 1, CardOutput(kind="softmax", fake_index=1))
+    array([2.])
+    """
+    scores = _columns(raw, count, output)
+    if output.kind == "probability":
+        edge = np.finfo(raw.dtype).eps
+        column = 0 if scores.shape[1] == 1 else output.fake_index
+        share = scores[:, column].clip(edge, 1 - edge)
+        logit = np.log(share) - np.log1p(-share)
+        return logit if scores.shape[1] > 1 else _sign(output) * logit
+    if output.kind == "logit":
+        return _sign(output) * scores[:, 0]
+    others = np.delete(scores, output.fake_index, axis=1)
+    return scores[:, output.fake_index] - np.logaddexp.reduce(others, axis=1)
+
+
+def _sign(output: CardOutput) -> int:
+    """With one score, class 0 as the fake one says that a high score means real."""
+    return 1 if output.fake_index == 1 else -1
+
+
+def _columns(raw: np.ndarray, count: int, output: CardOutput) -> np.ndarray:
+    """Scores as float64 [N, C]; UserError for a shape or type that contradicts the card."""
+    fits = np.issubdtype(raw.dtype, np.floating) and raw.size and raw.size % count == 0
+    width = raw.size // count
+    fits = fits and raw.shape[:1] in ((count,), ()) and max(raw.shape[1:], default=1) == width
+    single = {"logit": width == 1, "softmax": width > 1, "probability": True}
+    if not fits or not single[output.kind] or output.fake_index >= max(width, 2):
+        raise UserError(
+            f"the model gives {raw.dtype} of shape {list(raw.shape)} for {count} image(s), which is no "
+            f"output of kind {output.kind!r} with fake_index {output.fake_index}; export again"
+        )
+    return raw.reshape(count, width).astype(np.float64)

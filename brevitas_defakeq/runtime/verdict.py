@@ -1,0 +1,58 @@
+"""``predict``: is the face in this picture a fake?"""
+
+import math
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from brevitas_defakeq.errors import UserError
+from brevitas_defakeq.runtime.preprocessing import ImageLike, batches, each_image, model_input
+from brevitas_defakeq.runtime.session import Detector
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the detector says of one face crop.
+
+    ``logit`` is the score of "fake", ``fake_probability`` its sigmoid, 0..1; ``is_fake`` says whether the
+    logit lies above the card's threshold, which need not be at probability 0.5.
+    """
+
+    fake_probability: float
+    logit: float
+    is_fake: bool
+
+
+def predict(
+    model: str | os.PathLike | Detector,
+    images: ImageLike | Iterable[ImageLike],
+    *,
+    threads: int | None = None,
+    batch_size: int = 1,
+) -> list[Verdict]:
+    """The verdicts on face crops, in their order.
+
+    Args:
+        model: a ``model.onnx`` with its ``model_card.json`` beside it, or a `Detector` to use again.
+        images: one or many paths, PIL images or uint8 RGB arrays [H, W, 3]; each already cropped to a face.
+        threads: threads within an operator, from 1; None lets onnxruntime choose. A `Detector` has its own.
+        batch_size: images at once, from 1; more costs memory and seldom saves time on a small processor.
+
+    Raises:
+        UserError: the model, its card or an image cannot be used.
+    """
+    if type(batch_size) is not int or batch_size < 1:
+        raise UserError(f"batch_size={batch_size!r}: give a whole number from 1 on")
+    if isinstance(model, Detector) and threads is not None:
+        raise UserError(
+            f"threads={threads!r}: a Detector has its own; give it there, Detector(..., threads=)"
+        )
+    detector = model if isinstance(model, Detector) else Detector(model, threads=threads)
+    inputs = (model_input(image, detector.card.input) for image in each_image(images))
+    logits = [logit for batch in batches(inputs, batch_size) for logit in detector.logits(batch).tolist()]
+    return [Verdict(_sigmoid(logit), logit, logit > detector.card.threshold) for logit in logits]
+
+
+def _sigmoid(value: float) -> float:
+    """1 / (1 + exp(-x)), without overflow."""
+    return 0.5 * (1.0 + math.tanh(0.5 * value))
