@@ -1,0 +1,174 @@
+"""Constants that share initializers: on small networks names and headers would outweigh the data."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from brevitas_defakeq.export.planes import PLANES, plane_bytes, plane_table
+from brevitas_defakeq.export.weights import CodedWeight
+
+#: Codes unpacked by one chain of nodes; what lies in memory while the file is loaded is a few times that.
+_CHUNK = 4_000_000
+#: Powers of two that a pool of half-precision numbers is lifted by: small scales keep all their bits.
+_LIFTS = (0, 8, 16, 24)
+
+
+class Constants:
+    """Collects constants, hands out the name of the value each will have, and writes them at the graph's front."""
+
+    def __init__(self) -> None:
+        self.nodes: list[NodeProto] = []
+        self.stored: list[TensorProto] = []
+        self._codes: dict[float, list[tuple[str, np.ndarray]]] = {}
+        self._halves: dict[int, list[tuple[str, np.ndarray]]] = {}
+        self._bytes: list[tuple[str, np.ndarray]] = []
+        self._late: list[NodeProto] = []
+        self._known: dict[tuple, str] = {}
+        self._count = 0
+
+    # What a graph asks for ----------------------------------------------------------------------------
+
+    def array(self, values: np.ndarray) -> str:
+        """Any values, as they are; equal ones once."""
+        key = (str(values.dtype), values.shape, values.tobytes())
+        if key not in self._known:
+            self._known[key] = self._name()
+            self.stored.append(numpy_helper.from_array(values, self._known[key]))
+        return self._known[key]
+
+    def numbers(self, values: np.ndarray) -> str:
+        """float32 values, in half precision where that is exact."""
+        flat = values.astype(np.float32)
+        for lift in _LIFTS:
+            with np.errstate(over="ignore"):
+                half = np.ldexp(flat, lift).astype(np.float16)
+            if values.size > 4 and np.array_equal(np.ldexp(half.astype(np.float32), -lift), flat):
+                return self._pooled(self._halves.setdefault(lift, []), half)
+        return self.array(flat)
+
+    def weight(self, weight: CodedWeight, *, packed: bool) -> str:
+        """int8 ``codes - zero_point``; packed codes are unpacked and shifted by the runtime as it loads."""
+        centred = weight.centred
+        if not packed or weight.bits not in PLANES:
+            return self.array(centred.astype(np.int8))
+        codes = self._pooled(self._codes.setdefault(weight.bits, []), weight.codes)
+        shape = [-1 if axis == weight.axis else 1 for axis in range(weight.codes.ndim)]
+        zero = weight.zero_point.astype(np.uint8)
+        one = len(np.unique(zero)) == 1
+        zero_name = self.array(zero[:1].astype(np.int32)) if one else self._cast(
+            self._pooled(self._bytes, zero.reshape(shape)), TensorProto.INT32
+        )
+        shifted = self._add("Sub", self._cast(codes, TensorProto.INT32), zero_name)
+        return self._cast(shifted, TensorProto.INT8)
+
+    def product(self, first: str, second: str) -> str:
+        """The product of two constants, worked out as the file is loaded."""
+        return self._add("Mul", first, second)
+
+    def difference(self, first: str, second: str) -> str:
+        return self._add("Sub", first, second)
+
+    def float_of(self, name: str) -> str:
+        return self._cast(name, TensorProto.FLOAT)
+
+    def reshaped(self, name: str, shape: Sequence[int]) -> str:
+        return self._add("Reshape", name, self.array(np.array(shape)))
+
+    def dequantized(self, codes: str, scale: str, axis: int, zero_point: str = "") -> str:
+        """(codes - zero_point) x scale along an axis: the form that runtimes fuse."""
+        inputs = (codes, scale, zero_point) if zero_point else (codes, scale)
+        return self._add("DequantizeLinear", *inputs, axis=axis)
+
+    # Writing ------------------------------------------------------------------------------------------
+
+    def write_(self, model: ModelProto) -> None:
+        """Put everything at the front of the graph."""
+        for bits, parts in sorted(self._codes.items()):
+            for chunk in _chunks(parts):
+                self._write_codes(bits, chunk)
+        for lift, parts in sorted(self._halves.items()):
+            values = self._cast_now(self._store(_joined(parts)), TensorProto.FLOAT)
+            if lift:
+                values = self._emit("Mul", values, self.array(np.float32(2.0**-lift)))
+            self._split(values, parts, 0)
+        if self._bytes:
+            self._split(self._store(_joined(self._bytes)), self._bytes, 0)
+        graph = model.graph
+        body = list(graph.node)
+        del graph.node[:]
+        graph.node.extend([*self.nodes, *self._late, *body])
+        graph.initializer.extend(self.stored)
+
+    def _write_codes(self, bits: float, parts: Sequence[tuple[str, np.ndarray]]) -> None:
+        codes = _joined(parts)
+        padding = -len(codes) % (5 if bits == 1.6 else 8)
+        codes = np.pad(codes, (0, padding))
+        joined = ""
+        for width, shift in PLANES[bits]:
+            index = self._cast_now(self._store(plane_bytes(codes, width, shift)), TensorProto.INT32)
+            values = self._emit("Gather", self.array(plane_table(width, shift)), index)  # [bytes, codes in a byte]
+            flat = self._emit("Reshape", values, self.array(np.array([-1])))
+            joined = self._emit("BitwiseOr", joined, flat) if joined else flat
+        self._split(joined, parts, padding)
+
+    def _split(self, values: str, parts: Sequence[tuple[str, np.ndarray]], padding: int) -> None:
+        """Give every part its own name and shape."""
+        flat = [self._name() for _ in parts]
+        sizes = [array.size for _, array in parts]
+        if padding:
+            sizes.append(padding)
+        if len(sizes) == 1:
+            flat = [values]
+        else:
+            names = flat + ([self._name()] if padding else [])
+            lengths = self.array(np.array(sizes))
+            self.nodes.append(helper.make_node("Split", [values, lengths], names, axis=0))
+        for piece, (name, array) in zip(flat, parts, strict=True):
+            shape = self.array(np.array(array.shape or [1]))
+            self.nodes.append(helper.make_node("Reshape", [piece, shape], [name]))
+
+    def _store(self, values: np.ndarray) -> str:
+        name = self._name()
+        self.stored.append(numpy_helper.from_array(values, name))
+        return name
+
+    def _pooled(self, pool: list[tuple[str, np.ndarray]], values: np.ndarray) -> str:
+        name = self._name()
+        pool.append((name, values))
+        return name
+
+    def _cast(self, name: str, kind: int) -> str:
+        return self._add("Cast", name, to=kind)
+
+    def _cast_now(self, name: str, kind: int) -> str:
+        return self._emit("Cast", name, to=kind)
+
+    def _add(self, operator: str, *inputs: str, **attributes) -> str:
+        """A node after all pools are taken apart."""
+        output = self._name()
+        self._late.append(helper.make_node(operator, list(inputs), [output], **attributes))
+        return output
+
+    def _emit(self, operator: str, *inputs: str, **attributes) -> str:
+        output = self._name()
+        self.nodes.append(helper.make_node(operator, list(inputs), [output], **attributes))
+        return output
+
+    def _name(self) -> str:
+        self._count += 1
+        return f"constant.{self._count}"
+
+
+def _joined(parts: Sequence[tuple[str, np.ndarray]]) -> np.ndarray:
+    return np.concatenate([array.ravel() for _, array in parts])
+
+
+def _chunks(parts: list[tuple[str, np.ndarray]]) -> list[list[tuple[str, np.ndarray]]]:
+    """Runs of parts of at most ``_CHUNK`` codes, or one part."""
+    chunks: list[list] = [[]]
+    for part in parts:
+        if chunks[-1] and sum(array.size for _, array in chunks[-1]) + part[1].size > _CHUNK:
+            chunks.append([])
+        chunks[-1].append(part)
+    return [chunk for chunk in chunks if chunk]

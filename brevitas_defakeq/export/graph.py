@@ -1,0 +1,103 @@
+"""The export form written as an ONNX graph, by torch's exporter, and made small."""
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+import onnx
+import torch
+from onnx import ModelProto, numpy_helper
+from torch import Tensor, nn
+
+from brevitas_defakeq.errors import UserError
+from brevitas_defakeq.export.form import OPSET
+
+INPUT, OUTPUT = "image", "score"
+
+
+class _Score(nn.Module):
+    """The detector with its fake logit as the only output."""
+
+    def __init__(self, form: nn.Module, read) -> None:
+        super().__init__()
+        self.form, self.read = form, read
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.read(self.form(image))
+
+
+def write_graph(form: nn.Module, read, example: Tensor) -> ModelProto:
+    """The graph of ``read(form(image))`` for any batch size.
+
+    Args:
+        read: raw output -> fake logit [N].
+        example: images [2, 3, H, W]; with one image the exporter would fix the batch size.
+
+    Raises:
+        UserError: torch cannot export the model; the first line of its reason.
+    """
+    wrapped = _Score(form, read).eval()
+    batch = torch.export.Dim("batch", min=1)
+    with _silence(), torch.no_grad():
+        try:
+            program = torch.onnx.export(
+                wrapped, (example,), dynamo=True, opset_version=OPSET, verbose=False, optimize=True,
+                input_names=[INPUT], output_names=[OUTPUT], dynamic_shapes={"image": {0: batch}},
+            )  # fmt: skip
+        except Exception as error:  # the exporter's errors share no other base
+            reason = str(error.__cause__ or error).strip().splitlines()[0]
+            raise UserError(f"torch cannot write this detector as ONNX: {reason}") from error
+    return program.model_proto
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """The exporter speaks of its progress and of deprecations inside torch; neither is news to the user."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def initializers(model: ModelProto) -> dict[str, np.ndarray]:
+    return {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+
+
+def shorten_(model: ModelProto) -> None:
+    """Short names, no shapes of intermediate values, no documentation: on small networks they outweigh weights."""
+    graph = model.graph
+    del graph.value_info[:]
+    del model.metadata_props[:]
+    kept = {value.name for value in (*graph.input, *graph.output)}
+    names: dict[str, str] = {"": ""}
+
+    def short(name: str) -> str:
+        if name not in names:
+            names[name] = name if name in kept else _base36(len(names))
+        return names[name]
+
+    for tensor in graph.initializer:
+        tensor.name = short(tensor.name)
+        tensor.doc_string = ""
+    for node in graph.node:
+        node.name = node.doc_string = ""
+        del node.metadata_props[:]
+        node.input[:] = [short(name) for name in node.input]
+        node.output[:] = [short(name) for name in node.output]
+    onnx.checker.check_model(model)
+
+
+def _base36(number: int) -> str:
+    digits = "0123456789abcdefghijklmnopqrstuvwxyz"
+    text = ""
+    while number:
+        number, rest = divmod(number, 36)
+        text = digits[rest] + text
+    return f"_{text}"
