@@ -15,6 +15,7 @@ _PUBLIC = {
     "QuantizedDetector": "brevitas_defakeq.artifact",
     "DefakeQConfig": "brevitas_defakeq.config",
     "UserError": "brevitas_defakeq.errors",
+    "export_onnx": "brevitas_defakeq.export.onnx",
 }
 
 __all__ = ["__version__", "evaluate", *_PUBLIC]

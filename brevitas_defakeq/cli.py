@@ -192,6 +192,32 @@ def evaluate(
 
 
 @app.command()
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="run folder")],
+    out: Annotated[Path, typer.Option(help="folder for model.onnx and model_card.json")],
+    format: Annotated[str, typer.Option(help="onnx")] = "onnx",
+    which: Annotated[str, typer.Option(help="quantized or mixed")] = "quantized",
+    storage: Annotated[str, typer.Option(help="packed: weights at their own width; int8: larger")] = "packed",
+    data: Annotated[str | None, typer.Option(metavar="DATA", help="images to check the file on")] = None,
+    verify: Annotated[bool, typer.Option(help="refuse to write a file that disagrees")] = True,
+    licence: Annotated[str | None, typer.Option(help="of the source weights, for the card")] = None,
+    as_json: Json = False,
+) -> None:
+    """A run as a small ONNX file that runs on integers, with its model card."""
+    from brevitas_defakeq.artifact import load
+    from brevitas_defakeq.export.images import verification_images
+    from brevitas_defakeq.export.onnx import export_onnx
+    from brevitas_defakeq.report.terminal import card_table, show
+
+    if format != "onnx":
+        raise UserError(f"--format {format}: only onnx is there so far")
+    result = load(run)
+    images = verification_images(result, data) if verify else None
+    card = export_onnx(result, out, form=which, storage=storage, verify=images, licence=licence)
+    show(card.to_json(), card_table(card.to_json()), as_json=as_json)
+
+
+@app.command()
 def detectors(as_json: Json = False) -> None:
     """Detectors known by name."""
     from brevitas_defakeq.detectors.registry import describe

@@ -32,12 +32,16 @@ def run_demo(out: Path, *, average_bits: float = 3.0, seed: int = 0, listen: Lis
     """
     detector = resolve("demo")
     listen("draw", 0, 1)
-    faces = draw_many(CALIBRATION_IMAGES, seed=_CALIBRATION_SEED, workers=_WORKERS)
-    images, labels = as_tensors(faces, detector.preprocessing)
+    images, labels = drawn_calibration(detector.preprocessing, CALIBRATION_IMAGES)
     config = DefakeQConfig.for_recipe("best", average_bits=average_bits, seed=seed)
     test = drawn_test(detector.preprocessing)
     result = quantize(detector, images, config, labels=labels, test=test, out=out, listen=listen)
     return result.report
+
+
+def drawn_calibration(preprocessing: Preprocessing, count: int) -> tuple[Tensor, Tensor]:
+    """The first drawn calibration faces and their labels."""
+    return as_tensors(draw_many(count, seed=_CALIBRATION_SEED, workers=_WORKERS), preprocessing)
 
 
 def drawn_test(

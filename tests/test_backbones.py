@@ -1,4 +1,4 @@
-"""Every architecture the project names goes through ``quantize`` whole, at its own size, with random weights."""
+"""Every architecture that the project names goes through ``quantize`` whole, with random weights."""
 
 import pytest
 import torch

@@ -15,7 +15,7 @@ _LIFTS = (0, 8, 16, 24)
 
 
 class Constants:
-    """Collects constants, hands out the name of the value each will have, and writes them at the graph's front."""
+    """Hands out names of constants as they are asked for; writes them, pooled, at the graph's front."""
 
     def __init__(self) -> None:
         self.nodes: list[NodeProto] = []
@@ -47,20 +47,32 @@ class Constants:
                 return self._pooled(self._halves.setdefault(lift, []), half)
         return self.array(flat)
 
-    def weight(self, weight: CodedWeight, *, packed: bool) -> str:
-        """int8 ``codes - zero_point``; packed codes are unpacked and shifted by the runtime as it loads."""
-        centred = weight.centred
-        if not packed or weight.bits not in PLANES:
-            return self.array(centred.astype(np.int8))
+    def weight(self, weight: CodedWeight, *, packed: bool, gain: int = 1) -> str:
+        """int8 ``gain (codes - zero_point)``; packed codes are unpacked by the runtime as it loads."""
+        if not packed or weight.bits not in PLANES or not weight.codes.size:
+            whole = np.concatenate([weight.centred.astype(np.int8), weight.restored], axis=weight.axis)
+            return self.array(np.take(whole, weight.order, axis=weight.axis) * np.int8(gain))
         codes = self._pooled(self._codes.setdefault(weight.bits, []), weight.codes)
-        shape = [-1 if axis == weight.axis else 1 for axis in range(weight.codes.ndim)]
-        zero = weight.zero_point.astype(np.uint8)
-        one = len(np.unique(zero)) == 1
-        zero_name = self.array(zero[:1].astype(np.int32)) if one else self._cast(
-            self._pooled(self._bytes, zero.reshape(shape)), TensorProto.INT32
-        )
-        shifted = self._add("Sub", self._cast(codes, TensorProto.INT32), zero_name)
-        return self._cast(shifted, TensorProto.INT8)
+        centred = self.difference(self._cast(codes, TensorProto.INT32), self._zero(weight))
+        if gain > 1:
+            centred = self.product(centred, self.array(np.array([gain], dtype=np.int32)))
+        centred = self._cast(centred, TensorProto.INT8)
+        if not weight.restored.size:
+            return centred
+        return self.ordered(centred, self.array(weight.restored * np.int8(gain)), weight)
+
+    def ordered(self, codes: str, restored: str, weight: CodedWeight) -> str:
+        """Both kinds of channels in the layer's own order."""
+        whole = self._add("Concat", codes, restored, axis=weight.axis)
+        return self._add("Gather", whole, self.array(weight.order), axis=weight.axis)
+
+    def _zero(self, weight: CodedWeight) -> str:
+        """int32 zero points, one number where all channels have the same."""
+        zero = weight.zero_point
+        if len(np.unique(zero)) == 1:
+            return self.array(zero[:1])
+        pooled = self._pooled(self._bytes, zero.astype(np.uint8).reshape(weight.along_channels))
+        return self._cast(pooled, TensorProto.INT32)
 
     def product(self, first: str, second: str) -> str:
         """The product of two constants, worked out as the file is loaded."""
@@ -99,6 +111,9 @@ class Constants:
         del graph.node[:]
         graph.node.extend([*self.nodes, *self._late, *body])
         graph.initializer.extend(self.stored)
+        read = {name for node in graph.node for name in node.input}
+        for tensor in [tensor for tensor in graph.initializer if tensor.name not in read]:
+            graph.initializer.remove(tensor)
 
     def _write_codes(self, bits: float, parts: Sequence[tuple[str, np.ndarray]]) -> None:
         codes = _joined(parts)
@@ -107,7 +122,9 @@ class Constants:
         joined = ""
         for width, shift in PLANES[bits]:
             index = self._cast_now(self._store(plane_bytes(codes, width, shift)), TensorProto.INT32)
-            values = self._emit("Gather", self.array(plane_table(width, shift)), index)  # [bytes, codes in a byte]
+            values = self._emit(
+                "Gather", self.array(plane_table(width, shift)), index
+            )  # [bytes, codes in a byte]
             flat = self._emit("Reshape", values, self.array(np.array([-1])))
             joined = self._emit("BitwiseOr", joined, flat) if joined else flat
         self._split(joined, parts, padding)

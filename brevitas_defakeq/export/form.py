@@ -33,7 +33,9 @@ class Activation(nn.Module):
         quantizer = activation_quantizer(proxy).int_quant
         codes = int(quantizer.min_int(bit_width)), int(quantizer.max_int(bit_width))
         if codes[1] - codes[0] > 255:
-            raise UserError(f"{name}: {int(bit_width)}-bit activations have no ONNX form here; use 8 or fewer")
+            raise UserError(
+                f"{name}: {int(bit_width)}-bit activations have no ONNX form here; use 8 or fewer"
+            )
         shift = 128 if is_symmetric(proxy) else 0
         code = int(zero_point.round()) + shift
         self.register_buffer("scale", scale.float().reshape(()))
@@ -64,13 +66,13 @@ class Linear(nn.Module):
 class Convolution(nn.Module):
     """Conv with the fixed, possibly uneven padding as its own attribute."""
 
-    def __init__(self, layer: nn.Module, activation: nn.Module) -> None:
+    def __init__(self, layer: nn.Module, activation: nn.Module, name: str) -> None:
         super().__init__()
         self.activation = activation
         self.weight = nn.Parameter(_rounded(layer), requires_grad=False)
         self.bias = nn.Parameter(layer.bias.detach().clone(), requires_grad=False)
         self.attributes = {
-            "strides": list(layer.stride), "pads": conv_pads(layer),
+            "strides": list(layer.stride), "pads": conv_pads(layer, name),
             "dilations": list(layer.dilation), "group": layer.groups,
         }  # fmt: skip
 
@@ -94,10 +96,10 @@ def _rounded(layer: nn.Module) -> Tensor:
     return layer.weight_quant.tensor_quant(layer.weight)[0].clone()
 
 
-def conv_pads(layer: nn.Module) -> list[int]:
+def conv_pads(layer: nn.Module, name: str) -> list[int]:
     """ONNX's pads, all begins then all ends."""
     if layer.padding_mode != "zeros":
-        raise UserError(f"padding_mode={layer.padding_mode!r} of a convolution has no ONNX form; use zeros")
+        raise UserError(f"{name}: padding_mode={layer.padding_mode!r} has no ONNX form; use zeros")
     if isinstance(layer.padding, str):
         whole = [
             d * (k - 1) * (layer.padding == "same")
@@ -124,7 +126,11 @@ def export_form(model: nn.Module, plan: Plan, example: Tensor) -> nn.Module:
     for layer in plan.layers:
         old = modules[layer.name]
         activation = _activation(old.input_quant, layer.name)
-        new = Linear(old, activation, ranks[layer.name]) if old.weight.dim() == 2 else Convolution(old, activation)
+        new = (
+            Linear(old, activation, ranks[layer.name])
+            if old.weight.dim() == 2
+            else Convolution(old, activation, layer.name)
+        )
         replace_module(form, old, new)
     for name, module in modules.items():
         if isinstance(module, QuantIdentity):

@@ -71,7 +71,7 @@ def initializers(model: ModelProto) -> dict[str, np.ndarray]:
 
 
 def shorten_(model: ModelProto) -> None:
-    """Short names, no shapes of intermediate values, no documentation: on small networks they outweigh weights."""
+    """Short names, no intermediate shapes, no documentation: on small networks they outweigh the weights."""
     graph = model.graph
     del graph.value_info[:]
     del model.metadata_props[:]

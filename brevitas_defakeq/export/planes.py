@@ -1,7 +1,7 @@
 """Codes of any width as bit planes that a stock runtime takes apart when it loads the file.
 
-A plane holds 1, 2 or 4 bits of every code, packed in bytes; a table turns a byte into its 8, 4 or 2 values, and
-``BitwiseOr`` joins the planes: 3 bits are a plane of 2 and one of 1, so a code takes exactly its own width on
+A plane holds 1, 2 or 4 bits of every code, packed in bytes; a table turns a byte into its 8, 4 or 2 values,
+and ``BitwiseOr`` joins the planes: 3 bits are a plane of 2 and one of 1, so a code takes its own width on
 disk. Three levels are one byte for five codes. Constant folding leaves plain int8 weights in memory.
 """
 

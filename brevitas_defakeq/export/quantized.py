@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 import numpy as np
-from onnx import ModelProto, NodeProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, helper
 
 from brevitas_defakeq.export.constants import Constants
 from brevitas_defakeq.export.graph import initializers
@@ -25,7 +25,9 @@ class _Graph:
 
     def read_by_quantizers_only(self, name: str) -> bool:
         readers = self.readers.get(name, [])
-        return name not in self.outputs and bool(readers) and all(r.op_type == "QuantizeLinear" for r in readers)
+        return (
+            name not in self.outputs and bool(readers) and all(r.op_type == "QuantizeLinear" for r in readers)
+        )
 
 
 def fold_clips_(model: ModelProto) -> int:
@@ -65,10 +67,8 @@ def pack_weights_(
 ) -> Counter:
     """Replace float weights and biases by coded ones.
 
-    The runtime takes integers for a MatMul whose input is quantized, and for a convolution whose output is
-    quantized too; any other convolution reads the same int8 weights back as float. Eight asymmetric bits do not
-    fit int8 once the zero point is taken off: such a convolution gets float weights, and its input is rounded by
-    float operators, since runtimes requantize float weights that stand behind a DequantizeLinear.
+    Where the runtime has an integer kernel, the weights are int8 behind a DequantizeLinear; elsewhere the
+    same codes become float weights as the file is loaded.
 
     Args:
         weights: initializer name -> its codes.
@@ -82,74 +82,83 @@ def pack_weights_(
         if name not in values:
             continue  # equal to another layer's, which the exporter has kept
         replaced.add(name)
-        scale = constants.numbers(weight.scale)
-        coded = ""
         for node in graph.readers[name]:
-            source = graph.makers.get(node.input[0])
-            quantized = source is not None and source.op_type == "DequantizeLinear"
-            if node.op_type == "Conv" and not weight.fits_int8:
-                coded = coded or _float_weight(constants, weight, scale)
-                if quantized:
-                    _round_in_float_(model, source)
-                used["float Conv"] += 1
+            integer = _has_integer_kernel(node, weight, graph, values)
+            used[f"{'integer' if integer else 'float'} {node.op_type}"] += 1
+            if not integer:
+                node.input[1] = _float_weight(constants, weight, packed)
+                _shield_(model, node, constants)
+            elif node.op_type == "MatMul":
+                node.input[1] = _integer_weight(constants, weight, packed, gain=1)
             else:
-                coded = coded or _coded_weight(constants, weight, scale, packed)
-                fused = quantized and (
-                    node.op_type == "MatMul" or graph.read_by_quantizers_only(node.output[0])
-                )
-                used[f"{'integer' if fused else 'unfused'} {node.op_type}"] += 1
-                if fused and node.op_type == "Conv":
-                    replaced.add(node.input[2])
-                    node.input[2] = _integer_bias(
-                        constants, weight, values[node.input[2]], values[source.input[1]]
-                    )
-            node.input[1] = coded
+                node.input[1] = _integer_weight(constants, weight, packed, weight.gain)
+                replaced.add(node.input[2])
+                x_scale = _scale_of(node.input[0], graph, values)
+                bias = values[node.input[2]]
+                node.input[2] = _integer_bias(constants, weight.all_scales / weight.gain, bias, x_scale)
     _drop_initializers(model, replaced)
     return used
 
 
-def _coded_weight(constants: Constants, weight: CodedWeight, scale: str, packed: bool) -> str:
-    if weight.fits_int8:
-        return constants.dequantized(constants.weight(weight, packed=packed), scale, weight.axis)
-    zero = constants.array(weight.zero_point.astype(np.uint8))
-    return constants.dequantized(constants.array(weight.codes), scale, weight.axis, zero)
+def _has_integer_kernel(node: NodeProto, weight: CodedWeight, graph: _Graph, values: Mapping) -> bool:
+    """A MatMul's input has to be quantized; a convolution's output too, finely enough for its bias."""
+    x_scale = _scale_of(node.input[0], graph, values)
+    if x_scale is None or not weight.fits_int8:
+        return False
+    if node.op_type == "MatMul":
+        return True
+    if not graph.read_by_quantizers_only(node.output[0]):
+        return False
+    y_scale = min(float(values[quantizer.input[1]]) for quantizer in graph.readers[node.output[0]])
+    return float(weight.all_scales.max()) / weight.gain * x_scale <= y_scale / 8
 
 
-def _float_weight(constants: Constants, weight: CodedWeight, scale: str) -> str:
+def _scale_of(name: str, graph: _Graph, values: Mapping[str, np.ndarray]) -> float | None:
+    """Scale of a value that comes out of a quantizer."""
+    source = graph.makers.get(name)
+    return (
+        float(values[source.input[1]])
+        if source is not None and source.op_type == "DequantizeLinear"
+        else None
+    )
+
+
+def _integer_weight(constants: Constants, weight: CodedWeight, packed: bool, gain: int) -> str:
+    scale = constants.numbers(weight.all_scales / np.float32(gain))
+    return constants.dequantized(constants.weight(weight, packed=packed, gain=gain), scale, weight.axis)
+
+
+def _float_weight(constants: Constants, weight: CodedWeight, packed: bool) -> str:
     """scale x (codes - zero point) in float, folded as the file is loaded."""
-    shape = [-1 if axis == weight.axis else 1 for axis in range(weight.codes.ndim)]
-    codes = constants.float_of(constants.array(weight.codes))
-    zero = constants.array(weight.zero_point.astype(np.float32).reshape(shape))
-    return constants.product(constants.difference(codes, zero), constants.reshaped(scale, shape))
+    if weight.fits_int8:
+        centred = constants.float_of(constants.weight(weight, packed=packed))
+    else:
+        codes = constants.float_of(constants.array(weight.codes))
+        zero = weight.zero_point.astype(np.float32).reshape(weight.along_channels)
+        centred = constants.difference(codes, constants.array(zero))
+        if weight.restored.size:
+            restored = constants.float_of(constants.array(weight.restored))
+            centred = constants.ordered(centred, restored, weight)
+    scale = constants.reshaped(constants.numbers(weight.all_scales), weight.along_channels)
+    return constants.product(centred, scale)
 
 
-def _round_in_float_(model: ModelProto, dequantize: NodeProto) -> None:
-    """The same rounding as a quantizer pair, by operators that no runtime takes for one."""
-    nodes, values = model.graph.node, initializers(model)
-    quantize = next(node for node in nodes if node.output[0] == dequantize.input[0])
-    scale, zero = float(values[quantize.input[1]]), int(values[quantize.input[2]])
-    name, result = quantize.output[0], dequantize.output[0]
-    constants = {"scale": scale, "low": float(-zero), "high": float(255 - zero)}
-    for key, value in constants.items():
-        model.graph.initializer.append(numpy_helper.from_array(np.float32(value), f"{name}.{key}"))
-    chain = [
-        helper.make_node("Div", [quantize.input[0], f"{name}.scale"], [f"{name}.units"]),
-        helper.make_node("Round", [f"{name}.units"], [f"{name}.rounded"]),
-        helper.make_node("Clip", [f"{name}.rounded", f"{name}.low", f"{name}.high"], [f"{name}.kept"]),
-        helper.make_node("Mul", [f"{name}.kept", f"{name}.scale"], [result]),
-    ]
-    position = list(nodes).index(quantize)
-    nodes.remove(quantize)
-    nodes.remove(dequantize)
-    for offset, node in enumerate(chain):
-        nodes.insert(position + offset, node)
+def _shield_(model: ModelProto, node: NodeProto, constants: Constants) -> None:
+    """``Max(x, lowest)`` before the layer: runtimes requantize float weights behind a DequantizeLinear."""
+    shielded = f"{node.output[0]}.shielded"
+    lowest = constants.array(np.float32(np.finfo(np.float32).min))
+    position = list(model.graph.node).index(node)
+    model.graph.node.insert(position, helper.make_node("Max", [node.input[0], lowest], [shielded]))
+    node.input[0] = shielded
 
 
-def _integer_bias(constants: Constants, weight: CodedWeight, bias: np.ndarray, x_scale: np.ndarray) -> str:
+def _integer_bias(constants: Constants, w_scale: np.ndarray, bias: np.ndarray, x_scale: float) -> str:
     """int32 in units of x_scale * w_scale: the grid of the products, without which nothing fuses."""
-    grid = weight.scale * np.float32(x_scale)
-    codes = np.round(bias.astype(np.float64) / grid).clip(-(2**31), 2**31 - 1).astype(np.int32)
-    scale = constants.product(constants.numbers(weight.scale), constants.array(np.float32(x_scale)))
+    grid = w_scale.astype(np.float64) * x_scale
+    codes = np.round(bias / grid).clip(-(2**31), 2**31 - 1).astype(np.int32)
+    scale = constants.product(
+        constants.numbers(w_scale.astype(np.float32)), constants.array(np.float32(x_scale))
+    )
     return constants.dequantized(constants.array(codes), scale, 0)
 
 

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from brevitas_defakeq.errors import UserError
 from brevitas_defakeq.quant.coded import read_codes
 
 
@@ -14,10 +15,13 @@ class CodedWeight:
     """``weight = scale (codes - zero_point)``, a scale and zero point for each output channel.
 
     Attributes:
-        codes: uint8, in the layout of the file: [C_out, C_in/groups, ...] or [in, out] for a Linear.
-        zero_point: int32 [C_out]; scale: float32 [C_out].
-        axis: where the output channels lie in ``codes``.
+        codes: uint8, laid out as in the file: [C_out, C_in/groups, ...], or [in, out] for a Linear; without
+            the restored channels.
+        zero_point: int32, scale: float32, one for each channel of ``codes``.
+        axis: where the output channels lie.
         bits: width of the codes; 1.6 for three levels.
+        restored: int8 [..] VEFT's channels, in the same layout, and their scale; empty in M_q.
+        order: of each output channel of the layer, its place among (codes, restored).
     """
 
     codes: np.ndarray
@@ -25,35 +29,85 @@ class CodedWeight:
     scale: np.ndarray
     axis: int
     bits: float
+    restored: np.ndarray
+    restored_scale: np.ndarray
+    order: np.ndarray
 
     @property
     def centred(self) -> np.ndarray:
         """codes - zero_point, int32."""
-        shape = [-1 if axis == self.axis else 1 for axis in range(self.codes.ndim)]
-        return self.codes.astype(np.int32) - self.zero_point.reshape(shape)
+        return self.codes.astype(np.int32) - self.zero_point.reshape(self.along_channels)
+
+    @property
+    def along_channels(self) -> list[int]:
+        """Shape of one number a channel that broadcasts over the codes."""
+        return [-1 if axis == self.axis else 1 for axis in range(self.codes.ndim)]
 
     @property
     def fits_int8(self) -> bool:
         centred = self.centred
-        return centred.min() >= -128 and centred.max() <= 127
+        return not centred.size or bool(centred.min() >= -128 and centred.max() <= 127)
 
     @property
-    def may_saturate(self) -> bool:
-        """Whether two products with unsigned bytes can exceed 16 bits, as processors without VNNI add them."""
-        return int(np.abs(self.centred).max()) > 64
+    def gain(self) -> int:
+        """The power of two by which the codes can grow and stay within +-64.
+
+        A convolution's bias has to be a whole number of products of two codes; with two-bit weights that is
+        a coarse grid. Codes ``gain`` times larger under a scale as much smaller are the same weights on a
+        finer grid. Beyond 64, two products can overflow the 16 bits that processors without VNNI add them in.
+        """
+        largest = max([1, *(int(np.abs(part).max()) for part in (self.centred, self.restored) if part.size)])
+        return 2 ** max(0, int(np.log2(64 / largest)))
+
+    @property
+    def all_scales(self) -> np.ndarray:
+        """float32, one for each output channel of the layer."""
+        return np.concatenate([self.scale, self.restored_scale])[self.order]
 
 
 @torch.no_grad()
 def coded_weight(layer: nn.Module, bits: float) -> CodedWeight:
-    """Codes of an M_q layer. Symmetric codes ``-n..n`` are stored from 0, with zero point n."""
+    """Codes of an M_q or M_q^v layer. Symmetric codes ``-n..n`` are stored from 0, with zero point n.
+
+    Raises:
+        UserError: the layer's restored channels are float numbers, which no integer kernel takes.
+    """
     codes, scale, zero_point = read_codes(layer)
     quantizer = layer.weight_quant.tensor_quant
     if quantizer.symmetric:
         zero_point = zero_point + float(quantizer.int_quant.max_int(quantizer.msb_clamp_bit_width_impl()))
         codes = codes + zero_point
+    restored = quantizer.float_mask.flatten()
+    extra, extra_scale = _restored(layer, restored)
+    kept = ~restored
     linear = codes.dim() == 2
-    codes = codes.t() if linear else codes
     return CodedWeight(
-        np.ascontiguousarray(codes.numpy().astype(np.uint8)), zero_point.flatten().numpy().astype(np.int32),
-        scale.flatten().numpy().astype(np.float32), 1 if linear else 0, bits,
-    )  # fmt: skip
+        codes=_laid_out(codes[kept], linear).astype(np.uint8),
+        zero_point=zero_point[kept].flatten().numpy().astype(np.int32),
+        scale=scale[kept].flatten().numpy(),
+        axis=1 if linear else 0,
+        bits=bits,
+        restored=_laid_out(extra, linear).astype(np.int8),
+        restored_scale=extra_scale.flatten().numpy(),
+        order=np.argsort(np.argsort(restored.numpy(), kind="stable"), kind="stable"),
+    )
+
+
+def _restored(layer: nn.Module, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Centred codes and scales of the restored channels."""
+    if not mask.any():
+        return layer.weight[:0], layer.weight.new_zeros(0)
+    grid = layer.weight_quant.tensor_quant.restored_grid
+    if grid is None:
+        raise UserError(
+            "the restored channels of this run are float numbers; quantize with mixed_channel_bits=8 to "
+            "export them, or export M_q"
+        )
+    codes, scale, zero_point = grid
+    if (codes - zero_point).abs().max() > 127:
+        raise UserError("the restored channels of this run are asymmetric; quantize again to export M_q^v")
+    return (codes - zero_point).view(-1, *layer.weight.shape[1:]), scale
+
+
+def _laid_out(codes: Tensor, linear: bool) -> np.ndarray:
+    return np.ascontiguousarray((codes.t() if linear else codes).numpy())

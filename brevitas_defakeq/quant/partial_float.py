@@ -20,6 +20,10 @@ class PartialFloatIntQuant(RescalingIntQuant):
     Buffers:
         float_mask: bool, ``[C_out, 1, ...]``; True = that output channel is not quantized.
         searched_bits: width that the range belongs to; -1 before the first forward.
+
+    Attributes:
+        restored_grid: 8-bit codes [n, K], scale and zero point [n, 1] of the restored channels, as a file
+            holds them; None where they are float.
     """
 
     def __init__(
@@ -34,6 +38,7 @@ class PartialFloatIntQuant(RescalingIntQuant):
     ) -> None:
         super().__init__(int_quant, scaling_impl, int_scaling_impl, zero_point_impl, bit_width_impl)
         self.symmetric = signed
+        self.restored_grid: tuple[Tensor, Tensor, Tensor] | None = None
         self.register_buffer("float_mask", torch.zeros(scaling_shape, dtype=torch.bool))
         self.register_buffer("searched_bits", torch.tensor(-1.0))
 

@@ -104,6 +104,22 @@ def figures(found: dict) -> Table:
     return table
 
 
+def card_table(card: dict) -> Table:
+    """What ``defakeq export`` wrote."""
+    table = Table(title=f"{card['name']}: model.onnx, {card['bytes']['file'] / 1e3:,.0f} kB")
+    table.add_column("in the file and in the runtime")
+    table.add_column("count", justify="right")
+    for pattern, count in card["patterns"].items():
+        table.add_row(pattern, str(count))
+    checked = card["provenance"]["agreement"]
+    if checked:
+        table.caption = (
+            f"{100 * checked['verdicts']:.1f} % of {checked['images']} verdicts as the model's; "
+            f"scores off by {100 * checked['difference']:.2f} % of their spread"
+        )
+    return table
+
+
 def detector_table(rows: list[dict]) -> Table:
     """The registry."""
     table = Table(title="detectors known by name; any timm name and module:factory work too")

@@ -154,10 +154,12 @@ def _restored_channels(
     rows = layer.weight[restored].flatten(1)
     if mixed_bits == 32:
         return restored, stream.exact(rows, "full").view_as(layer.weight[restored])
-    scale, zero_point = search_rows(rows, 256) if len(rows) else (rows[:, :1], rows[:, :1])
-    codes = (rows / scale + zero_point).round().clamp(0, 255)
+    scale, _ = search_rows(rows, 255, symmetric=True) if len(rows) else (rows[:, :1], None)
+    zero_point = torch.full_like(scale, 127.0)  # symmetric: what every runtime's int8 holds
+    codes = (rows / scale + zero_point).round().clamp(0, 254)
     codes, scale = stream.codes(codes, 8, "restored_codes"), stream.half(scale)
     zero_point = stream.codes(zero_point, 8, "zero_points")
+    layer.weight_quant.tensor_quant.restored_grid = codes, scale, zero_point
     return restored, ((codes - zero_point) * scale).view_as(layer.weight[restored])
 
 

@@ -1,0 +1,98 @@
+"""Whether an exported file says what the quantized model says, with the runtime's optimizations and not."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from torch import Tensor, nn
+
+from brevitas_defakeq.errors import UserError
+from brevitas_defakeq.evaluate.observe import Observer
+from brevitas_defakeq.quant.quick import quick
+
+#: Operators that work on integers, as the optimized graph names them.
+INTEGER_OPERATORS = ("QLinearConv", "QLinearMatMul", "MatMulIntegerToFloat", "QGemm", "ConvInteger")
+#: Largest share of the spread of the scores that a score may be off: rounding ties fall differently.
+_TOLERANCE = 0.05
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """A file against the quantized model on some images.
+
+    Attributes:
+        images: how many.
+        verdicts: share of equal verdicts, optimized file against model.
+        difference: root mean square of the difference, over the spread of the model's scores.
+        largest: largest difference, over the same; plain: the same, with all optimizations off.
+    """
+
+    images: int
+    verdicts: float
+    difference: float
+    largest: float
+    plain: float
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+
+def session(
+    file: bytes, *, optimize: bool = True, threads: int = 1, write: str = ""
+) -> onnxruntime.InferenceSession:
+    """The file in ONNX Runtime on the processor; ``write`` names a file for the optimized graph."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    if write:
+        options.optimized_model_filepath = write
+    if not optimize:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+
+
+def fused_operators(file: bytes) -> Counter:
+    """How often each operator stands in the graph that the runtime really runs."""
+    with TemporaryDirectory() as folder:
+        path = f"{folder}/optimized.onnx"
+        session(file, write=path)
+        return Counter(node.op_type for node in onnx.load(path).graph.node)
+
+
+@torch.no_grad()
+def agreement(
+    file: bytes, model: nn.Module, observer: Observer, batches: Iterable[Tensor], threshold: float
+) -> Agreement:
+    """Run both on images [N, 3, H, W]."""
+    optimized, plain = session(file), session(file, optimize=False)
+    name = optimized.get_inputs()[0].name
+    scores: list[list[np.ndarray]] = [[], [], []]
+    with quick(model, frozen=True):
+        for batch in batches:
+            scores[0].append(observer(model, batch)[0].numpy())
+            feed = {name: batch.contiguous().numpy()}
+            for place, runner in ((1, optimized), (2, plain)):
+                scores[place].append(runner.run(None, feed)[0])
+    wanted, found, without = (np.concatenate(parts).astype(np.float64) for parts in scores)
+    spread = max(float(wanted.std()), 1e-6)
+    return Agreement(
+        images=len(wanted),
+        verdicts=float(np.mean((found > threshold) == (wanted > threshold))),
+        difference=float(np.sqrt(np.mean((found - wanted) ** 2)) / spread),
+        largest=float(np.abs(found - wanted).max() / spread),
+        plain=float(np.abs(without - wanted).max() / spread),
+    )
+
+
+def require_agreement(found: Agreement) -> None:
+    """Raises UserError where the file is not the model."""
+    if not found.difference <= _TOLERANCE or found.verdicts < 0.9:
+        raise UserError(
+            f"the exported file disagrees with the model: {100 * found.verdicts:.1f} % equal verdicts on "
+            f"{found.images} images, scores off by {100 * found.difference:.1f} % of their spread; nothing "
+            "was written (--no-verify writes it all the same)"
+        )

@@ -1,0 +1,34 @@
+"""Images on which an exported file has to agree with its model."""
+
+from pathlib import Path
+
+from torch import Tensor
+
+from brevitas_defakeq.artifact import QuantizedDetector
+from brevitas_defakeq.data.images import load_batch
+from brevitas_defakeq.data.sources import Sample, read_source
+from brevitas_defakeq.errors import UserError
+
+COUNT = 64
+
+
+def verification_images(result: QuantizedDetector, data: str | Path | None) -> Tensor:
+    """Up to 64 preprocessed images [N, 3, H, W]: of ``data``, of the run's calibration files, or drawn ones.
+
+    Raises:
+        UserError: no data are given and the calibration files are gone.
+    """
+    if data is not None:
+        samples = read_source(data)
+        return load_batch(samples[:: max(1, len(samples) // COUNT)][:COUNT], result.preprocessing)
+    if result.report["detector"]["name"] == "demo":
+        from brevitas_defakeq.demo import drawn_calibration
+
+        return drawn_calibration(result.preprocessing, COUNT)[0]
+    files = [Path(name) for name in result.report["calibration"]["files"][:COUNT]]
+    if not files or not all(file.exists() for file in files):
+        raise UserError(
+            "the run's calibration images are not at hand to check the file on; give --data with some faces, "
+            "or --no-verify"
+        )
+    return load_batch([Sample(file, None, file.name, "") for file in files], result.preprocessing)

@@ -1,0 +1,83 @@
+"""Pooled constants, as ONNX Runtime unpacks them, against numpy."""
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper
+
+from brevitas_defakeq.export.check import session
+from brevitas_defakeq.export.constants import Constants
+from brevitas_defakeq.export.weights import CodedWeight
+
+RNG = np.random.default_rng(0)
+
+
+def coded(bits, shape=(24, 13), axis=1, restored=0, symmetric=False) -> CodedWeight:
+    levels = 3 if bits == 1.6 else 2 ** int(bits)
+    channels = shape[axis]
+    zero = np.full(channels, levels // 2) if symmetric else RNG.integers(0, levels, channels)
+    extra = [restored if place == axis else side for place, side in enumerate(shape)]
+    return CodedWeight(
+        codes=RNG.integers(0, levels, shape).astype(np.uint8), zero_point=zero.astype(np.int32),
+        scale=np.float16(RNG.uniform(0.01, 0.1, channels)).astype(np.float32), axis=axis, bits=bits,
+        restored=RNG.integers(-127, 128, extra).astype(np.int8),
+        restored_scale=np.float16(RNG.uniform(0.01, 0.1, restored)).astype(np.float32),
+        order=RNG.permutation(channels + restored) if restored else np.arange(channels),
+    )  # fmt: skip
+
+
+def value(weight: CodedWeight) -> np.ndarray:
+    """int8 codes - zero point in the layer's order, by numpy."""
+    shape = [-1 if axis == weight.axis else 1 for axis in range(weight.codes.ndim)]
+    centred = weight.codes.astype(int) - weight.zero_point.reshape(shape)
+    return np.take(
+        np.concatenate([centred, weight.restored], axis=weight.axis), weight.order, axis=weight.axis
+    )
+
+
+def run(constants: Constants, names: list[str], kind: int, *, optimize: bool) -> list[np.ndarray]:
+    """The constants' values as a graph that only hands them out computes them."""
+    outputs = [helper.make_tensor_value_info(f"out{i}", kind, None) for i in range(len(names))]
+    nodes = [helper.make_node("Identity", [name], [f"out{i}"]) for i, name in enumerate(names)]
+    graph = helper.make_graph(nodes, "test", [], outputs)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    constants.write_(model)
+    return session(model.SerializeToString(), optimize=optimize).run(None, {})
+
+
+@pytest.mark.parametrize("optimize", [True, False])
+@pytest.mark.parametrize("packed", [True, False])
+def test_weights_of_every_width_come_back(optimize, packed):
+    constants = Constants()
+    weights = [coded(bits, restored=restored) for bits in (1.6, 2, 3, 4, 5, 6, 7) for restored in (0, 3)]
+    weights += [coded(3, (8, 1, 3, 3), 0), coded(3, (8, 4, 3, 3), 0, symmetric=True), coded(4, (8, 0), 1, 5)]
+    names = [constants.weight(weight, packed=packed) for weight in weights]
+    found = run(constants, names, TensorProto.INT8, optimize=optimize)
+    for weight, array in zip(weights, found, strict=True):
+        assert np.array_equal(array, value(weight)), weight.bits
+
+
+def test_packed_weights_take_their_own_width():
+    constants = Constants()
+    for _ in range(4):
+        constants.weight(coded(3, (64, 100), symmetric=True), packed=True)
+    model = helper.make_model(helper.make_graph([], "test", [], []))
+    constants.write_(model)
+    stored = sum(len(tensor.raw_data) for tensor in constants.stored if tensor.data_type == TensorProto.UINT8)
+    tables = 256 * 4 + 256 * 8
+    assert stored == 4 * 64 * 100 * 3 // 8 + tables
+
+
+@pytest.mark.parametrize("optimize", [True, False])
+def test_numbers_are_exact(optimize):
+    arrays = [
+        np.float16(RNG.normal(size=50)).astype(np.float32),
+        np.ldexp(np.float16(RNG.normal(size=(5, 2))).astype(np.float32), -12),
+        RNG.normal(size=30).astype(np.float32),
+        np.array([1.0, 1e-30, 1e30, 0.0, -0.5, 7.0], dtype=np.float32),
+        np.float32(3.5),
+    ]
+    constants = Constants()
+    names = [constants.numbers(array) for array in arrays]
+    found = run(constants, names, TensorProto.FLOAT, optimize=optimize)
+    for array, back in zip(arrays, found, strict=True):
+        assert np.array_equal(array, back) and array.shape == back.shape

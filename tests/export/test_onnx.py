@@ -1,0 +1,132 @@
+"""Runs exported to ONNX and scored by ONNX Runtime against the quantized model."""
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from brevitas_defakeq import UserError, export_onnx, quantize
+from brevitas_defakeq.data.preprocessing import Preprocessing
+from brevitas_defakeq.export import onnx as exporter
+from brevitas_defakeq.export.check import fused_operators, session
+from brevitas_defakeq.runtime import Card, Detector
+
+PREPROCESSING = Preprocessing((16, 16))
+#: Settings that reach every pattern.
+SETTINGS = {
+    "asymmetric": {"average_bits": 3},
+    "three levels": {"average_bits": 1.9, "candidate_bits": (1.6, 2, 4, 5)},
+    "symmetric": {"average_bits": 4, "target": "fpga"},
+    "four-bit activations": {"average_bits": 3, "activation_bits": 4},
+    "float activations": {"average_bits": 3, "activation_bits": None},
+}
+
+
+def quantized(tiny, images, quick_config, head="one", **changes):
+    config = quick_config(reconstruction__iterations=3, final__steps=0, **changes)
+    return quantize(tiny.model(head), images, config, preprocessing=PREPROCESSING)
+
+
+@pytest.fixture(scope="module")
+def run(tiny, images, quick_config):
+    return quantized(tiny, images, quick_config, average_bits=3)
+
+
+@pytest.fixture(scope="module")
+def folder(run, images, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("exported")
+    export_onnx(run, folder, verify=images, licence="MIT")
+    return folder
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize("form", ["quantized", "mixed"])
+def test_the_file_says_what_the_model_says(setting, form, tiny, images, quick_config, tmp_path):
+    run = quantized(tiny, images, quick_config, **SETTINGS[setting])
+    card = export_onnx(run, tmp_path, form=form, verify=images)
+    agreement = card.provenance["agreement"]
+    assert agreement["verdicts"] >= 0.95 and agreement["largest"] < 0.1 and agreement["plain"] < 0.1, (
+        agreement
+    )
+
+
+def test_what_lies_in_the_folder(run, folder):
+    assert {path.name for path in folder.iterdir()} == {"model.onnx", "model_card.json"}
+    model = onnx.load(folder / "model.onnx")
+    assert {node.domain for node in model.graph.node} == {""} and model.opset_import[0].version == 18
+    assert not model.graph.value_info
+    card = Card.read(folder / "model_card.json")
+    assert card.bytes["file"] == (folder / "model.onnx").stat().st_size
+    assert card.bits == run.bits and card.licence == "MIT" and card.runtime == "1.16"
+    assert card.threshold == run.report["threshold"]["quantized"]
+
+
+def test_any_batch_size_through_the_runtime_room(run, folder, images):
+    detector = Detector(folder / "model.onnx")
+    with torch.no_grad():
+        wanted = run.quantized(images)[:, 0].numpy()
+    for count in (1, 3, 32):
+        found = detector.logits(images[:count].numpy())
+        assert np.abs(found - wanted[:count]).max() < 0.1 * wanted.std()
+
+
+def test_matrix_products_run_on_integers(folder):
+    found = fused_operators((folder / "model.onnx").read_bytes())
+    assert found["MatMulIntegerToFloat"] + found["QLinearMatMul"] >= 6, (
+        found
+    )  # qkv, two products, proj, two of the MLP
+    assert found["QLinearConv"] >= 1, found
+
+
+def test_the_packed_file_is_smaller_and_says_the_same(run, folder, images, tmp_path):
+    export_onnx(run, tmp_path, storage="int8")
+    files = [path / "model.onnx" for path in (folder, tmp_path)]
+    scores = [session(file.read_bytes()).run(None, {"image": images.numpy()})[0] for file in files]
+    assert np.abs(scores[0] - scores[1]).max() < 1e-5
+
+
+def test_two_logits_become_one_score(tiny, images, quick_config, tmp_path):
+    run = quantized(tiny, images, quick_config, head="two")
+    export_onnx(run, tmp_path, verify=images)
+    assert session((tmp_path / "model.onnx").read_bytes()).run(None, {"image": images.numpy()})[0].shape == (
+        32,
+    )
+
+
+def test_a_file_that_disagrees_is_not_written(run, images, tmp_path, monkeypatch):
+    def broken(layer, bits):
+        weight = coded(layer, bits)
+        weight.codes[...] = 0
+        return weight
+
+    coded = exporter.coded_weight
+    monkeypatch.setattr(exporter, "coded_weight", broken)
+    with pytest.raises(UserError, match="disagrees with the model"):
+        export_onnx(run, tmp_path / "out", verify=images)
+    assert not (tmp_path / "out").exists()
+
+
+class Odd(nn.Module):
+    """A layer that ONNX has no form for."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, padding=1, padding_mode="reflect")
+        self.head = nn.Linear(8, 1)
+
+    def forward(self, x):
+        return self.head(self.conv(x).relu().mean(dim=(2, 3)))
+
+
+def test_a_layer_without_a_form_is_named(images, quick_config, tmp_path):
+    run = quantize(Odd(), images, quick_config(final__steps=0), preprocessing=PREPROCESSING)
+    with pytest.raises(UserError, match="conv.*padding_mode"):
+        export_onnx(run, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("options", [{"form": "float"}, {"storage": "zip"}])
+def test_unknown_options(run, tmp_path, options):
+    with pytest.raises(UserError, match="choose"):
+        export_onnx(run, tmp_path, **options)
