@@ -96,7 +96,7 @@ def float_bytes(model: nn.Module) -> int:
 @torch.random.fork_rng(devices=[])  # new layers draw weights that are overwritten at once
 def quantized_form(reference: nn.Module, plan: Plan, config: DefakeQConfig) -> nn.Module:
     """A fresh quantized copy of a prepared float model; nothing is shared with it."""
-    scheme = QuantScheme(config.candidate_bits, config.activation_bits, config.target != "any")
+    scheme = QuantScheme.of_target(config.target, config.candidate_bits, config.activation_bits)
     model = copy_module(reference)
     insert_quantizers_(model, plan, scheme)
     return model.eval()

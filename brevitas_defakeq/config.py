@@ -151,7 +151,8 @@ class DefakeQConfig:
     #: Width of every activation; None leaves them in float.
     activation_bits: int | None = 8
     recipe: Literal["best", "paper"] = "best"
-    #: "any": asymmetric, the paper's set-up. "fpga", "mobile": symmetric integers.
+    #: "any": asymmetric, the paper's set-up. "mobile": what integer kernels of phones and browsers take, 7
+    #: bits in place of 8. "fpga": symmetric integers.
     target: Literal["any", "mobile", "fpga"] = "any"
     #: Calibration images used.
     samples: int = 256
@@ -166,7 +167,8 @@ class DefakeQConfig:
     final: FinalPassConfig = field(default_factory=FinalPassConfig)
 
     def __post_init__(self) -> None:
-        widths = tuple(sorted(self.candidate_bits))
+        mobile = self.target == "mobile"
+        widths = tuple(sorted({min(bits, 7) if mobile else bits for bits in self.candidate_bits}))
         object.__setattr__(self, "candidate_bits", widths)
         for bits in widths:
             _require(bits in _WIDTHS, f"candidate_bits={widths}: {bits} is not one of {_WIDTHS}; drop it")

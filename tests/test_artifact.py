@@ -19,7 +19,7 @@ FILES = {"config.json", "report.json", "weights.safetensors", "mixed.safetensors
 #: Settings that reach every kind of tensor in a weights file.
 SETTINGS = {
     "asymmetric": {"average_bits": 3},
-    "three levels, symmetric": {"average_bits": 1.8, "candidate_bits": (1.6, 2, 4), "target": "mobile"},
+    "three levels, symmetric": {"average_bits": 1.8, "candidate_bits": (1.6, 2, 4), "target": "fpga"},
     "float activations, channels in float": {"activation_bits": None, "mixed_channel_bits": 32},
 }
 

@@ -69,6 +69,7 @@ class Convolution(nn.Module):
     def __init__(self, layer: nn.Module, activation: nn.Module, name: str) -> None:
         super().__init__()
         self.activation = activation
+        self.output = _activation(layer.output_quant, name)
         self.weight = nn.Parameter(_rounded(layer), requires_grad=False)
         self.bias = nn.Parameter(layer.bias.detach().clone(), requires_grad=False)
         self.attributes = {
@@ -87,7 +88,8 @@ class Convolution(nn.Module):
             for axis, (size, kernel, stride, dilation) in enumerate(parts)
         ]
         shape = (x.shape[0], self.weight.shape[0], *sides)
-        return _node("Conv", (self.activation(x), self.weight, self.bias), shape, self.attributes)
+        y = _node("Conv", (self.activation(x), self.weight, self.bias), shape, self.attributes)
+        return self.output(y)
 
 
 @torch.no_grad()

@@ -79,7 +79,7 @@ def _costs(
         return haq_costs(importance, widths, config.haq.error_base)
     batches = images[: config.haq.sensitivity_images].split(_BATCH)
     count = sum(map(len, batches))
-    symmetric = config.target != "any"
+    symmetric = config.target == "fpga"
     if kind == "taylor":
         meter.add("allocate", count * (1 + len(widths)), training=True)
         return taylor_costs(reference, floats, batches, logit, widths, symmetric=symmetric)

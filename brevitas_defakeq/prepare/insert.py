@@ -13,6 +13,7 @@ from brevitas_defakeq.quant.presets import (
     HAQActPerTensorFloat,
     HAQActPerTensorSymmetric,
     HAQWeightPerChannelFloat,
+    HAQWeightPerChannelMobile,
     HAQWeightPerChannelSymmetric,
 )
 
@@ -29,16 +30,26 @@ class QuantScheme:
         candidate_bits: widths the weights may take.
         activation_bits: width of every activation, 2 to 16; None leaves activations in float.
         symmetric: zero points 0 for weights and activations (integer hardware).
+        mobile: what integer kernels of phones and browsers take: the widest weights centred, quantizers at
+            the outputs that no quantized layer reads.
     """
 
     candidate_bits: tuple[float, ...]
     activation_bits: int | None
     symmetric: bool = False
+    mobile: bool = False
+
+    @classmethod
+    def of_target(cls, target: str, candidate_bits: tuple[float, ...], activation_bits: int | None):
+        """The scheme of "any", "mobile" or "fpga"."""
+        return cls(candidate_bits, activation_bits, symmetric=target == "fpga", mobile=target == "mobile")
 
 
 def insert_quantizers_(model: nn.Module, plan: Plan, scheme: QuantScheme) -> None:
     """Replace the planned layers and attentions of a prepared float model, in place."""
     activation = _activation_options(scheme)
+    if scheme.mobile:
+        _keep_outputs(model)
     modules = modules_by_name(model)
     for name in plan.attentions:
         if activation:
@@ -47,7 +58,17 @@ def insert_quantizers_(model: nn.Module, plan: Plan, scheme: QuantScheme) -> Non
             operand = options.pop("quant")
             replace_module(model, modules[name], quantized.from_float(modules[name], operand, **options))
     for layer in plan.layers:
-        replace_module(model, modules[layer.name], quantize_layer(modules[layer.name], scheme, activation))
+        options = dict(activation)
+        if scheme.mobile and layer.name in plan.open_outputs:
+            options |= {key.replace("input_", "output_"): value for key, value in activation.items()}
+        replace_module(model, modules[layer.name], quantize_layer(modules[layer.name], scheme, options))
+
+
+def _keep_outputs(model: nn.Module) -> None:
+    """A quantizer's gradient needs what it gave; an activation in place would overwrite it."""
+    for module in model.modules():
+        if getattr(module, "inplace", False):
+            module.inplace = False
 
 
 def _activation_options(scheme: QuantScheme) -> dict:
@@ -66,8 +87,9 @@ def quantize_layer(layer: nn.Module, scheme: QuantScheme, activation: dict) -> n
 
     The bias is what mean matching and reconstruction write into.
     """
+    weights = HAQWeightPerChannelSymmetric if scheme.symmetric else HAQWeightPerChannelFloat
     options = {
-        "weight_quant": HAQWeightPerChannelSymmetric if scheme.symmetric else HAQWeightPerChannelFloat,
+        "weight_quant": HAQWeightPerChannelMobile if scheme.mobile else weights,
         "weight_bit_width": int(max(scheme.candidate_bits)),
         "weight_candidate_bits": tuple(scheme.candidate_bits),
         "return_quant_tensor": False,

@@ -13,6 +13,7 @@ from brevitas_defakeq.nn.attention import QUANTIZED_ATTENTION
 from brevitas_defakeq.nn.modules import modules_by_name
 from brevitas_defakeq.prepare import fold
 from brevitas_defakeq.prepare.blocks import Block, split_into_blocks
+from brevitas_defakeq.prepare.outputs import open_outputs
 from brevitas_defakeq.prepare.trace import Trace, trace
 
 QUANTIZABLE = (nn.Linear, nn.Conv1d, nn.Conv2d)
@@ -55,6 +56,7 @@ class Plan:
         embeddings: raw parameters stored at 8 bits.
         left_float: name -> why it stays float.
         head: the last layer called; what it reads is the detector's feature.
+        open_outputs: convolutions with a reader that takes their result as it is.
     """
 
     folds: tuple[tuple[str, str], ...]
@@ -65,6 +67,7 @@ class Plan:
     embeddings: tuple[str, ...]
     left_float: dict[str, str]
     head: str
+    open_outputs: tuple[str, ...] = ()
 
     def to_dict(self) -> dict:
         return asdict(self)
@@ -83,6 +86,7 @@ class Plan:
             embeddings=tuple(data["embeddings"]),
             left_float=dict(data["left_float"]),
             head=data["head"],
+            open_outputs=tuple(data.get("open_outputs", ())),
         )
 
 
@@ -174,6 +178,7 @@ def _read(model: nn.Module, seen: Trace, images: int, plan: Plan) -> Plan:
         embeddings=_embeddings(model, seen),
         left_float=left_float,
         head=next(reversed(layers), ""),
+        open_outputs=open_outputs(modules, seen, tuple(layers)),
     )
 
 

@@ -35,9 +35,11 @@ class PartialFloatIntQuant(RescalingIntQuant):
         bit_width_impl: nn.Module,
         scaling_shape: tuple[int, ...],
         signed: bool,
+        centred_from_bits: float,
     ) -> None:
         super().__init__(int_quant, scaling_impl, int_scaling_impl, zero_point_impl, bit_width_impl)
         self.symmetric = signed
+        self.centred_from_bits = centred_from_bits
         self.restored_grid: tuple[Tensor, Tensor, Tensor] | None = None
         self.register_buffer("float_mask", torch.zeros(scaling_shape, dtype=torch.bool))
         self.register_buffer("searched_bits", torch.tensor(-1.0))
@@ -75,9 +77,13 @@ class PartialFloatIntQuant(RescalingIntQuant):
         bit_width = self.msb_clamp_bit_width_impl().detach()
         largest_code = self.int_scaling_impl(bit_width)
         levels = 2 * float(largest_code) + 1 if self.symmetric else float(largest_code) + 1
+        centred = not self.symmetric and float(bit_width) >= self.centred_from_bits
         scale, zero = search_rows(
-            weight.detach().flatten(1), int(round(levels)), symmetric=self.symmetric, weight=importance
-        )
+            weight.detach().flatten(1), int(round(levels)) - centred, symmetric=self.symmetric or centred,
+            weight=importance,
+        )  # fmt: skip
+        if centred:
+            zero = torch.full_like(zero, round(levels) // 2)
         self.scaling_impl.value.copy_(scale.view(self.float_mask.shape) * largest_code)
         if not self.symmetric:
             self.zero_point_impl.value.copy_(zero.view(self.float_mask.shape))

@@ -50,6 +50,16 @@ class HAQWeightPerChannelFloat(PerChannelFloatScaling8bit, WeightQuantSolver):
     restrict_bit_width_impl = CandidateBitWidth
     candidate_bits = DEFAULT_CANDIDATE_BITS
     min_bit_width = 1
+    centred_from_bits = 17  # never: the zero point is free
+
+
+class HAQWeightPerChannelMobile(HAQWeightPerChannelFloat):
+    """Asymmetric weights up to 6 bits; from 7 the zero point is the middle: codes less it stay within +-64.
+
+    That fits int8, and two products with unsigned bytes fit the 16 bits that processors without VNNI use.
+    """
+
+    centred_from_bits = 7
 
 
 class HAQWeightPerChannelSymmetric(HAQWeightPerChannelFloat):

@@ -1,0 +1,37 @@
+"""Which convolutions hand their result to something that is not quantized: an addition, a smooth activation.
+
+An integer convolution kernel writes integers. Where every reader quantizes what it reads (through a ReLU, a
+clip or a padding at most), its quantizer serves; the others need one at their output (``target="mobile"``).
+"""
+
+from torch import Tensor, nn
+
+from brevitas_defakeq.prepare.trace import Trace
+
+#: Functions that a quantizer can be moved across: they only cut off, or add zeros.
+_CLIPS = {"relu", "relu_", "relu6", "hardtanh", "hardtanh_", "clamp", "clamp_", "pad", "dropout"}
+_PRODUCTS = {"linear", "conv1d", "conv2d"}
+_CLIP_MODULES = (nn.ReLU, nn.ReLU6, nn.Hardtanh)
+
+
+def open_outputs(modules: dict[str, nn.Module], seen: Trace, layers: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of the convolutions whose result some reader takes as it is."""
+    clipped = {
+        id(call.inputs[0]): call.output
+        for name, calls in seen.calls.items()
+        if isinstance(modules[name], _CLIP_MODULES)
+        for call in calls
+    }
+
+    def closed(tensor: Tensor) -> bool:
+        readers = set(seen.readers_of(tensor))
+        result = clipped.get(id(tensor))
+        if not readers or not readers <= _CLIPS | _PRODUCTS:
+            return False
+        return result is None or result is tensor or closed(result)
+
+    return tuple(
+        name
+        for name in layers
+        if isinstance(modules[name], nn.Conv2d) and not all(closed(call.output) for call in seen.calls[name])
+    )
