@@ -22,7 +22,7 @@ class Constants:
         self.stored: list[TensorProto] = []
         self._codes: dict[float, list[tuple[str, np.ndarray]]] = {}
         self._halves: dict[int, list[tuple[str, np.ndarray]]] = {}
-        self._bytes: list[tuple[str, np.ndarray]] = []
+        self._integers: dict[str, list[tuple[str, np.ndarray]]] = {}
         self._late: list[NodeProto] = []
         self._known: dict[tuple, str] = {}
         self._count = 0
@@ -44,8 +44,14 @@ class Constants:
             with np.errstate(over="ignore"):
                 half = np.ldexp(flat, lift).astype(np.float16)
             if values.size > 4 and np.array_equal(np.ldexp(half.astype(np.float32), -lift), flat):
-                return self._pooled(self._halves.setdefault(lift, []), half)
+                return self._once(("half", lift), self._halves.setdefault(lift, []), half)
         return self.array(flat)
+
+    def integers(self, values: np.ndarray) -> str:
+        """int32 values, stored in the smallest type that holds them."""
+        kinds = ("uint8", "int8", "int16", "int32")
+        kind = next(kind for kind in kinds if np.array_equal(values.astype(kind), values))
+        return self._once(("integer", kind), self._integers.setdefault(kind, []), values.astype(kind))
 
     def weight(self, weight: CodedWeight, *, packed: bool, gain: int = 1) -> str:
         """int8 ``gain (codes - zero_point)``; packed codes are unpacked by the runtime as it loads."""
@@ -53,7 +59,7 @@ class Constants:
             whole = np.concatenate([weight.centred.astype(np.int8), weight.restored], axis=weight.axis)
             return self.array(np.take(whole, weight.order, axis=weight.axis) * np.int8(gain))
         codes = self._pooled(self._codes.setdefault(weight.bits, []), weight.codes)
-        centred = self.difference(self._cast(codes, TensorProto.INT32), self._zero(weight))
+        centred = self.difference(codes, self._zero(weight))
         if gain > 1:
             centred = self.product(centred, self.array(np.array([gain], dtype=np.int32)))
         centred = self._cast(centred, TensorProto.INT8)
@@ -70,9 +76,8 @@ class Constants:
         """int32 zero points, one number where all channels have the same."""
         zero = weight.zero_point
         if len(np.unique(zero)) == 1:
-            return self.array(zero[:1])
-        pooled = self._pooled(self._bytes, zero.astype(np.uint8).reshape(weight.along_channels))
-        return self._cast(pooled, TensorProto.INT32)
+            return self.array(zero[:1].astype(np.int32))
+        return self.integers(zero.reshape(weight.along_channels))
 
     def product(self, first: str, second: str) -> str:
         """The product of two constants, worked out as the file is loaded."""
@@ -104,8 +109,8 @@ class Constants:
             if lift:
                 values = self._emit("Mul", values, self.array(np.float32(2.0**-lift)))
             self._split(values, parts, 0)
-        if self._bytes:
-            self._split(self._store(_joined(self._bytes)), self._bytes, 0)
+        for _, parts in sorted(self._integers.items()):
+            self._split(self._cast_now(self._store(_joined(parts)), TensorProto.INT32), parts, 0)
         graph = model.graph
         body = list(graph.node)
         del graph.node[:]
@@ -122,33 +127,36 @@ class Constants:
         joined = ""
         for width, shift in PLANES[bits]:
             index = self._cast_now(self._store(plane_bytes(codes, width, shift)), TensorProto.INT32)
-            values = self._emit(
-                "Gather", self.array(plane_table(width, shift)), index
-            )  # [bytes, codes in a byte]
+            values = self._emit("Gather", self.array(plane_table(width, shift)), index)
             flat = self._emit("Reshape", values, self.array(np.array([-1])))
             joined = self._emit("BitwiseOr", joined, flat) if joined else flat
-        self._split(joined, parts, padding)
+        self._split(self._cast_now(joined, TensorProto.INT32), parts, padding)
 
     def _split(self, values: str, parts: Sequence[tuple[str, np.ndarray]], padding: int) -> None:
         """Give every part its own name and shape."""
-        flat = [self._name() for _ in parts]
+        flat = [name if array.ndim == 1 else self._name() for name, array in parts]
         sizes = [array.size for _, array in parts]
         if padding:
             sizes.append(padding)
-        if len(sizes) == 1:
-            flat = [values]
-        else:
-            names = flat + ([self._name()] if padding else [])
-            lengths = self.array(np.array(sizes))
-            self.nodes.append(helper.make_node("Split", [values, lengths], names, axis=0))
+        names = flat + ([self._name()] if padding else [])
+        lengths = self.array(np.array(sizes))
+        self.nodes.append(helper.make_node("Split", [values, lengths], names, axis=0))
         for piece, (name, array) in zip(flat, parts, strict=True):
-            shape = self.array(np.array(array.shape or [1]))
-            self.nodes.append(helper.make_node("Reshape", [piece, shape], [name]))
+            if array.ndim != 1:
+                shape = self.array(np.array(array.shape))
+                self.nodes.append(helper.make_node("Reshape", [piece, shape], [name]))
 
     def _store(self, values: np.ndarray) -> str:
         name = self._name()
         self.stored.append(numpy_helper.from_array(values, name))
         return name
+
+    def _once(self, kind: tuple, pool: list[tuple[str, np.ndarray]], values: np.ndarray) -> str:
+        """A place in a pool; equal values share one."""
+        key = (*kind, values.shape, values.tobytes())
+        if key not in self._known:
+            self._known[key] = self._pooled(pool, values)
+        return self._known[key]
 
     def _pooled(self, pool: list[tuple[str, np.ndarray]], values: np.ndarray) -> str:
         name = self._name()

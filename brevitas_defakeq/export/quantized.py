@@ -101,7 +101,7 @@ def pack_weights_(
 
 
 def _has_integer_kernel(node: NodeProto, weight: CodedWeight, graph: _Graph, values: Mapping) -> bool:
-    """A MatMul's input has to be quantized; a convolution's output too, finely enough for its bias."""
+    """A MatMul's input has to be quantized; a convolution's output too, no finer than its bias."""
     x_scale = _scale_of(node.input[0], graph, values)
     if x_scale is None or not weight.fits_int8:
         return False
@@ -110,7 +110,7 @@ def _has_integer_kernel(node: NodeProto, weight: CodedWeight, graph: _Graph, val
     if not graph.read_by_quantizers_only(node.output[0]):
         return False
     y_scale = min(float(values[quantizer.input[1]]) for quantizer in graph.readers[node.output[0]])
-    return float(weight.all_scales.max()) / weight.gain * x_scale <= y_scale / 8
+    return float(weight.all_scales.max()) / weight.gain * x_scale <= y_scale
 
 
 def _scale_of(name: str, graph: _Graph, values: Mapping[str, np.ndarray]) -> float | None:
@@ -159,7 +159,7 @@ def _integer_bias(constants: Constants, w_scale: np.ndarray, bias: np.ndarray, x
     scale = constants.product(
         constants.numbers(w_scale.astype(np.float32)), constants.array(np.float32(x_scale))
     )
-    return constants.dequantized(constants.array(codes), scale, 0)
+    return constants.dequantized(constants.integers(codes), scale, 0)
 
 
 def pool_numbers_(model: ModelProto, constants: Constants) -> None:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from brevitas_defakeq.errors import UserError
+from brevitas_defakeq.quant.bias import product_gain
 from brevitas_defakeq.quant.coded import read_codes
 
 
@@ -50,14 +51,9 @@ class CodedWeight:
 
     @property
     def gain(self) -> int:
-        """The power of two by which the codes can grow and stay within +-64.
-
-        A convolution's bias has to be a whole number of products of two codes; with two-bit weights that is
-        a coarse grid. Codes ``gain`` times larger under a scale as much smaller are the same weights on a
-        finer grid. Beyond 64, two products can overflow the 16 bits that processors without VNNI add them in.
-        """
-        largest = max([1, *(int(np.abs(part).max()) for part in (self.centred, self.restored) if part.size)])
-        return 2 ** max(0, int(np.log2(64 / largest)))
+        """What a convolution's codes are multiplied by, for its bias (``product_gain``)."""
+        parts = [np.abs(part).max() for part in (self.centred, self.restored) if part.size]
+        return product_gain(float(max(parts)))
 
     @property
     def all_scales(self) -> np.ndarray:

@@ -41,16 +41,19 @@ def folder(run, images, tmp_path_factory):
     return folder
 
 
+#: Each export takes seconds: the rest is left to the long run.
+QUICK = {"mobile", "four-bit activations"}
+
+
+@pytest.mark.parametrize("form", ["quantized", "mixed"])
 @pytest.mark.parametrize(
-    ("setting", "form"), [*((setting, "quantized") for setting in SETTINGS), ("asymmetric", "mixed")]
+    "setting", [pytest.param(name, marks=[pytest.mark.slow] * (name not in QUICK)) for name in SETTINGS]
 )
 def test_the_file_says_what_the_model_says(setting, form, tiny, images, quick_config, tmp_path):
     run = quantized(tiny, images, quick_config, **SETTINGS[setting])
-    card = export_onnx(run, tmp_path, form=form, verify=images)
-    agreement = card.provenance["agreement"]
-    assert agreement["verdicts"] >= 0.95 and agreement["largest"] < 0.1 and agreement["plain"] < 0.1, (
-        agreement
-    )
+    found = export_onnx(run, tmp_path, form=form, verify=images).provenance["agreement"]
+    allowed = 0.5 if "four" in setting else 0.1  # a step of a four-bit quantizer is a sixteenth of its range
+    assert found["verdicts"] >= 0.95 and found["largest"] < allowed and found["plain"] < allowed, found
 
 
 def test_what_lies_in_the_folder(run, folder):
