@@ -173,28 +173,34 @@ def row(name: str, reports: list[dict]) -> str:
     size = f"{100 * np.mean(sizes):.1f} %" if sizes else ""
     return (
         f"| {name} | {mean('auc'):.3f} | {mean('pairs_mean'):.3f} | {share[0]:.1f} / {share[1]:.1f} % "
-        f"| {100 * mean('verdict_agreement'):.1f} % | {mean('rank_correlation'):.3f} "
+        f"| {100 * mean('verdict_agreement_at_zero'):.1f} % | {100 * mean('verdict_agreement'):.1f} % "
+        f"| {mean('rank_correlation'):.3f} "
         f"| {mean('relative_error'):.4f} | {size} | {np.mean([r['wall_seconds'] for r in reports]):.0f} "
         f"| {len(reports)} |"
     )
 
 
 def tables(out: Path) -> str:
-    """Markdown from the JSON files: a table a group, a row a detector, budget and method."""
+    """Markdown from the JSON files: a table a group, a row a detector, budget and method.
+
+    "verdicts" are those that are equal at threshold 0, "carried" at the thresholds the run carries over.
+    """
     reports = {file.stem: json.loads(file.read_text()) for file in out.glob("*.json")}
-    columns = (
+    columns = [
         "detector",
         "budget",
         "method",
         "AUC",
         "pairs",
-        "of float",
+        "of_float",
         "verdicts",
+        "carried",
         "rank",
         "error",
         "size",
-    )
-    columns += ("size", "s", "seeds")
+        "s",
+        "seeds",
+    ]
     head = f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|"
     parts = []
     for group, listed in GROUPS.items():

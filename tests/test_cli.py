@@ -158,6 +158,15 @@ def test_evaluate_repeats_the_reports_figures(finished):
     assert found == {key: value for key, value in expected.items() if key != "fidelity"}
 
 
+def test_export_writes_a_file_that_the_runtime_scores(finished):
+    card = finished("export", "run", "--out", "exported", "--data", "faces", "--json").json()
+    agreement = card["provenance"]["agreement"]
+    assert agreement["images"] == 24 and agreement["difference"] < 0.05
+    faces = sorted((finished.folder / "faces").rglob("*.png"))
+    verdicts = predict(finished.folder / "exported" / "model.onnx", faces)
+    assert len(verdicts) == 24 and all(0 <= verdict.fake_probability <= 1 for verdict in verdicts)
+
+
 def test_evaluate_a_csv(finished):
     """All images, named in a table with videos and data sets."""
     rows = ["path,label,video,dataset"]
