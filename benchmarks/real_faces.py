@@ -186,22 +186,8 @@ def tables(out: Path) -> str:
     "verdicts" are those that are equal at threshold 0, "carried" at the thresholds the run carries over.
     """
     reports = {file.stem: json.loads(file.read_text()) for file in out.glob("*.json")}
-    columns = [
-        "detector",
-        "budget",
-        "method",
-        "AUC",
-        "pairs",
-        "of_float",
-        "verdicts",
-        "carried",
-        "rank",
-        "error",
-        "size",
-        "s",
-        "seeds",
-    ]
-    head = f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|"
+    head = "| detector | budget | method | AUC | pairs | of float | verdicts | carried | rank "
+    head += f"| error | size | s | seeds |\n{'|---' * 13}|"
     parts = []
     for group, listed in GROUPS.items():
         rows: dict[str, list[dict]] = {}

@@ -13,6 +13,8 @@ import torch
 from PIL import Image
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from brevitas_defakeq.runtime import predict
+
 BACKBONES = {"deit_tiny", "deit_small", "deit_base", "vit_small", "vit_base", "swin_small", "swin_base"}
 LAYERS = {
     "stem.0": [8, 3, 3, 3], "stem.3": [16, 8, 3, 3], "block.attn.qkv": [48, 16], "block.attn.proj": [16, 16],
