@@ -5,6 +5,8 @@ operator and 'same' padding stays inside its convolution. The form cannot be run
 against the quantized model instead.
 """
 
+import math
+
 import torch
 from brevitas.nn import QuantIdentity
 from torch import Tensor, nn
@@ -98,6 +100,13 @@ def _rounded(layer: nn.Module) -> Tensor:
     return layer.weight_quant.tensor_quant(layer.weight)[0].clone()
 
 
+class Gelu(nn.Module):
+    """The exact GELU in the order of operators that runtimes know and fuse (``Gelu`` itself is opset 20)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * (torch.erf(x / math.sqrt(2.0)) + 1.0) * 0.5
+
+
 def conv_pads(layer: nn.Module, name: str) -> list[int]:
     """ONNX's pads, all begins then all ends."""
     if layer.padding_mode != "zeros":
@@ -137,6 +146,8 @@ def export_form(model: nn.Module, plan: Plan, example: Tensor) -> nn.Module:
     for name, module in modules.items():
         if isinstance(module, QuantIdentity):
             replace_module(form, module, _activation(module.act_quant, name))
+        elif isinstance(module, nn.GELU) and module.approximate == "none":
+            replace_module(form, module, Gelu())
     return form.eval()
 
 
