@@ -161,6 +161,8 @@ def interrupted(workplace, out):
     process = subprocess.Popen(
         command, cwd=workplace.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
+        # A job in the background hands down that SIGINT is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     until = time.monotonic() + 120
     while not any(file.exists() for file in two_blocks_done(workplace, out)):
