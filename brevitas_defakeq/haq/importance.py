@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
+from brevitas_defakeq.nn.modules import removed_after
+
 
 class ChannelEnergy:
     """A_j of one layer (eq. 2), accumulated batch by batch.
@@ -81,13 +83,10 @@ def channel_energies(
         for name, layer in layers.items()
     ]
     images = 0
-    try:
+    with removed_after(handles):
         for batch in batches:
             model(batch)
             images += batch.shape[0]
-    finally:
-        for handle in handles:
-            handle.remove()
     return {name: meter.energy(images) for name, meter in meters.items()}
 
 

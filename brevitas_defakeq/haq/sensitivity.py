@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from brevitas_defakeq.haq.solver import monotone
-from brevitas_defakeq.nn.modules import replayed
+from brevitas_defakeq.nn.modules import removed_after, replayed
 from brevitas_defakeq.quant.integer import effective_bits, num_levels
 from brevitas_defakeq.quant.moments import ChannelMoments, along_channels, channel_dim, matching_affine
 from brevitas_defakeq.quant.range_search import search_rows
@@ -85,11 +85,8 @@ def _watched(layers: Mapping, deltas: Mapping, changes: dict, images: int) -> It
         return hook
 
     handles = [layer.register_forward_hook(attach(name, layer)) for name, layer in layers.items()]
-    try:
+    with removed_after(handles):
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 @torch.no_grad()
@@ -165,11 +162,8 @@ def _record(model, layers, modules, blocks, batches, logit):
 
     handles = [modules[name].register_forward_hook(keep_output(name)) for name, _ in blocks]
     handles += [layer.register_forward_hook(keep_moments(name, layer)) for name, layer in layers.items()]
-    try:
+    with removed_after(handles):
         reference = [logit(model(batch)) for batch in batches]
-    finally:
-        for handle in handles:
-            handle.remove()
     return outputs, moments, reference
 
 
@@ -182,9 +176,5 @@ def _matched(layer: nn.Module, target: ChannelMoments | None) -> Iterator[None]:
         dim = channel_dim(layer)
         return output * along_channels(gain, output, dim) + along_channels(shift, output, dim)
 
-    handle = layer.register_forward_hook(hook) if target is not None else None
-    try:
+    with removed_after([] if target is None else [layer.register_forward_hook(hook)]):
         yield
-    finally:
-        if handle is not None:
-            handle.remove()

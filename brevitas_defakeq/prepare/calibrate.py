@@ -5,7 +5,7 @@ know the width. Here a seeded sample of each activation is kept and clipped by l
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -69,7 +69,6 @@ def calibrate_(
     batches: Iterable[Tensor],
     *,
     count: int,
-    forward: Callable[[Tensor], object] | None = None,
 ) -> None:
     """Observe ``count`` batches with quantization off, then set every range of ``proxies``."""
     samples = {name: ActivationSample(count) for name in proxies}
@@ -79,7 +78,7 @@ def calibrate_(
     ]
     with removed_after(handles), quantization_off(model):
         for batch in batches:
-            (forward or model)(batch)
+            model(batch)
     for name, proxy in proxies.items():
         if samples[name].kept:
             fit_range_(proxy, samples[name])

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode, resolve_name
 
 from brevitas_defakeq.errors import UserError
-from brevitas_defakeq.nn.modules import eval_mode
+from brevitas_defakeq.nn.modules import eval_mode, removed_after
 
 
 @dataclass
@@ -95,7 +95,7 @@ def trace(model: nn.Module, images: Tensor) -> Trace:
         handles.append(module.register_forward_pre_hook(lambda m, _: order.append(names[m])))
         handles.append(module.register_forward_hook(note, with_kwargs=True))
     try:
-        with eval_mode(model), _Readers(result):
+        with removed_after(handles), eval_mode(model), _Readers(result):
             result.output = model(images)
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -104,8 +104,5 @@ def trace(model: nn.Module, images: Tensor) -> Trace:
             f"the detector cannot be run on a batch of shape {shape}: {first}; give its --input-size, "
             "or wrap it so that forward takes an image batch"
         ) from error
-    finally:
-        for handle in handles:
-            handle.remove()
     result.calls = {name: result.calls[name] for name in dict.fromkeys(order) if name in result.calls}
     return result

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from brevitas_defakeq.errors import UserError
+from brevitas_defakeq.nn.modules import removed_after
 
 
 class TensorStore:
@@ -105,7 +106,7 @@ def capture(
     handles = [block.register_forward_pre_hook(before, with_kwargs=True)]
     if outputs:
         handles.append(block.register_forward_hook(after))
-    try:
+    with removed_after(handles):
         for batch in batches:
             seen_inputs.clear()
             seen_outputs.clear()
@@ -116,9 +117,6 @@ def capture(
             if outputs:
                 result.outputs = _keep(result.outputs, seen_outputs, images, start, stop, store)
             start = stop
-    finally:
-        for handle in handles:
-            handle.remove()
     return result
 
 

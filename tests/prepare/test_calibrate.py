@@ -84,11 +84,12 @@ def test_only_the_given_proxies_are_set_and_no_hook_stays():
     assert torch.equal(activation_grid(proxies["3.input_quant"])[0], before)
     assert not any(part._forward_pre_hooks for part in model.modules())
 
-    def broken(_):
+    def broken():
+        yield images()
         raise RuntimeError("stop")
 
     with pytest.raises(RuntimeError, match="stop"):
-        calibrate_(model, proxies, [images()], count=1, forward=broken)
+        calibrate_(model, proxies, broken(), count=2)
     assert not any(part._forward_pre_hooks for part in model.modules())
 
 
