@@ -15,8 +15,6 @@ from brevitas_defakeq.errors import UserError
 from brevitas_defakeq.evaluate.observe import Observer
 from brevitas_defakeq.quant.quick import quick
 
-#: Operators that work on integers, as the optimized graph names them.
-INTEGER_OPERATORS = ("QLinearConv", "QLinearMatMul", "MatMulIntegerToFloat", "QGemm", "ConvInteger")
 #: Largest share of the spread of the scores that a score may be off: rounding ties fall differently.
 _TOLERANCE = 0.05
 
@@ -42,9 +40,7 @@ class Agreement:
         return asdict(self)
 
 
-def session(
-    file: bytes, *, optimize: bool = True, threads: int = 1, write: str = ""
-) -> onnxruntime.InferenceSession:
+def session(file: bytes, *, optimize: bool = True, write: str = "") -> onnxruntime.InferenceSession:
     """The file in ONNX Runtime on the processor; ``write`` names a file for the optimized graph."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3

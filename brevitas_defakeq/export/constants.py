@@ -5,8 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from brevitas_defakeq.export.graph import drop_unread_
 from brevitas_defakeq.export.planes import PLANES, plane_bytes, plane_table
 from brevitas_defakeq.export.weights import CodedWeight
+from brevitas_defakeq.quant.integer import TERNARY_BITS
 
 #: Codes unpacked by one chain of nodes; what lies in memory while the file is loaded is a few times that.
 _CHUNK = 4_000_000
@@ -23,7 +25,6 @@ class Constants:
         self._codes: dict[float, list[tuple[str, np.ndarray]]] = {}
         self._halves: dict[int, list[tuple[str, np.ndarray]]] = {}
         self._integers: dict[str, list[tuple[str, np.ndarray]]] = {}
-        self._late: list[NodeProto] = []
         self._known: dict[tuple, str] = {}
         self._count = 0
 
@@ -92,45 +93,43 @@ class Constants:
     def reshaped(self, name: str, shape: Sequence[int]) -> str:
         return self._add("Reshape", name, self.array(np.array(shape)))
 
-    def dequantized(self, codes: str, scale: str, axis: int, zero_point: str = "") -> str:
-        """(codes - zero_point) x scale along an axis: the form that runtimes fuse."""
-        inputs = (codes, scale, zero_point) if zero_point else (codes, scale)
-        return self._add("DequantizeLinear", *inputs, axis=axis)
+    def dequantized(self, codes: str, scale: str, axis: int) -> str:
+        """codes x scale along an axis: the form that runtimes fuse."""
+        return self._add("DequantizeLinear", codes, scale, axis=axis)
 
     # Writing ------------------------------------------------------------------------------------------
 
     def write_(self, model: ModelProto) -> None:
-        """Put everything at the front of the graph."""
+        """Put everything at the front of the graph: the pools taken apart, then what reads their parts."""
+        asked, self.nodes = self.nodes, []
         for bits, parts in sorted(self._codes.items()):
             for chunk in _chunks(parts):
                 self._write_codes(bits, chunk)
         for lift, parts in sorted(self._halves.items()):
-            values = self._cast_now(self._store(_joined(parts)), TensorProto.FLOAT)
+            values = self._cast(self._store(_joined(parts)), TensorProto.FLOAT)
             if lift:
-                values = self._emit("Mul", values, self.array(np.float32(2.0**-lift)))
+                values = self._add("Mul", values, self.array(np.float32(2.0**-lift)))
             self._split(values, parts, 0)
         for _, parts in sorted(self._integers.items()):
-            self._split(self._cast_now(self._store(_joined(parts)), TensorProto.INT32), parts, 0)
+            self._split(self._cast(self._store(_joined(parts)), TensorProto.INT32), parts, 0)
         graph = model.graph
         body = list(graph.node)
         del graph.node[:]
-        graph.node.extend([*self.nodes, *self._late, *body])
+        graph.node.extend([*self.nodes, *asked, *body])
         graph.initializer.extend(self.stored)
-        read = {name for node in graph.node for name in node.input}
-        for tensor in [tensor for tensor in graph.initializer if tensor.name not in read]:
-            graph.initializer.remove(tensor)
+        drop_unread_(model)
 
     def _write_codes(self, bits: float, parts: Sequence[tuple[str, np.ndarray]]) -> None:
         codes = _joined(parts)
-        padding = -len(codes) % (5 if bits == 1.6 else 8)
+        padding = -len(codes) % (5 if bits == TERNARY_BITS else 8)
         codes = np.pad(codes, (0, padding))
         joined = ""
         for width, shift in PLANES[bits]:
-            index = self._cast_now(self._store(plane_bytes(codes, width, shift)), TensorProto.INT32)
-            values = self._emit("Gather", self.array(plane_table(width, shift)), index)
-            flat = self._emit("Reshape", values, self.array(np.array([-1])))
-            joined = self._emit("BitwiseOr", joined, flat) if joined else flat
-        self._split(self._cast_now(joined, TensorProto.INT32), parts, padding)
+            index = self._cast(self._store(plane_bytes(codes, width, shift)), TensorProto.INT32)
+            values = self._add("Gather", self.array(plane_table(width, shift)), index)
+            flat = self._add("Reshape", values, self.array(np.array([-1])))
+            joined = self._add("BitwiseOr", joined, flat) if joined else flat
+        self._split(self._cast(joined, TensorProto.INT32), parts, padding)
 
     def _split(self, values: str, parts: Sequence[tuple[str, np.ndarray]], padding: int) -> None:
         """Give every part its own name and shape."""
@@ -166,16 +165,7 @@ class Constants:
     def _cast(self, name: str, kind: int) -> str:
         return self._add("Cast", name, to=kind)
 
-    def _cast_now(self, name: str, kind: int) -> str:
-        return self._emit("Cast", name, to=kind)
-
     def _add(self, operator: str, *inputs: str, **attributes) -> str:
-        """A node after all pools are taken apart."""
-        output = self._name()
-        self._late.append(helper.make_node(operator, list(inputs), [output], **attributes))
-        return output
-
-    def _emit(self, operator: str, *inputs: str, **attributes) -> str:
         output = self._name()
         self.nodes.append(helper.make_node(operator, list(inputs), [output], **attributes))
         return output

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from torch.onnx.ops import symbolic
 
 from brevitas_defakeq.errors import UserError
-from brevitas_defakeq.nn.modules import modules_by_name, removed_after, replace_module
+from brevitas_defakeq.nn.modules import modules_by_name, replace_module
 from brevitas_defakeq.prepare.fold import StaticPad
 from brevitas_defakeq.prepare.plan import Plan
+from brevitas_defakeq.prepare.trace import trace
 from brevitas_defakeq.quant.activation import activation_grid, activation_quantizer, is_symmetric
 from brevitas_defakeq.reference import copy_module
 
@@ -131,17 +132,16 @@ def export_form(model: nn.Module, plan: Plan, example: Tensor) -> nn.Module:
     Args:
         example: one image [1, 3, H, W], to learn on how many axes each layer works.
     """
-    ranks = _input_ranks(model, plan, example)
+    seen = trace(model, example)
     form = copy_module(model)
     modules = modules_by_name(form)
     for layer in plan.layers:
         old = modules[layer.name]
         activation = _activation(old.input_quant, layer.name)
-        new = (
-            Linear(old, activation, ranks[layer.name])
-            if old.weight.dim() == 2
-            else Convolution(old, activation, layer.name)
-        )
+        if old.weight.dim() == 2:
+            new = Linear(old, activation, rank=seen.calls[layer.name][0].inputs[0].dim())
+        else:
+            new = Convolution(old, activation, layer.name)
         replace_module(form, old, new)
     for name, module in modules.items():
         if isinstance(module, QuantIdentity):
@@ -153,23 +153,6 @@ def export_form(model: nn.Module, plan: Plan, example: Tensor) -> nn.Module:
 
 def _activation(proxy: nn.Module, name: str) -> nn.Module:
     return Activation(proxy, name) if proxy.is_quant_enabled else nn.Identity()
-
-
-@torch.no_grad()
-def _input_ranks(model: nn.Module, plan: Plan, example: Tensor) -> dict[str, int]:
-    ranks: dict[str, int] = {}
-    modules = modules_by_name(model)
-
-    def note(name: str):
-        def hook(_, inputs: tuple) -> None:
-            ranks[name] = inputs[0].dim()
-
-        return hook
-
-    handles = [modules[layer.name].register_forward_pre_hook(note(layer.name)) for layer in plan.layers]
-    with removed_after(handles):
-        model(example)
-    return ranks
 
 
 def _node(operator: str, inputs: tuple, shape, attributes: dict | None = None, dtype=torch.float32) -> Tensor:

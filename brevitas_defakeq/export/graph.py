@@ -70,6 +70,13 @@ def initializers(model: ModelProto) -> dict[str, np.ndarray]:
     return {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
 
 
+def drop_unread_(model: ModelProto) -> None:
+    """Remove the initializers that no node reads any more."""
+    read = {name for node in model.graph.node for name in node.input}
+    for tensor in [tensor for tensor in model.graph.initializer if tensor.name not in read]:
+        model.graph.initializer.remove(tensor)
+
+
 def shorten_(model: ModelProto) -> None:
     """Short names, no intermediate shapes, no documentation: on small networks they outweigh the weights."""
     graph = model.graph

@@ -62,7 +62,8 @@ def export_onnx(
         network = getattr(result, form)
         checked = agreement(file, network, result.observer, verify.split(_BATCH), threshold)
         require_agreement(checked)
-    card = _card(result, form, threshold, model, len(file), used, checked, licence)
+    stored = sum(tensor.ByteSize() for tensor in model.graph.initializer)
+    card = _card(result, form, threshold, file, stored, used, checked, licence)
     path = Path(out) / "model.onnx"
     write_bytes(path, file)
     card.write(card_beside(path))
@@ -89,12 +90,11 @@ def build_onnx(result: QuantizedDetector, *, form: str, storage: str) -> tuple[M
 
 
 def _card(
-    result: QuantizedDetector, form: str, threshold: float, model: ModelProto, size: int, used: Counter,
+    result: QuantizedDetector, form: str, threshold: float, file: bytes, stored: int, used: Counter,
     checked: Agreement | None, licence: str | None,
 ) -> Card:  # fmt: skip
     preprocessing = result.preprocessing
-    runs = {f"runs as {name}": count for name, count in fused_operators(model.SerializeToString()).items()}
-    initializers = {"weights and constants": sum(tensor.ByteSize() for tensor in model.graph.initializer)}
+    runs = {f"runs as {name}": count for name, count in fused_operators(file).items()}
     return Card(
         name=result.report["detector"]["name"],
         input=CardInput(
@@ -105,7 +105,7 @@ def _card(
         threshold=threshold,
         runtime=RUNTIME,
         bits=result.bits,
-        bytes={"file": size, **initializers, "graph": size - sum(initializers.values())},
+        bytes={"file": len(file), "weights and constants": stored, "graph": len(file) - stored},
         patterns=dict(used) | runs,
         auc=result.report["metrics"].get(form),
         licence=licence,

@@ -7,7 +7,7 @@ import numpy as np
 from onnx import ModelProto, NodeProto, helper
 
 from brevitas_defakeq.export.constants import Constants
-from brevitas_defakeq.export.graph import initializers
+from brevitas_defakeq.export.graph import drop_unread_, initializers
 from brevitas_defakeq.export.weights import CodedWeight
 
 
@@ -30,21 +30,20 @@ class _Graph:
         )
 
 
-def fold_clips_(model: ModelProto) -> int:
-    """Drop each Relu and Clip whose readers are quantizers that cannot show what it cuts off; how many."""
+def fold_clips_(model: ModelProto) -> None:
+    """Drop each Relu and Clip whose readers are quantizers that cannot show what it cuts off."""
     graph, values, dropped = _Graph(model), initializers(model), []
     for node in list(graph.nodes):
         if node.op_type not in ("Relu", "Clip") or not graph.read_by_quantizers_only(node.output[0]):
             continue
         low, high = _clip_range(node, values)
         quantizers = graph.readers[node.output[0]]
-        if all(_range(quantizer, values, low, high) for quantizer in quantizers):
+        if all(_within_clip(quantizer, values, low, high) for quantizer in quantizers):
             for quantizer in quantizers:
                 quantizer.input[0] = node.input[0]
             dropped.append(node)
     for node in dropped:
         graph.nodes.remove(node)
-    return len(dropped)
 
 
 def _clip_range(node: NodeProto, values: Mapping[str, np.ndarray]) -> tuple[float, float]:
@@ -56,7 +55,7 @@ def _clip_range(node: NodeProto, values: Mapping[str, np.ndarray]) -> tuple[floa
     )  # fmt: skip
 
 
-def _range(quantizer: NodeProto, values: Mapping[str, np.ndarray], low: float, high: float) -> bool:
+def _within_clip(quantizer: NodeProto, values: Mapping[str, np.ndarray], low: float, high: float) -> bool:
     """Whether every value the quantizer can show lies within the clip, up to half a step."""
     scale, zero = float(values[quantizer.input[1]]), int(values[quantizer.input[2]])
     return (0 - zero) * scale >= low - scale / 2 and (255 - zero) * scale <= high + scale / 2
@@ -77,11 +76,9 @@ def pack_weights_(
         how often each pattern was used.
     """
     graph, values, used = _Graph(model), initializers(model), Counter()
-    replaced: set[str] = set()
     for name, weight in weights.items():
         if name not in values:
             continue  # equal to another layer's, which the exporter has kept
-        replaced.add(name)
         for node in graph.readers[name]:
             integer = _has_integer_kernel(node, weight, graph, values)
             used[f"{'integer' if integer else 'float'} {node.op_type}"] += 1
@@ -92,11 +89,10 @@ def pack_weights_(
                 node.input[1] = _integer_weight(constants, weight, packed, gain=1)
             else:
                 node.input[1] = _integer_weight(constants, weight, packed, weight.gain)
-                replaced.add(node.input[2])
                 x_scale = _scale_of(node.input[0], graph, values)
                 bias = values[node.input[2]]
                 node.input[2] = _integer_bias(constants, weight.all_scales / weight.gain, bias, x_scale)
-    _drop_initializers(model, replaced)
+    drop_unread_(model)
     return used
 
 
@@ -164,18 +160,10 @@ def _integer_bias(constants: Constants, w_scale: np.ndarray, bias: np.ndarray, x
 
 def pool_numbers_(model: ModelProto, constants: Constants) -> None:
     """Every other float vector in half precision where that is exact."""
-    kept = {name: values for name, values in initializers(model).items() if _poolable(values)}
-    names = {name: constants.numbers(values) for name, values in kept.items()}
+    names = {
+        name: constants.numbers(values)
+        for name, values in initializers(model).items()
+        if values.dtype == np.float32
+    }
     for node in model.graph.node:
         node.input[:] = [names.get(name, name) for name in node.input]
-    _drop_initializers(model, set(kept))
-
-
-def _poolable(values: np.ndarray) -> bool:
-    return values.dtype == np.float32 and values.size > 4
-
-
-def _drop_initializers(model: ModelProto, names: set[str]) -> None:
-    read = {name for node in model.graph.node for name in node.input}
-    for tensor in [t for t in model.graph.initializer if t.name in names and t.name not in read]:
-        model.graph.initializer.remove(tensor)

@@ -1,6 +1,7 @@
 """The integers of a quantized layer, as the file will hold them."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -44,16 +45,21 @@ class CodedWeight:
         """Shape of one number a channel that broadcasts over the codes."""
         return [-1 if axis == self.axis else 1 for axis in range(self.codes.ndim)]
 
+    @cached_property
+    def extremes(self) -> tuple[int, int]:
+        """Smallest and largest of the centred codes, (0, 0) if there are none."""
+        centred = self.centred
+        return int(centred.min(initial=0)), int(centred.max(initial=0))
+
     @property
     def fits_int8(self) -> bool:
-        centred = self.centred
-        return not centred.size or bool(centred.min() >= -128 and centred.max() <= 127)
+        return self.extremes[0] >= -128 and self.extremes[1] <= 127
 
     @property
     def gain(self) -> int:
         """What a convolution's codes are multiplied by, for its bias (``product_gain``)."""
-        parts = [np.abs(part).max() for part in (self.centred, self.restored) if part.size]
-        return product_gain(float(max(parts)))
+        restored = int(np.abs(self.restored.astype(np.int32)).max(initial=0))
+        return product_gain(max(-self.extremes[0], self.extremes[1], restored))
 
     @property
     def all_scales(self) -> np.ndarray:
