@@ -27,7 +27,7 @@ def same(config: DefakeQConfig) -> DefakeQConfig:
 
 
 NO_FINAL = stage("final", steps=0)
-#: The issue of every comparison: the paper's recipe, its two ablations, ours.
+#: What every comparison holds: our recipe, the paper's, the ablations of the paper's.
 MAIN = {
     "best": ("best", same),
     "paper": ("paper", same),

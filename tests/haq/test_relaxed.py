@@ -46,6 +46,12 @@ def quantizers(count, candidates=(2, 3, 4, 6, 8)):
     }
 
 
+def learn(made, importance, sizes, budget, **options):
+    """Widths that the quantizers learn; importance and sizes are in their order."""
+    scores, counts = (dict(zip(made, values.tolist(), strict=True)) for values in (importance, sizes))
+    return learn_bit_widths_(made, scores, counts, budget, **options)
+
+
 @pytest.mark.parametrize(
     ("base", "budget", "spread"),
     [(2.0, 3.0, 0.5), (4.0, 3.0, 1.0), (4.0, 2.25, 1.0), (2.0, 5.0, 2.0), (4.0, 3.0, 3.0)],
@@ -53,13 +59,7 @@ def quantizers(count, candidates=(2, 3, 4, 6, 8)):
 def test_learned_widths_reach_the_closed_form(base, budget, spread):
     importance, sizes = problem(12, spread)
     made = quantizers(12)
-    learned = learn_bit_widths_(
-        made,
-        dict(zip(made, importance.tolist(), strict=True)),
-        dict(zip(made, sizes.tolist(), strict=True)),
-        budget,
-        error_base=base,
-    )
+    learned = learn(made, importance, sizes, budget, error_base=base)
     bits = torch.tensor(list(learned.values()), dtype=torch.float64)
     size, score = torch.tensor(sizes), torch.tensor(importance)
     best = closed_form(score, size, budget, 2.0, 8.0, base)
@@ -76,14 +76,7 @@ def test_learned_widths_reach_the_closed_form(base, budget, spread):
 def test_budgets_at_the_ends(budget, expected):
     importance, sizes = problem(4)
     made = quantizers(4)
-    learned = learn_bit_widths_(
-        made,
-        dict(zip(made, importance.tolist(), strict=True)),
-        dict(zip(made, sizes.tolist(), strict=True)),
-        budget,
-        error_base=4.0,
-        steps=50,
-    )
+    learned = learn(made, importance, sizes, budget, error_base=4.0, steps=50)
     assert list(learned.values()) == pytest.approx([expected] * 4, abs=1e-4)
 
 
