@@ -136,7 +136,10 @@ def load(folder: str | Path, detector: nn.Module | None = None) -> QuantizedDete
         models[form] = quantized_form(reference, plan, config)
         mixed_bits = config.mixed_channel_bits if form == "mixed" else None
         stream = Reader(packed[form])
-        transfer(models[form], plan, bits, stream, mixed_bits=mixed_bits)
+        transfer(
+            models[form], plan, bits, stream, mixed_bits=mixed_bits,
+            integer_biases=config.target == "mobile",
+        )  # fmt: skip
         if any(stream.position[kind] != len(tensor) for kind, tensor in packed[form].items()):
             raise UserError(f"{folder / name} does not fit its config.json; the run folder is damaged")
     return QuantizedDetector(

@@ -33,6 +33,7 @@ app = typer.Typer(
 )  # fmt: skip
 
 Name = Annotated[str, typer.Argument(metavar="DETECTOR", help="registry name, module:factory, or timm name")]
+FloatWeights = Annotated[Path | None, typer.Option(help="the float checkpoint, for --which float")]
 Weights = Annotated[Path | None, typer.Option(help="checkpoint: .safetensors, .pth, .pt; no code is run")]
 Bits = Annotated[float, typer.Option(help="budget: average bits a weight")]
 Candidates = Annotated[str, typer.Option(help="widths to choose from; 1.6 is three levels")]
@@ -172,23 +173,44 @@ def inspect(
 
 @app.command()
 def evaluate(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="run folder")],
-    data: Annotated[str, typer.Option(metavar="DATA", help="labelled folder or CSV")],
-    which: Annotated[str, typer.Option(help="quantized, mixed or float")] = "quantized",
-    weights: Annotated[Path | None, typer.Option(help="the float checkpoint, for --which float")] = None,
+    run: Annotated[Path, typer.Argument(metavar="RUN|MODEL.onnx", help="run folder, or an exported file")],
+    data: Annotated[str | None, typer.Option(metavar="DATA", help="labelled folder or CSV")] = None,
+    which: Annotated[str, typer.Option(help="of a run: quantized, mixed or float")] = "quantized",
+    weights: FloatWeights = None,
+    latency: Annotated[bool, typer.Option("--latency", help="time an exported file, batch 1")] = False,
+    against: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="ONNX file to take turns with: the float one")
+    ] = None,
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
-    """AUC, accuracy, EER and AP of a run on labelled data."""
+    """AUC, accuracy, EER and AP on labelled data, of a run or an exported file; --latency times the file."""
     from brevitas_defakeq.artifact import load, load_float
+    from brevitas_defakeq.evaluate.exported import evaluate_exported
     from brevitas_defakeq.evaluate.run import evaluate as figures_of
-    from brevitas_defakeq.report.terminal import figures, show
+    from brevitas_defakeq.report.terminal import figures, latencies, show
+    from brevitas_defakeq.runtime.latency import latency as latency_of
 
-    _set_threads(threads)
-    result = load(run)
-    original = load_float(result, weights) if which == "float" else None
-    found = figures_of(result, data, which=which, float_model=original)
-    show(found, figures(found), as_json=as_json)
+    exported = run.suffix == ".onnx"
+    if (latency or against) and not exported:
+        raise UserError("--latency times an exported file; give a model.onnx that `defakeq export` wrote")
+    if data is None and not latency:
+        raise UserError("give --data with labelled images" + ", or --latency" * exported)
+    found, tables = {}, []
+    if latency:
+        files = [against, run] if against else [run]
+        found["latency"] = latency_of(files, threads=threads or 1)
+        tables.append(latencies(found["latency"]))
+    if data is not None:
+        if exported:
+            found |= evaluate_exported(run, data, threads=threads)
+        else:
+            _set_threads(threads)
+            result = load(run)
+            original = load_float(result, weights) if which == "float" else None
+            found |= figures_of(result, data, which=which, float_model=original)
+        tables.append(figures(found))
+    show(found, *tables, as_json=as_json)
 
 
 @app.command()
@@ -196,15 +218,20 @@ def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="run folder")],
     out: Annotated[Path, typer.Option(help="folder for model.onnx and model_card.json")],
     format: Annotated[str, typer.Option(help="onnx")] = "onnx",
-    which: Annotated[str, typer.Option(help="quantized or mixed")] = "quantized",
+    which: Annotated[str, typer.Option(help="quantized, mixed, or float to compare with")] = "quantized",
     storage: Annotated[str, typer.Option(help="packed: weights at their own width; int8: larger")] = "packed",
+    pixels: Annotated[
+        bool, typer.Option("--pixels", help="preprocess in the graph: uint8 RGB of any size in, P(fake) out")
+    ] = False,
+    runtime: Annotated[str | None, typer.Option(help="oldest onnxruntime to support, as in 1.18")] = None,
+    weights: FloatWeights = None,
     data: Annotated[str | None, typer.Option(metavar="DATA", help="images to check the file on")] = None,
     verify: Annotated[bool, typer.Option(help="refuse to write a file that disagrees")] = True,
     licence: Annotated[str | None, typer.Option(help="of the source weights, for the card")] = None,
     as_json: Json = False,
 ) -> None:
     """A run as a small ONNX file that runs on integers, with its model card."""
-    from brevitas_defakeq.artifact import load
+    from brevitas_defakeq.artifact import load, load_float
     from brevitas_defakeq.export.images import verification_images
     from brevitas_defakeq.export.onnx import export_onnx
     from brevitas_defakeq.report.terminal import card_table, show
@@ -213,7 +240,10 @@ def export(
         raise UserError(f"--format {format}: only onnx is there so far")
     result = load(run)
     images = verification_images(result, data) if verify else None
-    card = export_onnx(result, out, form=which, storage=storage, verify=images, licence=licence)
+    card = export_onnx(
+        result, out, form=which, storage=storage, pixels=pixels, runtime=runtime, verify=images,
+        licence=licence, float_model=load_float(result, weights) if which == "float" else None,
+    )  # fmt: skip
     show(card.to_json(), card_table(card.to_json()), as_json=as_json)
 
 

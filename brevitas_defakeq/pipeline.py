@@ -25,7 +25,6 @@ from brevitas_defakeq.prepare.calibrate import calibrate_
 from brevitas_defakeq.prepare.plan import Plan
 from brevitas_defakeq.progress import Listener, Meter, silent
 from brevitas_defakeq.quant.activation import activation_proxies, mark_calibrated_
-from brevitas_defakeq.quant.bias import round_bias_
 from brevitas_defakeq.quant.bit_width import relaxed, relaxed_bits, set_bits_
 from brevitas_defakeq.quant.quick import quick
 from brevitas_defakeq.reconstruct.capture import TensorStore
@@ -156,16 +155,16 @@ class Job:
         restore_channels_(
             self.quantized_layers(mixed), self.reference_layers, self.energies, self.config.veft.fraction
         )
-        if self.config.target == "mobile":
-            for layer in (*self.quantized_layers(model).values(), *self.quantized_layers(mixed).values()):
-                round_bias_(layer)
         packed = {}
         for form, network, width in (
             ("quantized", model, None),
             ("mixed", mixed, self.config.mixed_channel_bits),
         ):
             writer = Writer()
-            transfer(network, self.plan, bits, writer, mixed_bits=width)
+            transfer(
+                network, self.plan, bits, writer, mixed_bits=width,
+                integer_biases=self.config.target == "mobile",
+            )  # fmt: skip
             packed[form] = writer.tensors()
         return model.requires_grad_(False), mixed.requires_grad_(False), bits, packed
 

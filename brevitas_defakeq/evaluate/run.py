@@ -7,6 +7,7 @@ from torch import nn
 
 from brevitas_defakeq.errors import UserError
 from brevitas_defakeq.evaluate.compare import labelled
+from brevitas_defakeq.evaluate.exported import evaluate_exported
 from brevitas_defakeq.evaluate.labelled import LabelledSet
 from brevitas_defakeq.evaluate.observe import observe_all
 
@@ -24,8 +25,8 @@ def evaluate(
     """AUC (frame and video) with its interval, accuracy, EER and AP of one form of a detector.
 
     Args:
-        run: a run folder, or what ``quantize`` or ``load`` returned.
-        data: labelled images: folder with ``real/`` and ``fake/``, CSV, or a ``LabelledSet``.
+        run: a run folder, what ``quantize`` or ``load`` returned, or an exported ``model.onnx``.
+        data: labelled images: folder with ``real/`` and ``fake/``, CSV, or (for no file) a ``LabelledSet``.
         which: "quantized" (M_q), "mixed" (M_q^v) or "float".
         float_model: the float detector, for ``which="float"``: a run folder does not hold its weights.
 
@@ -33,6 +34,8 @@ def evaluate(
         ``auc``, ``auc_interval``, ``accuracy`` (at the run's threshold), ``eer``, ``ap``, ``n``,
         ``video_auc``, ``per_dataset``.
     """
+    if isinstance(run, str | Path) and Path(run).suffix == ".onnx":
+        return evaluate_exported(run, data)
     if which not in ("quantized", "mixed", "float"):
         raise UserError(f"which={which!r}: choose quantized, mixed or float")
     if which == "float" and float_model is None:

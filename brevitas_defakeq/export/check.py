@@ -13,7 +13,10 @@ from torch import Tensor, nn
 
 from brevitas_defakeq.errors import UserError
 from brevitas_defakeq.evaluate.observe import Observer
+from brevitas_defakeq.export.pixels import pixels_of
 from brevitas_defakeq.quant.quick import quick
+from brevitas_defakeq.runtime.card import CardInput, CardOutput
+from brevitas_defakeq.runtime.scores import fake_logit
 
 #: Largest share of the spread of the scores that a score may be off: rounding ties fall differently.
 _TOLERANCE = 0.05
@@ -61,19 +64,24 @@ def fused_operators(file: bytes) -> Counter:
 
 @torch.no_grad()
 def agreement(
-    file: bytes, model: nn.Module, observer: Observer, batches: Iterable[Tensor], threshold: float
-) -> Agreement:
-    """Run both on images [N, 3, H, W]."""
+    file: bytes, model: nn.Module, observer: Observer, batches: Iterable[Tensor], threshold: float,
+    ends: tuple[CardInput, CardOutput],
+) -> Agreement:  # fmt: skip
+    """Run both on preprocessed images [N, 3, H, W]; ``ends``: what the file takes and gives."""
     optimized, plain = session(file), session(file, optimize=False)
     name = optimized.get_inputs()[0].name
+    takes, gives = ends
     scores: list[list[np.ndarray]] = [[], [], []]
     with quick(model, frozen=True):
         for batch in batches:
-            scores[0].append(observer(model, batch)[0].numpy())
-            feed = {name: batch.contiguous().numpy()}
-            for place, runner in ((1, optimized), (2, plain)):
-                scores[place].append(runner.run(None, feed)[0])
-    wanted, found, without = (np.concatenate(parts).astype(np.float64) for parts in scores)
+            logits = observer(model, batch)[0]
+            raw = logits.sigmoid() if gives.kind == "probability" else logits
+            pixels = takes.dtype == "uint8"
+            feed = pixels_of(batch, takes.preprocessing) if pixels else batch.contiguous().numpy()
+            answers = [raw.numpy(), *(runner.run(None, {name: feed})[0] for runner in (optimized, plain))]
+            for place, answer in enumerate(answers):
+                scores[place].append(fake_logit(answer, len(batch), gives))
+    wanted, found, without = (np.concatenate(parts) for parts in scores)
     spread = max(float(wanted.std()), 1e-6)
     return Agreement(
         images=len(wanted),

@@ -1,5 +1,6 @@
 """Constants that share initializers: on small networks names and headers would outweigh the data."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -22,6 +23,7 @@ class Constants:
     def __init__(self) -> None:
         self.nodes: list[NodeProto] = []
         self.stored: list[TensorProto] = []
+        self._kinds: dict[str, str] = {}
         self._codes: dict[float, list[tuple[str, np.ndarray]]] = {}
         self._halves: dict[int, list[tuple[str, np.ndarray]]] = {}
         self._integers: dict[str, list[tuple[str, np.ndarray]]] = {}
@@ -30,12 +32,11 @@ class Constants:
 
     # What a graph asks for ----------------------------------------------------------------------------
 
-    def array(self, values: np.ndarray) -> str:
-        """Any values, as they are; equal ones once."""
+    def array(self, values: np.ndarray, kind: str = "other values") -> str:
+        """Any values, as they are; equal ones once. ``kind``: what the card calls them."""
         key = (str(values.dtype), values.shape, values.tobytes())
         if key not in self._known:
-            self._known[key] = self._name()
-            self.stored.append(numpy_helper.from_array(values, self._known[key]))
+            self._known[key] = self._store(values, kind)
         return self._known[key]
 
     def numbers(self, values: np.ndarray) -> str:
@@ -54,24 +55,41 @@ class Constants:
         kind = next(kind for kind in kinds if np.array_equal(values.astype(kind), values))
         return self._once(("integer", kind), self._integers.setdefault(kind, []), values.astype(kind))
 
-    def weight(self, weight: CodedWeight, *, packed: bool, gain: int = 1) -> str:
-        """int8 ``gain (codes - zero_point)``; packed codes are unpacked by the runtime as it loads."""
-        if not packed or weight.bits not in PLANES or not weight.codes.size:
-            whole = np.concatenate([weight.centred.astype(np.int8), weight.restored], axis=weight.axis)
-            return self.array(np.take(whole, weight.order, axis=weight.axis) * np.int8(gain))
-        codes = self._pooled(self._codes.setdefault(weight.bits, []), weight.codes)
-        centred = self.difference(codes, self._zero(weight))
-        if gain > 1:
-            centred = self.product(centred, self.array(np.array([gain], dtype=np.int32)))
-        centred = self._cast(centred, TensorProto.INT8)
-        if not weight.restored.size:
-            return centred
-        return self.ordered(centred, self.array(weight.restored * np.int8(gain)), weight)
+    def weight(
+        self, weight: CodedWeight, dtype: type, *, packed: bool, gain: int = 1, middle: int = 0
+    ) -> str:
+        """``middle + gain (codes - zero_point)`` in the layer's order.
 
-    def ordered(self, codes: str, restored: str, weight: CodedWeight) -> str:
-        """Both kinds of channels in the layer's own order."""
-        whole = self._add("Concat", codes, restored, axis=weight.axis)
-        return self._add("Gather", whole, self.array(weight.order), axis=weight.axis)
+        Packed codes are unpacked by the runtime as it loads the file. Restored channels are not packed.
+
+        Args:
+            dtype: numpy's int8, uint8 or float32.
+        """
+        unpacked = not packed or weight.bits not in PLANES
+        restored = middle + gain * weight.restored.astype(np.float32)
+        if not weight.codes.size or (unpacked and dtype != np.float32):
+            whole = np.concatenate([middle + gain * weight.centred, restored], axis=weight.axis)
+            return self.array(np.take(whole, weight.order, axis=weight.axis).astype(dtype), "codes")
+        if unpacked:
+            codes = self._cast(self.array(weight.codes, "codes"), TensorProto.INT32)
+        else:
+            codes = self._pooled(self._codes.setdefault(weight.bits, []), weight.codes)
+        values = self.difference(codes, self._zero(weight))
+        if gain > 1:
+            values = self.product(values, self.array(np.array([gain], dtype=np.int32)))
+        if middle:
+            values = self._add("Add", values, self.array(np.array([middle], dtype=np.int32)))
+        values = self._cast(values, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
+        if not restored.size:
+            return values
+        values = self._add("Concat", values, self._restored(restored, weight, dtype), axis=weight.axis)
+        return self._add("Gather", values, self.array(weight.order), axis=weight.axis)
+
+    def _restored(self, values: np.ndarray, weight: CodedWeight, dtype: type) -> str:
+        """Restored channels as ``dtype``, a byte each where they are codes."""
+        if weight.restored.dtype == np.int8 and dtype == np.float32:
+            return self._cast(self.array(weight.restored, "restored channels"), TensorProto.FLOAT)
+        return self.array(values.astype(dtype), "restored channels")
 
     def _zero(self, weight: CodedWeight) -> str:
         """int32 zero points, one number where all channels have the same."""
@@ -87,37 +105,44 @@ class Constants:
     def difference(self, first: str, second: str) -> str:
         return self._add("Sub", first, second)
 
-    def float_of(self, name: str) -> str:
-        return self._cast(name, TensorProto.FLOAT)
-
     def reshaped(self, name: str, shape: Sequence[int]) -> str:
         return self._add("Reshape", name, self.array(np.array(shape)))
 
-    def dequantized(self, codes: str, scale: str, axis: int) -> str:
-        """codes x scale along an axis: the form that runtimes fuse."""
-        return self._add("DequantizeLinear", codes, scale, axis=axis)
+    def dequantized(self, codes: str, scale: str, axis: int, *zero_point: str) -> str:
+        """scale x (codes - zero point) along an axis: the form that runtimes fuse."""
+        return self._add("DequantizeLinear", codes, scale, *zero_point, axis=axis)
 
     # Writing ------------------------------------------------------------------------------------------
 
-    def write_(self, model: ModelProto) -> None:
-        """Put everything at the front of the graph: the pools taken apart, then what reads their parts."""
+    def write_(self, model: ModelProto) -> Counter:
+        """Put everything at the front of the graph: the pools taken apart, then what reads their parts.
+
+        Returns:
+            bytes of the graph's initializers by kind.
+        """
         asked, self.nodes = self.nodes, []
         for bits, parts in sorted(self._codes.items()):
             for chunk in _chunks(parts):
                 self._write_codes(bits, chunk)
         for lift, parts in sorted(self._halves.items()):
-            values = self._cast(self._store(_joined(parts)), TensorProto.FLOAT)
+            halves = self._store(_joined(parts), "scales and other numbers")
+            values = self._cast(halves, TensorProto.FLOAT)
             if lift:
                 values = self._add("Mul", values, self.array(np.float32(2.0**-lift)))
             self._split(values, parts, 0)
         for _, parts in sorted(self._integers.items()):
-            self._split(self._cast(self._store(_joined(parts)), TensorProto.INT32), parts, 0)
+            stored = self._store(_joined(parts), "zero points and biases")
+            self._split(self._cast(stored, TensorProto.INT32), parts, 0)
         graph = model.graph
         body = list(graph.node)
         del graph.node[:]
         graph.node.extend([*self.nodes, *asked, *body])
         graph.initializer.extend(self.stored)
         drop_unread_(model)
+        sizes: Counter = Counter()
+        for tensor in graph.initializer:
+            sizes[self._kinds.get(tensor.name, "other values")] += len(tensor.raw_data)
+        return sizes
 
     def _write_codes(self, bits: float, parts: Sequence[tuple[str, np.ndarray]]) -> None:
         codes = _joined(parts)
@@ -125,8 +150,8 @@ class Constants:
         codes = np.pad(codes, (0, padding))
         joined = ""
         for width, shift in PLANES[bits]:
-            index = self._cast(self._store(plane_bytes(codes, width, shift)), TensorProto.INT32)
-            values = self._add("Gather", self.array(plane_table(width, shift)), index)
+            index = self._cast(self._store(plane_bytes(codes, width, shift), "codes"), TensorProto.INT32)
+            values = self._add("Gather", self.array(plane_table(width, shift), "tables"), index)
             flat = self._add("Reshape", values, self.array(np.array([-1])))
             joined = self._add("BitwiseOr", joined, flat) if joined else flat
         self._split(self._cast(joined, TensorProto.INT32), parts, padding)
@@ -145,8 +170,9 @@ class Constants:
                 shape = self.array(np.array(array.shape))
                 self.nodes.append(helper.make_node("Reshape", [piece, shape], [name]))
 
-    def _store(self, values: np.ndarray) -> str:
+    def _store(self, values: np.ndarray, kind: str) -> str:
         name = self._name()
+        self._kinds[name] = kind
         self.stored.append(numpy_helper.from_array(values, name))
         return name
 

@@ -13,7 +13,6 @@ from onnx import ModelProto, numpy_helper
 from torch import Tensor, nn
 
 from brevitas_defakeq.errors import UserError
-from brevitas_defakeq.export.form import OPSET
 
 INPUT, OUTPUT = "image", "score"
 
@@ -29,7 +28,7 @@ class _Score(nn.Module):
         return self.read(self.form(image))
 
 
-def write_graph(form: nn.Module, read, example: Tensor) -> ModelProto:
+def write_graph(form: nn.Module, read, example: Tensor, opset: int) -> ModelProto:
     """The graph of ``read(form(image))`` for any batch size.
 
     Args:
@@ -44,7 +43,7 @@ def write_graph(form: nn.Module, read, example: Tensor) -> ModelProto:
     with _silence(), torch.no_grad():
         try:
             program = torch.onnx.export(
-                wrapped, (example,), dynamo=True, opset_version=OPSET, verbose=False, optimize=True,
+                wrapped, (example,), dynamo=True, opset_version=opset, verbose=False, optimize=True,
                 input_names=[INPUT], output_names=[OUTPUT], dynamic_shapes={"image": {0: batch}},
             )  # fmt: skip
         except Exception as error:  # the exporter's errors share no other base

@@ -5,28 +5,34 @@ Any ONNX Runtime from ``RUNTIME`` on unpacks the weights as it loads the file an
 """
 
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from onnx import ModelProto
-from torch import Tensor
+from torch import Tensor, nn
 
 from brevitas_defakeq.artifact import QuantizedDetector
 from brevitas_defakeq.errors import UserError
-from brevitas_defakeq.export.check import Agreement, agreement, fused_operators, require_agreement
+from brevitas_defakeq.export.check import agreement, fused_operators, require_agreement
 from brevitas_defakeq.export.constants import Constants
-from brevitas_defakeq.export.form import export_form
+from brevitas_defakeq.export.form import OPSET, export_form
 from brevitas_defakeq.export.graph import shorten_, write_graph
+from brevitas_defakeq.export.pixels import take_pixels_
 from brevitas_defakeq.export.quantized import fold_clips_, pack_weights_, pool_numbers_
 from brevitas_defakeq.export.weights import coded_weight
 from brevitas_defakeq.files import write_bytes
 from brevitas_defakeq.nn.modules import modules_by_name
 from brevitas_defakeq.provenance import provenance
 from brevitas_defakeq.runtime.card import Card, CardInput, CardOutput, card_beside
+from brevitas_defakeq.runtime.onnx_file import is_version, version_numbers
 
-#: The oldest ONNX Runtime that has every operator used here.
-RUNTIME = "1.16"
+#: The oldest ONNX Runtime that has every operator of an integer file, and of a float one.
+RUNTIME, FLOAT_RUNTIME = "1.16", "1.18"
+#: Operator set of the float file: the one that torch writes the fastest graphs in.
+_FLOAT_OPSET = 21
 _BATCH = 8
+FORMS, STORAGES = ("quantized", "mixed", "float"), ("packed", "int8")
 
 
 def export_onnx(
@@ -35,78 +41,56 @@ def export_onnx(
     *,
     form: str = "quantized",
     storage: str = "packed",
+    pixels: bool = False,
+    runtime: str | None = None,
     verify: Tensor | None = None,
     licence: str | None = None,
+    float_model: nn.Module | None = None,
 ) -> Card:
     """Write ``out/model.onnx`` and its card.
 
     Args:
         result: what ``quantize`` returned or ``load`` read.
-        form: "quantized" (M_q) or "mixed" (M_q^v).
+        form: "quantized" (M_q), "mixed" (M_q^v) or "float", to compare with.
         storage: "packed" (codes at their own width) or "int8" (larger, nothing to unpack).
+        pixels: preprocess inside the graph: uint8 RGB [N, H, W, 3] of any size in, P(fake) out.
+        runtime: the oldest onnxruntime that has to run the file, as in "1.18"; None asks for nothing.
         verify: preprocessed images [N, 3, H, W] on which file and model have to agree; None skips the check.
         licence: of the source weights, for the card.
+        float_model: the float detector, for ``form="float"``: a run holds no float weights.
 
     Raises:
         UserError: a layer has no ONNX form, or the file disagrees with the model; then nothing is written.
     """
     if result.preprocessing is None:
         raise UserError("this run was made from tensors; quantize with preprocessing= to export it")
-    if form not in ("quantized", "mixed") or storage not in ("packed", "int8"):
-        raise UserError(f"form={form!r}, storage={storage!r}: choose quantized or mixed, packed or int8")
-    model, used = build_onnx(result, form=form, storage=storage)
-    file = model.SerializeToString()
-    threshold = result.report["threshold"][form]
+    if form not in FORMS or storage not in STORAGES:
+        raise UserError(f"form={form!r}, storage={storage!r}: choose of {FORMS} and {STORAGES}")
+    if form == "float" and float_model is None:
+        raise UserError("a run holds no float weights; give float_model=")
+    needed = FLOAT_RUNTIME if form == "float" else RUNTIME
+    require_runtime(runtime, needed)
+    network = float_model.eval() if form == "float" else getattr(result, form)
+    packed = storage == "packed"
+    if form == "float":
+        built = float_graph(result, network, pixels)
+    else:
+        built = coded_graph(result, network, pixels, packed)
+    file = built.model.SerializeToString()
+    threshold, ends = result.report["threshold"][form], _ends(result, pixels)
     checked = None
     if verify is not None:
-        network = getattr(result, form)
-        checked = agreement(file, network, result.observer, verify.split(_BATCH), threshold)
+        checked = agreement(file, network, result.observer, verify.split(_BATCH), threshold, ends)
         require_agreement(checked)
-    stored = sum(tensor.ByteSize() for tensor in model.graph.initializer)
-    card = _card(result, form, threshold, file, stored, used, checked, licence)
-    path = Path(out) / "model.onnx"
-    write_bytes(path, file)
-    card.write(card_beside(path))
-    return card
-
-
-def build_onnx(result: QuantizedDetector, *, form: str, storage: str) -> tuple[ModelProto, Counter]:
-    """The graph in memory, and how often each pattern was used."""
-    network = getattr(result, form)
-    example = torch.zeros(2, 3, *result.preprocessing.input_size)
-    model = write_graph(export_form(network, result.plan, example[:1]), result.observer.logit, example)
-    modules = modules_by_name(network)
-    weights = {
-        f"form.{layer.name}.weight": coded_weight(modules[layer.name], result.bits[layer.name])
-        for layer in result.plan.layers
-    }
-    constants = Constants()
-    fold_clips_(model)
-    used = pack_weights_(model, weights, constants, packed=storage == "packed")
-    pool_numbers_(model, constants)
-    constants.write_(model)
-    shorten_(model)
-    return model, used
-
-
-def _card(
-    result: QuantizedDetector, form: str, threshold: float, file: bytes, stored: int, used: Counter,
-    checked: Agreement | None, licence: str | None,
-) -> Card:  # fmt: skip
-    preprocessing = result.preprocessing
-    runs = {f"runs as {name}": count for name, count in fused_operators(file).items()}
-    return Card(
+    card = Card(
         name=result.report["detector"]["name"],
-        input=CardInput(
-            size=preprocessing.input_size, layout="NCHW", dtype="float32", mean=preprocessing.mean,
-            std=preprocessing.std, interpolation=preprocessing.interpolation, crop_margin=None,
-        ),
-        output=CardOutput(kind="logit", fake_index=1),
+        input=ends[0],
+        output=ends[1],
         threshold=threshold,
-        runtime=RUNTIME,
-        bits=result.bits,
-        bytes={"file": len(file), "weights and constants": stored, "graph": len(file) - stored},
-        patterns=dict(used) | runs,
+        runtime=needed,
+        bits={} if form == "float" else result.bits,
+        bytes={"file": len(file), **built.sizes, "graph": len(file) - built.sizes.total()},
+        patterns={**built.patterns, **{f"runs as {name}": n for name, n in fused_operators(file).items()}},
         auc=result.report["metrics"].get(form),
         licence=licence,
         provenance={
@@ -114,3 +98,75 @@ def _card(
             "agreement": checked.to_dict() if checked else None,
         },
     )  # fmt: skip
+    path = Path(out) / "model.onnx"
+    write_bytes(path, file)
+    card.write(card_beside(path))
+    return card
+
+
+@dataclass(frozen=True)
+class Built:
+    """A graph in memory, how often each pattern is in it, and bytes of its initializers by kind."""
+
+    model: ModelProto
+    patterns: Counter
+    sizes: Counter
+
+
+def coded_graph(result: QuantizedDetector, network: nn.Module, pixels: bool, packed: bool) -> Built:
+    """M_q or M_q^v with integer weights."""
+    example = _example(result)
+    modules = modules_by_name(network)
+    weights = {
+        f"form.{layer.name}.weight": coded_weight(modules[layer.name], result.bits[layer.name])
+        for layer in result.plan.layers
+    }
+    form = export_form(network, result.plan, example[:1])
+    model, constants = write_graph(form, result.observer.logit, example, OPSET), Constants()
+    fold_clips_(model)
+    patterns = pack_weights_(model, weights, constants, packed=packed)
+    pool_numbers_(model, constants)
+    return _finished(model, constants, patterns, result, pixels)
+
+
+def float_graph(result: QuantizedDetector, network: nn.Module, pixels: bool) -> Built:
+    """The float detector, as torch writes it."""
+    model = write_graph(network, result.observer.logit, _example(result), _FLOAT_OPSET)
+    return _finished(model, Constants(), Counter(), result, pixels)
+
+
+def _finished(
+    model: ModelProto, constants: Constants, patterns: Counter, result: QuantizedDetector, pixels: bool
+) -> Built:
+    if pixels:
+        take_pixels_(model, result.preprocessing, constants)
+    sizes = constants.write_(model)
+    shorten_(model)
+    return Built(model, patterns, sizes)
+
+
+def _example(result: QuantizedDetector) -> Tensor:
+    return torch.zeros(2, 3, *result.preprocessing.input_size)
+
+
+def require_runtime(asked: str | None, needed: str) -> None:
+    """Raises UserError where the file needs a newer onnxruntime than the user has to support."""
+    if asked is None:
+        return
+    if not is_version(asked):
+        raise UserError(f'runtime {asked!r}: give an onnxruntime version, as in "1.18"')
+    if version_numbers(asked) < version_numbers(needed):
+        raise UserError(
+            f"runtime {asked}: the file's operators need onnxruntime {needed} or newer; upgrade the device's"
+        )
+
+
+def _ends(result: QuantizedDetector, pixels: bool) -> tuple[CardInput, CardOutput]:
+    """What the file takes and what it gives."""
+    preprocessing = result.preprocessing
+    given = CardInput(
+        size=preprocessing.input_size, layout="NHWC" if pixels else "NCHW",
+        dtype="uint8" if pixels else "float32", mean=preprocessing.mean, std=preprocessing.std,
+        interpolation=preprocessing.interpolation, crop_margin=None,
+    )  # fmt: skip
+    return given, CardOutput(kind="probability" if pixels else "logit", fake_index=1)

@@ -66,8 +66,9 @@ def pack_weights_(
 ) -> Counter:
     """Replace float weights and biases by coded ones.
 
-    Where the runtime has an integer kernel, the weights are int8 behind a DequantizeLinear; elsewhere the
-    same codes become float weights as the file is loaded.
+    Where the runtime has an integer kernel, the weights are bytes behind a DequantizeLinear; elsewhere the
+    same codes become float weights as the file is loaded. Codes beyond +-64 are unsigned bytes around 128:
+    slower than signed ones, but two products with activations never overflow 16 bits on the way.
 
     Args:
         weights: initializer name -> its codes.
@@ -81,7 +82,8 @@ def pack_weights_(
             continue  # equal to another layer's, which the exporter has kept
         for node in graph.readers[name]:
             integer = _has_integer_kernel(node, weight, graph, values)
-            used[f"{'integer' if integer else 'float'} {node.op_type}"] += 1
+            kind = ("integer" if weight.is_safe else "unsigned") if integer else "float"
+            used[f"{kind} {node.op_type}"] += 1
             if not integer:
                 node.input[1] = _float_weight(constants, weight, packed)
                 _shield_(model, node, constants)
@@ -99,7 +101,7 @@ def pack_weights_(
 def _has_integer_kernel(node: NodeProto, weight: CodedWeight, graph: _Graph, values: Mapping) -> bool:
     """A MatMul's input has to be quantized; a convolution's output too, no finer than its bias."""
     x_scale = _scale_of(node.input[0], graph, values)
-    if x_scale is None or not weight.fits_int8:
+    if x_scale is None or not weight.is_integer:
         return False
     if node.op_type == "MatMul":
         return True
@@ -121,20 +123,17 @@ def _scale_of(name: str, graph: _Graph, values: Mapping[str, np.ndarray]) -> flo
 
 def _integer_weight(constants: Constants, weight: CodedWeight, packed: bool, gain: int) -> str:
     scale = constants.numbers(weight.all_scales / np.float32(gain))
-    return constants.dequantized(constants.weight(weight, packed=packed, gain=gain), scale, weight.axis)
+    if weight.is_safe:
+        codes = constants.weight(weight, np.int8, packed=packed, gain=gain)
+        return constants.dequantized(codes, scale, weight.axis)
+    codes = constants.weight(weight, np.uint8, packed=packed, middle=128)
+    zero_point = constants.array(np.full(len(weight.all_scales), 128, dtype=np.uint8))
+    return constants.dequantized(codes, scale, weight.axis, zero_point)
 
 
 def _float_weight(constants: Constants, weight: CodedWeight, packed: bool) -> str:
     """scale x (codes - zero point) in float, folded as the file is loaded."""
-    if weight.fits_int8:
-        centred = constants.float_of(constants.weight(weight, packed=packed))
-    else:
-        codes = constants.float_of(constants.array(weight.codes))
-        zero = weight.zero_point.astype(np.float32).reshape(weight.along_channels)
-        centred = constants.difference(codes, constants.array(zero))
-        if weight.restored.size:
-            restored = constants.float_of(constants.array(weight.restored))
-            centred = constants.ordered(centred, restored, weight)
+    centred = constants.weight(weight, np.float32, packed=packed)
     scale = constants.reshaped(constants.numbers(weight.all_scales), weight.along_channels)
     return constants.product(centred, scale)
 

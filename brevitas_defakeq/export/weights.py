@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from brevitas_defakeq.errors import UserError
 from brevitas_defakeq.quant.bias import product_gain
 from brevitas_defakeq.quant.coded import read_codes
+from brevitas_defakeq.quant.integer import LARGEST_SAFE_CODE
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class CodedWeight:
         zero_point: int32, scale: float32, one for each channel of ``codes``.
         axis: where the output channels lie.
         bits: width of the codes; 1.6 for three levels.
-        restored: int8 [..] VEFT's channels, in the same layout, and their scale; empty in M_q.
+        restored: VEFT's channels in the same layout, and their scale; int8, or float32 of scale 1 where the
+            run keeps them in float; empty in M_q.
         order: of each output channel of the layer, its place among (codes, restored).
     """
 
@@ -46,20 +47,25 @@ class CodedWeight:
         return [-1 if axis == self.axis else 1 for axis in range(self.codes.ndim)]
 
     @cached_property
-    def extremes(self) -> tuple[int, int]:
-        """Smallest and largest of the centred codes, (0, 0) if there are none."""
-        centred = self.centred
-        return int(centred.min(initial=0)), int(centred.max(initial=0))
+    def largest(self) -> float:
+        """Largest magnitude among the centred codes and the restored channels, 0 if there are none."""
+        parts = self.centred, self.restored.astype(np.float32)
+        return float(max(np.abs(part).max(initial=0) for part in parts))
 
     @property
-    def fits_int8(self) -> bool:
-        return self.extremes[0] >= -128 and self.extremes[1] <= 127
+    def is_integer(self) -> bool:
+        """Whether a byte holds every centred code."""
+        return self.largest <= 127 and self.restored.dtype == np.int8
+
+    @property
+    def is_safe(self) -> bool:
+        """Whether no processor's products of signed codes overflow."""
+        return self.largest <= LARGEST_SAFE_CODE
 
     @property
     def gain(self) -> int:
         """What a convolution's codes are multiplied by, for its bias (``product_gain``)."""
-        restored = int(np.abs(self.restored.astype(np.int32)).max(initial=0))
-        return product_gain(max(-self.extremes[0], self.extremes[1], restored))
+        return product_gain(self.largest)
 
     @property
     def all_scales(self) -> np.ndarray:
@@ -69,11 +75,7 @@ class CodedWeight:
 
 @torch.no_grad()
 def coded_weight(layer: nn.Module, bits: float) -> CodedWeight:
-    """Codes of an M_q or M_q^v layer. Symmetric codes ``-n..n`` are stored from 0, with zero point n.
-
-    Raises:
-        UserError: the layer's restored channels are float numbers, which no integer kernel takes.
-    """
+    """Codes of an M_q or M_q^v layer. Symmetric codes ``-n..n`` are stored from 0, with zero point n."""
     codes, scale, zero_point = read_codes(layer)
     quantizer = layer.weight_quant.tensor_quant
     if quantizer.symmetric:
@@ -89,26 +91,22 @@ def coded_weight(layer: nn.Module, bits: float) -> CodedWeight:
         scale=scale[kept].flatten().numpy(),
         axis=1 if linear else 0,
         bits=bits,
-        restored=_laid_out(extra, linear).astype(np.int8),
+        restored=_laid_out(extra, linear),
         restored_scale=extra_scale.flatten().numpy(),
         order=np.argsort(np.argsort(restored.numpy(), kind="stable"), kind="stable"),
     )
 
 
 def _restored(layer: nn.Module, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Centred codes and scales of the restored channels."""
-    if not mask.any():
-        return layer.weight[:0], layer.weight.new_zeros(0)
+    """Centred int8 codes and scales of the restored channels, or float rows and ones."""
+    rows = layer.weight[mask]
     grid = layer.weight_quant.tensor_quant.restored_grid
+    if mask.any() and grid is None:
+        return rows, torch.ones(len(rows))
     if grid is None:
-        raise UserError(
-            "the restored channels of this run are float numbers; quantize with mixed_channel_bits=8 to "
-            "export them, or export M_q"
-        )
+        return rows.to(torch.int8), torch.zeros(0)
     codes, scale, zero_point = grid
-    if (codes - zero_point).abs().max() > 127:
-        raise UserError("the restored channels of this run are asymmetric; quantize again to export M_q^v")
-    return (codes - zero_point).view(-1, *layer.weight.shape[1:]), scale
+    return (codes - zero_point).to(torch.int8).view_as(rows), scale
 
 
 def _laid_out(codes: Tensor, linear: bool) -> np.ndarray:

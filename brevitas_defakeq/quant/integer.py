@@ -11,6 +11,8 @@ from torch import Tensor
 
 #: Candidate width that stands for three levels: five ternary codes fit in one byte, 8/5 bits each.
 TERNARY_BITS = 1.6
+#: Beyond it two products with unsigned bytes overflow the 16 bits that processors without VNNI add them in.
+LARGEST_SAFE_CODE = 64
 
 
 def effective_bits(bits: Tensor) -> Tensor:

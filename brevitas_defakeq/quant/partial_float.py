@@ -52,6 +52,11 @@ class PartialFloatIntQuant(RescalingIntQuant):
             y = torch.where(self.float_mask, x, y)
         return y, scale, zero_point, container_bits(bit_width)
 
+    @property
+    def restored_levels(self) -> int:
+        """Levels of a restored channel at 8 bits, symmetric; +-63 where 8-bit weights are centred."""
+        return 127 if self.centred_from_bits <= 8 else 255
+
     @torch.no_grad()
     def _follow_width_(self, weight: Tensor) -> None:
         """Search the range anew if the width has changed; a relaxed one only takes the zero point along."""

@@ -44,11 +44,11 @@ def stages() -> Iterator[Listener]:
             progress.update(task, completed=progress.tasks[task].total)
 
 
-def show(content: dict, table: Table, *, as_json: bool) -> None:
-    """One JSON object on standard output (the table then goes to standard error), or the table alone."""
+def show(content: dict, *tables: Table, as_json: bool) -> None:
+    """One JSON object on standard output (the tables then go to standard error), or the tables alone."""
     if as_json:
         print(json.dumps(content, ensure_ascii=False))
-    Console(stderr=as_json, width=None if sys.stdout.isatty() else 110).print(table)
+    Console(stderr=as_json, width=None if sys.stdout.isatty() else 110).print(*tables)
 
 
 def comparison(report: dict) -> Table:
@@ -101,6 +101,22 @@ def figures(found: dict) -> Table:
         f"{found['auc']:.4f}", f"{low:.3f}-{high:.3f}", "" if video is None else f"{video:.4f}",
         f"{found['accuracy']:.4f}", f"{found['eer']:.4f}", f"{found['ap']:.4f}",
     )  # fmt: skip
+    return table
+
+
+def latencies(found: dict) -> Table:
+    """Times, memory and sizes of ONNX files, from ``runtime.latency``."""
+    table = Table(title=f"batch 1, {found['threads']} thread(s), onnxruntime {found['onnxruntime']}")
+    table.add_column("file")
+    for column in ("median ms", "10-90 %", "ratio", "memory MB", "kB"):
+        table.add_column(column, justify="right")
+    for file in found["files"]:
+        memory = file["peak_memory_bytes"]
+        table.add_row(
+            file["path"], f"{file['median_ms']:.2f}", f"{file['p10_ms']:.2f}-{file['p90_ms']:.2f}",
+            f"{file['ratio']:.2f}", "" if memory is None else f"{memory / 1e6:.0f}",
+            f"{file['file_bytes'] / 1e3:,.0f}",
+        )  # fmt: skip
     return table
 
 

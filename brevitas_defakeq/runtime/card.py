@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from brevitas_defakeq.data.preprocessing import Preprocessing
 from brevitas_defakeq.errors import UserError
 from brevitas_defakeq.files import read_json, write_json
 from brevitas_defakeq.runtime.fields import is_count, is_number, is_text, plain, record, require, require_each
+from brevitas_defakeq.runtime.onnx_file import is_version
 
 FORMAT_VERSION = 1
 CARD_NAME = "model_card.json"
@@ -114,8 +114,7 @@ class Card:
         _check_version(self.format_version)
         require(is_text(self.name), "name", self.name, "a word or more")
         require(is_number(self.threshold), "threshold", self.threshold, "a number, on the logit")
-        version = isinstance(self.runtime, str) and re.fullmatch(r"\d+(\.\d+)+", self.runtime)
-        require(bool(version), "runtime", self.runtime, 'an onnxruntime version, as in "1.18"')
+        require(is_version(self.runtime), "runtime", self.runtime, 'an onnxruntime version, as in "1.18"')
         require_each(lambda width: is_number(width) and width > 0, "bits", self.bits, "a width above 0")
         require_each(is_count, "bytes", self.bytes, "a whole number from 0 on")
         require_each(is_count, "patterns", self.patterns, "a whole number from 0 on")

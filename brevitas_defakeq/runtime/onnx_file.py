@@ -19,6 +19,11 @@ def onnxruntime() -> ModuleType:
     return module
 
 
+def is_version(text: object) -> bool:
+    """Whether a text is a version such as "1.18" or "1.22.1"."""
+    return isinstance(text, str) and re.fullmatch(r"\d+(\.\d+)+", text) is not None
+
+
 def version_numbers(version: str) -> tuple[int, ...]:
     """The leading numbers of a version, for comparison.
 

@@ -15,6 +15,7 @@ from brevitas_defakeq.errors import UserError
 from brevitas_defakeq.nn.modules import modules_by_name
 from brevitas_defakeq.prepare.plan import Plan
 from brevitas_defakeq.quant.activation import activation_proxies, mark_calibrated_, range_parameters
+from brevitas_defakeq.quant.bias import round_bias_
 from brevitas_defakeq.quant.bit_width import set_bits_
 from brevitas_defakeq.quant.coded import read_codes, write_codes_
 from brevitas_defakeq.quant.range_search import SMALLEST_SCALE, search_rows
@@ -100,12 +101,14 @@ def transfer(
     stream: Writer | Reader,
     *,
     mixed_bits: int | None = None,
+    integer_biases: bool = False,
 ) -> None:
     """Walk over the quantized layers, then everything else, in the plan's order.
 
     Args:
         bits: width of each layer's codes.
         mixed_bits: 8 or 32 for M_q^v, what its restored channels are kept at; None for M_q.
+        integer_biases: move the convolutions' stored biases to the grid that integer kernels add them in.
     """
     modules = modules_by_name(model)
     for layer in plan.layers:
@@ -122,6 +125,9 @@ def transfer(
             tensor.copy_(stream.signed(column_codes(tensor, scale)).float() * scale)
         else:
             tensor.copy_(stream.exact(tensor, "integers" if not tensor.is_floating_point() else "full"))
+    if integer_biases:  # last: the grid hangs on the activations' scales
+        for layer in plan.layers:
+            round_bias_(modules[layer.name])
 
 
 def _transfer_layer(layer: nn.Module, bits: float, stream: Writer | Reader, mixed_bits: int | None) -> None:
@@ -154,9 +160,10 @@ def _restored_channels(
     rows = layer.weight[restored].flatten(1)
     if mixed_bits == 32:
         return restored, stream.exact(rows, "full").view_as(layer.weight[restored])
-    scale, _ = search_rows(rows, 255, symmetric=True) if len(rows) else (rows[:, :1], None)
-    zero_point = torch.full_like(scale, 127.0)  # symmetric: what every runtime's int8 holds
-    codes = (rows / scale + zero_point).round().clamp(0, 254)
+    levels = layer.weight_quant.tensor_quant.restored_levels
+    scale, _ = search_rows(rows, levels, symmetric=True) if len(rows) else (rows[:, :1], None)
+    zero_point = torch.full_like(scale, levels // 2)  # symmetric: what every runtime's int8 holds
+    codes = (rows / scale + zero_point).round().clamp(0, levels - 1)
     codes, scale = stream.codes(codes, 8, "restored_codes"), stream.half(scale)
     zero_point = stream.codes(zero_point, 8, "zero_points")
     layer.weight_quant.tensor_quant.restored_grid = codes, scale, zero_point

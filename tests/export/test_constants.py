@@ -1,5 +1,7 @@
 """Pooled constants, as ONNX Runtime unpacks them, against numpy."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from onnx import TensorProto, helper
@@ -26,7 +28,7 @@ def coded(bits, shape=(24, 13), axis=1, restored=0, symmetric=False) -> CodedWei
 
 
 def value(weight: CodedWeight) -> np.ndarray:
-    """int8 codes - zero point in the layer's order, by numpy."""
+    """codes - zero point in the layer's order, by numpy."""
     shape = [-1 if axis == weight.axis else 1 for axis in range(weight.codes.ndim)]
     centred = weight.codes.astype(int) - weight.zero_point.reshape(shape)
     return np.take(
@@ -46,20 +48,41 @@ def run(constants: Constants, names: list[str], kind: int, *, optimize: bool) ->
 
 @pytest.mark.parametrize("optimize", [True, False])
 @pytest.mark.parametrize("packed", [True, False])
-def test_weights_of_every_width_come_back(optimize, packed):
+@pytest.mark.parametrize(
+    ("dtype", "kind", "middle"),
+    [(np.int8, TensorProto.INT8, 0), (np.float32, TensorProto.FLOAT, 0), (np.uint8, TensorProto.UINT8, 128)],
+)
+def test_weights_of_every_width_come_back(optimize, packed, dtype, kind, middle):
     constants = Constants()
     weights = [coded(bits, restored=restored) for bits in (1.6, 2, 3, 4, 5, 6, 7) for restored in (0, 3)]
     weights += [coded(3, (8, 1, 3, 3), 0), coded(3, (8, 4, 3, 3), 0, symmetric=True), coded(4, (8, 0), 1, 5)]
-    names = [constants.weight(weight, packed=packed) for weight in weights]
-    found = run(constants, names, TensorProto.INT8, optimize=optimize)
+    weights += [coded(8, symmetric=True)]
+    names = [constants.weight(weight, dtype, packed=packed, middle=middle) for weight in weights]
+    found = run(constants, names, kind, optimize=optimize)
     for weight, array in zip(weights, found, strict=True):
-        assert np.array_equal(array, value(weight)), weight.bits
+        assert np.array_equal(array, middle + value(weight)), weight.bits
+
+
+def test_a_gain_multiplies_the_codes_and_the_restored_channels():
+    constants, weight = Constants(), coded(3, restored=2)
+    weight.restored[...] = weight.restored.clip(-16, 15)
+    name = constants.weight(weight, np.int8, packed=True, gain=8)
+    assert np.array_equal(run(constants, [name], TensorProto.INT8, optimize=True)[0], 8 * value(weight))
+
+
+def test_float_channels_are_not_rounded():
+    constants, weight = Constants(), coded(3, restored=2)
+    weight = replace(weight, restored=RNG.normal(size=weight.restored.shape).astype(np.float32))
+    assert not weight.is_integer
+    name = constants.weight(weight, np.float32, packed=True)
+    found = run(constants, [name], TensorProto.FLOAT, optimize=True)[0]
+    assert np.array_equal(found, value(weight).astype(np.float32))
 
 
 def test_packed_weights_take_their_own_width():
     constants = Constants()
     for _ in range(4):
-        constants.weight(coded(3, (64, 100), symmetric=True), packed=True)
+        constants.weight(coded(3, (64, 100), symmetric=True), np.int8, packed=True)
     model = helper.make_model(helper.make_graph([], "test", [], []))
     constants.write_(model)
     stored = sum(len(tensor.raw_data) for tensor in constants.stored if tensor.data_type == TensorProto.UINT8)
