@@ -76,6 +76,7 @@ def test_agrees(seed, images, quick_config, tmp_path):
         "candidate_bits": WIDTHS, "mixed_channel_bits": draw.choice((8, 8, 32)),
     }  # fmt: skip
     config = quick_config(reconstruction__iterations=0, final__steps=0, **settings)
+    images = (images * 40 + 128).round().clamp(0, 255) / 127.5 - 1  # as from bytes
     run = quantize(model, images, config, preprocessing=Preprocessing((SIDE, SIDE)))
     for form in ("quantized", "mixed"):
         options = {"pixels": draw.random() < 0.3, "storage": draw.choice(("packed", "int8"))}

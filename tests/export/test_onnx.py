@@ -131,7 +131,7 @@ def test_a_layer_without_a_form_is_named(images, quick_config, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("options", [{"form": "float"}, {"storage": "zip"}])
+@pytest.mark.parametrize("options", [{"form": "whole"}, {"storage": "zip"}])
 def test_unknown_options(run, tmp_path, options):
     with pytest.raises(UserError, match="choose"):
         export_onnx(run, tmp_path, **options)
