@@ -79,6 +79,7 @@ def drop_unread_(model: ModelProto) -> None:
 def shorten_(model: ModelProto) -> None:
     """Short names, no intermediate shapes, no documentation: on small networks they outweigh the weights."""
     graph = model.graph
+    model.ir_version = onnx.helper.find_min_ir_version_for(model.opset_import)  # old runtimes refuse newer
     del graph.value_info[:]
     del model.metadata_props[:]
     kept = {value.name for value in (*graph.input, *graph.output)}

@@ -91,9 +91,10 @@ def pack_weights_(
                 node.input[1] = _integer_weight(constants, weight, packed, gain=1)
             else:
                 node.input[1] = _integer_weight(constants, weight, packed, weight.gain)
-                x_scale = _scale_of(node.input[0], graph, values)
-                bias = values[node.input[2]]
-                node.input[2] = _integer_bias(constants, weight.all_scales / weight.gain, bias, x_scale)
+                if len(node.input) > 2:  # the exporter drops a bias of zeros
+                    x_scale = _scale_of(node.input[0], graph, values)
+                    bias = values[node.input[2]]
+                    node.input[2] = _integer_bias(constants, weight.all_scales / weight.gain, bias, x_scale)
     drop_unread_(model)
     return used
 

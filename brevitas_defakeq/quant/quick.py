@@ -62,12 +62,16 @@ class _AffineQuantize(torch.autograd.Function):
 
 
 class FusedActivation(nn.Module):
-    """Computes what the stock quantizer in ``stock`` computes, with its parameters under their own names."""
+    """Computes what the stock quantizer in ``stock`` computes, with its parameters under their own names.
 
-    def __init__(self, stock: nn.Module) -> None:
+    ``copied``: the result may be changed in place (``x += shortcut``), which backward must not see.
+    """
+
+    def __init__(self, stock: nn.Module, *, copied: bool) -> None:
         super().__init__()
         self._modules = stock._modules  # shared, so that a snapshot reads the same within and without
         self.__dict__["stock"] = stock
+        self.copied = copied
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         stock = self.stock
@@ -76,7 +80,8 @@ class FusedActivation(nn.Module):
         zero_point = stock.zero_point_impl(x, scale, bit_width)
         lowest = stock.int_quant.min_int(bit_width).item()
         highest = stock.int_quant.max_int(bit_width).item()
-        return _AffineQuantize.apply(x, scale, zero_point, lowest, highest), scale, zero_point, bit_width
+        y = _AffineQuantize.apply(x, scale, zero_point, lowest, highest)
+        return y.clone() if self.copied else y, scale, zero_point, bit_width
 
 
 class ConstantWeight(nn.Module):
@@ -97,8 +102,11 @@ def quick(model: nn.Module, *, frozen: bool = False) -> Iterator[None]:
     Args:
         frozen: weights do not change inside: each is quantized once.
     """
-    holders = [proxy.fused_activation_quant_proxy for proxy in activation_proxies(model).values()]
-    swaps = [(holder, FusedActivation(holder.tensor_quant)) for holder in holders]
+    swaps = []
+    for name, proxy in activation_proxies(model).items():
+        holder = proxy.fused_activation_quant_proxy
+        fused = FusedActivation(holder.tensor_quant, copied=name.endswith("output_quant"))
+        swaps.append((holder, fused))
     if frozen:
         swaps += [(layer.weight_quant, _constant(layer)) for layer in _weight_layers(model)]
     stock = [holder.tensor_quant for holder, _ in swaps]

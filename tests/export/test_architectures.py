@@ -10,6 +10,7 @@ from timm.models.vision_transformer_hybrid import HybridEmbed
 
 from brevitas_defakeq import export_onnx, quantize
 from brevitas_defakeq.data.preprocessing import Preprocessing
+from brevitas_defakeq.demo import drawn_calibration
 
 
 def hybrid():
@@ -35,7 +36,7 @@ ARCHITECTURES = {
     "efficientnet_b0": (by_timm("efficientnet_b0"), 96, {"QLinearConv": 80}),
     "mobilenetv2": (by_timm("mobilenetv2_050"), 96, {"QLinearConv": 52}),
     "mobilenetv3": (by_timm("mobilenetv3_small_075"), 96, {"QLinearConv": 30}),
-    "convnext": (by_timm("convnext_atto"), 96, {"QLinearConv": 12, "MatMulIntegerToFloat": 20}),
+    "convnext": (by_timm("convnext_atto"), 96, {"QLinearConv": 35}),
     "xception": (by_timm("legacy_xception"), 96, {"QLinearConv": 74}),
     "hybrid": (hybrid, 96, {"QLinearConv": 30, "MatMulIntegerToFloat": 8}),
 }
@@ -47,6 +48,7 @@ def randomized(model):
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.uniform_(-0.2, 0.2)
             module.running_var.uniform_(0.5, 1.5)
+            torch.nn.init.uniform_(module.weight, 0.5, 1.0)
     return model.eval()
 
 
@@ -55,8 +57,9 @@ def randomized(model):
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_the_file_says_what_the_model_says(name, quick_config, tmp_path):
     make, side, wanted = ARCHITECTURES[name]
+    preprocessing = Preprocessing((side, side))
+    images = drawn_calibration(preprocessing, 64)[0]
     torch.manual_seed(0)
-    images = torch.randint(0, 256, (64, 3, side, side)).float() / 127.5 - 1
     config = quick_config(
         target="mobile",
         samples=16,
@@ -64,11 +67,13 @@ def test_the_file_says_what_the_model_says(name, quick_config, tmp_path):
         final__steps=0,
         reconstruction__batch_size=4,
     )
-    run = quantize(randomized(make()), images[:16], config, preprocessing=Preprocessing((side, side)))
+    run = quantize(randomized(make()), images[:16], config, preprocessing=preprocessing)
     for form in ("quantized", "mixed"):
         card = export_onnx(run, tmp_path / form, form=form, verify=images)
         found = card.provenance["agreement"]
-        assert found["images"] == 64 and found["difference"] < 0.05 and found["verdicts"] >= 0.95, found
+        # Untrained networks hardly tell images apart: what flips one code moves the score by its own spread.
+        assert found["images"] == 64 and found["verdicts"] >= 0.95, found
+        assert found["difference"] < 0.02 + 2 * found["unrest"], found
         for operator, count in wanted.items():
             assert card.patterns.get(f"runs as {operator}", 0) >= count, card.patterns
         assert not any(pattern.startswith("unsigned") for pattern in card.patterns)
