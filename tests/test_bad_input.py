@@ -88,6 +88,13 @@ def test_quantize_refuses(finished, options, message):
         (("evaluate", "run", "--data", "faces", "--which", "best"), "choose quantized, mixed or float"),
         (("evaluate", "run", "--data", "faces", "--which", "float"), "give --weights"),
         (("evaluate", "run", "--data", "faces", "--threads", "-2"), "--threads -2"),
+        (("evaluate", "run"), "give --data"),
+        (("evaluate", "run", "--latency"), "--latency times an exported file"),
+        (("evaluate", "nowhere.onnx", "--data", "faces"), "nowhere.onnx does not exist"),
+        (("export", "run", "--out", "x", "--runtime", "1.10"), "need onnxruntime 1.16"),
+        (("export", "run", "--out", "x", "--runtime", "new"), "runtime 'new'"),
+        (("export", "run", "--out", "x", "--which", "float"), "give --weights"),
+        (("export", "run", "--out", "x", "--format", "pdf"), "--format pdf"),
     ],
 )
 def test_commands_refuse(finished, arguments, message):

@@ -169,6 +169,40 @@ def test_export_writes_a_file_that_the_runtime_scores(finished):
     assert len(verdicts) == 24 and all(0 <= verdict.fake_probability <= 1 for verdict in verdicts)
 
 
+def test_an_exported_file_is_evaluated_and_timed_beside_the_float_one(finished):
+    float_card = finished(
+        "export",
+        "run",
+        "--out",
+        "float",
+        "--which",
+        "float",
+        "--weights",
+        "tiny.pth",
+        "--data",
+        "faces",
+        "--json",
+    ).json()
+    assert float_card["provenance"]["agreement"]["difference"] < 1e-4 and float_card["bits"] == {}
+    card = finished("export", "run", "--out", "pixels", "--pixels", "--data", "faces", "--json").json()
+    assert card["input"]["dtype"] == "uint8" and card["output"]["kind"] == "probability"
+    found = finished(
+        "evaluate",
+        "pixels/model.onnx",
+        "--data",
+        "faces",
+        "--latency",
+        "--against",
+        "float/model.onnx",
+        "--json",
+    ).json()
+    inside = finished("evaluate", "run", "--data", "faces", "--json").json()
+    assert found["auc"] == pytest.approx(inside["auc"], abs=0.03) and found["n"] == 24
+    files = found["latency"]["files"]
+    assert [file["path"] for file in files] == ["float/model.onnx", "pixels/model.onnx"]
+    assert all(file["median_ms"] > 0 for file in files)
+
+
 def test_evaluate_a_csv(finished):
     """All images, named in a table with videos and data sets."""
     rows = ["path,label,video,dataset"]

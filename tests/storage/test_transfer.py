@@ -11,7 +11,8 @@ from brevitas_defakeq.nn.modules import modules_by_name, snapshot
 from brevitas_defakeq.prepare.calibrate import calibrate_
 from brevitas_defakeq.prepare.insert import QuantScheme, insert_quantizers_
 from brevitas_defakeq.prepare.plan import make_plan
-from brevitas_defakeq.quant.activation import activation_proxies
+from brevitas_defakeq.quant.activation import activation_grid, activation_proxies
+from brevitas_defakeq.quant.bias import product_gain
 from brevitas_defakeq.quant.bit_width import nominal_bits, set_bits_
 from brevitas_defakeq.quant.coded import read_codes
 from brevitas_defakeq.storage.transfer import Reader, Writer, transfer
@@ -217,3 +218,26 @@ def test_calibrated_ranges_hold_in_training_mode():
     expected = fresh(IMAGES)
     trained = copy.deepcopy(fresh).train()
     assert torch.equal(trained(IMAGES), expected), "the statistics phase is over"
+
+
+@pytest.mark.parametrize("mixed_bits", [None, 8])
+def test_biases_of_convolutions_lie_on_their_integer_grid(mixed_bits):
+    bits = {"stem": 2, "head": 3}
+    model, plan = quantized(bits)
+    restored = [("stem", 1), ("stem", 4)] if mixed_bits else []
+    restore_channels(model, restored)
+    writer = Writer()
+    transfer(model, plan, bits, writer, mixed_bits=mixed_bits, integer_biases=True)
+    stem = modules_by_name(model)["stem"]
+    scale = read_codes(stem)[1].flatten()
+    if restored:
+        scale[[1, 4]] = stem.weight_quant.tensor_quant.restored_grid[1].flatten()
+    steps = stem.bias / (activation_grid(stem.input_quant)[0] * scale)
+    codes, _, zero_point = read_codes(stem)
+    gain = 1 if restored else product_gain(float((codes - zero_point).abs().max()))  # restored: up to 127
+    assert torch.allclose(gain * steps, (gain * steps).round(), atol=1e-3)
+
+    fresh, _ = prepared(seed=1)
+    transfer(fresh, plan, bits, Reader(writer.tensors()), mixed_bits=mixed_bits, integer_biases=True)
+    assert torch.equal(modules_by_name(fresh)["stem"].bias, stem.bias)
+    assert torch.equal(fresh(IMAGES), model(IMAGES))
