@@ -2,8 +2,8 @@
 
     python benchmarks/on_device.py [--only deit_tiny] [--threads 1] [--table]
 
-Weights are random: neither size nor time depends on them. A detector that has its JSON is not measured again; the
-files take turns in one process, batch 1.
+Weights are random: neither size nor time depends on them. A detector that has its JSON is not measured again.
+The files take turns in one process, batch 1. A peer's file that does not load is named under "failed".
 """
 
 import argparse
@@ -27,9 +27,11 @@ from onnxruntime.quantization import (
 from brevitas_defakeq import DefakeQConfig, export_onnx, quantize
 from brevitas_defakeq.demo import drawn_calibration
 from brevitas_defakeq.detectors.resolve import Detector, resolve
+from brevitas_defakeq.errors import UserError
 from brevitas_defakeq.files import write_json
 from brevitas_defakeq.provenance import provenance
 from brevitas_defakeq.runtime import latency
+from brevitas_defakeq.runtime.onnx_file import open_session
 
 IMAGES = 16
 BITS = (3.0, 2.25, 4.0)
@@ -73,14 +75,20 @@ def measure(name: str, threads: int, runs: int) -> dict:
                 key = f"DeFakeQ {bits:g} bits, {label}"
                 files[key] = Path(folder, f"{form}-{bits:g}", "model.onnx")
                 cards[key] = export_onnx(result, files[key].parent, form=form).to_json()
-        files |= peers(files["float"], images, Path(folder))
+        failed = {}
+        for key, file in peers(files["float"], images, Path(folder)).items():
+            try:
+                open_session(file)
+                files[key] = file
+            except UserError as error:
+                failed[key] = str(error)
         found = latency(list(files.values()), threads=threads, runs=runs)
     for file, key in zip(found["files"], files, strict=True):
         file["path"] = key
         file["size"] = file["file_bytes"] / found["files"][0]["file_bytes"]
     kept = ("bytes", "patterns", "runtime")
     cards = {key: {part: card[part] for part in kept} for key, card in cards.items()}
-    return {"detector": name, **found, "cards": cards, "provenance": provenance(0)}
+    return {"detector": name, **found, "failed": failed, "cards": cards, "provenance": provenance(0)}
 
 
 def recipe(bits: float) -> DefakeQConfig:
