@@ -160,15 +160,6 @@ def test_evaluate_repeats_the_reports_figures(finished):
     assert found == {key: value for key, value in expected.items() if key != "fidelity"}
 
 
-def test_export_writes_a_file_that_the_runtime_scores(finished):
-    card = finished("export", "run", "--out", "exported", "--data", "faces", "--json").json()
-    agreement = card["provenance"]["agreement"]
-    assert agreement["images"] == 24 and agreement["difference"] < 0.05
-    faces = sorted((finished.folder / "faces").rglob("*.png"))
-    verdicts = predict(finished.folder / "exported" / "model.onnx", faces)
-    assert len(verdicts) == 24 and all(0 <= verdict.fake_probability <= 1 for verdict in verdicts)
-
-
 def test_an_exported_file_is_evaluated_and_timed_beside_the_float_one(finished):
     float_card = finished(
         "export",
@@ -186,6 +177,7 @@ def test_an_exported_file_is_evaluated_and_timed_beside_the_float_one(finished):
     assert float_card["provenance"]["agreement"]["difference"] < 1e-4 and float_card["bits"] == {}
     card = finished("export", "run", "--out", "pixels", "--pixels", "--data", "faces", "--json").json()
     assert card["input"]["dtype"] == "uint8" and card["output"]["kind"] == "probability"
+    assert card["provenance"]["agreement"]["images"] == 24
     found = finished(
         "evaluate",
         "pixels/model.onnx",
@@ -196,6 +188,9 @@ def test_an_exported_file_is_evaluated_and_timed_beside_the_float_one(finished):
         "float/model.onnx",
         "--json",
     ).json()
+    faces = sorted((finished.folder / "faces").rglob("*.png"))
+    verdicts = predict(finished.folder / "pixels" / "model.onnx", faces)
+    assert len(verdicts) == 24 and all(0 <= verdict.fake_probability <= 1 for verdict in verdicts)
     inside = finished("evaluate", "run", "--data", "faces", "--json").json()
     assert found["auc"] == pytest.approx(inside["auc"], abs=0.03) and found["n"] == 24
     files = found["latency"]["files"]

@@ -65,7 +65,7 @@ def network(draw: random.Random) -> nn.Module:
 
 
 @pytest.mark.parametrize(
-    "seed", [pytest.param(seed, marks=[pytest.mark.slow] * (seed >= 4)) for seed in range(40)]
+    "seed", [pytest.param(seed, marks=[pytest.mark.slow] * (seed != 2)) for seed in range(40)]
 )
 def test_agrees(seed, images, quick_config, tmp_path):
     draw = random.Random(seed)

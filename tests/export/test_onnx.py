@@ -42,12 +42,16 @@ def folder(run, images, tmp_path_factory):
 
 
 #: Each export takes seconds: the rest is left to the long run.
-QUICK = {"mobile", "four-bit activations"}
+QUICK = {("mobile", "mixed"), ("four-bit activations", "quantized")}
 
 
-@pytest.mark.parametrize("form", ["quantized", "mixed"])
 @pytest.mark.parametrize(
-    "setting", [pytest.param(name, marks=[pytest.mark.slow] * (name not in QUICK)) for name in SETTINGS]
+    ("setting", "form"),
+    [
+        pytest.param(name, form, marks=[pytest.mark.slow] * ((name, form) not in QUICK))
+        for name in SETTINGS
+        for form in ("quantized", "mixed")
+    ],
 )
 def test_the_file_says_what_the_model_says(setting, form, tiny, images, quick_config, tmp_path):
     run = quantized(tiny, images, quick_config, **SETTINGS[setting])
