@@ -42,7 +42,7 @@ def folder(run, images, tmp_path_factory):
 
 
 #: Each export takes seconds: the rest is left to the long run.
-QUICK = {("mobile", "mixed"), ("four-bit activations", "quantized")}
+QUICK = {("mobile", "mixed")}
 
 
 @pytest.mark.parametrize(
@@ -95,6 +95,7 @@ def test_the_packed_file_is_smaller_and_says_the_same(run, folder, images, tmp_p
     assert np.abs(scores[0] - scores[1]).max() < 1e-5
 
 
+@pytest.mark.slow
 def test_two_logits_become_one_score(tiny, images, quick_config, tmp_path):
     run = quantized(tiny, images, quick_config, head="two")
     export_onnx(run, tmp_path, verify=images)
