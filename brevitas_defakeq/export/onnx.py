@@ -71,11 +71,10 @@ def export_onnx(
     needed = FLOAT_RUNTIME if form == "float" else RUNTIME
     require_runtime(runtime, needed)
     network = float_model.eval() if form == "float" else getattr(result, form)
-    packed = storage == "packed"
     if form == "float":
         built = float_graph(result, network, pixels)
     else:
-        built = coded_graph(result, network, pixels, packed)
+        built = coded_graph(result, network, pixels, packed=storage == "packed")
     file = built.model.SerializeToString()
     threshold, ends = result.report["threshold"][form], _ends(result, pixels)
     checked = None
@@ -113,7 +112,7 @@ class Built:
     sizes: Counter
 
 
-def coded_graph(result: QuantizedDetector, network: nn.Module, pixels: bool, packed: bool) -> Built:
+def coded_graph(result: QuantizedDetector, network: nn.Module, pixels: bool, *, packed: bool) -> Built:
     """M_q or M_q^v with integer weights."""
     example = _example(result)
     modules = modules_by_name(network)

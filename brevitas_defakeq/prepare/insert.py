@@ -48,8 +48,6 @@ class QuantScheme:
 def insert_quantizers_(model: nn.Module, plan: Plan, scheme: QuantScheme) -> None:
     """Replace the planned layers and attentions of a prepared float model, in place."""
     activation = _activation_options(scheme)
-    if scheme.mobile:
-        _keep_outputs(model)
     modules = modules_by_name(model)
     for name in plan.attentions:
         if activation:
@@ -62,13 +60,6 @@ def insert_quantizers_(model: nn.Module, plan: Plan, scheme: QuantScheme) -> Non
         if scheme.mobile and layer.name in plan.open_outputs:
             options |= {key.replace("input_", "output_"): value for key, value in activation.items()}
         replace_module(model, modules[layer.name], quantize_layer(modules[layer.name], scheme, options))
-
-
-def _keep_outputs(model: nn.Module) -> None:
-    """A quantizer's gradient needs what it gave; an activation in place would overwrite it."""
-    for module in model.modules():
-        if getattr(module, "inplace", False):
-            module.inplace = False
 
 
 def _activation_options(scheme: QuantScheme) -> dict:
