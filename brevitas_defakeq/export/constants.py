@@ -4,15 +4,19 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from brevitas_defakeq.export.graph import drop_unread_
 from brevitas_defakeq.export.planes import PLANES, plane_bytes, plane_table
 from brevitas_defakeq.export.weights import CodedWeight
 from brevitas_defakeq.quant.integer import TERNARY_BITS
+from brevitas_defakeq.storage.precision import column_codes, column_scale, from_half, to_half
 
 #: Codes unpacked by one chain of nodes; what lies in memory while the file is loaded is a few times that.
 _CHUNK = 4_000_000
+#: From how many numbers on it pays to look for a form of a byte or less.
+_LARGE = 1024
 #: Powers of two that a pool of half-precision numbers is lifted by: small scales keep all their bits.
 _LIFTS = (0, 8, 16, 24)
 
@@ -24,7 +28,7 @@ class Constants:
         self.nodes: list[NodeProto] = []
         self.stored: list[TensorProto] = []
         self._kinds: dict[str, str] = {}
-        self._codes: dict[float, list[tuple[str, np.ndarray]]] = {}
+        self._codes: dict[tuple[str, float], list[tuple[str, np.ndarray]]] = {}
         self._halves: dict[int, list[tuple[str, np.ndarray]]] = {}
         self._integers: dict[str, list[tuple[str, np.ndarray]]] = {}
         self._known: dict[tuple, str] = {}
@@ -40,14 +44,41 @@ class Constants:
         return self._known[key]
 
     def numbers(self, values: np.ndarray) -> str:
-        """float32 values, in half precision where that is exact."""
+        """float32 values: a byte or less each where a large array allows it, half precision where exact."""
         flat = values.astype(np.float32)
+        if flat.size >= _LARGE:
+            small = self._few_values(flat) or self._grid(flat)
+            if small:
+                return small
         for lift in _LIFTS:
             with np.errstate(over="ignore"):
                 half = np.ldexp(flat, lift).astype(np.float16)
             if values.size > 4 and np.array_equal(np.ldexp(half.astype(np.float32), -lift), flat):
                 return self._once(("half", lift), self._halves.setdefault(lift, []), half)
         return self.array(flat)
+
+    def _few_values(self, values: np.ndarray) -> str | None:
+        """An array of at most 16 different values, an attention mask's, as codes of 2 or 4 bits."""
+        levels, codes = np.unique(values, return_inverse=True)
+        if len(levels) > 16:
+            return None
+        bits = 2 if len(levels) <= 4 else 4
+        pool = self._codes.setdefault(("masks", bits), [])
+        codes = self._once(("mask", bits), pool, codes.reshape(values.shape).astype(np.uint8))
+        return self._add("Gather", self.array(levels), codes)
+
+    def _grid(self, values: np.ndarray) -> str | None:
+        """A table that the run keeps as int8 codes in units of one scale along an axis, a position's."""
+        for axis in range(values.ndim):
+            columns = torch.from_numpy(np.moveaxis(values, axis, -1))
+            scale = from_half(*to_half(column_scale(columns)))
+            codes = column_codes(columns, scale)
+            if torch.equal(codes.float() * scale, columns):
+                stored = self.array(np.moveaxis(codes.numpy(), -1, axis).copy(), "position tables")
+                shape = [-1 if place == axis else 1 for place in range(values.ndim)]
+                scales = self.reshaped(self.numbers(scale.numpy()), shape)
+                return self.product(self._cast(stored, TensorProto.FLOAT), scales)
+        return None
 
     def integers(self, values: np.ndarray) -> str:
         """int32 values, stored in the smallest type that holds them."""
@@ -73,7 +104,7 @@ class Constants:
         if unpacked:
             codes = self._cast(self.array(weight.codes, "codes"), TensorProto.INT32)
         else:
-            codes = self._pooled(self._codes.setdefault(weight.bits, []), weight.codes)
+            codes = self._pooled(self._codes.setdefault(("codes", weight.bits), []), weight.codes)
         values = self.difference(codes, self._zero(weight))
         if gain > 1:
             values = self.product(values, self.array(np.array([gain], dtype=np.int32)))
@@ -121,9 +152,9 @@ class Constants:
             bytes of the graph's initializers by kind.
         """
         asked, self.nodes = self.nodes, []
-        for bits, parts in sorted(self._codes.items()):
+        for (kind, bits), parts in sorted(self._codes.items()):
             for chunk in _chunks(parts):
-                self._write_codes(bits, chunk)
+                self._write_codes(kind, bits, chunk)
         for lift, parts in sorted(self._halves.items()):
             halves = self._store(_joined(parts), "scales and other numbers")
             values = self._cast(halves, TensorProto.FLOAT)
@@ -144,13 +175,13 @@ class Constants:
             sizes[self._kinds.get(tensor.name, "other values")] += len(tensor.raw_data)
         return sizes
 
-    def _write_codes(self, bits: float, parts: Sequence[tuple[str, np.ndarray]]) -> None:
+    def _write_codes(self, kind: str, bits: float, parts: Sequence[tuple[str, np.ndarray]]) -> None:
         codes = _joined(parts)
         padding = -len(codes) % (5 if bits == TERNARY_BITS else 8)
         codes = np.pad(codes, (0, padding))
         joined = ""
         for width, shift in PLANES[bits]:
-            index = self._cast(self._store(plane_bytes(codes, width, shift), "codes"), TensorProto.INT32)
+            index = self._cast(self._store(plane_bytes(codes, width, shift), kind), TensorProto.INT32)
             values = self._add("Gather", self.array(plane_table(width, shift), "tables"), index)
             flat = self._add("Reshape", values, self.array(np.array([-1])))
             joined = self._add("BitwiseOr", joined, flat) if joined else flat

@@ -91,6 +91,21 @@ def test_packed_weights_take_their_own_width():
 
 
 @pytest.mark.parametrize("optimize", [True, False])
+def test_large_tables_take_a_byte_a_number_and_masks_less(optimize):
+    codes = RNG.integers(-127, 128, (4, 49, 6))
+    codes[0, 0] = 127
+    scale = np.float16(RNG.uniform(0.5, 1, 6)).astype(np.float32) / 4096
+    table = (codes * scale).astype(np.float32)
+    mask = np.where(RNG.uniform(size=(4, 49, 49)) < 0.3, np.float32(-100), np.float32(0))
+    constants = Constants()
+    names = [constants.numbers(array) for array in (table, table.transpose(2, 0, 1), mask, mask)]
+    found = run(constants, names, TensorProto.FLOAT, optimize=optimize)
+    for array, back in zip((table, table.transpose(2, 0, 1), mask, mask), found, strict=True):
+        assert np.array_equal(array, back)
+    assert sum(len(tensor.raw_data) for tensor in constants.stored) < 2 * table.size + mask.size / 4 + 2000
+
+
+@pytest.mark.parametrize("optimize", [True, False])
 def test_numbers_are_exact(optimize):
     arrays = [
         np.float16(RNG.normal(size=50)).astype(np.float32),

@@ -71,6 +71,29 @@ def test_what_lies_in_the_folder(run, folder):
     assert card.threshold == run.report["threshold"]["quantized"]
 
 
+def expected_codes(run) -> int:
+    """Bytes of all weights by the run's bit map alone: those of one width share a stream."""
+    layers = dict(run.quantized.named_modules())
+    numbers: dict[float, int] = {}
+    for name, bits in run.bits.items():
+        numbers[bits] = numbers.get(bits, 0) + layers[name].weight.numel()
+    streams = {bits: -(-n // 5) if bits == 1.6 else -(-n // 8) * bits for bits, n in numbers.items()}
+    return int(sum(streams.values()))
+
+
+def test_the_file_is_as_large_as_the_bit_map_says(run, folder):
+    card = Card.read(folder / "model_card.json")
+    assert card.bytes["codes"] == expected_codes(run)
+    assert sum(size for kind, size in card.bytes.items() if kind != "file") == card.bytes["file"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("setting", ["three levels", "mobile", "symmetric"])
+def test_the_file_is_as_large_as_every_bit_map_says(setting, tiny, images, quick_config, tmp_path):
+    run = quantized(tiny, images, quick_config, **SETTINGS[setting])
+    assert export_onnx(run, tmp_path).bytes["codes"] == expected_codes(run)
+
+
 def test_any_batch_size_through_the_runtime_room(run, folder, images):
     detector = Detector(folder / "model.onnx")
     with torch.no_grad():
