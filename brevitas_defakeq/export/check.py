@@ -1,7 +1,7 @@
 """Whether an exported file says what the quantized model says, with the runtime's optimizations and not."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from tempfile import TemporaryDirectory
 
@@ -19,6 +19,8 @@ from brevitas_defakeq.reference import copy_module
 from brevitas_defakeq.runtime.card import CardInput, CardOutput
 from brevitas_defakeq.runtime.scores import fake_logit
 
+#: What stands for a file in its runtime: one input array -> its answer.
+Run = Callable[[np.ndarray], np.ndarray]
 #: Largest share of the spread of the scores that a score may be off: rounding ties fall differently.
 _TOLERANCE = 0.05
 
@@ -31,7 +33,7 @@ class Agreement:
         images: how many.
         verdicts: share of equal verdicts, optimized file against model.
         difference: root mean square of the difference, over the spread of the model's scores.
-        largest: largest difference, over the same; plain: the same, with all optimizations off.
+        largest: largest difference, over the same; plain: the same, with all optimizations off, if run.
         unrest: how far the model's own scores move, as ``difference``, when it computes in float64: values
             that lie between two codes fall to the other side, and what follows amplifies that.
     """
@@ -40,11 +42,18 @@ class Agreement:
     verdicts: float
     difference: float
     largest: float
-    plain: float
+    plain: float | None
     unrest: float
 
     def to_dict(self) -> dict:
         return asdict(self)
+
+
+def ort_run(file: bytes, *, optimize: bool) -> Run:
+    """The file in ONNX Runtime: input -> first output."""
+    runner = session(file, optimize=optimize)
+    name = runner.get_inputs()[0].name
+    return lambda feed: runner.run(None, {name: feed})[0]
 
 
 def session(file: bytes, *, optimize: bool = True, write: str = "") -> onnxruntime.InferenceSession:
@@ -68,14 +77,17 @@ def fused_operators(file: bytes) -> Counter:
 
 @torch.no_grad()
 def agreement(
-    file: bytes, model: nn.Module, observer: Observer, batches: Iterable[Tensor], threshold: float,
+    files: Sequence[Run], model: nn.Module, observer: Observer, batches: Iterable[Tensor], threshold: float,
     ends: tuple[CardInput, CardOutput],
 ) -> Agreement:  # fmt: skip
-    """Run both on preprocessed images [N, 3, H, W]; ``ends``: what the file takes and gives."""
-    optimized, plain = session(file), session(file, optimize=False)
-    name = optimized.get_inputs()[0].name
+    """Run a file and the model on preprocessed images [N, 3, H, W].
+
+    Args:
+        files: the file as it is deployed, then perhaps without the runtime's optimizations.
+        ends: what the file takes and gives.
+    """
     takes, gives = ends
-    scores: list[list[np.ndarray]] = [[], [], [], []]
+    scores: list[list[np.ndarray]] = [[] for _ in range(2 + len(files))]
     precise = copy_module(model).double()
     with quick(model, frozen=True), quick(precise, frozen=True):
         for batch in batches:
@@ -85,17 +97,17 @@ def agreement(
             pixels = takes.dtype == "uint8"
             feed = pixels_of(batch, takes.preprocessing) if pixels else batch.contiguous().numpy()
             answers = [logits.numpy() for logits in raw]
-            answers += [runner.run(None, {name: feed})[0] for runner in (optimized, plain)]
+            answers += [run(feed) for run in files]
             for place, answer in enumerate(answers):
                 scores[place].append(fake_logit(answer, len(batch), gives))
-    wanted, moved, found, without = (np.concatenate(parts) for parts in scores)
+    wanted, moved, found, *without = (np.concatenate(parts) for parts in scores)
     spread = max(float(wanted.std()), 1e-6)
     return Agreement(
         images=len(wanted),
         verdicts=float(np.mean((found > threshold) == (wanted > threshold))),
         difference=float(np.sqrt(np.mean((found - wanted) ** 2)) / spread),
         largest=float(np.abs(found - wanted).max() / spread),
-        plain=float(np.abs(without - wanted).max() / spread),
+        plain=float(np.abs(without[0] - wanted).max() / spread) if without else None,
         unrest=float(np.sqrt(np.mean((moved - wanted) ** 2)) / spread),
     )
 

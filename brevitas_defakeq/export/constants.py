@@ -99,8 +99,7 @@ class Constants:
         unpacked = not packed or weight.bits not in PLANES
         restored = middle + gain * weight.restored.astype(np.float32)
         if not weight.codes.size or (unpacked and dtype != np.float32):
-            whole = np.concatenate([middle + gain * weight.centred, restored], axis=weight.axis)
-            return self.array(np.take(whole, weight.order, axis=weight.axis).astype(dtype), "codes")
+            return self.array(weight.joined(middle + gain * weight.centred, restored).astype(dtype), "codes")
         if unpacked:
             codes = self._cast(self.array(weight.codes, "codes"), TensorProto.INT32)
         else:

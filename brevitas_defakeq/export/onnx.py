@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from brevitas_defakeq.artifact import QuantizedDetector
 from brevitas_defakeq.errors import UserError
-from brevitas_defakeq.export.check import agreement, fused_operators, require_agreement
+from brevitas_defakeq.export.check import agreement, fused_operators, ort_run, require_agreement
 from brevitas_defakeq.export.constants import Constants
 from brevitas_defakeq.export.form import OPSET, export_form
 from brevitas_defakeq.export.graph import shorten_, write_graph
@@ -79,7 +79,8 @@ def export_onnx(
     threshold, ends = result.report["threshold"][form], _ends(result, pixels)
     checked = None
     if verify is not None:
-        checked = agreement(file, network, result.observer, verify.split(_BATCH), threshold, ends)
+        files = [ort_run(file, optimize=optimize) for optimize in (True, False)]
+        checked = agreement(files, network, result.observer, verify.split(_BATCH), threshold, ends)
         require_agreement(checked)
     card = Card(
         name=result.report["detector"]["name"],

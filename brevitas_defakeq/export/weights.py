@@ -46,6 +46,10 @@ class CodedWeight:
         """Shape of one number a channel that broadcasts over the codes."""
         return [-1 if axis == self.axis else 1 for axis in range(self.codes.ndim)]
 
+    def joined(self, kept: np.ndarray, restored: np.ndarray) -> np.ndarray:
+        """Values of ``codes`` and of the restored channels in the layer's own order of channels."""
+        return np.take(np.concatenate([kept, restored], axis=self.axis), self.order, axis=self.axis)
+
     @cached_property
     def largest(self) -> float:
         """Largest magnitude among the centred codes and the restored channels, 0 if there are none."""
