@@ -15,6 +15,7 @@ _PUBLIC = {
     "QuantizedDetector": "brevitas_defakeq.artifact",
     "DefakeQConfig": "brevitas_defakeq.config",
     "UserError": "brevitas_defakeq.errors",
+    "export_mobile": "brevitas_defakeq.export.mobile",
     "export_onnx": "brevitas_defakeq.export.onnx",
 }
 

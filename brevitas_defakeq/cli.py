@@ -217,7 +217,7 @@ def evaluate(
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="run folder")],
     out: Annotated[Path, typer.Option(help="folder for model.onnx and model_card.json")],
-    format: Annotated[str, typer.Option(help="onnx")] = "onnx",
+    format: Annotated[str, typer.Option(help="onnx, executorch, litert or coreml")] = "onnx",
     which: Annotated[str, typer.Option(help="quantized, mixed, or float to compare with")] = "quantized",
     storage: Annotated[str, typer.Option(help="packed: weights at their own width; int8: larger")] = "packed",
     pixels: Annotated[
@@ -230,20 +230,24 @@ def export(
     licence: Annotated[str | None, typer.Option(help="of the source weights, for the card")] = None,
     as_json: Json = False,
 ) -> None:
-    """A run as a small ONNX file that runs on integers, with its model card."""
+    """A run as a small file that runs on integers, with its model card."""
     from brevitas_defakeq.artifact import load, load_float
     from brevitas_defakeq.export.images import verification_images
+    from brevitas_defakeq.export.mobile import export_mobile
     from brevitas_defakeq.export.onnx import export_onnx
     from brevitas_defakeq.report.terminal import card_table, show
 
-    if format != "onnx":
-        raise UserError(f"--format {format}: only onnx is there so far")
+    if format != "onnx" and (pixels or runtime or storage != "packed"):
+        raise UserError("--pixels, --runtime and --storage are for --format onnx")
     result = load(run)
     images = verification_images(result, data) if verify else None
-    card = export_onnx(
-        result, out, form=which, storage=storage, pixels=pixels, runtime=runtime, verify=images,
-        licence=licence, float_model=load_float(result, weights) if which == "float" else None,
-    )  # fmt: skip
+    if format == "onnx":
+        card = export_onnx(
+            result, out, form=which, storage=storage, pixels=pixels, runtime=runtime, verify=images,
+            licence=licence, float_model=load_float(result, weights) if which == "float" else None,
+        )  # fmt: skip
+    else:
+        card = export_mobile(result, out, format=format, form=which, verify=images, licence=licence)
     show(card.to_json(), card_table(card.to_json()), as_json=as_json)
 
 

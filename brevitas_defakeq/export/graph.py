@@ -1,11 +1,5 @@
 """The export form written as an ONNX graph, by torch's exporter, and made small."""
 
-import contextlib
-import io
-import logging
-import warnings
-from collections.abc import Iterator
-
 import numpy as np
 import onnx
 import torch
@@ -13,6 +7,7 @@ from onnx import ModelProto, numpy_helper
 from torch import Tensor, nn
 
 from brevitas_defakeq.errors import UserError
+from brevitas_defakeq.export.quiet import quiet
 
 INPUT, OUTPUT = "image", "score"
 
@@ -40,7 +35,7 @@ def write_graph(form: nn.Module, read, example: Tensor, opset: int) -> ModelProt
     """
     wrapped = _Score(form, read).eval()
     batch = torch.export.Dim("batch", min=1)
-    with _silence(), torch.no_grad():
+    with quiet(), torch.no_grad():
         try:
             program = torch.onnx.export(
                 wrapped, (example,), dynamo=True, opset_version=opset, verbose=False, optimize=True,
@@ -50,19 +45,6 @@ def write_graph(form: nn.Module, read, example: Tensor, opset: int) -> ModelProt
             reason = str(error.__cause__ or error).strip().splitlines()[0]
             raise UserError(f"torch cannot write this detector as ONNX: {reason}") from error
     return program.model_proto
-
-
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """The exporter speaks of its progress and of deprecations inside torch; neither is news to the user."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
 
 
 def initializers(model: ModelProto) -> dict[str, np.ndarray]:

@@ -16,6 +16,7 @@ from brevitas_defakeq.artifact import QuantizedDetector
 from brevitas_defakeq.errors import UserError
 from brevitas_defakeq.export.check import agreement, fused_operators, ort_run, require_agreement
 from brevitas_defakeq.export.constants import Constants
+from brevitas_defakeq.export.describe import card_of, ends, require_form
 from brevitas_defakeq.export.form import OPSET, export_form
 from brevitas_defakeq.export.graph import shorten_, write_graph
 from brevitas_defakeq.export.pixels import take_pixels_
@@ -23,8 +24,7 @@ from brevitas_defakeq.export.quantized import fold_clips_, pack_weights_, pool_n
 from brevitas_defakeq.export.weights import coded_weight
 from brevitas_defakeq.files import write_bytes
 from brevitas_defakeq.nn.modules import modules_by_name
-from brevitas_defakeq.provenance import provenance
-from brevitas_defakeq.runtime.card import Card, CardInput, CardOutput, card_beside
+from brevitas_defakeq.runtime.card import Card, card_beside
 from brevitas_defakeq.runtime.onnx_file import is_version, version_numbers
 
 #: The oldest ONNX Runtime that has every operator of an integer file, and of a float one.
@@ -32,7 +32,7 @@ RUNTIME, FLOAT_RUNTIME = "1.16", "1.18"
 #: Operator set of the float file: the one that torch writes the fastest graphs in.
 _FLOAT_OPSET = 21
 _BATCH = 8
-FORMS, STORAGES = ("quantized", "mixed", "float"), ("packed", "int8")
+STORAGES = ("packed", "int8")
 
 
 def export_onnx(
@@ -62,10 +62,9 @@ def export_onnx(
     Raises:
         UserError: a layer has no ONNX form, or the file disagrees with the model; then nothing is written.
     """
-    if result.preprocessing is None:
-        raise UserError("this run was made from tensors; quantize with preprocessing= to export it")
-    if form not in FORMS or storage not in STORAGES:
-        raise UserError(f"form={form!r}, storage={storage!r}: choose of {FORMS} and {STORAGES}")
+    require_form(result, form)
+    if storage not in STORAGES:
+        raise UserError(f"storage={storage!r}: choose of {', '.join(STORAGES)}")
     if form == "float" and float_model is None:
         raise UserError("a run holds no float weights; give float_model=")
     needed = FLOAT_RUNTIME if form == "float" else RUNTIME
@@ -76,27 +75,17 @@ def export_onnx(
     else:
         built = coded_graph(result, network, pixels, packed=storage == "packed")
     file = built.model.SerializeToString()
-    threshold, ends = result.report["threshold"][form], _ends(result, pixels)
-    checked = None
+    between, checked = ends(result, pixels=pixels), None
     if verify is not None:
         files = [ort_run(file, optimize=optimize) for optimize in (True, False)]
-        checked = agreement(files, network, result.observer, verify.split(_BATCH), threshold, ends)
+        threshold = result.report["threshold"][form]
+        checked = agreement(files, network, result.observer, verify.split(_BATCH), threshold, between)
         require_agreement(checked)
-    card = Card(
-        name=result.report["detector"]["name"],
-        input=ends[0],
-        output=ends[1],
-        threshold=threshold,
-        runtime=needed,
-        bits={} if form == "float" else result.bits,
+    card = card_of(
+        result, form, between, format="onnx", runtime=needed,
         bytes={"file": len(file), **built.sizes, "graph": len(file) - built.sizes.total()},
         patterns={**built.patterns, **{f"runs as {name}": n for name, n in fused_operators(file).items()}},
-        auc=result.report["metrics"].get(form),
-        licence=licence,
-        provenance={
-            "run": result.report["provenance"], "export": provenance(result.config.seed),
-            "agreement": checked.to_dict() if checked else None,
-        },
+        agreement=checked, licence=licence,
     )  # fmt: skip
     path = Path(out) / "model.onnx"
     write_bytes(path, file)
@@ -159,14 +148,3 @@ def require_runtime(asked: str | None, needed: str) -> None:
         raise UserError(
             f"runtime {asked}: the file's operators need onnxruntime {needed} or newer; upgrade the device's"
         )
-
-
-def _ends(result: QuantizedDetector, pixels: bool) -> tuple[CardInput, CardOutput]:
-    """What the file takes and what it gives."""
-    preprocessing = result.preprocessing
-    given = CardInput(
-        size=preprocessing.input_size, layout="NHWC" if pixels else "NCHW",
-        dtype="uint8" if pixels else "float32", mean=preprocessing.mean, std=preprocessing.std,
-        interpolation=preprocessing.interpolation, crop_margin=None,
-    )  # fmt: skip
-    return given, CardOutput(kind="probability" if pixels else "logit", fake_index=1)

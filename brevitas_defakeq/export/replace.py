@@ -75,8 +75,6 @@ def replaced(
     return form.eval()
 
 
-def quantized_by(
-    proxy: nn.Module, name: str, activation: Callable[[nn.Module, str], nn.Module]
-) -> nn.Module:
+def quantized_by(proxy: nn.Module, name: str, activation: Callable[[nn.Module, str], nn.Module]) -> nn.Module:
     """``activation`` of an enabled quantizer; a disabled one passes values on."""
     return activation(proxy, name) if proxy.is_quant_enabled else nn.Identity()

@@ -122,7 +122,7 @@ def latencies(found: dict) -> Table:
 
 def card_table(card: dict) -> Table:
     """What ``defakeq export`` wrote."""
-    table = Table(title=f"{card['name']}: model.onnx, {card['bytes']['file'] / 1e3:,.0f} kB")
+    table = Table(title=f"{card['name']} for {card['format']}: {card['bytes']['file'] / 1e3:,.0f} kB")
     table.add_column("in the file and in the runtime")
     table.add_column("count", justify="right")
     for pattern, count in card["patterns"].items():

@@ -16,6 +16,7 @@ from brevitas_defakeq.runtime.onnx_file import is_version
 
 FORMAT_VERSION = 1
 CARD_NAME = "model_card.json"
+FORMATS = ("onnx", "executorch", "litert", "coreml")
 LAYOUTS = ("NCHW", "NHWC")
 DTYPES = ("float32", "uint8")
 OUTPUT_KINDS = ("logit", "softmax", "probability")
@@ -84,7 +85,9 @@ class Card:
     Attributes:
         name: the detector's name.
         threshold: an image is called fake where its logit lies above it.
-        runtime: the oldest onnxruntime that runs the file, as in "1.18".
+        format: "onnx", "executorch", "litert" or "coreml".
+        runtime: the oldest onnxruntime that runs the file, as in "1.18"; of the others the version that the
+            file was written for, of iOS for Core ML.
         bits: layer -> width in bits (1.6 for three levels).
         bytes: kind of content -> bytes in the file.
         patterns: operator pattern -> how often the graph holds it.
@@ -95,6 +98,7 @@ class Card:
 
     format_version: int = FORMAT_VERSION
     name: str
+    format: str = "onnx"
     input: CardInput
     output: CardOutput
     threshold: float
@@ -113,8 +117,9 @@ class Card:
             object.__setattr__(self, "output", record(CardOutput, self.output, "output"))
         _check_version(self.format_version)
         require(is_text(self.name), "name", self.name, "a word or more")
+        require(self.format in FORMATS, "format", self.format, f"one of {', '.join(FORMATS)}")
         require(is_number(self.threshold), "threshold", self.threshold, "a number, on the logit")
-        require(is_version(self.runtime), "runtime", self.runtime, 'an onnxruntime version, as in "1.18"')
+        require(is_version(self.runtime), "runtime", self.runtime, 'a version, as in "1.18"')
         require_each(lambda width: is_number(width) and width > 0, "bits", self.bits, "a width above 0")
         require_each(is_count, "bytes", self.bytes, "a whole number from 0 on")
         require_each(is_count, "patterns", self.patterns, "a whole number from 0 on")

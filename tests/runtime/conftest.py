@@ -18,6 +18,7 @@ def card_content(**changes) -> dict:
     content = {
         "format_version": 1,
         "name": "tiny",
+        "format": "onnx",
         "input": {
             "size": list(SIZE), "layout": "NCHW", "dtype": "float32", "mean": [0.5, 0.4, 0.3],
             "std": [0.5, 0.25, 0.2], "interpolation": "bilinear", "crop_margin": 0.3,

@@ -1,0 +1,55 @@
+"""ExecuTorch: a ``.pte`` whose layers run in XNNPACK.
+
+Convolutions work on the run's own grids. XNNPACK's Linear with integer weights and a float result takes
+inputs that are quantized token by token, so there only the weights are the run's integers.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from brevitas_defakeq.export.check import Run
+from brevitas_defakeq.export.describe import package_version
+from brevitas_defakeq.export.integer_form import Score, Style, TokenActivation, centred
+from brevitas_defakeq.export.weights import CodedWeight
+
+FILE, PACKAGE = "model.pte", "executorch"
+STYLE = Style(linear_input=TokenActivation, linear_weight=centred, conv_weight=centred)
+
+
+def version() -> str:
+    """Of the runtime that the file was written for."""
+    return package_version("executorch")
+
+
+def write(form: Score, weights: Mapping[str, CodedWeight], example: Tensor, path: Path) -> Counter:
+    """Write the file for one image; how often each operator is left outside XNNPACK."""
+    import executorch.kernels.quantized  # noqa: F401 for what XNNPACK does not take
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir import to_edge_transform_and_lower
+
+    program = torch.export.export(form, (example,))
+    lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
+    targets = [node.target for node in lowered.exported_program().graph.nodes if node.op == "call_function"]
+    names = Counter(getattr(target, "__name__", str(target)) for target in targets)
+    names.pop("getitem", None)
+    path.write_bytes(lowered.to_executorch().buffer)
+    return names
+
+
+def run(path: Path) -> Run:
+    """The file in ExecuTorch's runtime, image by image."""
+    from executorch.runtime import Runtime
+
+    method = Runtime.get().load_program(path).load_method("forward")
+
+    def score(images: np.ndarray) -> np.ndarray:
+        return np.concatenate(
+            [method.execute([torch.from_numpy(image[None])])[0].numpy() for image in images]
+        )
+
+    return score
