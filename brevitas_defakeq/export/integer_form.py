@@ -5,7 +5,7 @@ different ways, and a ``Style`` holds the classes for that.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from brevitas_defakeq.artifact import QuantizedDetector
+from brevitas_defakeq.errors import UserError
 from brevitas_defakeq.evaluate.observe import Observer
 from brevitas_defakeq.export.replace import byte_grid, conv_pads, quantized_by, replaced
 from brevitas_defakeq.export.weights import CodedWeight, coded_weight
@@ -132,26 +133,46 @@ class Linear(nn.Module):
 
 
 class Convolution(nn.Module):
-    """Uneven padding is put around the input; even padding is the convolution's own."""
+    """A convolution whose padding is even: ``evenly_padded`` has seen to that."""
 
     def __init__(
-        self, layer: nn.Module, name: str, activation: nn.Module, weight: nn.Module, output: nn.Module
+        self,
+        layer: nn.Module,
+        padding: list[int],
+        activation: nn.Module,
+        weight: nn.Module,
+        output: nn.Module,
     ) -> None:
         super().__init__()
         self.activation, self.weight, self.output = activation, weight, output
         self.bias = nn.Parameter(layer.bias.detach().clone(), requires_grad=False)
-        pads = conv_pads(layer, name)
-        begins, ends = pads[: len(pads) // 2], pads[len(pads) // 2 :]
-        sides = zip(reversed(begins), reversed(ends), strict=True)
-        self.around = [] if begins == ends else [pad for side in sides for pad in side]
-        self.padding = begins if begins == ends else 0
-        self.options = {"stride": layer.stride, "dilation": layer.dilation, "groups": layer.groups}
-        self.convolve = (F.conv1d, F.conv2d, F.conv3d)[len(begins) - 1]
+        self.convolve = (F.conv1d, F.conv2d, F.conv3d)[len(padding) - 1]
+        self.options = {
+            "stride": layer.stride, "padding": padding, "dilation": layer.dilation, "groups": layer.groups
+        }  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.pad(x, self.around) if self.around else x
-        y = self.convolve(self.activation(x), self.weight(), self.bias, padding=self.padding, **self.options)
-        return self.output(y)
+        return self.output(self.convolve(self.activation(x), self.weight(), self.bias, **self.options))
+
+
+def evenly_padded(layer: nn.Module, weight: CodedWeight, name: str) -> tuple[list[int], CodedWeight]:
+    """Padding of each axis, and the weight with zeros around its kernel where the padding was uneven.
+
+    Zeros before the input alone are zeros on both sides and a kernel that starts with as many: the same sums,
+    without a padding operator, which XNNPACK's partitioner does not take between integers.
+    """
+    pads = conv_pads(layer, name)
+    half = len(pads) // 2
+    even, around = [], [(0, 0), (0, 0)]
+    for begin, end, dilation in zip(pads[:half], pads[half:], layer.dilation, strict=True):
+        both = max(begin, end)
+        if (both - begin) % dilation or (both - end) % dilation:
+            raise UserError(f"{name}: uneven padding of a dilated convolution has no form here")
+        even.append(both)
+        around.append(((both - begin) // dilation, (both - end) // dilation))
+    centred = np.pad(weight.centred, around)
+    codes = (centred + weight.zero_point.reshape(weight.along_channels)).astype(np.uint8)
+    return even, replace(weight, codes=codes, restored=np.pad(weight.restored, around))
 
 
 class Score(nn.Module):
@@ -177,15 +198,18 @@ def integer_form(result: QuantizedDetector, network: nn.Module, style: Style) ->
     weights: dict[str, CodedWeight] = {}
 
     def layer(old: nn.Module, name: str) -> nn.Module:
-        weight = weights[name] = coded_weight(old, result.bits[name])
-        integer = old.input_quant.is_quant_enabled and weight.is_integer
-        if old.weight.dim() == 2:
+        weight = coded_weight(old, result.bits[name])
+        linear = old.weight.dim() == 2
+        padding, weight = ([], weight) if linear else evenly_padded(old, weight, name)
+        integer, weights[name] = old.input_quant.is_quant_enabled and weight.is_integer, weight
+        if linear:
             activation = quantized_by(old.input_quant, name, style.linear_input if integer else Activation)
             return Linear(old, activation, (style.linear_weight if integer else Float)(weight))
         activation, output = (
             quantized_by(proxy, name, Activation) for proxy in (old.input_quant, old.output_quant)
         )
-        return Convolution(old, name, activation, (style.conv_weight if integer else Float)(weight), output)
+        kernel = (style.conv_weight if integer else Float)(weight)
+        return Convolution(old, padding, activation, kernel, output)
 
     return Score(replaced(network, result.plan, layer, Activation), result.observer).eval(), weights
 
