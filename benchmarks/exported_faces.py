@@ -3,8 +3,9 @@
     python benchmarks/exported_faces.py DATA [--only mobilenetv2_035] [--threads 1] [--table]
 
 DATA is the folder that ``real_faces.py`` takes. Each detector is quantized for ``--target mobile`` with the
-default recipe and exported in every format whose extra is installed; model and file score all test images. What
-is there already, run or JSON, is not made again: the script goes on in one environment where another stopped.
+default recipe and exported in every format whose extra is installed; model and file score all test images.
+What is there already, run or JSON, is not made again, so the script goes on where it or another environment
+stopped.
 """
 
 import argparse

@@ -34,7 +34,8 @@ from brevitas_defakeq.runtime import latency
 from brevitas_defakeq.runtime.onnx_file import open_session
 
 IMAGES = 16
-BITS = (3.0, 2.25, 4.0)
+#: Average bits -> the forms that are measured.
+FORMS = {3.0: {"quantized": "M_q", "mixed": "M_q^v"}, 2.25: {"quantized": "M_q"}, 4.0: {"quantized": "M_q"}}
 
 
 def named(name: str, **options) -> Callable[[], Detector]:
@@ -67,11 +68,11 @@ def measure(name: str, threads: int, runs: int) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         files = {"float": Path(folder, "float", "model.onnx")}
         cards = {}
-        for bits in BITS:
+        for bits in FORMS:
             result = quantize(detector, images, recipe(bits))
-            if bits == BITS[0]:
+            if not cards:
                 export_onnx(result, files["float"].parent, form="float", float_model=detector.model)
-            for form, label in (("quantized", "M_q"), ("mixed", "M_q^v")):
+            for form, label in FORMS[bits].items():
                 key = f"DeFakeQ {bits:g} bits, {label}"
                 files[key] = Path(folder, f"{form}-{bits:g}", "model.onnx")
                 cards[key] = export_onnx(result, files[key].parent, form=form).to_json()

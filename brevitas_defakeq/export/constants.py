@@ -113,7 +113,7 @@ class Constants:
         if not restored.size:
             return values
         values = self._add("Concat", values, self._restored(restored, weight, dtype), axis=weight.axis)
-        return self._add("Gather", values, self.array(weight.order), axis=weight.axis)
+        return self._add("Gather", values, self.integers(weight.order), axis=weight.axis)
 
     def _restored(self, values: np.ndarray, weight: CodedWeight, dtype: type) -> str:
         """Restored channels as ``dtype``, a byte each where they are codes."""
