@@ -59,12 +59,11 @@ def export_mobile(
         checked = None
         if verify is not None and hasattr(runtime, "run"):
             checked = _checked(runtime, partial, result, network, form, verify)
-        size = size_on_disk(partial)
-    card = card_of(
-        result, form, ends(result), format=format, runtime=runtime.version(), bytes={"file": size},
-        patterns=patterns, agreement=checked, licence=licence,
-    )  # fmt: skip
-    card.write(card_beside(path))
+        card = card_of(
+            result, form, ends(result), format=format, runtime=runtime.version(),
+            bytes={"file": size_on_disk(partial)}, patterns=patterns, agreement=checked, licence=licence,
+        )  # fmt: skip
+        card.write(card_beside(path))
     return card
 
 

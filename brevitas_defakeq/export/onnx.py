@@ -22,7 +22,7 @@ from brevitas_defakeq.export.graph import shorten_, write_graph
 from brevitas_defakeq.export.pixels import take_pixels_
 from brevitas_defakeq.export.quantized import fold_clips_, pack_weights_, pool_numbers_
 from brevitas_defakeq.export.weights import coded_weight
-from brevitas_defakeq.files import write_bytes
+from brevitas_defakeq.files import written_whole
 from brevitas_defakeq.nn.modules import modules_by_name
 from brevitas_defakeq.runtime.card import Card, card_beside
 from brevitas_defakeq.runtime.onnx_file import is_version, version_numbers
@@ -88,8 +88,9 @@ def export_onnx(
         agreement=checked, licence=licence,
     )  # fmt: skip
     path = Path(out) / "model.onnx"
-    write_bytes(path, file)
-    card.write(card_beside(path))
+    with written_whole(path) as partial:
+        partial.write_bytes(file)
+        card.write(card_beside(path))  # here, so that a disk that is full by now leaves neither
     return card
 
 

@@ -7,9 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from brevitas_defakeq.quant.activation import activation_grid
 from brevitas_defakeq.quant.bias import product_gain
 from brevitas_defakeq.quant.coded import read_codes
 from brevitas_defakeq.quant.integer import LARGEST_SAFE_CODE
+
+#: Bits of a bias where its scale is free: 32 less a sign and the codes' largest gain.
+_BIAS_BITS = 24
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,7 @@ def coded_weight(layer: nn.Module, bits: float) -> CodedWeight:
         codes = codes + zero_point
     restored = quantizer.float_mask.flatten()
     extra, extra_scale = _restored(layer, restored)
+    scale = _revived(layer, codes - zero_point, scale)
     kept = ~restored
     linear = codes.dim() == 2
     return CodedWeight(
@@ -99,6 +104,20 @@ def coded_weight(layer: nn.Module, bits: float) -> CodedWeight:
         restored_scale=extra_scale.flatten().numpy(),
         order=np.argsort(np.argsort(restored.numpy(), kind="stable"), kind="stable"),
     )
+
+
+def _revived(layer: nn.Module, centred: Tensor, scale: Tensor) -> Tensor:
+    """Scales with another one, a power of two, for channels whose codes are all zero.
+
+    Any scale says the same there, and theirs has vanished; but a convolution's bias is counted in it, and in
+    32 bits.
+    """
+    dead = ~centred.flatten(1).any(dim=1).view_as(scale)
+    if not dead.any() or not layer.input_quant.is_quant_enabled:
+        return scale
+    step = activation_grid(layer.input_quant)[0]
+    smallest = layer.bias.abs().view_as(scale) / (step * 2**_BIAS_BITS)
+    return torch.where(dead, torch.exp2(smallest.clamp_min(2.0**-30).log2().ceil()), scale)
 
 
 def _restored(layer: nn.Module, mask: Tensor) -> tuple[Tensor, Tensor]:

@@ -159,6 +159,14 @@ def test_a_layer_without_a_form_is_named(images, quick_config, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("full", ["model.onnx", "model_card.json"])
+def test_a_full_disk_leaves_nothing(run, tmp_path, full):
+    (tmp_path / f".partial-{full}").symlink_to("/dev/full")  # every write to it finds the disk full
+    with pytest.raises(UserError, match=f"cannot write .*{full}: No space left on device"):
+        export_onnx(run, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("options", [{"form": "whole"}, {"storage": "zip"}])
 def test_unknown_options(run, tmp_path, options):
     with pytest.raises(UserError, match="choose"):
