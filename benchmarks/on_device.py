@@ -33,7 +33,7 @@ from brevitas_defakeq.provenance import provenance
 from brevitas_defakeq.runtime import latency
 from brevitas_defakeq.runtime.onnx_file import open_session
 
-IMAGES = 16
+IMAGES = 8
 #: Average bits -> the forms that are measured.
 FORMS = {3.0: {"quantized": "M_q", "mixed": "M_q^v"}, 2.25: {"quantized": "M_q"}, 4.0: {"quantized": "M_q"}}
 

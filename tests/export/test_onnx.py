@@ -10,6 +10,8 @@ from brevitas_defakeq import UserError, export_onnx, quantize
 from brevitas_defakeq.data.preprocessing import Preprocessing
 from brevitas_defakeq.export import onnx as exporter
 from brevitas_defakeq.export.check import fused_operators, session
+from brevitas_defakeq.export.weights import coded_weight
+from brevitas_defakeq.quant.activation import activation_grid
 from brevitas_defakeq.runtime import Card, Detector
 
 PREPROCESSING = Preprocessing((16, 16))
@@ -125,6 +127,28 @@ def test_two_logits_become_one_score(tiny, images, quick_config, tmp_path):
     assert session((tmp_path / "model.onnx").read_bytes()).run(None, {"image": images.numpy()})[0].shape == (
         32,
     )
+
+
+def test_a_channel_without_weights_keeps_its_bias(images, quick_config):
+    """Its own scale has vanished; counted in that, the bias would not fit in 32 bits."""
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3),
+        nn.ReLU(),
+        nn.Conv2d(8, 8, 3),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(8, 1),
+    )
+    with torch.no_grad():
+        model[0].weight[2], model[0].bias[2] = 0.0, 0.7
+    config = quick_config(target="mobile", reconstruction__iterations=1, final__steps=0)
+    run = quantize(model, images, config, preprocessing=PREPROCESSING)
+    layer = run.quantized[0]
+    weight = coded_weight(layer, run.bits["0"])
+    step = float(activation_grid(layer.input_quant)[0])
+    assert not weight.centred[2].any()
+    codes = layer.bias.detach().numpy() / (weight.scale / weight.gain * step)
+    assert np.abs(codes).max() < 2**31 and np.abs(codes[2]) > 2**20
 
 
 def test_a_file_that_disagrees_is_not_written(run, images, tmp_path, monkeypatch):
