@@ -65,7 +65,7 @@ class Constants:
         bits = 2 if len(levels) <= 4 else 4
         pool = self._codes.setdefault(("masks", bits), [])
         codes = self._once(("mask", bits), pool, codes.reshape(values.shape).astype(np.uint8))
-        return self._add("Gather", self.array(levels), codes)
+        return self._add("Gather", self.array(levels), self._cast(codes, TensorProto.INT32))
 
     def _grid(self, values: np.ndarray) -> str | None:
         """A table that the run keeps as int8 codes in units of one scale along an axis, a position's."""
@@ -101,10 +101,11 @@ class Constants:
         if not weight.codes.size or (unpacked and dtype != np.float32):
             return self.array(weight.joined(middle + gain * weight.centred, restored).astype(dtype), "codes")
         if unpacked:
-            codes = self._cast(self.array(weight.codes, "codes"), TensorProto.INT32)
+            codes = self.array(weight.codes, "codes")
         else:
             codes = self._pooled(self._codes.setdefault(("codes", weight.bits), []), weight.codes)
-        values = self.difference(codes, self._zero(weight))
+        # Wide only from here on: a runtime holds every step's values until it has loaded the whole file.
+        values = self.difference(self._cast(codes, TensorProto.INT32), self._zero(weight))
         if gain > 1:
             values = self.product(values, self.array(np.array([gain], dtype=np.int32)))
         if middle:
@@ -184,7 +185,7 @@ class Constants:
             values = self._add("Gather", self.array(plane_table(width, shift), "tables"), index)
             flat = self._add("Reshape", values, self.array(np.array([-1])))
             joined = self._add("BitwiseOr", joined, flat) if joined else flat
-        self._split(self._cast(joined, TensorProto.INT32), parts, padding)
+        self._split(joined, parts, padding)
 
     def _split(self, values: str, parts: Sequence[tuple[str, np.ndarray]], padding: int) -> None:
         """Give every part its own name and shape."""
