@@ -13,8 +13,8 @@ from brevitas_defakeq.export.weights import CodedWeight
 from brevitas_defakeq.quant.integer import TERNARY_BITS
 from brevitas_defakeq.storage.precision import column_codes, column_scale, from_half, to_half
 
-#: Codes unpacked by one chain of nodes; what lies in memory while the file is loaded is a few times that.
-_CHUNK = 4_000_000
+#: Codes from which on a weight is unpacked by nodes of its own, which saves the runtime two copies of it.
+_ALONE = 100_000
 #: From how many numbers on it pays to look for a form of a byte or less.
 _LARGE = 1024
 #: Powers of two that a pool of half-precision numbers is lifted by: small scales keep all their bits.
@@ -104,17 +104,26 @@ class Constants:
             codes = self.array(weight.codes, "codes")
         else:
             codes = self._pooled(self._codes.setdefault(("codes", weight.bits), []), weight.codes)
-        # Wide only from here on: a runtime holds every step's values until it has loaded the whole file.
-        values = self.difference(self._cast(codes, TensorProto.INT32), self._zero(weight))
-        if gain > 1:
-            values = self.product(values, self.array(np.array([gain], dtype=np.int32)))
-        if middle:
-            values = self._add("Add", values, self.array(np.array([middle], dtype=np.int32)))
-        values = self._cast(values, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
+        values = self._moved(codes, weight, np.dtype(dtype), gain, middle)
         if not restored.size:
             return values
         values = self._add("Concat", values, self._restored(restored, weight, dtype), axis=weight.axis)
         return self._add("Gather", values, self.integers(weight.order), axis=weight.axis)
+
+    def _moved(self, codes: str, weight: CodedWeight, dtype: np.dtype, gain: int, middle: int) -> str:
+        """``middle + gain (codes - zero_point)`` in few and narrow steps.
+
+        A runtime holds the values of every step until it has loaded the whole file.
+        """
+        if dtype == np.float32:
+            centred = self.difference(self._cast(codes, TensorProto.INT32), self._zero(weight))
+            return self._cast(centred, TensorProto.FLOAT)
+        zero = middle - gain * weight.zero_point  # within dtype, as ``coded_weight`` has seen to
+        places = self._cast(self.integers(zero), helper.np_dtype_to_tensor_dtype(dtype))
+        steps = self.array(np.full(len(zero), 1 / gain, dtype=np.float32))
+        return self._add(
+            "QuantizeLinear", self._cast(codes, TensorProto.FLOAT), steps, places, axis=weight.axis
+        )
 
     def _restored(self, values: np.ndarray, weight: CodedWeight, dtype: type) -> str:
         """Restored channels as ``dtype``, a byte each where they are codes."""
@@ -179,13 +188,18 @@ class Constants:
         codes = _joined(parts)
         padding = -len(codes) % (5 if bits == TERNARY_BITS else 8)
         codes = np.pad(codes, (0, padding))
+        alone = len(parts) == 1 and not padding
+        shape = self.array(np.array(parts[0][1].shape if alone else [-1]))
         joined = ""
         for width, shift in PLANES[bits]:
             index = self._cast(self._store(plane_bytes(codes, width, shift), kind), TensorProto.INT32)
             values = self._add("Gather", self.array(plane_table(width, shift), "tables"), index)
-            flat = self._add("Reshape", values, self.array(np.array([-1])))
-            joined = self._add("BitwiseOr", joined, flat) if joined else flat
-        self._split(joined, parts, padding)
+            values = self._add("Reshape", values, shape)
+            joined = self._add("BitwiseOr", joined, values) if joined else values
+        if alone:
+            self.nodes[-1].output[0] = parts[0][0]
+        else:
+            self._split(joined, parts, padding)
 
     def _split(self, values: str, parts: Sequence[tuple[str, np.ndarray]], padding: int) -> None:
         """Give every part its own name and shape."""
@@ -237,10 +251,6 @@ def _joined(parts: Sequence[tuple[str, np.ndarray]]) -> np.ndarray:
 
 
 def _chunks(parts: list[tuple[str, np.ndarray]]) -> list[list[tuple[str, np.ndarray]]]:
-    """Runs of parts of at most ``_CHUNK`` codes, or one part."""
-    chunks: list[list] = [[]]
-    for part in parts:
-        if chunks[-1] and sum(array.size for _, array in chunks[-1]) + part[1].size > _CHUNK:
-            chunks.append([])
-        chunks[-1].append(part)
-    return [chunk for chunk in chunks if chunk]
+    """Large parts alone, small ones together."""
+    small = [part for part in parts if part[1].size < _ALONE]
+    return [*([part] for part in parts if part[1].size >= _ALONE), *([small] if small else [])]

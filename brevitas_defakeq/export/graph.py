@@ -10,6 +10,8 @@ from brevitas_defakeq.errors import UserError
 from brevitas_defakeq.export.quiet import quiet
 
 INPUT, OUTPUT = "image", "score"
+#: ONNX Runtime 1.18 names what it fuses by these nodes' names, and refuses two of the same.
+_NAMED = ("Gather", "Slice")
 
 
 class _Score(nn.Module):
@@ -80,6 +82,8 @@ def shorten_(model: ModelProto) -> None:
         del node.metadata_props[:]
         node.input[:] = [short(name) for name in node.input]
         node.output[:] = [short(name) for name in node.output]
+        if node.op_type in _NAMED:
+            node.name = node.output[0]
     onnx.checker.check_model(model)
 
 

@@ -1,6 +1,6 @@
 """The integers of a quantized layer, as the file will hold them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -94,7 +94,7 @@ def coded_weight(layer: nn.Module, bits: float) -> CodedWeight:
     scale = _revived(layer, codes - zero_point, scale)
     kept = ~restored
     linear = codes.dim() == 2
-    return CodedWeight(
+    weight = CodedWeight(
         codes=_laid_out(codes[kept], linear).astype(np.uint8),
         zero_point=zero_point[kept].flatten().numpy().astype(np.int32),
         scale=scale[kept].flatten().numpy(),
@@ -103,6 +103,22 @@ def coded_weight(layer: nn.Module, bits: float) -> CodedWeight:
         restored=_laid_out(extra, linear),
         restored_scale=extra_scale.flatten().numpy(),
         order=np.argsort(np.argsort(restored.numpy(), kind="stable"), kind="stable"),
+    )
+    return _lowered(weight)
+
+
+def _lowered(weight: CodedWeight) -> CodedWeight:
+    """The same weight where a signed byte holds every zero point times the gain.
+
+    A zero point may lie far above a channel's codes' use of it: codes 3 around 3 are codes 0 around 0.
+    """
+    others = tuple(axis for axis in range(weight.codes.ndim) if axis != weight.axis)
+    least = weight.codes.min(axis=others, initial=255)
+    down = np.where(weight.zero_point * weight.gain > 127, np.minimum(least, weight.zero_point), 0)
+    return replace(
+        weight,
+        codes=weight.codes - down.reshape(weight.along_channels).astype(np.uint8),
+        zero_point=weight.zero_point - down,
     )
 
 
