@@ -9,7 +9,6 @@ stopped.
 """
 
 import argparse
-import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,6 +16,7 @@ import numpy as np
 import torch
 from real_detectors import DETECTORS
 from real_faces import figures
+from tables import markdown, reports
 
 from brevitas_defakeq import DefakeQConfig, UserError, export_mobile, export_onnx, load, quantize
 from brevitas_defakeq.artifact import QuantizedDetector
@@ -50,13 +50,18 @@ def exported(result: QuantizedDetector, format: str, form: str, out: Path) -> tu
     return FORMATS[format].run(out / FORMATS[format].FILE), card.to_json()
 
 
-def measure(detector: Detector, result: QuantizedDetector, format: str, data: Path) -> dict:
-    """Model and file, both forms, on all test images."""
-    test = LabelledSet.from_source(data / "faces256/test.csv", detector.preprocessing)
+def model_scores(detector: Detector, result: QuantizedDetector, test: LabelledSet) -> dict[str, np.ndarray]:
+    """The logits of the float detector and of both forms."""
     models = {"float": detector.model.eval(), **{form: getattr(result, form) for form in FORMS}}
-    scores = {
-        name: seen.scores for name, seen in observe_all(models, result.observer, test.batches()).items()
-    }
+    seen = observe_all(models, result.observer, test.batches())
+    return {name: observed.scores for name, observed in seen.items()}
+
+
+def measure(
+    result: QuantizedDetector, format: str, test: LabelledSet, models: dict[str, np.ndarray], data: Path
+) -> dict:
+    """Both forms' files on all test images, beside the models' logits."""
+    scores = dict(models)
     content: dict = {"format": format, "bits": BITS, "files": {}, "provenance": provenance(0)}
     content["float_bytes"] = result.report["size_bytes"]["float"]
     for form in FORMS:
@@ -76,21 +81,20 @@ def measure(detector: Detector, result: QuantizedDetector, format: str, data: Pa
 
 def table(out: Path) -> str:
     """Markdown from the JSON files."""
-    lines = [
-        "| detector | format | form | kB | of float | AUC, model | AUC, file | verdicts as the model |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for path in sorted(out.glob("*.json")):
-        report = json.loads(path.read_text())
+    columns = (
+        "detector", "format", "form", "kB", "of float", "AUC, model", "AUC, file", "verdicts as the model"
+    )  # fmt: skip
+    rows = []
+    for name, report in reports(out).items():
         for form, file in report["files"].items():
-            model, found = (report["metrics"][name]["auc"] for name in (form, f"{form}, file"))
             size = file["bytes"]["file"]
-            lines.append(
-                f"| {path.stem.split('-')[0]} | {report['format']} | {form} | {size / 1e3:,.0f} "
-                f"| {100 * size / report['float_bytes']:.1f} % | {model:.4f} | {found:.4f} "
-                f"| {100 * file['verdicts_as_model']:.2f} % |"
+            aucs = [f"{report['metrics'][key]['auc']:.4f}" for key in (form, f"{form}, file")]
+            share = f"{100 * size / report['float_bytes']:.1f} %"
+            verdicts = f"{100 * file['verdicts_as_model']:.2f} %"
+            rows.append(
+                (name.split("-")[0], report["format"], form, f"{size / 1e3:,.0f}", share, *aucs, verdicts)
             )
-    return "\n".join(lines) + "\n"
+    return markdown(columns, rows)
 
 
 def main() -> None:
@@ -108,15 +112,19 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     runnable = ["onnx", *(format for format, runtime in FORMATS.items() if hasattr(runtime, "run"))]
     for name in [] if options.table else [options.only] if options.only else TRAINED:
+        paths = {format: options.out / f"{name}-{format}.json" for format in runnable}
+        missing = [format for format, path in paths.items() if not path.exists()]
+        if not missing:
+            continue
         detector = DETECTORS[name](options.data)
         result = run_of(detector, options.data, options.runs / f"{name}-mobile-{BITS:g}")
-        for format in runnable:
-            path = options.out / f"{name}-{format}.json"
-            if not path.exists():
-                try:
-                    write_json(path, measure(detector, result, format, options.data))
-                except UserError as error:
-                    print(f"{name}, {format}: {error}", flush=True)
+        test = LabelledSet.from_source(options.data / "faces256/test.csv", detector.preprocessing)
+        models = model_scores(detector, result, test)
+        for format in missing:
+            try:
+                write_json(paths[format], measure(result, format, test, models, options.data))
+            except UserError as error:
+                print(f"{name}, {format}: {error}", flush=True)
     (options.out / "README.md").write_text(table(options.out))
 
 

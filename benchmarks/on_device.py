@@ -7,7 +7,6 @@ The files take turns in one process, batch 1. A peer's file that does not load i
 """
 
 import argparse
-import json
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,6 +22,7 @@ from onnxruntime.quantization import (
     quantize_dynamic,
     quantize_static,
 )
+from tables import markdown, reports
 
 from brevitas_defakeq import DefakeQConfig, export_onnx, quantize
 from brevitas_defakeq.demo import drawn_calibration
@@ -119,19 +119,17 @@ def peers(original: Path, images: torch.Tensor, folder: Path) -> dict[str, Path]
 
 def table(out: Path) -> str:
     """Markdown from the JSON files."""
-    lines = [
-        "| detector | file | kB | of float | ms | of float | memory MB |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for path in sorted(out.glob("*.json")):
-        report = json.loads(path.read_text())
-        for file in report["files"]:
-            lines.append(
-                f"| {report['detector']} | {file['path']} | {file['file_bytes'] / 1e3:,.0f} "
-                f"| {100 * file['size']:.1f} % | {file['median_ms']:.1f} | {file['ratio']:.2f} "
-                f"| {(file['peak_memory_bytes'] or 0) / 1e6:.0f} |"
-            )
-    return "\n".join(lines) + "\n"
+    columns = ("detector", "file", "kB", "of float", "ms", "of float", "memory MB")
+    rows = [
+        (
+            report["detector"], file["path"], f"{file['file_bytes'] / 1e3:,.0f}",
+            f"{100 * file['size']:.1f} %", f"{file['median_ms']:.1f}", f"{file['ratio']:.2f}",
+            f"{(file['peak_memory_bytes'] or 0) / 1e6:.0f}",
+        )
+        for report in reports(out).values()
+        for file in report["files"]
+    ]  # fmt: skip
+    return markdown(columns, rows)
 
 
 def main() -> None:

@@ -9,7 +9,6 @@ tables (``README.md`` beside the JSON files) are written from what is there, wit
 
 import argparse
 import gc
-import json
 import re
 import time
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ import numpy as np
 import torch
 from methods import METHODS, PARTS, VEFT, configuration
 from real_detectors import DETECTORS
+from tables import reports
 
 from brevitas_defakeq.api import quantize
 from brevitas_defakeq.calibration_set import from_source
@@ -190,15 +190,15 @@ def tables(out: Path) -> str:
 
     "verdicts" are those that are equal at threshold 0, "carried" at the thresholds the run carries over.
     """
-    reports = {file.stem: json.loads(file.read_text()) for file in out.glob("*.json")}
+    found = reports(out)
     head = "| detector | budget | method | AUC | pairs | of float | verdicts | carried | rank "
     head += f"| error | size | s | seeds |\n{'|---' * 13}|"
     parts = []
     for group, listed in GROUPS.items():
         rows: dict[str, list[dict]] = {}
         for task in listed():
-            if task.name in reports:
-                rows.setdefault(title(task), []).append(reports[task.name])
+            if task.name in found:
+                rows.setdefault(title(task), []).append(found[task.name])
         parts.append("\n".join([f"## {group}\n", head, *(row(*each) for each in sorted(rows.items()))]))
     return "\n\n".join(parts) + "\n"
 

@@ -30,6 +30,8 @@ from brevitas_defakeq.storage.transfer import Reader, transfer
 FORMAT_VERSION = 1
 #: Form of the detector -> the file it lies in.
 WEIGHTS_FILES = {"quantized": "weights.safetensors", "mixed": "mixed.safetensors"}
+#: Every form that can be evaluated and exported; the float one needs its own weights.
+FORMS = (*WEIGHTS_FILES, "float")
 
 
 @dataclass

@@ -216,7 +216,7 @@ def evaluate(
 @app.command()
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="run folder")],
-    out: Annotated[Path, typer.Option(help="folder for model.onnx and model_card.json")],
+    out: Annotated[Path, typer.Option(help="folder for the model's file and model_card.json")],
     format: Annotated[str, typer.Option(help="onnx, executorch, litert or coreml")] = "onnx",
     which: Annotated[str, typer.Option(help="quantized, mixed, or float to compare with")] = "quantized",
     storage: Annotated[str, typer.Option(help="packed: weights at their own width; int8: larger")] = "packed",

@@ -1,7 +1,7 @@
 """Whether an exported file says what the quantized model says, with the runtime's optimizations and not."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from tempfile import TemporaryDirectory
 
@@ -21,6 +21,7 @@ from brevitas_defakeq.runtime.scores import fake_logit
 
 #: What stands for a file in its runtime: one input array -> its answer.
 Run = Callable[[np.ndarray], np.ndarray]
+_BATCH = 8
 #: Largest share of the spread of the scores that a score may be off: rounding ties fall differently.
 _TOLERANCE = 0.05
 
@@ -77,7 +78,7 @@ def fused_operators(file: bytes) -> Counter:
 
 @torch.no_grad()
 def agreement(
-    files: Sequence[Run], model: nn.Module, observer: Observer, batches: Iterable[Tensor], threshold: float,
+    files: Sequence[Run], model: nn.Module, observer: Observer, images: Tensor, threshold: float,
     ends: tuple[CardInput, CardOutput],
 ) -> Agreement:  # fmt: skip
     """Run a file and the model on preprocessed images [N, 3, H, W].
@@ -90,7 +91,7 @@ def agreement(
     scores: list[list[np.ndarray]] = [[] for _ in range(2 + len(files))]
     precise = copy_module(model).double()
     with quick(model, frozen=True), quick(precise, frozen=True):
-        for batch in batches:
+        for batch in images.split(_BATCH):
             raw = [observer(model, batch)[0], observer(precise, batch.double())[0].float()]
             if gives.kind == "probability":
                 raw = [logits.sigmoid() for logits in raw]

@@ -70,6 +70,8 @@ class Constants:
     def _grid(self, values: np.ndarray) -> str | None:
         """A table that the run keeps as int8 codes in units of one scale along an axis, a position's."""
         for axis in range(values.ndim):
+            if values.shape[axis] == values.size:  # one value a column: its scale would be all there is
+                continue
             columns = torch.from_numpy(np.moveaxis(values, axis, -1))
             scale = from_half(*to_half(column_scale(columns)))
             codes = column_codes(columns, scale)

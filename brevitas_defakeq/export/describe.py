@@ -3,14 +3,12 @@
 from collections.abc import Mapping
 from importlib.metadata import version
 
-from brevitas_defakeq.artifact import QuantizedDetector
+from brevitas_defakeq.artifact import FORMS, QuantizedDetector
 from brevitas_defakeq.errors import UserError
 from brevitas_defakeq.export.check import Agreement
 from brevitas_defakeq.provenance import provenance
 from brevitas_defakeq.runtime.card import Card, CardInput, CardOutput
 from brevitas_defakeq.runtime.onnx_file import version_numbers
-
-FORMS = ("quantized", "mixed", "float")
 
 
 def require_form(result: QuantizedDetector, form: str, forms: tuple[str, ...] = FORMS) -> None:

@@ -28,8 +28,7 @@ class Activation(nn.Module):
         grid = byte_grid(proxy, name)
         self.register_buffer("scale", torch.tensor(grid.scale))
         self.register_buffer("zero_point", torch.tensor(grid.zero_point, dtype=torch.uint8))
-        bounds = [(edge - grid.zero_point) * grid.scale for edge in (grid.low, grid.high)]
-        self.bounds = None if (grid.low, grid.high) == (0, 255) else bounds
+        self.bounds = None if (grid.low, grid.high) == (0, 255) else grid.range
 
     def forward(self, x: Tensor) -> Tensor:
         x = x if self.bounds is None else x.clamp(*self.bounds)

@@ -42,8 +42,7 @@ class RangeActivation(nn.Module):
 
     def __init__(self, proxy: nn.Module, name: str) -> None:
         super().__init__()
-        grid = byte_grid(proxy, name)
-        self.range = [(edge - grid.zero_point) * grid.scale for edge in (grid.low, grid.high)]
+        self.range = byte_grid(proxy, name).range
 
     def forward(self, x: Tensor) -> Tensor:
         return x.clamp(*self.range)

@@ -7,7 +7,7 @@ from types import ModuleType
 
 from torch import Tensor, nn
 
-from brevitas_defakeq.artifact import QuantizedDetector
+from brevitas_defakeq.artifact import WEIGHTS_FILES, QuantizedDetector
 from brevitas_defakeq.errors import UserError
 from brevitas_defakeq.export import coreml, executorch, litert
 from brevitas_defakeq.export.check import Agreement, agreement, require_agreement
@@ -44,7 +44,7 @@ def export_mobile(
         UserError: the extra is missing, the converter does not know an operator, or the file disagrees with
             the model; then nothing is written.
     """
-    require_form(result, form, ("quantized", "mixed"))
+    require_form(result, form, tuple(WEIGHTS_FILES))
     if format not in FORMATS:
         raise UserError(f"format={format!r}: choose of onnx, {', '.join(FORMATS)}")
     runtime = FORMATS[format]
@@ -86,6 +86,6 @@ def _checked(
     with quiet():
         files = [runtime.run(path)]
         threshold = result.report["threshold"][form]
-        found = agreement(files, network, result.observer, images.split(8), threshold, ends(result))
+        found = agreement(files, network, result.observer, images, threshold, ends(result))
     require_agreement(found)
     return found

@@ -31,7 +31,6 @@ from brevitas_defakeq.runtime.onnx_file import is_version, version_numbers
 RUNTIME, FLOAT_RUNTIME = "1.16", "1.18"
 #: Operator set of the float file: the one that torch writes the fastest graphs in.
 _FLOAT_OPSET = 21
-_BATCH = 8
 STORAGES = ("packed", "int8")
 
 
@@ -79,7 +78,7 @@ def export_onnx(
     if verify is not None:
         files = [ort_run(file, optimize=optimize) for optimize in (True, False)]
         threshold = result.report["threshold"][form]
-        checked = agreement(files, network, result.observer, verify.split(_BATCH), threshold, between)
+        checked = agreement(files, network, result.observer, verify, threshold, between)
         require_agreement(checked)
     card = card_of(
         result, form, between, format="onnx", runtime=needed,

@@ -23,6 +23,11 @@ class ByteGrid:
     low: int
     high: int
 
+    @property
+    def range(self) -> tuple[float, float]:
+        """The values of its lowest and its highest code."""
+        return (self.low - self.zero_point) * self.scale, (self.high - self.zero_point) * self.scale
+
 
 def byte_grid(proxy: nn.Module, name: str) -> ByteGrid:
     """The grid of an activation quantizer. A signed one is moved by 128: the same values."""

@@ -12,7 +12,7 @@ from brevitas_defakeq.quant.bias import product_gain
 from brevitas_defakeq.quant.coded import read_codes
 from brevitas_defakeq.quant.integer import LARGEST_SAFE_CODE
 
-#: Bits of a bias where its scale is free: 32 less a sign and the codes' largest gain.
+#: Bits of a bias where its scale is free: 32 less a sign, six for the codes' largest gain and one to spare.
 _BIAS_BITS = 24
 
 

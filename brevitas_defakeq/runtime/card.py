@@ -1,4 +1,4 @@
-"""``model_card.json``, beside every exported ``model.onnx``: what the device and its user need to know."""
+"""``model_card.json``, beside every exported model: what the device and its user need to know."""
 
 from __future__ import annotations
 
