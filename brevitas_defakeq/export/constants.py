@@ -121,11 +121,22 @@ class Constants:
             centred = self.difference(self._cast(codes, TensorProto.INT32), self._zero(weight))
             return self._cast(centred, TensorProto.FLOAT)
         zero = middle - gain * weight.zero_point  # within dtype, as ``coded_weight`` has seen to
-        places = self._cast(self.integers(zero), helper.np_dtype_to_tensor_dtype(dtype))
-        steps = self.array(np.full(len(zero), 1 / gain, dtype=np.float32))
+        if len(np.unique(zero)) == 1:
+            places, steps = self.array(zero[0].astype(dtype)), self.array(np.float32(1 / gain))
+        else:
+            places = self._cast(self.integers(zero), helper.np_dtype_to_tensor_dtype(dtype))
+            steps = self._repeated(1 / gain, len(zero))
         return self._add(
             "QuantizeLinear", self._cast(codes, TensorProto.FLOAT), steps, places, axis=weight.axis
         )
+
+    def _repeated(self, value: float, count: int) -> str:
+        """float32 [count] of one value, which is stored once."""
+        key = ("repeated", value, count)
+        if key not in self._known:
+            shape = self.array(np.array([count]))
+            self._known[key] = self._add("Expand", self.array(np.float32(value)), shape)
+        return self._known[key]
 
     def _restored(self, values: np.ndarray, weight: CodedWeight, dtype: type) -> str:
         """Restored channels as ``dtype``, a byte each where they are codes."""

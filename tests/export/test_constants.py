@@ -90,6 +90,18 @@ def test_packed_weights_take_their_own_width():
     assert stored == 4 * 64 * 100 * 3 // 8 + tables
 
 
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_little_is_stored_beside_the_codes(symmetric):
+    """A byte a channel for zero points that differ, and next to nothing for those that do not."""
+    constants = Constants()
+    for _ in range(4):
+        constants.weight(coded(3, (400, 16, 3, 3), 0, symmetric=symmetric), np.int8, packed=True, gain=8)
+    constants.write_(helper.make_model(helper.make_graph([], "test", [], [])))
+    stored = sum(len(tensor.raw_data) for tensor in constants.stored)
+    codes, tables = 4 * 400 * 16 * 9 * 3 // 8, 256 * 4 + 256 * 8
+    assert stored - codes - tables < 300 + (not symmetric) * 4 * 400
+
+
 @pytest.mark.parametrize("optimize", [True, False])
 def test_large_tables_take_a_byte_a_number_and_masks_less(optimize):
     codes = RNG.integers(-127, 128, (4, 49, 6))
