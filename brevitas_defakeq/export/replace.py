@@ -8,7 +8,7 @@ from torch import nn
 
 from brevitas_defakeq.errors import UserError
 from brevitas_defakeq.nn.modules import modules_by_name, replace_module
-from brevitas_defakeq.prepare.fold import StaticPad
+from brevitas_defakeq.nn.padding import StaticPad
 from brevitas_defakeq.prepare.plan import Plan
 from brevitas_defakeq.quant.activation import activation_grid, activation_quantizer, is_symmetric
 from brevitas_defakeq.reference import copy_module

@@ -8,23 +8,11 @@ from torch.nn import functional as F
 from torch.nn.utils import fusion
 
 from brevitas_defakeq.nn.modules import modules_by_name, replace_module
+from brevitas_defakeq.nn.padding import with_static_padding
 from brevitas_defakeq.prepare.trace import Trace, tensors_in
 
 #: Forwards known to be the norm and, in timm's form, its own activation; any other may do more.
 _BATCH_NORMS = (nn.BatchNorm2d.forward, BatchNormAct2d.forward)
-
-
-class StaticPad(nn.Module):
-    """Mixin: pads its input by fixed amounts (left, right, top, bottom) before the layer itself."""
-
-    static_padding: tuple[int, int, int, int] = (0, 0, 0, 0)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(F.pad(x, self.static_padding))
-
-
-class StaticPadConv2d(StaticPad, nn.Conv2d):
-    """``Conv2d`` behind a fixed, possibly uneven padding: 'same' at one known input size."""
 
 
 def batch_norm_pairs(model: nn.Module, trace: Trace) -> list[tuple[str, str]]:
@@ -78,13 +66,7 @@ def static_same_padding(layer: nn.Conv2d, image: Tensor) -> tuple[int, int, int,
 def make_static_(model: nn.Module, layer_name: str, padding: tuple[int, int, int, int]) -> None:
     """Replace a convolution that pads dynamically by one with the given fixed padding."""
     old = modules_by_name(model)[layer_name]
-    new = StaticPadConv2d(
-        old.in_channels, old.out_channels, old.kernel_size, old.stride, 0, old.dilation, old.groups,
-        old.bias is not None, device=old.weight.device, dtype=old.weight.dtype,
-    )  # fmt: skip
-    new.static_padding = tuple(padding)
-    new.weight, new.bias = old.weight, old.bias
-    replace_module(model, old, new.train(old.training))
+    replace_module(model, old, with_static_padding(old, padding))
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ from torch import nn
 
 from brevitas_defakeq.nn.attention import QUANTIZED_ATTENTION
 from brevitas_defakeq.nn.modules import modules_by_name, replace_module
-from brevitas_defakeq.prepare.fold import StaticPad
+from brevitas_defakeq.nn.padding import StaticPad
 from brevitas_defakeq.prepare.plan import Plan
 from brevitas_defakeq.quant.presets import (
     HAQActPerTensorFloat,

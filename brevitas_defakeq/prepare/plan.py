@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from brevitas_defakeq.nn.attention import QUANTIZED_ATTENTION
 from brevitas_defakeq.nn.modules import modules_by_name
+from brevitas_defakeq.nn.padding import StaticPad
 from brevitas_defakeq.prepare import fold
 from brevitas_defakeq.prepare.blocks import Block, split_into_blocks
 from brevitas_defakeq.prepare.outputs import open_outputs
@@ -124,7 +125,8 @@ def _examine_subclasses(model: nn.Module, seen: Trace) -> tuple[dict, dict]:
     strangers: dict[str, str] = {}
     for name, module in modules_by_name(model).items():
         base = next((kind for kind in QUANTIZABLE if isinstance(module, kind)), None)
-        if base is None or type(module).forward is base.forward or not _called_plainly(seen, name):
+        own = base and not isinstance(module, StaticPad) and type(module).forward is not base.forward
+        if not own or not _called_plainly(seen, name):
             continue
         sources = [call.inputs[0] for call in seen.calls[name]]
         # Asked anew: the traced outputs are older than a folded norm, and may be overwritten in place.

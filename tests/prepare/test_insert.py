@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from brevitas_defakeq.prepare.fold import StaticPadConv2d
+from brevitas_defakeq.nn.padding import StaticPadConv2d
 from brevitas_defakeq.prepare.insert import QuantScheme, StaticPadQuantConv2d, quantize_layer
 from brevitas_defakeq.quant.bit_width import nominal_bits
 
