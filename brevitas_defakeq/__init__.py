@@ -10,6 +10,7 @@ __version__ = "0.1.0"
 
 #: Public name -> the module it lives in; imported on first use, so that ``import brevitas_defakeq`` is quick.
 _PUBLIC = {
+    "Adapter": "brevitas_defakeq.detectors.adapter",
     "quantize": "brevitas_defakeq.api",
     "load": "brevitas_defakeq.artifact",
     "QuantizedDetector": "brevitas_defakeq.artifact",

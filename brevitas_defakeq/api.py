@@ -101,6 +101,7 @@ def _as_detector(detector, preprocessing, output, feature) -> Detector:
     if isinstance(detector, Detector):
         return detector
     name = type(detector).__name__
+    feature = feature or getattr(detector, "feature_module", None)
     spec = {"kind": "module", "name": f"{type(detector).__module__}.{name}"}
     return Detector(detector, name, preprocessing, output or OutputSpec(), feature, spec, None)
 
@@ -175,7 +176,10 @@ def _report(job: Job, result, detector: Detector, images: CalibrationSet, metric
     }
     return {
         "format_version": _REPORT_VERSION,
-        "detector": {"name": detector.name, **detector.spec, "weights": detector.weights},
+        "detector": {
+            "name": detector.name, **detector.spec, "weights": detector.weights, "dropped": detector.dropped,
+            "crop": detector.crop.to_dict() if detector.crop else None,
+        },
         "recipe": job.config.recipe,
         "budget": job.config.average_bits,
         "average_bits": reached,

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from brevitas_defakeq.config import DefakeQConfig
 from brevitas_defakeq.data.preprocessing import Preprocessing
-from brevitas_defakeq.detectors.checkpoint import load_weights
 from brevitas_defakeq.detectors.output import OutputSpec
-from brevitas_defakeq.detectors.resolve import build, registered_weights
+from brevitas_defakeq.detectors.resolve import build, fill_, registered_weights
+from brevitas_defakeq.detectors.weights_files import Files
 from brevitas_defakeq.errors import UserError
 from brevitas_defakeq.evaluate.observe import Observer
 from brevitas_defakeq.files import read_json, understanding, write_bytes, write_json
@@ -150,14 +150,14 @@ def load(folder: str | Path, detector: nn.Module | None = None) -> QuantizedDete
     )  # fmt: skip
 
 
-def load_float(result: QuantizedDetector, weights: str | Path | None) -> nn.Module:
+def load_float(result: QuantizedDetector, weights: Files | None) -> nn.Module:
     """The float detector of a run, with its weights: a run folder holds none."""
     if weights is None:
         weights = registered_weights(result.spec)
     if weights is None:
         raise UserError("a run folder holds no float weights; give --weights with the float checkpoint")
     model = build(result.spec)
-    load_weights(model, weights)
+    fill_(model, result.spec, weights)
     return model.eval()
 
 

@@ -33,8 +33,10 @@ app = typer.Typer(
 )  # fmt: skip
 
 Name = Annotated[str, typer.Argument(metavar="DETECTOR", help="registry name, module:factory, or timm name")]
-FloatWeights = Annotated[Path | None, typer.Option(help="the float checkpoint, for --which float")]
-Weights = Annotated[Path | None, typer.Option(help="checkpoint: .safetensors, .pth, .pt; no code is run")]
+FloatWeights = Annotated[list[Path] | None, typer.Option(help="the float checkpoint, for --which float")]
+Weights = Annotated[
+    list[Path] | None, typer.Option(help="checkpoint: .safetensors, .pth, .pt, ...; no code is run")
+]
 Bits = Annotated[float, typer.Option(help="budget: average bits a weight")]
 Candidates = Annotated[str, typer.Option(help="widths to choose from; 1.6 is three levels")]
 ActivationBits = Annotated[int, typer.Option(help="2 to 16; 0 leaves activations in float")]

@@ -15,7 +15,7 @@ def prepare_float(detector: Detector, example: Tensor) -> tuple[nn.Module, Plan,
     """M_f (a prepared copy), the plan, and how logit and feature are read."""
     check_finite(detector.model)
     reference = copy_module(detector.model).eval()
-    plan = make_plan(reference, example)
+    plan = make_plan(reference, example, outside=detector.outside, blocks=detector.blocks)
     if not plan.layers:
         raise UserError(f"{detector.name} calls no Linear or Conv layer; there is nothing to quantize")
     side = "input" if detector.feature is None else "output"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from brevitas_defakeq.data import opencv
 from brevitas_defakeq.errors import UserError
 
 if TYPE_CHECKING:
@@ -20,7 +21,12 @@ if TYPE_CHECKING:
     from torch import nn
 
 #: The names of PIL's resampling filters. All but `nearest` widen with the reduction (antialiasing).
-INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
+PIL_FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
+#: OpenCV's filters, which do not widen: our name -> the name in `data.opencv`.
+OPENCV_FILTERS = {"cv2_linear": "linear", "cv2_cubic": "cubic"}
+INTERPOLATIONS = (*PIL_FILTERS, *OPENCV_FILTERS)
+#: How the picture comes to the input's size: resized as a whole, or its centre cut out at its own scale.
+FITS = ("stretch", "centre")
 
 _SIXTEEN_BIT_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 
@@ -30,7 +36,8 @@ class Preprocessing:
     """How a face crop becomes the detector's input.
 
     `input_size` is (height, width) in pixels; `interpolation` one of `INTERPOLATIONS`; `mean` and `std` are
-    per RGB channel on the scale 0..1. Raises UserError for anything else.
+    per RGB channel on the scale 0..1; `fit` "stretch" resizes the whole picture, "centre" cuts its centre out
+    without resizing (a smaller picture gets black borders). Raises UserError for anything else.
 
     >>> Preprocessing((224, 224)).to_dict()["interpolation"]
     'bilinear'
@@ -40,6 +47,7 @@ class Preprocessing:
     interpolation: str = "bilinear"  #: what most detectors' own code resizes with
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)  #: the field's convention, x / 127.5 - 1
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    fit: str = "stretch"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "input_size", _size(self.input_size))
@@ -48,6 +56,8 @@ class Preprocessing:
         if self.interpolation not in INTERPOLATIONS:
             allowed = ", ".join(INTERPOLATIONS)
             raise UserError(f"interpolation={self.interpolation!r} is not known; choose one of {allowed}")
+        if self.fit not in FITS:
+            raise UserError(f"fit={self.fit!r} is not known; choose one of {', '.join(FITS)}")
         if min(self.std) <= 0:
             raise UserError(
                 f"std={self.std}: every value must be above 0; the scale is 0..1, as in 0.5,0.5,0.5"
@@ -73,8 +83,8 @@ class Preprocessing:
 def preprocess(image: Image.Image, preprocessing: Preprocessing) -> torch.Tensor:
     """The picture as the detector's input, float32 [3, H, W].
 
-    RGB, resized as a whole by PIL on 8-bit values (antialiased, rounded; no centre crop, since the picture is
-    already a face crop), divided by 255, normalised.
+    RGB, resized on 8-bit values (rounded; as a whole, since the picture is already a face crop, unless `fit`
+    says otherwise), divided by 255, normalised.
     """
     import torch
 
@@ -83,12 +93,22 @@ def preprocess(image: Image.Image, preprocessing: Preprocessing) -> torch.Tensor
 
 def preprocess_array(image: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
     """`preprocess` without torch: a contiguous float32 array [3, H, W]."""
-    height, width = preprocessing.input_size
-    resampling = Image.Resampling[preprocessing.interpolation.upper()]
-    resized = to_rgb(image).resize((width, height), resampling)
-    pixels = np.asarray(resized, dtype=np.float32) / np.float32(255)  # [H, W, 3]
+    pixels = fitted(to_rgb(image), preprocessing).astype(np.float32) / np.float32(255)  # [H, W, 3]
     mean, std = np.float32(preprocessing.mean), np.float32(preprocessing.std)
     return np.ascontiguousarray(((pixels - mean) / std).transpose(2, 0, 1))
+
+
+def fitted(image: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
+    """An RGB picture at the input's size, uint8 [H, W, 3]."""
+    height, width = preprocessing.input_size
+    if preprocessing.fit == "centre":
+        left, top = round((image.width - width) / 2), round((image.height - height) / 2)
+        return np.asarray(image.crop((left, top, left + width, top + height)))
+    if preprocessing.interpolation in OPENCV_FILTERS:
+        kind = OPENCV_FILTERS[preprocessing.interpolation]
+        return opencv.resize(np.asarray(image), preprocessing.input_size, kind)
+    resampling = Image.Resampling[preprocessing.interpolation.upper()]
+    return np.asarray(image.resize((width, height), resampling))
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -124,7 +144,7 @@ def preprocessing_from_timm(model: nn.Module) -> Preprocessing:
     interpolation = configuration.get("interpolation")
     return Preprocessing(
         input_size=built_for or configuration["input_size"][1:],
-        interpolation=interpolation if interpolation in INTERPOLATIONS else "bicubic",  # timm's own fallback
+        interpolation=interpolation if interpolation in PIL_FILTERS else "bicubic",  # timm's own fallback
         mean=configuration["mean"],
         std=configuration["std"],
     )

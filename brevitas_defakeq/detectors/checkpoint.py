@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from brevitas_defakeq.detectors.recognize import looks_like
 from brevitas_defakeq.detectors.weights_file import read_weights_file
 from brevitas_defakeq.errors import UserError
 
@@ -87,18 +88,25 @@ def load_weights(model: nn.Module, path: str | os.PathLike, *, prefixes: Sequenc
 
 
 def load_state(
-    model: nn.Module, state: Mapping[str, torch.Tensor], *, source: str, prefixes: Sequence[str] = PREFIXES
+    model: nn.Module,
+    state: Mapping[str, torch.Tensor],
+    *,
+    source: str,
+    prefixes: Sequence[str] = PREFIXES,
+    asked: str | None = None,
+    seen: Mapping[str, torch.Tensor] | None = None,
 ) -> None:
     """Put a state dict into the model, strictly; `source` names it in messages.
 
-    Raises UserError, counting and naming the tensors, where they are missing, unexpected, of another shape or
-    not finite; the model is then untouched.
+    `asked` is the detector's name and `seen` the state as the file has it, both for messages. Raises
+    UserError, counting and naming the tensors, where they are missing, unexpected, of another shape or not
+    finite; the model is then untouched.
     """
     mapped, report = fit_state(model, state, prefixes=prefixes)
     if not report.fits:
-        raise UserError(
-            f"{source} does not fit {type(model).__name__}: {_explain(report)}{_advice(mapped, report)}"
-        )
+        advice = _advice(mapped, report, looks_like(seen or state, but=asked))
+        detector = asked or type(model).__name__
+        raise UserError(f"{source} does not fit {detector}: {_explain(report)}; {advice}")
     for name, tensor in mapped.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise UserError(
@@ -157,11 +165,13 @@ def _explain(report: FitReport) -> str:
     return "; ".join(f"{len(names)} {kind}: {_listed(names)}" for kind, names in kinds.items() if names)
 
 
-def _advice(mapped: Mapping[str, torch.Tensor], report: FitReport) -> str:
-    """What to change, guessed from what does not fit."""
+def _advice(mapped: Mapping[str, torch.Tensor], report: FitReport, likeness: str | None) -> str:
+    """What to change, guessed from the names in the file and from what does not fit."""
+    if likeness:
+        return likeness
     if len(report.unexpected) == len(mapped):
-        return "; no name fits, so these are the weights of another detector"
-    return "; check the detector's name, its model arguments and its number of classes"
+        return "no name fits, so these are the weights of another detector"
+    return "check the detector's name, its model arguments and its number of classes"
 
 
 def _listed(names: Sequence[Any]) -> str:

@@ -1,46 +1,20 @@
-"""The detectors known by name: the shipped one and the seven backbones of the paper."""
+"""The detectors known by name: the shipped one, the seven backbones of the paper, and the published ones."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+import pkgutil
+from collections.abc import Iterator, Mapping
 from functools import partial
-from pathlib import Path
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from brevitas_defakeq.data.preprocessing import Preprocessing, preprocessing_from_timm
+from brevitas_defakeq.detectors import published
 from brevitas_defakeq.detectors.demo import DEMO_PREPROCESSING, DEMO_WEIGHTS, build_demo
-from brevitas_defakeq.detectors.output import OutputSpec
-from brevitas_defakeq.errors import UserError
+from brevitas_defakeq.detectors.entry import DetectorEntry
+from brevitas_defakeq.detectors.parts.timm_model import build_timm
 
 if TYPE_CHECKING:
     from torch import nn
-
-
-@dataclass(frozen=True)
-class DetectorEntry:
-    """A detector that can be asked for by name.
-
-    `build` takes model arguments and gives the architecture with random weights; `preprocessing` None means
-    timm's configuration of the built model; `feature` None means the input of the last Linear or Conv2d;
-    `timm_name` is the architecture behind a backbone; `weights` is the file of the shipped weights, if any.
-    """
-
-    name: str
-    build: Callable[..., nn.Module]
-    description: str
-    licence: str
-    paper: str
-    preprocessing: Preprocessing | None = None
-    output: OutputSpec = field(default_factory=OutputSpec)
-    feature: str | None = None
-    timm_name: str | None = None
-    weights: Path | None = None
-
-    def preprocessing_of(self, model: nn.Module) -> Preprocessing:
-        """The pre-processing of a model that this entry has built."""
-        return self.preprocessing or preprocessing_from_timm(model)
-
 
 #: Registry name -> timm name, what it is, the paper that introduced it.
 _BACKBONES = {
@@ -54,13 +28,33 @@ _BACKBONES = {
 }
 
 
+class _Registry(Mapping):
+    """Name -> entry. A published detector's file is imported when its entry is asked for."""
+
+    def __init__(self, entries: Mapping[str, DetectorEntry]) -> None:
+        self._entries = dict(entries)
+        self._published = sorted(module.name for module in pkgutil.iter_modules(published.__path__))
+
+    def __getitem__(self, name: str) -> DetectorEntry:
+        if name in self._published:
+            return import_module(f"{published.__name__}.{name}").ENTRY
+        return self._entries[name]
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._entries
+        yield from self._published
+
+    def __len__(self) -> int:
+        return len(self._entries) + len(self._published)
+
+
 def names() -> list[str]:
     """The names that `resolve` finds first, in the order of the registry."""
     return list(REGISTRY)
 
 
 def describe() -> Iterator[dict[str, Any]]:
-    """One row a detector: name, parameters (count), input_size (height, width), description, licence, paper.
+    """One row a detector: what ``defakeq detectors`` says of it.
 
     Each row's model is built when the row is asked for, without memory for its weights.
     """
@@ -69,46 +63,30 @@ def describe() -> Iterator[dict[str, Any]]:
     for entry in REGISTRY.values():
         with torch.device("meta"):
             model = entry.build()
-        yield {
-            "name": entry.name,
-            "parameters": sum(parameter.numel() for parameter in model.parameters()),
-            "input_size": entry.preprocessing_of(model).input_size,
-            "description": entry.description,
-            "licence": entry.licence,
-            "paper": entry.paper,
-        }
+        yield _row(entry, model)
 
 
-def build_timm(timm_name: str, *, num_classes: int = 2, **model_args: Any) -> nn.Module:
-    """A timm architecture with random weights; nothing is downloaded.
-
-    Raises UserError where timm does not take the model arguments.
-    """
-    import timm
-
-    try:
-        return timm.create_model(timm_name, pretrained=False, num_classes=num_classes, **model_args)
-    except (TypeError, ValueError, RuntimeError, AssertionError, AttributeError, KeyError) as error:
-        given = ", ".join(
-            f"{key}={value!r}" for key, value in {"num_classes": num_classes, **model_args}.items()
-        )
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(
-            f"timm cannot build {timm_name} with {given}: {reason}; change the model arguments"
-        ) from error
-
-
-def _build_demo(**model_args: Any) -> nn.Module:
-    if model_args:
-        raise UserError(f"the detector demo takes no model arguments; leave out {', '.join(model_args)}")
-    return build_demo()
+def _row(entry: DetectorEntry, model: nn.Module) -> dict[str, Any]:
+    preprocessing = entry.preprocessing_of(model)
+    return {
+        "name": entry.name,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "input_size": preprocessing.input_size,
+        "preprocessing": preprocessing.to_dict(),
+        "crop": entry.crop.to_dict() if entry.crop else None,
+        "output": entry.output.to_dict(),
+        "description": entry.description,
+        "weights": entry.source,
+        "licence": entry.licence,
+        "paper": entry.paper,
+    }
 
 
 def _backbone(name: str, timm_name: str, description: str, paper: str) -> DetectorEntry:
     return DetectorEntry(
         name=name,
         build=partial(build_timm, timm_name),
-        description=f"{description}; backbone of the paper, bring your own weights",
+        description=f"{description}; backbone of the paper",
         licence="Apache-2.0 (architecture)",
         paper=paper,
         timm_name=timm_name,
@@ -117,14 +95,15 @@ def _backbone(name: str, timm_name: str, description: str, paper: str) -> Detect
 
 _DEMO = DetectorEntry(
     name="demo",
-    build=_build_demo,
+    build=build_demo,
     description="the shipped small detector; it knows drawn faces, not photographs",
     licence="as this package",
     paper="none",
+    source="in the package",
     preprocessing=DEMO_PREPROCESSING,
     weights=DEMO_WEIGHTS,
 )
 
-REGISTRY: dict[str, DetectorEntry] = {
-    entry.name: entry for entry in (_DEMO, *(_backbone(name, *rest) for name, rest in _BACKBONES.items()))
-}
+REGISTRY: Mapping[str, DetectorEntry] = _Registry(
+    {entry.name: entry for entry in (_DEMO, *(_backbone(name, *rest) for name, rest in _BACKBONES.items()))}
+)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import difflib
-import os
-from collections.abc import Mapping
+import inspect
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from brevitas_defakeq.data.crop import Crop
 from brevitas_defakeq.data.preprocessing import Preprocessing, override, preprocessing_from_timm
 from brevitas_defakeq.data.sources import file_sha256
+from brevitas_defakeq.detectors.entry import DetectorEntry
 from brevitas_defakeq.detectors.factory import call_factory, preprocessing_from_factory
 from brevitas_defakeq.detectors.model_args import complete_timm_args, json_args, parse_model_args
 from brevitas_defakeq.detectors.output import OutputSpec
-from brevitas_defakeq.detectors.registry import REGISTRY, build_timm, names
+from brevitas_defakeq.detectors.parts.timm_model import build_timm
+from brevitas_defakeq.detectors.registry import REGISTRY, names
+from brevitas_defakeq.detectors.weights_files import Files, settings_beside, weights_files
 from brevitas_defakeq.errors import UserError
 
 if TYPE_CHECKING:
@@ -31,7 +35,9 @@ class Detector:
     """A detector in evaluation mode with all that is needed to use and to rebuild it.
 
     `spec` is the JSON from which `build` makes the architecture again, `weights` the file's name and SHA-256
-    (None: random weights), `feature` the module whose output is the feature (None: see `feature_tap`).
+    (None: random weights), `feature` the module whose output is the feature (None: see `feature_tap`). `crop`
+    says how its faces were cut out, `blocks` which modules are reconstructed as one, `outside` (module ->
+    why) what stays outside the quantized graph, `dropped` (name -> count) what in the file was not needed.
     """
 
     model: nn.Module
@@ -41,12 +47,16 @@ class Detector:
     feature: str | None = None
     spec: dict[str, Any] = field(default_factory=dict)
     weights: dict[str, str] | None = None
+    crop: Crop | None = None
+    blocks: tuple[str, ...] = ()
+    outside: Mapping[str, str] = field(default_factory=dict)
+    dropped: Mapping[str, int] = field(default_factory=dict)
 
 
 def resolve(
     name: str,
     *,
-    weights: str | os.PathLike | None = None,
+    weights: Files | None = None,
     model_args: Mapping[str, Any] | None = None,
     input_size: int | tuple[int, int] | None = None,
     interpolation: str | None = None,
@@ -64,32 +74,38 @@ def resolve(
     source says; an `input_size` that a timm transformer was not built for is passed on to timm as `img_size`.
     Without `num_classes` among the arguments it follows the checkpoint's head (1 or 2), else it is 2. Without
     weights the model is random, except `demo`, which has its own. Nothing is ever downloaded. Raises
-    UserError for unknown names and for weights or options that do not fit.
+    UserError for unknown names and for weights or options that do not fit. `weights` may be several files, or
+    a folder of `transformers`, whose `config.json` then says which class is fake.
     """
-    size_options = {"input_size": input_size, "interpolation": interpolation, "mean": mean, "std": std}
+    given = {"input_size": input_size, "interpolation": interpolation, "mean": mean, "std": std}
     spec = _spec(name, json_args(model_args))
-    entry = _entry(spec)
-    weights = weights or registered_weights(spec)
-    state = None if weights is None else _read(weights)
-    timm_name = _timm_name(spec)
+    entry, timm_name = _entry(spec), _timm_name(spec)
+    files = weights_files(weights or registered_weights(spec) or ())
+    state = _read(files)
+    beside = settings_beside(files[0]) if files and timm_name else {}
+    labelled = beside.pop("fake_index", None)
+    fake_index = labelled if fake_index is None else fake_index
+    given |= {key: value for key, value in beside.items() if given.get(key) is None}
     if timm_name is not None:
-        spec["model_args"] = complete_timm_args(timm_name, spec["model_args"], state, input_size)
+        spec["model_args"] = complete_timm_args(timm_name, spec["model_args"], state, given["input_size"])
     model, factory_values = _build_with_extras(spec)
-    preprocessing = _preprocessing(model, entry, factory_values, size_options)
-    if state is not None:
-        _load(model, state, weights)
+    preprocessing = _preprocessing(model, entry, factory_values, given)
+    dropped = {} if state is None else _load_(model, state, entry, files)
+    about = {} if entry is None else {"crop": entry.crop, "blocks": entry.blocks, "outside": entry.outside}
     return Detector(
         model=model.eval(),
         name=spec["name"],
         preprocessing=preprocessing,
         output=_output(entry.output if entry else OutputSpec(), output, fake_index),
-        feature=feature or (entry.feature if entry else None),
+        feature=feature or (entry.feature if entry else getattr(model, "feature_module", None)),
         spec=spec,
-        weights=None if weights is None else {"file": Path(weights).name, "sha256": file_sha256(weights)},
+        weights=_identity(files),
+        dropped=dropped,
+        **about,
     )
 
 
-def _entry(spec: Mapping[str, Any]):
+def _entry(spec: Mapping[str, Any]) -> DetectorEntry | None:
     return REGISTRY.get(spec["name"]) if spec.get("kind") == "registry" else None
 
 
@@ -97,6 +113,12 @@ def registered_weights(spec: Mapping[str, Any]) -> Path | None:
     """The weights that the package ships for a detector, if it does."""
     entry = _entry(spec)
     return None if entry is None else entry.weights
+
+
+def fill_(model: nn.Module, spec: Mapping[str, Any], weights: Files) -> None:
+    """Put files of weights into an architecture that ``build(spec)`` gave, as `resolve` does."""
+    files = weights_files(weights)
+    _load_(model, _read(files), _entry(spec), files)
 
 
 def build(spec: Mapping[str, Any]) -> nn.Module:
@@ -155,8 +177,19 @@ def _build_with_extras(spec: Mapping[str, Any]) -> tuple[nn.Module, dict[str, An
     if kind == "timm":
         return build_timm(name, **model_args), {}
     if kind == "registry" and name in REGISTRY:
-        return REGISTRY[name].build(**model_args), {}
+        return _built(REGISTRY[name], model_args), {}
     raise UserError(f"a detector of kind {kind!r} and name {name!r} cannot be rebuilt; give the model itself")
+
+
+def _built(entry: DetectorEntry, model_args: Mapping[str, Any]) -> nn.Module:
+    """The entry's architecture; UserError where it does not take the arguments."""
+    try:
+        inspect.signature(entry.build).bind(**model_args)
+    except TypeError:
+        raise UserError(
+            f"the detector {entry.name} takes no model arguments; leave out {', '.join(model_args)}"
+        ) from None
+    return entry.build(**model_args)
 
 
 def _preprocessing(
@@ -175,13 +208,24 @@ def _output(default: OutputSpec, output: OutputSpec | str | None, fake_index: in
     return chosen if fake_index is None else replace(chosen, fake_index=fake_index)
 
 
-def _read(weights: str | os.PathLike) -> dict[str, torch.Tensor]:
-    from brevitas_defakeq.detectors.checkpoint import read_checkpoint
+def _read(files: Sequence[Path]) -> dict[str, torch.Tensor] | None:
+    from brevitas_defakeq.detectors.loading import read_weights
 
-    return read_checkpoint(weights)
+    return read_weights(files) if files else None
 
 
-def _load(model: nn.Module, state: Mapping[str, torch.Tensor], weights: str | os.PathLike) -> None:
-    from brevitas_defakeq.detectors.checkpoint import load_state
+def _load_(
+    model: nn.Module, state: Mapping[str, torch.Tensor], entry: DetectorEntry | None, files: Sequence[Path]
+) -> dict[str, int]:
+    from brevitas_defakeq.detectors.loading import load_weights_
 
-    load_state(model, state, source=str(weights))
+    return load_weights_(model, state, entry, source=", ".join(map(str, files)))
+
+
+def _identity(files: Sequence[Path]) -> dict[str, str] | None:
+    """Names and SHA-256 of the files of weights."""
+    if not files:
+        return None
+    return {
+        "file": ", ".join(path.name for path in files), "sha256": ", ".join(map(file_sha256, files)),
+    }  # fmt: skip

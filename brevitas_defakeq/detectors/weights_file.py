@@ -7,6 +7,7 @@ import json
 import pickle
 import shlex
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ import torch
 from brevitas_defakeq.errors import UserError
 
 TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".tar")
+KERAS_SUFFIXES = (".h5", ".hdf5")
+SUFFIXES = (".safetensors", *TORCH_SUFFIXES, ".npz", *KERAS_SUFFIXES)
 
 #: Classes that hold data and run nothing, common beside weights: a script's options, a numpy number.
 _numpy_scalar = np.float64(0).__reduce__()[0]
@@ -39,7 +42,8 @@ _CONVERSION = (
 def read_weights_file(path: Path) -> Any:
     """What the file holds, on the CPU: a dictionary of tensors, or whatever data torch.save was given.
 
-    .safetensors is read by safetensors, .pth, .pt, .bin, .ckpt and .tar by torch's loader for tensors only.
+    .safetensors is read by safetensors, .pth, .pt, .bin, .ckpt and .tar by torch's loader for tensors only,
+    .npz by numpy without pickles, Keras' .h5 by h5py.
     Raises UserError for files that are missing, of another kind, damaged, or that would have to run code.
     """
     if not path.is_file():
@@ -49,7 +53,11 @@ def read_weights_file(path: Path) -> Any:
         return _read_safetensors(path)
     if suffix in TORCH_SUFFIXES:
         return _read_torch(path)
-    raise UserError(f"{path} is no known weights file; allowed are .safetensors, {', '.join(TORCH_SUFFIXES)}")
+    if suffix == ".npz":
+        return _read_npz(path)
+    if suffix in KERAS_SUFFIXES:
+        return _read_keras(path)
+    raise UserError(f"{path} is no known weights file; allowed are {', '.join(SUFFIXES)}")
 
 
 def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
@@ -59,6 +67,35 @@ def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
         raise UserError(
             f"{path} is not an intact safetensors file ({_one_line(error)}); fetch it again"
         ) from error
+
+
+def _read_npz(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+    except (OSError, ValueError, TypeError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} is not an intact file of plain arrays ({_one_line(error)})") from error
+
+
+def _read_keras(path: Path) -> dict[str, torch.Tensor]:
+    """The arrays of a Keras file under ``layer/tensor``, as in ``conv2d_5/kernel``."""
+    try:
+        import h5py
+    except ImportError:
+        raise UserError(f"reading {path} takes h5py; pip install h5py") from None
+    arrays: dict[str, torch.Tensor] = {}
+
+    def visit(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset) and item.dtype.kind == "f":
+            layer, tensor = name.split("/")[-2:]
+            arrays[f"{layer}/{tensor.partition(':')[0]}"] = torch.from_numpy(item[()])
+
+    try:
+        with h5py.File(path, "r") as file:
+            file.get("model_weights", file).visititems(visit)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise UserError(f"{path} is not an intact Keras file ({_one_line(error)})") from error
+    return arrays
 
 
 def _read_torch(path: Path) -> Any:

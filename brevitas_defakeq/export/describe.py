@@ -22,10 +22,12 @@ def require_form(result: QuantizedDetector, form: str, forms: tuple[str, ...] = 
 def ends(result: QuantizedDetector, *, pixels: bool = False) -> tuple[CardInput, CardOutput]:
     """What the file takes and what it gives."""
     preprocessing = result.preprocessing
+    crop = result.report["detector"].get("crop") or {}
     given = CardInput(
         size=preprocessing.input_size, layout="NHWC" if pixels else "NCHW",
         dtype="uint8" if pixels else "float32", mean=preprocessing.mean, std=preprocessing.std,
-        interpolation=preprocessing.interpolation, crop_margin=None,
+        interpolation=preprocessing.interpolation, fit=preprocessing.fit,
+        crop=crop.get("kind"), crop_margin=crop.get("margin"),
     )  # fmt: skip
     return given, CardOutput(kind="probability" if pixels else "logit", fake_index=1)
 

@@ -2,24 +2,29 @@
 
 import numpy as np
 import torch
-from onnx import ModelProto, TensorProto, helper
+from onnx import ModelProto, NodeProto, TensorProto, helper
 from torch import Tensor
 
-from brevitas_defakeq.data.preprocessing import Preprocessing
+from brevitas_defakeq.data.preprocessing import OPENCV_FILTERS, Preprocessing
 from brevitas_defakeq.errors import UserError
 from brevitas_defakeq.export.constants import Constants
 from brevitas_defakeq.export.graph import INPUT, OUTPUT
 
 PIXELS, PROBABILITY = "pixels", "probability"
-#: PIL's filter -> the attributes of Resize that do the same. ("nearest" takes other neighbours at ties.)
-_RESIZE = {"bilinear": {"mode": "linear"}, "bicubic": {"mode": "cubic", "cubic_coeff_a": -0.5}}
+#: The filter -> the attributes of Resize that do the same. ("nearest" takes other neighbours at ties.)
+_RESIZE = {
+    "bilinear": {"mode": "linear", "antialias": 1, "exclude_outside": 1},
+    "bicubic": {"mode": "cubic", "cubic_coeff_a": -0.5, "antialias": 1, "exclude_outside": 1},
+    "cv2_linear": {"mode": "linear"},
+    "cv2_cubic": {"mode": "cubic", "cubic_coeff_a": -0.75},
+}
 
 
 def take_pixels_(model: ModelProto, preprocessing: Preprocessing, constants: Constants) -> None:
     """The graph takes uint8 RGB [N, H, W, 3] of any height and width, and gives P(fake) [N].
 
-    The resize works on bytes as PIL's does; the division and the normalisation are ``preprocess_array``'s, in
-    its order.
+    The resize gives bytes as PIL's or OpenCV's does; the division and the normalisation are
+    ``preprocess_array``'s, in its order.
 
     Raises:
         UserError: the filter is none that ONNX has.
@@ -29,6 +34,8 @@ def take_pixels_(model: ModelProto, preprocessing: Preprocessing, constants: Con
             f"interpolation={preprocessing.interpolation!r} has no ONNX form; export without --pixels, "
             f"or use one of {', '.join(_RESIZE)}"
         )
+    if preprocessing.fit != "stretch":
+        raise UserError(f"fit={preprocessing.fit!r} has no ONNX form here; export without --pixels")
     graph = model.graph
     sides = constants.array(np.array(preprocessing.input_size))
     node = helper.make_node
@@ -37,12 +44,8 @@ def take_pixels_(model: ModelProto, preprocessing: Preprocessing, constants: Con
         node("Shape", ["pixels.planes"], ["pixels.kept"], end=2),
         # All four sides, not `axes`: ONNX Runtime moves the transposition and forgets to move those.
         node("Concat", ["pixels.kept", sides], ["pixels.sizes"], axis=0),
-        node(
-            "Resize", ["pixels.planes", "", "", "pixels.sizes"], ["pixels.resized"], antialias=1,
-            exclude_outside=1, **_RESIZE[preprocessing.interpolation],
-        ),
-        node("Cast", ["pixels.resized"], ["pixels.float"], to=TensorProto.FLOAT),
-    ]  # fmt: skip
+        *_resized(preprocessing.interpolation, constants),
+    ]
     value = "pixels.float"
     steps = (("Div", 255.0), ("Sub", preprocessing.mean), ("Div", preprocessing.std))
     for index, (operator, operand) in enumerate(steps):
@@ -56,6 +59,27 @@ def take_pixels_(model: ModelProto, preprocessing: Preprocessing, constants: Con
     shape = ["batch", "height", "width", 3]
     graph.input.append(helper.make_tensor_value_info(PIXELS, TensorProto.UINT8, shape))
     graph.output.append(helper.make_tensor_value_info(PROBABILITY, TensorProto.FLOAT, ["batch"]))
+
+
+def _resized(interpolation: str, constants: Constants) -> list[NodeProto]:
+    """From "pixels.planes" to "pixels.float": PIL's filters on bytes, OpenCV's on numbers, rounded."""
+    node, options = helper.make_node, _RESIZE[interpolation]
+
+    def resize(source: str, result: str) -> NodeProto:
+        return node("Resize", [source, "", "", "pixels.sizes"], [result], **options)
+
+    def cast(source: str, result: str) -> NodeProto:
+        return node("Cast", [source], [result], to=TensorProto.FLOAT)
+
+    if interpolation not in OPENCV_FILTERS:
+        return [resize("pixels.planes", "pixels.resized"), cast("pixels.resized", "pixels.float")]
+    lowest, highest = (constants.array(np.float32(value)) for value in (0, 255))
+    return [
+        cast("pixels.planes", "pixels.numbers"),
+        resize("pixels.numbers", "pixels.resized"),
+        node("Round", ["pixels.resized"], ["pixels.rounded"]),
+        node("Clip", ["pixels.rounded", lowest, highest], ["pixels.float"]),
+    ]
 
 
 def pixels_of(images: Tensor, preprocessing: Preprocessing) -> np.ndarray:

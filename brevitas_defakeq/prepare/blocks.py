@@ -1,5 +1,6 @@
 """The units of reconstruction: residual or transformer blocks, single layers between them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -18,8 +19,10 @@ class Block:
     layers: tuple[str, ...]
 
 
-def split_into_blocks(model: nn.Module, seen: Trace, layers: tuple[str, ...]) -> tuple[Block, ...]:
-    """Largest modules that can be run on their own and hold at most ``MAX_LAYERS`` layers.
+def split_into_blocks(
+    model: nn.Module, seen: Trace, layers: tuple[str, ...], wanted: Sequence[str] = ()
+) -> tuple[Block, ...]:
+    """Largest modules that can be run on their own and hold at most ``MAX_LAYERS`` layers, or are ``wanted``.
 
     A container with several such children (``Sequential``, ``ModuleList``) is taken apart; a layer in no
     unit is one by itself. The result is in data-flow order and holds every layer once.
@@ -37,8 +40,9 @@ def split_into_blocks(model: nn.Module, seen: Trace, layers: tuple[str, ...]) ->
         ]
         container = isinstance(module, nn.Sequential | nn.ModuleList | nn.ModuleDict) and len(children) > 1
         calls = seen.calls.get(name, [])
-        whole = len(calls) == 1 and calls[0].single_tensor() and len(inside) <= MAX_LAYERS
-        if name in layers or (whole and not container):
+        whole = len(calls) == 1 and calls[0].single_tensor()
+        small = len(inside) <= MAX_LAYERS and not container
+        if name in layers or (whole and (small or name in wanted)):
             units.append(Block(name, inside))
             return
         for child, submodule in module.named_children():

@@ -4,7 +4,9 @@
 decides which layers are quantized, which stay float and why, and how the network splits into blocks.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +25,7 @@ _PRODUCTS = {"linear", "bilinear", "conv1d", "conv2d", "conv3d", "conv_transpose
              "addmm", "baddbmm", "einsum", "tensordot", "multi_head_attention_forward", "lstm", "gru",
              "rnn_tanh", "rnn_relu", "lstm_cell", "gru_cell",
              "t", "__get__"}  # a matrix turned: W.T  # fmt: skip
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 _NORMS = {"batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm"}
 
 
@@ -91,12 +94,16 @@ class Plan:
         )
 
 
-def make_plan(model: nn.Module, images: Tensor) -> Plan:
+def make_plan(
+    model: nn.Module, images: Tensor, *, outside: Mapping[str, str] = _NOTHING, blocks: Sequence[str] = ()
+) -> Plan:
     """Fold and fix ``model`` in place (give a copy), and return the plan of what to quantize.
 
     Args:
         model: float detector in eval mode; changed in place.
         images: one or more preprocessed images, [N, 3, H, W].
+        outside: module -> why it and all in it stays float.
+        blocks: modules that are one unit of reconstruction however many layers they hold.
     """
     seen = trace(model, images)
     folds = tuple(fold.batch_norm_pairs(model, seen))
@@ -107,7 +114,8 @@ def make_plan(model: nn.Module, images: Tensor) -> Plan:
         fold.make_static_(model, name, sides)
     if folds or paddings:
         seen = trace(model, images)
-    return _read(model, seen, len(images), Plan(folds, paddings, (), (), (), (), strangers, ""))
+    strangers |= _kept_outside(model, outside)
+    return _read(model, seen, len(images), Plan(folds, paddings, (), (), (), (), strangers, ""), blocks)
 
 
 def replay_preparation_(model: nn.Module, plan: Plan) -> None:
@@ -148,7 +156,18 @@ def _called_plainly(seen: Trace, name: str) -> bool:
     return bool(calls) and all(len(call.inputs) == 1 and not call.options for call in calls)
 
 
-def _read(model: nn.Module, seen: Trace, images: int, plan: Plan) -> Plan:
+def _kept_outside(model: nn.Module, outside: Mapping[str, str]) -> dict[str, str]:
+    """The modules that were asked to stay float, and the layers and attentions in them, with the reason."""
+    kinds = (*QUANTIZABLE, *QUANTIZED_ATTENTION)
+    return {
+        name: reason
+        for name, module in modules_by_name(model).items()
+        for top, reason in outside.items()
+        if name == top or (name.startswith(f"{top}.") and isinstance(module, kinds))
+    }
+
+
+def _read(model: nn.Module, seen: Trace, images: int, plan: Plan, blocks: Sequence[str]) -> Plan:
     modules = modules_by_name(model)
     left_float = dict(plan.left_float)
     layers: dict[str, LayerPlan] = {}
@@ -171,12 +190,14 @@ def _read(model: nn.Module, seen: Trace, images: int, plan: Plan) -> Plan:
             reason = _why_float(module, seen)
             if reason:
                 left_float[name] = reason
-    attentions = tuple(name for name in seen.calls if type(modules[name]) in QUANTIZED_ATTENTION)
+    attentions = tuple(
+        name for name in seen.calls if type(modules[name]) in QUANTIZED_ATTENTION and name not in left_float
+    )
     return replace(
         plan,
         attentions=attentions,
         layers=tuple(layers.values()),
-        blocks=split_into_blocks(model, seen, tuple(layers)),
+        blocks=split_into_blocks(model, seen, tuple(layers), blocks),
         embeddings=_embeddings(model, seen),
         left_float=left_float,
         head=next(reversed(layers), ""),

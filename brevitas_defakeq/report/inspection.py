@@ -29,6 +29,7 @@ def inspect_detector(detector: Detector, config: DefakeQConfig) -> dict:
         "layers": _rows(plan, {}),
         "attention": list(plan.attentions),
         "left_float": plan.left_float,
+        "dropped": dict(detector.dropped),
         "blocks": len(plan.blocks),
         "size_bytes": {
             "float": float_bytes(detector.model),
@@ -53,6 +54,7 @@ def inspect_run(folder: Path) -> dict:
             "layers": layers,
             "attention": list(plan.attentions),
             "left_float": plan.left_float,
+            "dropped": report["detector"].get("dropped") or {},
             "blocks": len(plan.blocks),
             "size_bytes": report["size_bytes"],
             "average_bits": report["average_bits"],
@@ -105,4 +107,7 @@ def _caption(found: dict) -> str:
     text += f" at {found['average_bits']:.2f} bits on average"
     if "expected_seconds" in found:
         text += f"; about {max(1, round(found['expected_seconds'] / 60))} min on this machine"
+    if found.get("dropped"):
+        kinds = ", ".join(f"{kind} ({count})" for kind, count in found["dropped"].items())
+        text += f"; left out of the checkpoint, since inference does not need them: {kinds}"
     return text

@@ -139,8 +139,15 @@ def card_table(card: dict) -> Table:
 def detector_table(rows: list[dict]) -> Table:
     """The registry."""
     table = Table(title="detectors known by name; any timm name and module:factory work too")
-    for column in rows[0]:
-        table.add_column(column.replace("_", " "))
+    table.add_column("name", no_wrap=True)
+    for column in ("parameters", "input", "faces", "what it is", "weights"):
+        table.add_column(column, justify="right" if column == "parameters" else "left")
+    table.caption = "licences, papers and preprocessing: --json"
     for row in rows:
-        table.add_row(*(str(value) for value in row.values()))
+        height, width = row["input_size"]
+        crop = row["crop"]["kind"] if row["crop"] else "your crops"
+        table.add_row(
+            row["name"], f"{row['parameters']:,}", f"{height} x {width}", crop, row["description"],
+            row["weights"],
+        )  # fmt: skip
     return table

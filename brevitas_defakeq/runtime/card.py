@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from brevitas_defakeq.data.crop import KINDS as CROPS
 from brevitas_defakeq.data.preprocessing import Preprocessing
 from brevitas_defakeq.errors import UserError
 from brevitas_defakeq.files import read_json, write_json
@@ -27,9 +28,9 @@ class CardInput:
     """What the graph takes.
 
     ``dtype`` "float32" wants the crop resized and normalised; "uint8" wants raw RGB pixels, since the graph
-    does that itself. ``size`` (height, width in pixels), ``mean``, ``std`` (scale 0..1) and ``interpolation``
-    (a PIL filter) say how, in both cases. ``crop_margin``: the share of the face box that was added on each
-    side in training; None if unknown.
+    does that itself. ``size`` (height, width in pixels), ``mean``, ``std`` (scale 0..1), ``interpolation``
+    and ``fit`` say how, in both cases (``data.preprocessing.Preprocessing``). ``crop`` and ``crop_margin``:
+    how faces were cut out in training (``data.crop.Crop``); None if unknown.
     """
 
     size: tuple[int, int]
@@ -38,11 +39,15 @@ class CardInput:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     interpolation: str
+    fit: str
+    crop: str | None
     crop_margin: float | None
 
     def __post_init__(self) -> None:
         require(self.layout in LAYOUTS, "input.layout", self.layout, " or ".join(LAYOUTS))
         require(self.dtype in DTYPES, "input.dtype", self.dtype, " or ".join(DTYPES))
+        kinds = f"{', '.join(CROPS)}, or null"
+        require(self.crop is None or self.crop in CROPS, "input.crop", self.crop, kinds)
         margin = self.crop_margin
         allowed = "a number from 0 on, or null"
         require(margin is None or (is_number(margin) and margin >= 0), "input.crop_margin", margin, allowed)
@@ -58,7 +63,7 @@ class CardInput:
     @property
     def preprocessing(self) -> Preprocessing:
         """The same values in the form that training uses."""
-        return Preprocessing(self.size, self.interpolation, self.mean, self.std)
+        return Preprocessing(self.size, self.interpolation, self.mean, self.std, self.fit)
 
 
 @dataclass(frozen=True, kw_only=True)

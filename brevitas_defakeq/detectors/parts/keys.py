@@ -1,0 +1,32 @@
+"""Names of a published checkpoint under our names."""
+
+import re
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+_QUERY = re.compile(r"(.*\.)q(\.weight|\.bias)$")
+
+
+def renamed(state: Mapping[str, Tensor], rules: Mapping[str, str]) -> dict[str, Tensor]:
+    """Every name put through every rule (pattern -> replacement, as in ``re.sub``), in their order."""
+    result = {}
+    for name, tensor in state.items():
+        for pattern, replacement in rules.items():
+            name = re.sub(pattern, replacement, name)
+        result[name] = tensor
+    return result
+
+
+def joined(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """``X.q``, ``X.k``, ``X.v`` stacked to ``X.qkv``, weights and biases, wherever all three are there."""
+    result = dict(state)
+    for name in state:
+        found = _QUERY.match(name)
+        if not found:
+            continue
+        parts = [f"{found[1]}{letter}{found[2]}" for letter in "qkv"]
+        if all(part in result for part in parts):
+            result[f"{found[1]}qkv{found[2]}"] = torch.cat([result.pop(part) for part in parts])
+    return result

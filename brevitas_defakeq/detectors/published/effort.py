@@ -1,0 +1,46 @@
+"""Effort: CLIP ViT-L/14 whose attention layers carry a low-rank residual, merged into their weights here."""
+
+import torch
+
+from brevitas_defakeq.data.preprocessing import Preprocessing
+from brevitas_defakeq.detectors.entry import BENCHMARK, CLIP_STATISTICS, DetectorEntry, State
+from brevitas_defakeq.detectors.parts.clip import clip_vit_large, timm_names
+from brevitas_defakeq.detectors.parts.keys import renamed
+
+
+def build(**model_args):
+    """Images [N, 3, 224, 224] to logits [N, 2]; ``depth=2`` and the like are timm's."""
+    return clip_vit_large(2, **model_args)
+
+
+def convert(state: State) -> State:
+    """Residuals merged, then the tower under timm's names."""
+    return timm_names(renamed(_merged(state), {r"^backbone\.": ""}))
+
+
+def _merged(state: State) -> State:
+    """``weight_main + U diag(S) V`` as one weight, wherever all four are there."""
+    result = dict(state)
+    for name in state:
+        layer = name.removesuffix("weight_main")
+        parts = [f"{layer}{part}_residual" for part in "USV"]
+        if layer == name or not all(part in result for part in parts):
+            continue
+        left, sizes, right = (result.pop(part).double() for part in parts)  # [out, r], [r], [r, in]
+        result[f"{layer}weight"] = (result.pop(name).double() + left @ torch.diag(sizes) @ right).float()
+    return result
+
+
+ENTRY = DetectorEntry(
+    name="effort",
+    build=build,
+    convert=convert,
+    description="Effort: CLIP ViT-L/14, its residuals merged",
+    paper="Yan et al., ICML 2025",
+    source="the authors' effort_clip_L14_trainOn_FaceForensic.pth",
+    signature=(r"\.self_attn\.q_proj\.weight_main$", r"\.self_attn\.q_proj\.S_residual$"),
+    unused=(
+        r"^backbone\.embeddings\.position_ids$", r"\.[SUV]_r$", r"\.weight_(original|main)_fnorm$",
+    ),
+    **BENCHMARK | {"preprocessing": Preprocessing((224, 224), "cv2_cubic", *CLIP_STATISTICS)},
+)  # fmt: skip

@@ -1,0 +1,33 @@
+"""SBI: EfficientNet-B4 trained on self-blended images, by its authors' own code."""
+
+from brevitas_defakeq.data.crop import Crop
+from brevitas_defakeq.data.preprocessing import Preprocessing
+from brevitas_defakeq.detectors.entry import DetectorEntry, State
+from brevitas_defakeq.detectors.output import OutputSpec
+from brevitas_defakeq.detectors.parts.efficientnet import efficientnet_b4, timm_names
+from brevitas_defakeq.detectors.parts.keys import renamed
+
+
+def build():
+    """Images [N, 3, 380, 380] to logits [N, 2]."""
+    return efficientnet_b4(padded_stem=True, num_classes=2)
+
+
+def convert(state: State) -> State:
+    """The head's name is ``classifier`` here."""
+    return renamed(timm_names(state, "net."), {r"^_fc\.": "classifier."})
+
+
+ENTRY = DetectorEntry(
+    name="sbi",
+    build=build,
+    convert=convert,
+    description="EfficientNet-B4 trained on self-blended images; the face box, stretched",
+    licence="University of Tokyo, non-commercial research, no redistribution",
+    paper="Shiohara and Yamasaki, CVPR 2022",
+    source="the authors' FFraw.tar or FFc23.tar",
+    preprocessing=Preprocessing((380, 380), "cv2_linear", 0.0, 1.0),
+    crop=Crop("box", 0.125),
+    output=OutputSpec("softmax"),
+    signature=(r"^net\._blocks\.31\.", r"^net\._fc\.weight$"),
+)

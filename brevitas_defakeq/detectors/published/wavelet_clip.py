@@ -1,0 +1,31 @@
+"""Wavelet-CLIP: CLIP ViT-L/14, its head between wavelet transforms folded into the Linear that it equals."""
+
+from brevitas_defakeq.data.preprocessing import Preprocessing
+from brevitas_defakeq.detectors.entry import BENCHMARK, DetectorEntry, State
+from brevitas_defakeq.detectors.parts.clip import clip_vit_large, timm_names
+from brevitas_defakeq.detectors.parts.keys import renamed
+from brevitas_defakeq.detectors.parts.wavelet import folded
+
+
+def build(**model_args):
+    """Images [N, 3, 224, 224] to logits [N, 2]; ``depth=2`` and the like are timm's."""
+    return clip_vit_large(2, **model_args)
+
+
+def convert(state: State) -> State:
+    """The tower under timm's names and the head folded; DeepfakeBench's plain ``clip`` has none to fold."""
+    return timm_names(renamed(folded(state), {r"^backbone\.": ""}))
+
+
+ENTRY = DetectorEntry(
+    name="wavelet_clip",
+    build=build,
+    convert=convert,
+    description="Wavelet-CLIP and DeepfakeBench's plain CLIP: ViT-L/14, the head folded into one Linear",
+    paper="Baru et al., WACV Workshops 2025",
+    source="the authors' clip_wavehead_ckpt_best.pth",
+    signature=(r"^backbone\.encoder\.layers\.0\.self_attn\.q_proj\.weight$", r"^head\.weight$"),
+    unused=(r"^backbone\.embeddings\.position_ids$",),
+    **BENCHMARK
+    | {"preprocessing": Preprocessing((224, 224), "cv2_cubic"), "licence": "MIT, on DeepfakeBench's code"},
+)
