@@ -3,9 +3,7 @@
 from functools import partial
 from pathlib import Path
 
-import torch
 from plain_vit import PREPROCESSING, plain_vit
-from torch import nn
 
 from brevitas_defakeq.data.preprocessing import Preprocessing
 from brevitas_defakeq.detectors.checkpoint import load_weights
@@ -40,32 +38,9 @@ def hybrid(data: Path) -> Detector:
     return Detector(model.eval(), "hybrid", Preprocessing((224, 224), "bilinear", _HALF, _HALF))
 
 
-class ClassNSeg(nn.Module):
-    """Encoder of Nguyen et al. (BTAS 2019), nine 3x3 convolutions; the score compares two halves of it."""
-
-    #: (channels, stride) of each convolution. Strides seen to give the AUC that SOURCE.md cites (.682).
-    _LAYERS = ((8, 1), (8, 2), (16, 1), (16, 2), (32, 1), (32, 2), (64, 1), (64, 2), (128, 1))
-
-    def __init__(self) -> None:
-        super().__init__()
-        layers: list[nn.Module] = []
-        before = 3
-        for after, stride in self._LAYERS:
-            layers += [nn.Conv2d(before, after, 3, stride, 1), nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
-            before = after
-        self.encoder = nn.Sequential(*layers)
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        latent = self.encoder(images).view(-1, 2, 64, 16, 16).abs().mean(dim=(2, 3, 4))  # [N, 2]
-        return latent[:, 1:] - latent[:, :1]
-
-
 def classnseg(data: Path) -> Detector:
     """The published ClassNSeg encoder at 256 x 256."""
-    model = ClassNSeg()
-    load_weights(model, data / "weights/classnseg/full/encoder_46.pt")
-    imagenet = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-    return Detector(model.eval(), "classnseg", Preprocessing((256, 256), "bilinear", *imagenet))
+    return resolve("classnseg", weights=data / "weights/classnseg/full/encoder_46.pt")
 
 
 def vit(data: Path) -> Detector:

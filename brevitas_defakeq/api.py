@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from brevitas_defakeq.artifact import QuantizedDetector, float_bytes, weights_bytes
@@ -44,6 +45,7 @@ def quantize(
     feature: str | None = None,
     on_corrupt: str = "refuse",
     cache_memory: int = 2 << 30,
+    device: str = "cpu",
     listen: Listener = silent,
 ) -> QuantizedDetector:
     """Quantize a trained detector by HAQ and VEFT (Algorithm 1).
@@ -60,6 +62,7 @@ def quantize(
         feature: module whose output eq. 9 aligns; by default what the last layer reads.
         on_corrupt: "refuse" or "skip" unreadable calibration and test images.
         cache_memory: bytes of captured activations kept in memory; more go to disk.
+        device: "cpu", or "cuda" for a graphics card; the result comes back to the processor.
         listen: called with (stage, done, total).
 
     Raises:
@@ -79,8 +82,9 @@ def quantize(
     }  # fmt: skip
     checkpoint = Checkpoint(Path(out) if out else None, identity)
     job = Job(
-        reference, plan, images.images, images.labels, observer, config, checkpoint, listen, cache_memory
-    )
+        reference, plan, images.images, images.labels, observer, config, checkpoint, listen, cache_memory,
+        found_device(device),
+    )  # fmt: skip
     if len(images.images) < config.samples:
         _LOG.warning("%d calibration images, fewer than the %d asked for", len(images.images), config.samples)
     quantized, mixed, bits, packed = job.run()
@@ -89,12 +93,27 @@ def quantize(
     )
     with job.stage("evaluate"):
         metrics, thresholds = _metrics(job, result, images, tests)
+    for model in (result.quantized, result.mixed):
+        model.cpu()
     result.report = _report(job, result, detector, images, metrics, thresholds)
     result.report["identity"] = checkpoint.identity
     if out:
         result.save(out)
         checkpoint.done()
     return result
+
+
+def found_device(name: str) -> torch.device:
+    """The device of that name. Raises UserError where torch does not know it, or there is none."""
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"device={name!r} is not known; give cpu or cuda") from None
+    if device.type not in ("cpu", "cuda"):
+        raise UserError(f"device={name!r}: quantization runs on cpu or cuda")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"device={name!r}: this torch sees no CUDA device; leave --device out")
+    return device
 
 
 def _as_detector(detector, preprocessing, output, feature) -> Detector:
@@ -148,7 +167,7 @@ def _metrics(job: Job, result, images: CalibrationSet, tests: LabelledSet | None
     }
     if below < average < 8:
         models["round_to_nearest_above"] = job.round_to_nearest(below + 1)
-    chosen = {form: models[form] for form in ("float", "quantized", "mixed")}
+    chosen = {form: models[form].to(job.device) for form in ("float", "quantized", "mixed")}
     calibration = observe_all(chosen, result.observer, job.batches())
     thresholds = {"float": 0.0} | {
         form: carried_threshold(calibration["float"], calibration[form], images.labels)

@@ -22,6 +22,7 @@ from brevitas_defakeq.detectors.weights_files import Files
 from brevitas_defakeq.errors import UserError
 from brevitas_defakeq.evaluate.observe import Observer
 from brevitas_defakeq.files import read_json, understanding, write_bytes, write_json
+from brevitas_defakeq.nn.modules import device_of
 from brevitas_defakeq.prepare.insert import QuantScheme, insert_quantizers_
 from brevitas_defakeq.prepare.plan import Plan, replay_preparation_
 from brevitas_defakeq.reference import copy_module
@@ -101,7 +102,7 @@ def quantized_form(reference: nn.Module, plan: Plan, config: DefakeQConfig) -> n
     scheme = QuantScheme.of_target(config.target, config.candidate_bits, config.activation_bits)
     model = copy_module(reference)
     insert_quantizers_(model, plan, scheme)
-    return model.eval()
+    return model.to(device_of(reference)).eval()
 
 
 def load(folder: str | Path, detector: nn.Module | None = None) -> QuantizedDetector:

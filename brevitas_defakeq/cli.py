@@ -112,6 +112,7 @@ def quantize(
     fake_index: FakeIndex = None,
     feature: Feature = None,
     cache_memory: Annotated[str, typer.Option(help="activations kept in memory; more go to disk")] = "2GB",
+    device: Annotated[str, typer.Option(help="cpu, or cuda for a graphics card")] = "cpu",
     seed: Seed = 0,
     threads: Threads = None,
     as_json: Json = False,
@@ -131,7 +132,7 @@ def quantize(
     with stages() as listen:
         result = api.quantize(
             resolved, calibration, config, test=test, out=out, on_corrupt=on_corrupt,
-            cache_memory=_bytes(cache_memory), listen=listen,
+            cache_memory=_bytes(cache_memory), device=device, listen=listen,
         )  # fmt: skip
     show(result.report, comparison(result.report), as_json=as_json)
 

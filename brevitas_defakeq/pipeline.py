@@ -44,6 +44,7 @@ class Job:
         reference: M_f, prepared (BatchNorm folded, paddings fixed); never changed.
         images: calibration images, [M, 3, H, W]; ``labels`` 0/1 [M] or None.
         observer: reads logit and feature of M_f and of every quantized form.
+        device: where the models run; captured activations lie with the processor.
     """
 
     reference: nn.Module
@@ -55,11 +56,12 @@ class Job:
     checkpoint: Checkpoint
     listen: Listener = silent
     cache_bytes: int = 2 << 30
+    device: torch.device = torch.device("cpu")
     seconds: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.reference.requires_grad_(False)
-        self.images = self.images.contiguous(memory_format=torch.channels_last)
+        self.reference.requires_grad_(False).to(self.device)
+        self.images = self.images.contiguous(memory_format=torch.channels_last).to(self.device)
         self.meter = Meter(len(self.images))
         train, held_out = split_held_out(len(self.images), self.config.held_out, self.config.seed)
         self.train, self.held_out = torch.as_tensor(train), torch.as_tensor(held_out)
@@ -160,6 +162,7 @@ class Job:
             ("quantized", model, None),
             ("mixed", mixed, self.config.mixed_channel_bits),
         ):
+            network.cpu()
             writer = Writer()
             transfer(
                 network, self.plan, bits, writer, mixed_bits=width,

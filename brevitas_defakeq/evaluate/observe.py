@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from brevitas_defakeq.detectors.feature import FeatureTap
 from brevitas_defakeq.detectors.output import OutputSpec
+from brevitas_defakeq.nn.modules import device_of
 from brevitas_defakeq.quant.quick import quick
 
 
@@ -57,9 +58,9 @@ def observe_all(
         for batch in batches:
             batch = batch.contiguous(memory_format=torch.channels_last)
             for name, model in models.items():
-                logit, feature = observer(model, batch)
-                scores[name].append(logit)
-                features[name].append(feature)
+                logit, feature = observer(model, batch.to(device_of(model)))
+                scores[name].append(logit.cpu())
+                features[name].append(feature.cpu())
     return {
         name: Observed(torch.cat(scores[name]).numpy(), torch.cat(features[name]).numpy()) for name in models
     }

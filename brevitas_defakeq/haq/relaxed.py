@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from brevitas_defakeq.nn.modules import device_of
 from brevitas_defakeq.quant.bit_width import candidate_parameter, relaxed_bits, set_bits_
 
 
@@ -50,8 +51,9 @@ def learn_bit_widths_(
     shifted by one constant (found by bisection) so that the average is the budget, not above it.
     """
     names = list(quantizers)
-    score = torch.tensor([importance[name] for name in names], dtype=torch.float64)
-    size = torch.tensor([float(sizes[name]) for name in names], dtype=torch.float64)
+    like = {"dtype": torch.float64, "device": device_of(quantizers[names[0]])}
+    score = torch.tensor([importance[name] for name in names], **like)
+    size = torch.tensor([float(sizes[name]) for name in names], **like)
     lowest, highest = _bounds(next(iter(quantizers.values())))
     for name in names:
         set_bits_(quantizers[name], min(max(average_bits, lowest), highest))

@@ -78,7 +78,7 @@ def _watched(layers: Mapping, deltas: Mapping, changes: dict, images: int) -> It
             def at_output(gradient: Tensor) -> None:
                 for index, delta in enumerate(deltas[name]):
                     moved = _apply(layer, source, delta) * gradient
-                    changes[name][index] += moved.reshape(images, -1).sum(dim=1)
+                    changes[name][index] += moved.reshape(images, -1).sum(dim=1).cpu()
 
             output.register_hook(at_output)
 

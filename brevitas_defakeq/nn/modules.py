@@ -13,6 +13,11 @@ def modules_by_name(model: nn.Module) -> dict[str, nn.Module]:
     return {name: module for name, module in model.named_modules() if name}
 
 
+def device_of(model: nn.Module) -> torch.device:
+    """Where the model's first parameter lies; the processor for a model without any."""
+    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+
+
 def replace_module(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
     """Put ``new`` wherever ``old`` hangs in the tree (it may hang in several places)."""
     for parent in list(model.modules()):

@@ -60,10 +60,11 @@ class Captured:
     rest: tuple = ()
     options: dict = field(default_factory=dict)
     memory_format: torch.memory_format = torch.contiguous_format
+    device: torch.device = torch.device("cpu")
 
     def rows(self, tensor: Tensor, images: Tensor) -> Tensor:
         """The rows of some images, flattened to the batch the block itself takes, laid out as it saw them."""
-        rows = tensor[images].flatten(0, 1)
+        rows = tensor[images].flatten(0, 1).to(self.device)
         return rows.contiguous(memory_format=self.memory_format) if rows.dim() == 4 else rows
 
 
@@ -94,7 +95,7 @@ def capture(
     def before(_, inputs: tuple, options: dict) -> None:
         seen_inputs.append(inputs[0].detach())
         result.rest, result.options = inputs[1:], options
-        result.memory_format = _layout(inputs[0])
+        result.memory_format, result.device = _layout(inputs[0]), inputs[0].device
         if not outputs and len(seen_inputs) == calls:
             raise _Enough
 

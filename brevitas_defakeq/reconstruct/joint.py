@@ -11,6 +11,7 @@ from torch import nn
 
 from brevitas_defakeq.config import DefakeQConfig
 from brevitas_defakeq.haq.relaxed import horizontal_loss
+from brevitas_defakeq.nn.modules import device_of
 from brevitas_defakeq.quant.bit_width import candidate_parameter, relaxed_bits
 from brevitas_defakeq.reconstruct.rounding import BlockTask, block_loss, draw_images, variance_of
 from brevitas_defakeq.veft.masks import FloatChannels
@@ -33,8 +34,9 @@ def learn_block_widths_(
         sizes: p_l.
     """
     names = list(quantizers)
-    score = torch.tensor([importance[name] for name in names])
-    size = torch.tensor([float(sizes[name]) for name in names])
+    device = device_of(task.quantized)
+    score = torch.tensor([importance[name] for name in names], device=device)
+    size = torch.tensor([float(sizes[name]) for name in names], device=device)
     own = [candidate_parameter(layer.weight_quant.tensor_quant) for layer in task.layers.values()]
     rounding = {name: layer.weight_quant.tensor_quant for name, layer in task.layers.items()}
     channels = FloatChannels(task.layers, rounding, task.reference_layers)

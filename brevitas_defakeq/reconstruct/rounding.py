@@ -206,7 +206,7 @@ def _coins_like(tensor: Tensor, generator: torch.Generator) -> Tensor:
     """True or False with equal chance for every element of a dense tensor; eight from a 64-bit draw."""
     words = torch.empty(-(-tensor.numel() // 8), dtype=torch.int64).random_(generator=generator)
     coins = words.view(torch.uint8).bitwise_and_(1).view(torch.bool)
-    return coins.as_strided(tensor.shape, tensor.stride())
+    return coins.as_strided(tensor.shape, tensor.stride()).to(tensor.device)
 
 
 def variance_of(task: BlockTask) -> float:

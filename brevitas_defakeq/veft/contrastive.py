@@ -27,8 +27,8 @@ def contrastive_loss(
     >>> round(contrastive_loss(x, x, x, temperature=1.0).item(), 4)  # log(1 + e^0 / e^1)
     0.3133
     """
-    own = torch.eye(len(anchor), dtype=torch.bool)
-    usable = ~own if allowed is None else allowed & ~own
+    own = torch.eye(len(anchor), dtype=torch.bool, device=anchor.device)
+    usable = ~own if allowed is None else allowed.to(own.device) & ~own
     usable = torch.where(usable.any(dim=1, keepdim=True), usable, ~own)
     pull = F.cosine_similarity(anchor, positive, dim=1) / temperature  # [N]
     push = F.cosine_similarity(anchor[:, None], negatives[None], dim=2) / temperature  # [N, N]

@@ -18,7 +18,7 @@ def random_mask(channels: int, fraction: float, generator: torch.Generator) -> T
 
 def largest_mask(score: Tensor, fraction: float) -> Tensor:
     """The ``round(fraction * channels)`` channels with the largest score. bool [channels]."""
-    mask = torch.zeros(len(score), dtype=torch.bool)
+    mask = torch.zeros_like(score, dtype=torch.bool)
     mask[score.topk(round(fraction * len(score))).indices] = True
     return mask
 
@@ -40,12 +40,16 @@ class FloatChannels:
     ) -> None:
         self.layers, self.coded, self.float_layers = layers, coded, float_layers
         self.masks = {
-            name: torch.zeros(layer.weight.shape[0], dtype=torch.bool) for name, layer in layers.items()
+            name: torch.zeros(len(layer.weight), dtype=torch.bool, device=layer.weight.device)
+            for name, layer in layers.items()
         }
 
     def draw(self, fraction: float, generator: torch.Generator) -> None:
         """A fresh random mask for every layer (eq. 10's augmentation)."""
-        self.masks = {name: random_mask(len(mask), fraction, generator) for name, mask in self.masks.items()}
+        self.masks = {
+            name: random_mask(len(mask), fraction, generator).to(mask.device)
+            for name, mask in self.masks.items()
+        }
 
     def choose(self, fraction: float) -> None:
         """Fixed masks: the channels with the largest squared rounding error."""
