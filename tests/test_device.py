@@ -24,7 +24,8 @@ def test_a_graphics_card_gives_the_same(recipe, sensitivity, tiny, images, label
     """Scores within a thousandth of their spread."""
     config = quick_config(recipe=recipe, haq__sensitivity=sensitivity)
     results = [
-        quantize(tiny.model(seed=5), images, config, labels=labels, device=device) for device in ("cpu", "cuda")
+        quantize(tiny.model(seed=5), images, config, labels=labels, device=device)
+        for device in ("cpu", "cuda")
     ]
     with torch.no_grad():
         scores = [result.quantized(images).flatten() for result in results]
