@@ -20,7 +20,7 @@ from brevitas_defakeq.evaluate.observe import Observer
 from brevitas_defakeq.haq.allocate import allocate, layer_scores
 from brevitas_defakeq.haq.importance import channel_energies, expand_energy
 from brevitas_defakeq.haq.solver import solve
-from brevitas_defakeq.nn.modules import modules_by_name, restore_, snapshot
+from brevitas_defakeq.nn.modules import modules_by_name, recomputed, restore_, snapshot
 from brevitas_defakeq.prepare.calibrate import calibrate_
 from brevitas_defakeq.prepare.plan import Plan
 from brevitas_defakeq.progress import Listener, Meter, silent
@@ -34,6 +34,11 @@ from brevitas_defakeq.reconstruct.loop import CAPTURE_BATCH, Reconstruction
 from brevitas_defakeq.resume import Checkpoint
 from brevitas_defakeq.storage.transfer import Writer, transfer
 from brevitas_defakeq.veft.restore import restore_channels_
+
+#: Activations that the last pass may keep for its backward pass; beyond, every block runs twice instead.
+TUNING_BYTES = 4 << 30
+#: What a backward pass keeps for each value that a layer puts out: it, its quantized form, and more.
+_BYTES_AN_OUTPUT = 16
 
 
 @dataclass
@@ -144,11 +149,12 @@ class Job:
             done += step
             self.listen("tune", done, steps)
 
-        tune_network_(
-            model, self.quantized_layers(model), self.observer, examples, self.config.final,
-            temperature=self.config.veft.temperature, progress=count,
-            generator=torch.Generator().manual_seed(self.config.seed),
-        )  # fmt: skip
+        with recomputed(self.too_large_for_one_pass(model)):
+            tune_network_(
+                model, self.quantized_layers(model), self.observer, examples, self.config.final,
+                temperature=self.config.veft.temperature, progress=count,
+                generator=torch.Generator().manual_seed(self.config.seed),
+            )  # fmt: skip
 
     def freeze(self, model: nn.Module, bits: dict[str, float]):
         """Step 6: everything rounded to what the file holds; M_q^v made beside M_q."""
@@ -203,6 +209,13 @@ class Job:
             observed = [self.observer(self.reference, batch) for batch in images.split(CAPTURE_BATCH)]
         logits, features = (torch.cat(parts) for parts in zip(*observed, strict=True))
         return Examples(images, logits, features, train, self.held_out)
+
+    def too_large_for_one_pass(self, model: nn.Module) -> list[nn.Module]:
+        """The blocks, where their activations for one batch of the last pass exceed ``TUNING_BYTES``."""
+        outputs = sum(layer.macs * layer.weight_shape[0] // layer.num_params for layer in self.plan.layers)
+        needed = outputs * _BYTES_AN_OUTPUT * self.config.final.batch_size
+        modules = modules_by_name(model)
+        return [modules[block.name] for block in self.plan.blocks] if needed > TUNING_BYTES else []
 
     def quantized_layers(self, model: nn.Module) -> dict[str, nn.Module]:
         modules = modules_by_name(model)

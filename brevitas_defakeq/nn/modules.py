@@ -1,10 +1,12 @@
 """Small handles on module trees, used on both sides of quantization."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from torch.utils.hooks import RemovableHandle
 
 
@@ -51,10 +53,26 @@ def removed_after(handles: Iterable[RemovableHandle]) -> Iterator[None]:
 @contextmanager
 def replayed(outputs: Mapping[nn.Module, object]) -> Iterator[None]:
     """Within the context the modules return the given outputs without running."""
-    own = {module: module.__dict__.get("forward") for module in outputs}  # set on the instance by a wrapper
-    try:
+    with _own_forwards(outputs):
         for module, output in outputs.items():
             module.forward = lambda *args, _output=output, **options: _output
+        yield
+
+
+@contextmanager
+def recomputed(modules: Sequence[nn.Module]) -> Iterator[None]:
+    """Within the context the modules keep only their inputs for the backward pass, and run again in it."""
+    with _own_forwards(modules):
+        for module in modules:
+            module.forward = partial(checkpoint, module.forward, use_reentrant=False)
+        yield
+
+
+@contextmanager
+def _own_forwards(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Forwards that are set on the modules within the context are taken off again."""
+    own = {module: module.__dict__.get("forward") for module in modules}  # set on the instance by a wrapper
+    try:
         yield
     finally:
         for module, forward in own.items():
