@@ -21,7 +21,8 @@ def card_content(**changes) -> dict:
         "format": "onnx",
         "input": {
             "size": list(SIZE), "layout": "NCHW", "dtype": "float32", "mean": [0.5, 0.4, 0.3],
-            "std": [0.5, 0.25, 0.2], "interpolation": "bilinear", "crop_margin": 0.3,
+            "std": [0.5, 0.25, 0.2], "interpolation": "bilinear", "fit": "stretch",
+            "crop": "box", "crop_margin": 0.3,
         },
         "output": {"kind": "logit", "fake_index": 1},
         "threshold": 0.0,

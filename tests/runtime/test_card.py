@@ -56,6 +56,8 @@ WRONG = {
     "input__mean": [0.5, [0.5], [0.5, 0.5, "x"], None],
     "input__std": [[0.5, 0.5, 0.0], [1, 1, float("nan")]],
     "input__interpolation": ["cubic", None],
+    "input__crop": ["face", 1, ""],
+    "input__fit": ["centered", None],
     "input__crop_margin": [-0.1, "0.3", float("inf"), True],
     "output": [1, {"kind": "logit"}],
     "output__kind": ["auto", None],
