@@ -105,7 +105,8 @@ def _read_torch(path: Path) -> Any:
             warnings.simplefilter(
                 "ignore"
             )  # about pickle protocols and TorchScript; both end in an error here
-            return torch.load(path, map_location="cpu", weights_only=True)
+            mapped = zipfile.is_zipfile(path)  # read as it is needed: a large detector is not held twice
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:
         message = _one_line(error)
         if _needs_code(path, message):

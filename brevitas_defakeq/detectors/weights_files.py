@@ -33,8 +33,11 @@ def weights_files(weights: Files) -> list[Path]:
 def settings_beside(weights: Path) -> dict[str, Any]:
     """``fake_index`` and pre-processing fields that ``config.json`` and ``preprocessor_config.json`` give."""
     configuration = _json(weights.with_name("config.json"))
-    found = _fake_index(configuration.get("id2label") or {}) if configuration else {}
-    return found | _preprocessing(_json(weights.with_name("preprocessor_config.json")))
+    if "model_type" not in configuration:  # some other tool's file
+        return {}
+    return _fake_index(configuration.get("id2label") or {}) | _preprocessing(
+        _json(weights.with_name("preprocessor_config.json"))
+    )
 
 
 def _fake_index(labels: Mapping[str, str]) -> dict[str, int]:

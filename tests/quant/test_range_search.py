@@ -137,3 +137,12 @@ def test_interval_of_one_sided_and_constant_values():
     assert low == 0 and 0.9 < high <= 1
     low, high = search_interval(torch.zeros(10), 256)
     assert low <= 0 < high
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_pieces_change_nothing(monkeypatch, weighted):
+    values, weight = rows("outlier", 7), torch.rand(1, 60) if weighted else None
+    whole = search_rows(values, 8, weight=weight)
+    monkeypatch.setattr("brevitas_defakeq.quant.range_search._PIECE", 130)
+    for ours, theirs in zip(search_rows(values, 8, weight=weight), whole, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=0)
