@@ -16,6 +16,9 @@ from PIL import Image
 
 from brevitas_defakeq.config import DefakeQConfig
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # the processes share the cores
+    torch.set_num_threads(1)
+
 DATA_FILES = Path(__file__).resolve().parent / "data_files"
 
 

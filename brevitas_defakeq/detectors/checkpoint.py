@@ -104,9 +104,10 @@ def load_state(
     """
     mapped, report = fit_state(model, state, prefixes=prefixes)
     if not report.fits:
-        advice = _advice(mapped, report, looks_like(seen or state, but=asked))
-        detector = asked or type(model).__name__
-        raise UserError(f"{source} does not fit {detector}: {_explain(report)}; {advice}")
+        likeness = looks_like(seen or state, but=asked)
+        found = _explain(report)
+        problem = f"{likeness} ({found})" if likeness else f"{found}; {_advice(mapped, report)}"
+        raise UserError(f"{source} does not fit {asked or type(model).__name__}: {problem}")
     for name, tensor in mapped.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise UserError(
@@ -165,10 +166,8 @@ def _explain(report: FitReport) -> str:
     return "; ".join(f"{len(names)} {kind}: {_listed(names)}" for kind, names in kinds.items() if names)
 
 
-def _advice(mapped: Mapping[str, torch.Tensor], report: FitReport, likeness: str | None) -> str:
-    """What to change, guessed from the names in the file and from what does not fit."""
-    if likeness:
-        return likeness
+def _advice(mapped: Mapping[str, torch.Tensor], report: FitReport) -> str:
+    """What to change, guessed from what does not fit."""
     if len(report.unexpected) == len(mapped):
         return "no name fits, so these are the weights of another detector"
     return "check the detector's name, its model arguments and its number of classes"
