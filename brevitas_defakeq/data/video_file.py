@@ -1,0 +1,113 @@
+"""A video file opened by PyAV: its packets, and the frames that they decode to."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
+
+from brevitas_defakeq.data.video_plan import Packet
+from brevitas_defakeq.errors import UserError
+
+#: Containers that say when each packet is shown (AVI, for one, does not).
+_TIMED = {"mov", "matroska", "mpegts"}
+#: Codecs that put frames which are never shown into packets of their own.
+_HIDING = {"vp8"}
+
+
+@contextlib.contextmanager
+def opened(path: Path, threads: int = 1) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """The file and its video stream, ready to decode by ``threads`` threads.
+
+    Raises UserError if it is missing, cannot be read, or holds no video (cover pictures of music are none).
+    """
+    if not path.is_file():
+        raise UserError(f"{path} is no file; give a video or a picture")
+    try:
+        # "file:" because a colon in a name would else be taken for a protocol
+        container = av.open(f"file:{path}", metadata_errors="replace")
+    except av.FFmpegError as error:
+        raise UserError(
+            f"{path} cannot be read as a video ({_reason(error)}); replace or remove it"
+        ) from None
+    with container:
+        stream = container.streams.best("video")
+        if stream is None or stream.codec_context is None or "attached_pic" in str(stream.disposition):
+            raise UserError(f"{path} holds no video that can be decoded; replace or remove it")
+        stream.codec_context.thread_count = threads
+        stream.codec_context.thread_type = "FRAME"
+        yield container, stream
+
+
+def packets_of(path: Path) -> list[Packet] | None:
+    """All packets of the video; None where these do not tell its frames."""
+    packets = []
+    try:
+        with opened(path) as (container, stream):
+            timed = not _TIMED.isdisjoint(container.format.name.split(","))
+            if not timed or stream.codec_context.name in _HIDING:
+                return None
+            for packet in container.demux(stream):
+                if packet.size and (packet.pts is None or packet.is_corrupt):
+                    return None
+                if packet.size:
+                    packets.append(Packet(packet.pts, packet.is_keyframe, packet.is_discard))
+    except av.FFmpegError:
+        return None
+    return packets if len({packet.time for packet in packets}) == len(packets) else None
+
+
+def decoded(path: Path, threads: int) -> Iterator[av.VideoFrame]:
+    """Every frame that can be decoded, in the order of showing."""
+    with opened(path, threads) as (container, stream):
+        with contextlib.suppress(av.FFmpegError):  # damage ends the packets
+            for packet in container.demux(stream):
+                if packet.size:
+                    yield from _frames(stream, packet)
+        yield from _frames(stream, None)
+
+
+def decoded_spans(path: Path, spans: Sequence[range], threads: int) -> Iterator[av.VideoFrame]:
+    """The frames of the packets at some positions: stretches, ascending and apart, each decoded by itself."""
+    rest = iter(spans)
+    span = next(rest, range(0))
+    with opened(path, threads) as (container, stream), contextlib.suppress(av.FFmpegError):
+        packets = (packet for packet in container.demux(stream) if packet.size)
+        for position, packet in enumerate(packets):
+            if position in span:
+                yield from _frames(stream, packet)
+            if position + 1 == span.stop:
+                yield from _frames(stream, None)
+                stream.codec_context.flush_buffers()
+                span = next(rest, range(0))
+            if not span:
+                return
+
+
+class Developer:
+    """Turns decoded frames into uint8 RGB pixels [H, W, 3], upright; keeps swscale's tables in between."""
+
+    def __init__(self) -> None:
+        self._reformatter = VideoReformatter()
+
+    def __call__(self, frame: av.VideoFrame) -> np.ndarray:
+        pixels = self._reformatter.reformat(frame, format="rgb24").to_ndarray()
+        return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
+
+
+def _frames(stream: VideoStream, packet: av.Packet | None) -> list[av.VideoFrame]:
+    """What a packet brings out of the decoder, or with None what is still in it; nothing if it is damaged."""
+    try:
+        return stream.decode(packet)
+    except av.FFmpegError:
+        return []
+
+
+def _reason(error: av.FFmpegError) -> str:
+    return " ".join((error.strerror or type(error).__name__).split())
