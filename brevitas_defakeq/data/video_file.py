@@ -47,29 +47,23 @@ def opened(path: Path, threads: int = 1) -> Iterator[tuple[InputContainer, Video
 
 def packets_of(path: Path) -> list[Packet] | None:
     """All packets of the video; None where these do not tell its frames."""
-    packets = []
-    try:
-        with opened(path) as (container, stream):
-            timed = not _TIMED.isdisjoint(container.format.name.split(","))
-            if not timed or stream.codec_context.name in _HIDING:
-                return None
-            for packet in container.demux(stream):
-                if packet.size and (packet.pts is None or packet.is_corrupt):
-                    return None
-                if packet.size:
-                    packets.append(Packet(packet.pts, packet.is_keyframe, packet.is_discard))
-    except av.FFmpegError:
-        return None
-    return packets if len({packet.time for packet in packets}) == len(packets) else None
+    with opened(path) as (container, stream):
+        timed = not _TIMED.isdisjoint(container.format.name.split(","))
+        if not timed or stream.codec_context.name in _HIDING:
+            return None
+        packets = [
+            Packet(packet.pts, packet.is_keyframe, packet.is_discard)
+            for packet in _packets(container, stream)
+        ]
+    times = {packet.time for packet in packets}
+    return packets if len(times) == len(packets) and None not in times else None
 
 
 def decoded(path: Path, threads: int) -> Iterator[av.VideoFrame]:
     """Every frame that can be decoded, in the order of showing."""
     with opened(path, threads) as (container, stream):
-        with contextlib.suppress(av.FFmpegError):  # damage ends the packets
-            for packet in container.demux(stream):
-                if packet.size:
-                    yield from _frames(stream, packet)
+        for packet in _packets(container, stream):
+            yield from _frames(stream, packet)
         yield from _frames(stream, None)
 
 
@@ -77,9 +71,8 @@ def decoded_spans(path: Path, spans: Sequence[range], threads: int) -> Iterator[
     """The frames of the packets at some positions: stretches, ascending and apart, each decoded by itself."""
     rest = iter(spans)
     span = next(rest, range(0))
-    with opened(path, threads) as (container, stream), contextlib.suppress(av.FFmpegError):
-        packets = (packet for packet in container.demux(stream) if packet.size)
-        for position, packet in enumerate(packets):
+    with opened(path, threads) as (container, stream):
+        for position, packet in enumerate(_packets(container, stream)):
             if position in span:
                 yield from _frames(stream, packet)
             if position + 1 == span.stop:
@@ -101,10 +94,18 @@ class Developer:
         return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
 
 
+def _packets(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet]:
+    """The whole packets up to the end or to damage; of half a packet a decoder would make up the rest."""
+    with contextlib.suppress(av.FFmpegError):
+        for packet in container.demux(stream):
+            if packet.size and not packet.is_corrupt:
+                yield packet
+
+
 def _frames(stream: VideoStream, packet: av.Packet | None) -> list[av.VideoFrame]:
-    """What a packet brings out of the decoder, or with None what is still in it; nothing if it is damaged."""
+    """What a packet brings out of the decoder, or with None what is still in it, without damaged frames."""
     try:
-        return stream.decode(packet)
+        return [frame for frame in stream.decode(packet) if not frame.is_corrupt]
     except av.FFmpegError:
         return []
 
