@@ -24,7 +24,7 @@ def decoded(outputs: dict[str, np.ndarray], least: float) -> np.ndarray:
     """
     rows = np.concatenate([_of_stride(outputs, stride, least) for stride in STRIDES])
     rows = rows[np.argsort(-rows[:, 14], kind="stable")]
-    return rows[list(_distinct(rows[:, :4]))]
+    return rows[list(distinct(rows[:, :4]))]
 
 
 def _of_stride(outputs: dict[str, np.ndarray], stride: int, least: float) -> np.ndarray:
@@ -42,7 +42,7 @@ def _of_stride(outputs: dict[str, np.ndarray], stride: int, least: float) -> np.
     return np.concatenate(columns, axis=1)
 
 
-def _distinct(boxes: np.ndarray) -> Iterator[int]:
+def distinct(boxes: np.ndarray) -> Iterator[int]:
     """The positions of boxes [N, 4] that overlap no earlier kept one by more than `SAME_FACE_IOU`."""
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     waiting = np.arange(len(boxes))
