@@ -9,6 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 from av.container import InputContainer
+from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
@@ -38,7 +39,8 @@ def opened(path: Path, threads: int = 1) -> Iterator[tuple[InputContainer, Video
         ) from None
     with container:
         stream = container.streams.best("video")
-        if stream is None or stream.codec_context is None or "attached_pic" in str(stream.disposition):
+        cover = stream is not None and stream.disposition & Disposition.attached_pic
+        if stream is None or stream.codec_context is None or cover:
             raise UserError(f"{path} holds no video that can be decoded; replace or remove it")
         stream.codec_context.thread_count = threads
         stream.codec_context.thread_type = "FRAME"

@@ -8,6 +8,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from av.stream import Disposition
 from made_videos import moving_square, write_video
 
 from brevitas_defakeq.data import video_file
@@ -134,6 +135,22 @@ def test_turned_videos_are_read_upright(tmp_path, folder, turns):
         assert np.array_equal(frame.pixels, theirs[frame.number])
 
 
+def test_frames_that_an_edit_list_cuts_off_are_not_counted(tmp_path, folder):
+    """An MP4 whose list says to show it from its eighth frame on, in the midst of a group of pictures."""
+    content = bytearray((folder / "plain.mp4").read_bytes())
+    place = content.index(b"elst") + 4 + 8 + 4
+    (start,) = struct.unpack_from(">i", content, place)
+    (ticks,) = struct.unpack_from(">I", content, content.index(b"stts") + 4 + 8 + 4)
+    struct.pack_into(">i", content, place, start + 7 * ticks)
+    path = tmp_path / "edited.mp4"
+    path.write_bytes(content)
+    wanted, whole = decoded_plainly(path), decoded_plainly(folder / "plain.mp4")
+    assert len(wanted) == COUNT - 7 == count_frames(path)
+    for frame in read_frames(path, 9):
+        assert np.array_equal(frame.pixels, wanted[frame.number])
+        assert np.array_equal(frame.pixels, whole[frame.number + 7])
+
+
 # ----------------------------------------------------------------------------------------------- damage
 
 
@@ -192,6 +209,19 @@ def test_files_that_are_no_videos(tmp_path, folder):
         sound.setparams((1, 2, 8000, 0, "NONE", ""))
         sound.writeframes(bytes(8000))
     assert "sound.mp4 holds no video" in refused(tmp_path / "sound.mp4")
+
+
+def test_the_cover_of_a_song_is_no_video(tmp_path):
+    path = tmp_path / "song.mp4"
+    with av.open(str(path), "w") as output:
+        sound, cover = output.add_stream("aac", rate=8000), output.add_stream("mjpeg", rate=1)
+        cover.width, cover.height, cover.pix_fmt = 64, 48, "yuvj420p"
+        cover.disposition = Disposition.attached_pic
+        output.mux(cover.encode(av.VideoFrame.from_ndarray(moving_square(1)[0], format="rgb24")))
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.float32), format="fltp", layout="mono")
+        silence.rate, silence.pts = 8000, 0
+        output.mux([*cover.encode(), *sound.encode(silence), *sound.encode()])
+    assert "song.mp4 holds no video" in refused(path)
 
 
 def test_a_video_without_frames(tmp_path):
