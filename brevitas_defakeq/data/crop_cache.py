@@ -1,0 +1,117 @@
+"""Crops on disk: a folder for each video, found again by what it was made of and how.
+
+``CACHE/<crop and finder>/<frames>/<data set>/<name>-<hash>/`` holds the crops as PNGs and ``index.json``. A
+folder is there whole or not at all, so a run that was stopped goes on, and processes may share a cache.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from brevitas_defakeq.data.cutting import Cutting, UnusableFile
+from brevitas_defakeq.errors import UserError
+from brevitas_defakeq.files import write_json
+
+#: Counts the changes of the index, and of how a found face is cut: older crops are cut again.
+FORMAT_VERSION = 1
+INDEX_NAME = "index.json"
+_PARTIAL = ".partial-"
+#: Unfinished folders older than this were left behind by a process that died.
+_STALE_SECONDS = 24 * 3600
+
+
+def cache_root(cache: Path, cutting: Cutting, finder: str | None) -> Path:
+    """Where crops of one kind lie: other crops, frames or finders go elsewhere."""
+    crop = cutting.crop
+    size = (str(cutting.size),) if crop.kind == "aligned" else ()
+    margin = () if crop.kind == "whole" else (f"{crop.margin:g}", *size, finder or "")
+    every = ("all",) if cutting.faces == "all" and crop.kind != "whole" else ()
+    return cache / "-".join((crop.kind, *margin)) / "-".join((cutting.choose, str(cutting.frames), *every))
+
+
+def folder_of(root: Path, path: Path, name: str, dataset: str) -> Path:
+    """Where the crops of one file lie; a file that is changed or moved gets another place.
+
+    Raises UnusableFile if it cannot be read.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise UnusableFile(f"{path} cannot be read: {error.strerror or error}") from None
+    identity = f"{os.path.abspath(path)}\0{status.st_size}\0{status.st_mtime_ns}"
+    digest = hashlib.sha256(identity.encode(errors="surrogateescape")).hexdigest()[:16]
+    return root / _plain(dataset) / f"{_plain(name)}-{digest}"
+
+
+def read_index(folder: Path) -> dict[str, Any] | None:
+    """The index of a finished folder; None where it or a crop is missing or damaged.
+
+    Its keys: ``source`` (the file), ``cutting``, ``finder``, ``frames`` (looked at), ``without_face`` (of
+    these), ``crops`` (each with ``file``, ``frame``, ``box``, ``score``, ``points``).
+    """
+    try:
+        index = json.loads((folder / INDEX_NAME).read_text(encoding="utf-8"))
+        if index["format_version"] != FORMAT_VERSION:
+            return None
+        there = set(os.listdir(folder))
+        return index if {crop["file"] for crop in index["crops"]} <= there else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def write_index(folder: Path, content: dict[str, Any]) -> None:
+    """Write the index, last of all."""
+    write_json(folder / INDEX_NAME, {"format_version": FORMAT_VERSION, **content})
+
+
+@contextlib.contextmanager
+def written_once(folder: Path) -> Iterator[Path]:
+    """A place of one's own for what becomes ``folder`` at the end, unless another process was quicker.
+
+    Raises UserError where nothing can be written.
+    """
+    temporary = folder.with_name(f"{_PARTIAL}{uuid.uuid4().hex}")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        _settle(temporary, folder)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {folder}: {error.strerror or error}; free space or choose another cache folder"
+        ) from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_stale(root: Path) -> None:
+    """Remove what processes that died left unfinished, a day later."""
+    for folder in root.glob(f"*/{_PARTIAL}*"):
+        with contextlib.suppress(OSError):
+            if time.time() - folder.stat().st_mtime > _STALE_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _settle(temporary: Path, folder: Path) -> None:
+    """Give the finished folder its name; a whole one that has it stays, a damaged one goes."""
+    try:
+        os.rename(temporary, folder)
+    except OSError:
+        if read_index(folder) is not None:
+            return
+        shutil.rmtree(folder)
+        os.rename(temporary, folder)
+
+
+def _plain(name: str) -> str:
+    """A name fit for a folder on any system, of bearable length."""
+    return re.sub(r"[^\w.-]+", "_", name)[-60:].lstrip(".") or "_"

@@ -1,0 +1,116 @@
+"""A video file opened by PyAV: its packets, and the frames that they decode to."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
+
+from brevitas_defakeq.data.video_plan import Packet
+from brevitas_defakeq.errors import UserError
+
+#: Containers that say when each packet is shown (AVI, for one, does not).
+_TIMED = {"mov", "matroska", "mpegts"}
+#: Codecs that put frames which are never shown into packets of their own.
+_HIDING = {"vp8"}
+
+
+@contextlib.contextmanager
+def opened(path: Path, threads: int = 1) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """The file and its video stream, ready to decode by ``threads`` threads.
+
+    Raises UserError if it is missing, cannot be read, or holds no video (cover pictures of music are none).
+    """
+    if not path.is_file():
+        raise UserError(f"{path} is no file; give a video or a picture")
+    try:
+        # "file:" because a colon in a name would else be taken for a protocol
+        container = av.open(f"file:{path}", metadata_errors="replace")
+    except av.FFmpegError as error:
+        raise UserError(
+            f"{path} cannot be read as a video ({_reason(error)}); replace or remove it"
+        ) from None
+    with container:
+        stream = container.streams.best("video")
+        cover = stream is not None and stream.disposition & Disposition.attached_pic
+        if stream is None or stream.codec_context is None or cover:
+            raise UserError(f"{path} holds no video that can be decoded; replace or remove it")
+        stream.codec_context.thread_count = threads
+        stream.codec_context.thread_type = "FRAME"
+        yield container, stream
+
+
+def packets_of(path: Path) -> list[Packet] | None:
+    """All packets of the video; None where these do not tell its frames."""
+    with opened(path) as (container, stream):
+        timed = not _TIMED.isdisjoint(container.format.name.split(","))
+        if not timed or stream.codec_context.name in _HIDING:
+            return None
+        packets = [
+            Packet(packet.pts, packet.is_keyframe, packet.is_discard)
+            for packet in _packets(container, stream)
+        ]
+    times = {packet.time for packet in packets}
+    return packets if len(times) == len(packets) and None not in times else None
+
+
+def decoded(path: Path, threads: int) -> Iterator[av.VideoFrame]:
+    """Every frame that can be decoded, in the order of showing."""
+    with opened(path, threads) as (container, stream):
+        for packet in _packets(container, stream):
+            yield from _frames(stream, packet)
+        yield from _frames(stream, None)
+
+
+def decoded_spans(path: Path, spans: Sequence[range], threads: int) -> Iterator[av.VideoFrame]:
+    """The frames of the packets at some positions: stretches, ascending and apart, each decoded by itself."""
+    rest = iter(spans)
+    span = next(rest, range(0))
+    with opened(path, threads) as (container, stream):
+        for position, packet in enumerate(_packets(container, stream)):
+            if position in span:
+                yield from _frames(stream, packet)
+            if position + 1 == span.stop:
+                yield from _frames(stream, None)
+                stream.codec_context.flush_buffers()
+                span = next(rest, range(0))
+            if not span:
+                return
+
+
+class Developer:
+    """Turns decoded frames into uint8 RGB pixels [H, W, 3], upright; keeps swscale's tables in between."""
+
+    def __init__(self) -> None:
+        self._reformatter = VideoReformatter()
+
+    def __call__(self, frame: av.VideoFrame) -> np.ndarray:
+        pixels = self._reformatter.reformat(frame, format="rgb24").to_ndarray()
+        return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
+
+
+def _packets(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet]:
+    """The whole packets up to the end or to damage; of half a packet a decoder would make up the rest."""
+    with contextlib.suppress(av.FFmpegError):
+        for packet in container.demux(stream):
+            if packet.size and not packet.is_corrupt:
+                yield packet
+
+
+def _frames(stream: VideoStream, packet: av.Packet | None) -> list[av.VideoFrame]:
+    """What a packet brings out of the decoder, or with None what is still in it, without damaged frames."""
+    try:
+        return [frame for frame in stream.decode(packet) if not frame.is_corrupt]
+    except av.FFmpegError:
+        return []
+
+
+def _reason(error: av.FFmpegError) -> str:
+    return " ".join((error.strerror or type(error).__name__).split())

