@@ -35,7 +35,7 @@ from brevitas_defakeq.resume import Checkpoint
 from brevitas_defakeq.storage.transfer import Writer, transfer
 from brevitas_defakeq.veft.restore import restore_channels_
 
-#: Activations that the last pass may keep for its backward pass; beyond, every block runs twice instead.
+#: Activations that the last pass may keep; beyond, a batch goes in parts and every block runs twice.
 TUNING_BYTES = 4 << 30
 #: What a backward pass keeps for each value that a layer puts out: it, its quantized form, and more.
 _BYTES_AN_OUTPUT = 16
@@ -149,10 +149,12 @@ class Job:
             done += step
             self.listen("tune", done, steps)
 
-        with recomputed(self.too_large_for_one_pass(model)):
+        at_once = self.images_at_once()
+        blocks = modules_by_name(model) if at_once < self.config.final.batch_size else {}
+        with recomputed([blocks[block.name] for block in self.plan.blocks if blocks]):
             tune_network_(
                 model, self.quantized_layers(model), self.observer, examples, self.config.final,
-                temperature=self.config.veft.temperature, progress=count,
+                temperature=self.config.veft.temperature, at_once=at_once, progress=count,
                 generator=torch.Generator().manual_seed(self.config.seed),
             )  # fmt: skip
 
@@ -210,12 +212,10 @@ class Job:
         logits, features = (torch.cat(parts) for parts in zip(*observed, strict=True))
         return Examples(images, logits, features, train, self.held_out)
 
-    def too_large_for_one_pass(self, model: nn.Module) -> list[nn.Module]:
-        """The blocks, where their activations for one batch of the last pass exceed ``TUNING_BYTES``."""
+    def images_at_once(self) -> int:
+        """Images whose activations in one pass forward and backward stay within ``TUNING_BYTES``."""
         outputs = sum(layer.macs * layer.weight_shape[0] // layer.num_params for layer in self.plan.layers)
-        needed = outputs * _BYTES_AN_OUTPUT * self.config.final.batch_size
-        modules = modules_by_name(model)
-        return [modules[block.name] for block in self.plan.blocks] if needed > TUNING_BYTES else []
+        return max(1, min(self.config.final.batch_size, TUNING_BYTES // max(1, outputs * _BYTES_AN_OUTPUT)))
 
     def quantized_layers(self, model: nn.Module) -> dict[str, nn.Module]:
         modules = modules_by_name(model)

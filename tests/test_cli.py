@@ -105,7 +105,8 @@ def test_options_arrive(workplace):
     assert {key: config[key] for key in expected} == expected
     assert config["reconstruction"]["iterations"] == 1 and config["veft"]["enabled"]
     assert settings["preprocessing"] == {
-        "input_size": [16, 16], "interpolation": "bicubic", "mean": [0.4, 0.5, 0.6], "std": [0.2] * 3
+        "input_size": [16, 16], "interpolation": "bicubic", "mean": [0.4, 0.5, 0.6], "std": [0.2] * 3,
+            "fit": "stretch",
     }  # fmt: skip
     assert settings["output"] == {"kind": "softmax", "fake_index": 0, "key": None}
     assert settings["feature"] == {"path": "block", "side": "output"}

@@ -35,7 +35,7 @@ class CodedWeight(nn.Module):
             self.lowest = float(quantizer.int_quant.min_int(real_width))
             self.highest = float(quantizer.int_quant.max_int(real_width))
             position = layer.weight / scale + zero
-            self.base = position.floor() if learn_rounding else position.round()
+            self.base = position.floor() if learn_rounding else self._fixed(position)
         self.scale, self.zero_point = scale.detach(), zero.detach()
         self.gain = nn.Parameter(torch.ones_like(self.scale))
         self.soften = LearnedRoundHardSigmoid()
@@ -43,14 +43,20 @@ class CodedWeight(nn.Module):
         self.float_weight: Tensor | None = None
         self.float_mask: Tensor | None = None
 
+    def _fixed(self, position: Tensor) -> Tensor:
+        """Codes that stay, as bytes where they fit: the last pass holds those of the whole network."""
+        codes = position.round().clamp(self.lowest, self.highest)
+        return codes.to(torch.uint8) if self.lowest >= 0 and self.highest <= 255 else codes
+
     def soft_rounding(self) -> Tensor:
         """h(V) of eq. 8: in [0, 1] while training, 0 or 1 once hardened (``eval``)."""
         return self.soften(self.rounding)
 
     def codes(self) -> Tensor:
         """Integer codes (fractional while h is soft), shaped like the weight."""
-        codes = self.base if self.rounding is None else self.base + self.soft_rounding()
-        return codes.clamp(self.lowest, self.highest)
+        if self.rounding is None:
+            return self.base.to(self.scale.dtype)
+        return (self.base + self.soft_rounding()).clamp(self.lowest, self.highest)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         scale = self.scale * self.gain

@@ -47,6 +47,7 @@ def tune_network_(
     *,
     generator: torch.Generator,
     temperature: float = 0.5,
+    at_once: int | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> dict[str, float]:
     """Tune ``model`` in place to the mean of its later steps; it is left as it was if that is no better.
@@ -54,11 +55,13 @@ def tune_network_(
     Args:
         layers: the quantized layers, by name.
         temperature: tau of eq. 9, for ``loss="contrastive"``.
+        at_once: images of a step's batch that go through the network together; None: all. Squared errors add
+            up over such parts; eq. 9 compares all images, so its batches stay whole.
 
     Returns:
         held-out error (logit's plus feature's, each relative to its variance) before and after.
     """
-    spreads = examples.spreads()
+    spreads, contrastive = examples.spreads(), config.loss == "contrastive"
 
     def error(indices: Tensor, *, contrastive: bool = False) -> Tensor:
         logit, feature = observe(model, examples.images[indices])
@@ -83,7 +86,9 @@ def tune_network_(
         averaged = config.steps - config.steps // 2
         for step in range(config.steps):
             optimizer.zero_grad(set_to_none=True)
-            error(next(batches), contrastive=config.loss == "contrastive").backward()
+            batch = next(batches)
+            for part in batch.split(len(batch) if contrastive else at_once or len(batch)):
+                (error(part, contrastive=contrastive) * (len(part) / len(batch))).backward()
             optimizer.step()
             schedule.step()
             if step >= config.steps // 2:

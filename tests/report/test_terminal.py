@@ -68,10 +68,9 @@ def test_figures_of_evaluate():
 
 
 def test_detectors():
-    text = printed(
-        detector_table([{"name": "tiny", "input_size": (16, 16)}, {"name": "big", "input_size": 8}])
-    )
-    assert "input size" in text and "(16, 16)" in text and "big" in text
+    row = {"name": "tiny", "parameters": 1234, "input_size": (16, 20), "description": "", "weights": ""}
+    text = printed(detector_table([row | {"crop": None}, row | {"name": "big", "crop": {"kind": "box"}}]))
+    assert "16 x 20" in text and "1,234" in text and "your crops" in text and "box" in text
 
 
 # ------------------------------------------------------------------------------------------ where it goes
