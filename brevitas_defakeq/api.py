@@ -17,10 +17,11 @@ from brevitas_defakeq.data.sources import Sample
 from brevitas_defakeq.detectors.output import OutputSpec
 from brevitas_defakeq.detectors.resolve import Detector
 from brevitas_defakeq.errors import UserError
+from brevitas_defakeq.evaluate.columns import Columns
 from brevitas_defakeq.evaluate.compare import compare
 from brevitas_defakeq.evaluate.labelled import LabelledSet
-from brevitas_defakeq.evaluate.metrics import carry_threshold
 from brevitas_defakeq.evaluate.observe import Observed, observe_all
+from brevitas_defakeq.evaluate.threshold import carry_threshold
 from brevitas_defakeq.pipeline import Job
 from brevitas_defakeq.progress import Listener, silent
 from brevitas_defakeq.provenance import provenance
@@ -177,7 +178,7 @@ def _metrics(job: Job, result, images: CalibrationSet, tests: LabelledSet | None
         held_out = images.images[job.held_out].split(_BATCH)
         return compare(observe_all(models, result.observer, held_out), thresholds, None), thresholds
     observed = observe_all(models, result.observer, tests.batches())
-    return compare(observed, thresholds, tests.samples), thresholds
+    return compare(observed, thresholds, Columns.of(tests.samples)), thresholds
 
 
 def carried_threshold(reference: Observed, other: Observed, labels: Tensor | None) -> float:
