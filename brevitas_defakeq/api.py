@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -17,15 +16,16 @@ from brevitas_defakeq.data.sources import Sample
 from brevitas_defakeq.detectors.output import OutputSpec
 from brevitas_defakeq.detectors.resolve import Detector
 from brevitas_defakeq.errors import UserError
+from brevitas_defakeq.evaluate.columns import Columns
 from brevitas_defakeq.evaluate.compare import compare
 from brevitas_defakeq.evaluate.labelled import LabelledSet
-from brevitas_defakeq.evaluate.metrics import carry_threshold
 from brevitas_defakeq.evaluate.observe import Observed, observe_all
+from brevitas_defakeq.evaluate.threshold import carry_threshold
+from brevitas_defakeq.order import Order
 from brevitas_defakeq.pipeline import Job
 from brevitas_defakeq.progress import Listener, silent
 from brevitas_defakeq.provenance import provenance
-from brevitas_defakeq.reference import prepare_float
-from brevitas_defakeq.resume import Checkpoint, tensor_digest
+from brevitas_defakeq.resume import Checkpoint
 
 _LOG = logging.getLogger(__name__)
 _BATCH = 16
@@ -68,39 +68,43 @@ def quantize(
     Raises:
         UserError: for everything the user can mend.
     """
-    config = config or DefakeQConfig()
-    detector = _as_detector(detector, preprocessing, output, feature)
-    tests = _test_set(test, detector, on_corrupt)
-    images = _calibration(calibration, labels, detector, config, on_corrupt)
-    reference, plan, observer = prepare_float(detector, images.images[:1])
-    identity = {
-        "config": config.to_dict(), "detector": detector.spec, "calibration": images.hash,
-        "weights": tensor_digest(reference.state_dict()),
-        "labels": None if images.labels is None else images.labels.tolist(),
-        "preprocessing": detector.preprocessing.to_dict() if detector.preprocessing else None,
-        "observer": asdict(observer),
-    }  # fmt: skip
-    checkpoint = Checkpoint(Path(out) if out else None, identity)
-    job = Job(
-        reference, plan, images.images, images.labels, observer, config, checkpoint, listen, cache_memory,
-        found_device(device),
+    order = begin(
+        detector, calibration, config, labels=labels, test=test, preprocessing=preprocessing, output=output,
+        feature=feature, on_corrupt=on_corrupt, cache_memory=cache_memory, device=device, listen=listen,
     )  # fmt: skip
-    if len(images.images) < config.samples:
-        _LOG.warning("%d calibration images, fewer than the %d asked for", len(images.images), config.samples)
-    quantized, mixed, bits, packed = job.run()
-    result = QuantizedDetector(
-        quantized, mixed, bits, {}, config, plan, observer, detector.spec, detector.preprocessing, packed
-    )
-    with job.stage("evaluate"):
-        metrics, thresholds = _metrics(job, result, images, tests)
-    for model in (result.quantized, result.mixed):
-        model.cpu()
-    result.report = _report(job, result, detector, images, metrics, thresholds)
+    checkpoint = Checkpoint(Path(out) if out else None, order.identity())
+    job = order.job(checkpoint)
+    result = order.carry_out(job)
+    report_(result, order, job)
     result.report["identity"] = checkpoint.identity
     if out:
         result.save(out)
         checkpoint.done()
     return result
+
+
+def begin(
+    detector, calibration, config=None, *, labels=None, test=None, preprocessing=None, output=None,
+    feature=None, on_corrupt="refuse", cache_memory=2 << 30, device="cpu", listen=silent,
+) -> Order:  # fmt: skip
+    """The arguments of ``quantize``, checked, loaded and prepared."""
+    config = config or DefakeQConfig()
+    detector = _as_detector(detector, preprocessing, output, feature)
+    tests = labelled_set(test, detector, on_corrupt)
+    images = _calibration(calibration, labels, detector, config, on_corrupt)
+    order = Order(detector, images, tests, config, cache_memory, found_device(device), listen)
+    if len(images.images) < config.samples:
+        _LOG.warning("%d calibration images, fewer than the %d asked for", len(images.images), config.samples)
+    return order
+
+
+def report_(result: QuantizedDetector, order: Order, job: Job) -> None:
+    """Figures on the test images, or on held-out calibration images, and the report with them."""
+    with job.stage("evaluate"):
+        metrics, thresholds = _metrics(job, result, order.images, order.tests)
+    for model in (result.quantized, result.mixed):
+        model.cpu()
+    result.report = _report(job, result, order.detector, order.images, metrics, thresholds)
 
 
 def found_device(name: str) -> torch.device:
@@ -125,7 +129,7 @@ def _as_detector(detector, preprocessing, output, feature) -> Detector:
     return Detector(detector, name, preprocessing, output or OutputSpec(), feature, spec, None)
 
 
-def _test_set(test, detector: Detector, on_corrupt: str) -> LabelledSet | None:
+def labelled_set(test, detector: Detector, on_corrupt: str) -> LabelledSet | None:
     """The test data, its images decoded once now: a broken one is no news for the end of a long run."""
     if test is None or isinstance(test, LabelledSet):
         return test
@@ -177,7 +181,7 @@ def _metrics(job: Job, result, images: CalibrationSet, tests: LabelledSet | None
         held_out = images.images[job.held_out].split(_BATCH)
         return compare(observe_all(models, result.observer, held_out), thresholds, None), thresholds
     observed = observe_all(models, result.observer, tests.batches())
-    return compare(observed, thresholds, tests.samples), thresholds
+    return compare(observed, thresholds, Columns.of(tests.samples)), thresholds
 
 
 def carried_threshold(reference: Observed, other: Observed, labels: Tensor | None) -> float:

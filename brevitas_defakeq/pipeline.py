@@ -42,6 +42,19 @@ _BYTES_AN_OUTPUT = 16
 
 
 @dataclass
+class Calibrated:
+    """What the calibration images say of M_f, whatever the widths will be; each found when first wanted.
+
+    Attributes:
+        ranges: activation quantizer -> the tensors of its range.
+        energies: A_j of every layer (eq. 2).
+    """
+
+    ranges: dict[str, dict[str, Tensor]] | None = None
+    energies: dict[str, Tensor] | None = None
+
+
+@dataclass
 class Job:
     """One run of Algorithm 1.
 
@@ -50,6 +63,7 @@ class Job:
         images: calibration images, [M, 3, H, W]; ``labels`` 0/1 [M] or None.
         observer: reads logit and feature of M_f and of every quantized form.
         device: where the models run; captured activations lie with the processor.
+        calibrated: shared by runs that differ in their budget alone (``at_budget``).
     """
 
     reference: nn.Module
@@ -63,6 +77,7 @@ class Job:
     cache_bytes: int = 2 << 30
     device: torch.device = torch.device("cpu")
     seconds: dict[str, float] = field(default_factory=dict)
+    calibrated: Calibrated = field(default_factory=Calibrated)
 
     def __post_init__(self) -> None:
         self.reference.requires_grad_(False).to(self.device)
@@ -90,10 +105,21 @@ class Job:
         with self.stage("freeze"):
             return self.freeze(model, bits)
 
+    def at_budget(self, average_bits: float, checkpoint: Checkpoint) -> "Job":
+        """The same run at another budget; calibration is done once for all of them."""
+        config = replace(self.config, average_bits=average_bits)
+        return replace(self, config=config, checkpoint=checkpoint, seconds={})
+
     def calibrate_(self, model: nn.Module) -> None:
-        """Steps 2-4: observers see the calibration images; every activation range is set."""
-        self.meter.add("calibrate", len(self.images))
-        calibrate_(model, activation_proxies(model), self.batches(), count=self.batch_count)
+        """Steps 2-4: observers see the calibration images, once; every activation range is set."""
+        proxies = activation_proxies(model)
+        if self.calibrated.ranges is None:
+            self.meter.add("calibrate", len(self.images))
+            calibrate_(model, proxies, self.batches(), count=self.batch_count)
+            self.calibrated.ranges = {name: snapshot(proxy) for name, proxy in proxies.items()}
+        for name, proxy in proxies.items():
+            restore_(proxy, self.calibrated.ranges[name])
+            mark_calibrated_(proxy)
 
     def allocate_(self, model: nn.Module) -> dict[str, float]:
         """Step 5a: one width a layer, never above the budget; ranges searched anew at that width."""
@@ -193,12 +219,15 @@ class Job:
     def reference_layers(self) -> dict[str, nn.Module]:
         return self.quantized_layers(self.reference)
 
-    @cached_property
+    @property
     def energies(self) -> dict[str, Tensor]:
         """A_j of every layer (eq. 2)."""
-        self.meter.add("calibrate", len(self.images))
-        with torch.no_grad():
-            return channel_energies(self.reference, self.reference_layers, self.batches())
+        if self.calibrated.energies is None:
+            self.meter.add("calibrate", len(self.images))
+            with torch.no_grad():
+                found = channel_energies(self.reference, self.reference_layers, self.batches())
+            self.calibrated.energies = found
+        return self.calibrated.energies
 
     def examples(self) -> Examples:
         """The calibration images, mirrored ones too if asked, with M_f's logits and features."""

@@ -157,8 +157,14 @@ def test_evaluate_float_agrees_with_scikit_learn(finished, tiny):
 def test_evaluate_repeats_the_reports_figures(finished):
     """From the folder, and from the detector in memory when the report was made."""
     found = finished("evaluate", "run", "--data", "faces", "--which", "mixed", "--json").json()
-    expected = read(finished.folder, "report.json")["metrics"]["mixed"]
-    assert found == {key: value for key, value in expected.items() if key != "fidelity"}
+    assert found == alone(read(finished.folder, "report.json")["metrics"]["mixed"])
+
+
+def alone(figures):
+    """Without what only a float detector beside it can tell."""
+    if not isinstance(figures, dict):
+        return figures
+    return {key: alone(value) for key, value in figures.items() if key not in ("fidelity", "drop")}
 
 
 def test_an_exported_file_is_evaluated_and_timed(finished):

@@ -22,6 +22,8 @@ HEAVY = {"torch", "torchvision", "timm", "brevitas", "onnx", "onnxruntime", "sci
 STAGES = {"prepare", "haq", "reconstruct", "veft"}
 LAYERS = {"quant", "nn"}
 READERS = {"export", "evaluate", "runtime", "report"}
+#: What makes runs: each knows those after it.
+TOP = ("table", "search", "api", "order", "pipeline")
 
 
 # ---------------------------------------------------------------------------------------------- metadata
@@ -106,8 +108,8 @@ def may_import(importer: str, imported: str) -> bool:
         return imported in LAYERS | {"errors"}
     if imported == "cli":
         return False
-    if imported in {"", "api", "pipeline"}:  # the package itself offers the API, so it counts as the top
-        return importer in {"cli", "demo"} or (importer, imported) == ("api", "pipeline")
+    if imported in {"", *TOP}:  # the package itself offers the API, so it counts as the top
+        return importer in {"cli", "demo"} or (importer in TOP and imported in TOP[TOP.index(importer) + 1 :])
     if importer in READERS:
         return imported not in STAGES - {"prepare"}
     return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     import torch
 
+
+#: How a sample's picture is come by, 8-bit RGB.
+Read = Callable[[Sample], Image.Image]
 #: What PIL raises on damaged files, depending on the format and on where the damage lies.
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError)
 _DAMAGE += (struct.error, zlib.error, Image.DecompressionBombError)
@@ -41,17 +44,29 @@ def load_image(path: str | os.PathLike) -> Image.Image:
         ) from error
 
 
-def load_batch(samples: Sequence[Sample], preprocessing: Preprocessing) -> torch.Tensor:
+def read_sample(sample: Sample) -> Image.Image:
+    """The sample's picture from its file."""
+    return load_image(sample.path)
+
+
+def load_batch(
+    samples: Sequence[Sample], preprocessing: Preprocessing, read: Read = read_sample
+) -> torch.Tensor:
     """The samples' images as one float32 tensor [N, 3, H, W], in their order."""
     import torch
 
     if not samples:
         return torch.empty(0, 3, *preprocessing.input_size)
-    return torch.stack([preprocess(load_image(sample.path), preprocessing) for sample in samples])
+    return torch.stack([preprocess(read(sample), preprocessing) for sample in samples])
 
 
 def iterate_batches(
-    samples: Sequence[Sample], preprocessing: Preprocessing, batch_size: int, *, workers: int = 2
+    samples: Sequence[Sample],
+    preprocessing: Preprocessing,
+    batch_size: int,
+    *,
+    workers: int = 2,
+    read: Read = read_sample,
 ) -> Iterator[torch.Tensor]:
     """Batches [batch_size, 3, H, W] (the last may be smaller) in the samples' order.
 
@@ -62,13 +77,13 @@ def iterate_batches(
         raise UserError(f"batch_size={batch_size}, workers={workers}: give at least 1 and at least 0")
     chunks = (samples[start : start + batch_size] for start in range(0, len(samples), batch_size))
     if not workers:
-        yield from (load_batch(chunk, preprocessing) for chunk in chunks)
+        yield from (load_batch(chunk, preprocessing, read) for chunk in chunks)
         return
     with ThreadPoolExecutor(workers) as pool:
         pending = deque()
         try:
             for chunk in chunks:
-                pending.append(pool.submit(load_batch, chunk, preprocessing))
+                pending.append(pool.submit(load_batch, chunk, preprocessing, read))
                 if len(pending) > workers:
                     yield pending.popleft().result()
             while pending:

@@ -18,12 +18,16 @@ CLASS_FOLDERS = {"real": 0, "fake": 1}
 
 @dataclass(frozen=True)
 class Sample:
-    """One image: its file, label (0 real, 1 fake, None unknown), video and data set."""
+    """One image: its file, label (0 real, 1 fake, None unknown), video, data set and how it was forged.
+
+    `manipulation` names the forgery of a fake ("" where nobody says).
+    """
 
     path: Path
     label: int | None
     video: str
     dataset: str
+    manipulation: str = ""
 
 
 def read_source(path: str | os.PathLike) -> list[Sample]:

@@ -1,28 +1,44 @@
 """Figures of an exported file, run by onnxruntime as a device runs it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from brevitas_defakeq.data.sources import read_source
-from brevitas_defakeq.evaluate.compare import labelled
-from brevitas_defakeq.evaluate.labelled import check_labelled
-from brevitas_defakeq.runtime.session import Detector
-from brevitas_defakeq.runtime.verdict import predict
-
-_BATCH = 16
+from brevitas_defakeq.data.images import Read, read_sample
+from brevitas_defakeq.data.sources import Sample
+from brevitas_defakeq.evaluate.convention import convention_named
+from brevitas_defakeq.evaluate.forms import FileForms
+from brevitas_defakeq.evaluate.labelled import labelled_samples
+from brevitas_defakeq.evaluate.measure import figures_of
+from brevitas_defakeq.progress import Listener, silent
 
 
-def evaluate_exported(model: str | Path, data: str | Path, *, threads: int | None = None) -> dict:
-    """The figures of ``evaluate`` for a ``model.onnx`` with its card beside it.
+def evaluate_exported(
+    model: str | Path,
+    data: str | Path | Sequence[Sample],
+    *,
+    threads: int | None = None,
+    against: str | Path | None = None,
+    convention: str = "default",
+    scores: Path | None = None,
+    images: Read | None = None,
+    no_face: int | None = None,
+    listen: Listener = silent,
+) -> dict:
+    """The figures of ``evaluate_forms`` for a ``model.onnx`` with its card beside it.
 
     Args:
-        data: labelled images: folder with ``real/`` and ``fake/``, or CSV.
+        data: labelled images: folder with ``real/`` and ``fake/``, CSV, or samples.
         threads: threads within an operator; None lets onnxruntime choose.
+        against: another exported file, the float one: adds fidelity and the paired differences.
+        convention, scores, images, no_face, listen: as in ``evaluate_forms``.
+
+    Returns:
+        The figures of the file, and in ``forms`` of "exported" and "float".
     """
-    detector = Detector(model, threads=threads)
-    samples = read_source(data)
-    check_labelled(samples, data)
-    verdicts = predict(detector, [sample.path for sample in samples], batch_size=_BATCH)
-    scores = np.array([verdict.logit for verdict in verdicts])
-    return labelled(scores, detector.card.threshold, samples)
+    convention_named(convention)  # refused before anything runs
+    forms = FileForms.of(model, against, threads)
+    samples = labelled_samples(data)
+    seen = forms.look(samples, images or read_sample)
+    return figures_of(
+        seen, samples, forms.thresholds, convention=convention, scores=scores, no_face=no_face, listen=listen
+    )

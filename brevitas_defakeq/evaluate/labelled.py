@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from brevitas_defakeq.data.images import iterate_batches
+from brevitas_defakeq.data.images import Read, iterate_batches, read_sample
 from brevitas_defakeq.data.preprocessing import Preprocessing
 from brevitas_defakeq.data.sources import Sample, read_source
 from brevitas_defakeq.errors import UserError
@@ -24,12 +24,19 @@ class LabelledSet:
 
     @classmethod
     def from_source(
-        cls, source: str | Path | Sequence[Sample], preprocessing: Preprocessing
+        cls,
+        source: str | Path | Sequence[Sample],
+        preprocessing: Preprocessing,
+        *,
+        read: Read = read_sample,
+        workers: int = 2,
     ) -> "LabelledSet":
-        """A folder with ``real/`` and ``fake/``, a CSV, or samples."""
-        samples = read_source(source) if isinstance(source, str | Path) else list(source)
-        check_labelled(samples, source if isinstance(source, str | Path) else "the test data")
-        return cls(tuple(samples), lambda: iterate_batches(samples, preprocessing, _BATCH))
+        """A folder with ``real/`` and ``fake/``, a CSV, or samples; ``workers`` threads read ahead."""
+        samples = labelled_samples(source)
+        return cls(
+            tuple(samples),
+            lambda: iterate_batches(samples, preprocessing, _BATCH, workers=workers, read=read),
+        )
 
     @classmethod
     def from_tensors(
@@ -47,6 +54,14 @@ class LabelledSet:
         ]
         check_labelled(samples, "the test tensors")
         return cls(tuple(samples), lambda: torch.split(images, _BATCH))
+
+
+def labelled_samples(source: str | Path | Sequence[Sample]) -> list[Sample]:
+    """The samples of a source, refused where a class or a label is missing."""
+    named = isinstance(source, str | Path)
+    samples = read_source(source) if named else list(source)
+    check_labelled(samples, source if named else "the test data")
+    return samples
 
 
 def check_labelled(samples: Sequence[Sample], source: object) -> None:

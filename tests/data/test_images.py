@@ -90,11 +90,23 @@ def test_batches_keep_the_order(folder, workers, batch_size):
     assert (joined[:, 0, 0, 0] * 255).round().tolist() == list(range(7))
 
 
+def test_pictures_may_come_from_elsewhere(folder):
+    """Perturbed, drawn or decoded: ``read`` gives a sample's picture in the file's place."""
+    samples = read_source(folder)
+
+    def read(sample):
+        return Image.new("RGB", (2, 2), (100 + samples.index(sample),) * 3)
+
+    for workers in (0, 2):
+        joined = torch.cat(list(iterate_batches(samples, PLAIN, 3, workers=workers, read=read)))
+        assert (joined[:, 0, 0, 0] * 255).round().tolist() == list(range(100, 107))
+
+
 def test_reading_ahead_is_bounded(folder, monkeypatch):
     samples = read_source(folder) * 10
     loaded, lock = [], threading.Lock()
 
-    def counting(chunk, preprocessing):
+    def counting(chunk, preprocessing, read):
         with lock:
             loaded.append(len(chunk))
         return torch.zeros(len(chunk))

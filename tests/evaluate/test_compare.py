@@ -10,21 +10,15 @@ from torch import nn
 
 from brevitas_defakeq import UserError
 from brevitas_defakeq.api import carried_threshold
-from brevitas_defakeq.data.sources import Sample
 from brevitas_defakeq.detectors.output import OutputSpec
-from brevitas_defakeq.evaluate.compare import compare, labelled
+from brevitas_defakeq.evaluate.columns import Columns
+from brevitas_defakeq.evaluate.compare import compare
+from brevitas_defakeq.evaluate.fidelity import FeatureNoise
 from brevitas_defakeq.evaluate.observe import Observed, Observer, observe_all
 
-
-def samples(labels, videos=None, datasets=None):
-    count = len(labels)
-    videos, datasets = videos or list(map(str, range(count))), datasets or ["test"] * count
-    return [Sample(f"{i}.png", labels[i], videos[i], datasets[i]) for i in range(count)]
-
-
 SCORES = {
-    "float": Observed(np.array([-2.0, -1.0, 0.5, 3.0]), np.array([[1.0, 0], [0, 2], [2, 0], [0, 0]])),
-    "quantized": Observed(np.array([-1.0, 0.2, 0.1, 2.0]), np.array([[1.0, 0], [0, 2], [2, 0], [0, 0.3]])),
+    "float": Observed(np.array([-2.0, -1.0, 0.5, 3.0]), FeatureNoise(9.0, 0.0)),
+    "quantized": Observed(np.array([-1.0, 0.2, 0.1, 2.0]), FeatureNoise(9.0, 0.09)),
 }
 
 
@@ -45,30 +39,37 @@ def test_a_missing_threshold_is_zero():
     assert compare(SCORES, {}, None)["quantized"]["fidelity"]["verdict_agreement"] == 0.75
 
 
-def test_labels_add_auc_and_accuracy():
-    figures = compare(SCORES, {"quantized": 0.15}, samples([0, 0, 1, 1]))
+def test_labels_add_auc_and_accuracy(as_samples):
+    figures = compare(SCORES, {"quantized": 0.15}, Columns.of(as_samples([0, 0, 1, 1])))
     assert figures["float"]["auc"] == 1.0 and figures["float"]["accuracy"] == 1.0
     # fakes at 0.1 and 2.0, reals at -1.0 and 0.2: three of four pairs in order
     assert figures["quantized"]["auc"] == 0.75 and figures["quantized"]["accuracy"] == 0.5
     assert figures["quantized"]["n"] == 4 and "fidelity" in figures["quantized"]
+    assert figures["quantized"]["drop"]["auc"] == 0.25
 
 
-def test_videos_of_one_name_in_two_data_sets_are_two():
+def test_without_float_there_is_nothing_to_be_close_to(as_samples):
+    only = {"quantized": SCORES["quantized"]}
+    figures = compare(only, {}, Columns.of(as_samples([0, 0, 1, 1])), no_face=2)
+    assert not {"fidelity", "drop"} & set(figures["quantized"]) and figures["quantized"]["no_face"] == 2
+
+
+def test_videos_of_one_name_in_two_data_sets_are_two(as_samples):
     labels, videos = [0, 0, 1, 1, 0, 1], ["a", "a", "b", "b", "a", "b"]
     datasets = ["one"] * 4 + ["two"] * 2
     scores = np.array([0.0, 4.0, 1.0, 2.5, 3.0, 1.7])
-    found = labelled(scores, 0.0, samples(labels, videos, datasets))
+    found = compare({"it": Observed(scores)}, {}, Columns.of(as_samples(labels, videos, datasets)))["it"]
     # means: one/a 2.0, one/b 1.75, two/a 3.0, two/b 1.7; no fake video above a real one
     assert found["video_auc"] == 0.0
     assert found["auc"] == pytest.approx(roc_auc_score(labels, scores))
-    assert found["per_dataset"]["two"] == {"n": 2, "auc": 0.0} and found["per_dataset"]["one"]["n"] == 4
+    assert found["per_dataset"]["two"]["auc"] == 0.0 and found["per_dataset"]["one"]["n"] == 4
 
 
 # ------------------------------------------------------------------------------------------ thresholds
 
 
 def observed(scores):
-    return Observed(np.asarray(scores, float), np.zeros((len(scores), 1)))
+    return Observed(np.asarray(scores, float))
 
 
 def test_the_threshold_keeps_the_rate_of_the_real_images():
@@ -107,16 +108,19 @@ def test_observing_reads_logit_and_feature_of_every_model():
         found[key] = observe_all(models, Observer(OutputSpec(fake_index=0), path, side), batches())
         assert read == [4, 4, 3], "each batch is read once"
     with torch.no_grad():
+        features = {key: {} for key in found}
         for name, model in models.items():
-            raw, feature = model(images), model[:3](images)
-            pooled = model[0](images).mean(dim=(2, 3))
-            for key, wanted in (("head", feature), ("map", pooled)):
-                torch.testing.assert_close(
-                    torch.tensor(found[key][name].features), wanted, atol=1e-5, rtol=1e-4
-                )
+            raw = model(images)
+            features["head"][name] = model[:3](images)
+            features["map"][name] = model[0](images).mean(dim=(2, 3))
             torch.testing.assert_close(
                 torch.tensor(found["head"][name].scores), raw[:, 0] - raw[:, 1], atol=1e-5, rtol=1e-4
             )
+    for key, (_, noise) in ((key, found[key].values()) for key in found):
+        reference, other = features[key]["float"], features[key]["quantized"]
+        assert noise.noise.signal == pytest.approx(float(reference.square().sum()), rel=1e-4)
+        assert noise.noise.noise == pytest.approx(float((reference - other).square().sum()), rel=1e-4)
+        assert found[key]["float"].noise.noise == 0
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in models["float"].modules())
 
 

@@ -1,7 +1,5 @@
 """Metrics against scikit-learn, against brute force, and against cases worked by hand."""
 
-import time
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,25 +7,17 @@ from hypothesis import strategies as st
 from sklearn import metrics as reference
 
 from brevitas_defakeq.errors import UserError
+from brevitas_defakeq.evaluate.bootstrap import auc_interval
+from brevitas_defakeq.evaluate.curve import Curve
 from brevitas_defakeq.evaluate.metrics import (
     accuracy,
     auc,
-    auc_interval,
     average_precision,
-    carry_threshold,
+    balanced_accuracy,
+    calibration_error,
     eer,
-    fidelity,
-    paired_interval,
-    summary,
+    probabilities,
 )
-
-
-def scored(n=400, shift=1.0, seed=0, ties=False):
-    generator = np.random.default_rng(seed)
-    labels = generator.integers(0, 2, n)
-    scores = generator.normal(size=n) + shift * labels
-    return labels, np.round(scores * 2) if ties else scores
-
 
 labelled_scores = st.lists(st.tuples(st.integers(0, 1), st.integers(-3, 3)), min_size=2, max_size=40).filter(
     lambda rows: len({label for label, _ in rows}) == 2
@@ -44,12 +34,32 @@ def test_auc_counts_pairs_and_half_the_ties(rows):
     assert auc(labels, scores) == pytest.approx(wins / (len(fake) * len(real)), abs=1e-12)
 
 
-@pytest.mark.parametrize("ties", [False, True])
-def test_against_scikit_learn(ties):
-    labels, scores = scored(ties=ties)
+@settings(deadline=None, max_examples=80)
+@given(st.integers(0, 2**32), st.integers(2, 400), st.sampled_from([1, 2, 5, 40, None]))
+def test_against_scikit_learn(seed, count, grid):
+    """Random scores, on a coarse grid (many ties) or not; the rates at every point that its curve has."""
+    generator = np.random.default_rng(seed)
+    labels = generator.integers(0, 2, count)
+    labels[:2] = 0, 1
+    scores = generator.normal(size=count) * 2 + labels
+    scores = scores if grid is None else np.round(scores * grid) / grid
     assert auc(labels, scores) == pytest.approx(reference.roc_auc_score(labels, scores), abs=1e-12)
-    assert average_precision(labels, scores) == reference.average_precision_score(labels, scores)
-    assert accuracy(labels, scores, 0.5) == reference.accuracy_score(labels, scores > 0.5)
+    expected = reference.average_precision_score(labels, scores)
+    assert average_precision(labels, scores) == pytest.approx(expected, abs=1e-12)
+    for threshold in (0.0, 0.5):
+        called = scores > threshold
+        assert accuracy(labels, scores, threshold) == reference.accuracy_score(labels, called)
+        balanced = reference.balanced_accuracy_score(labels, called)
+        assert balanced_accuracy(labels, scores, threshold) == pytest.approx(balanced, abs=1e-12)
+    curve = Curve.of(labels, scores)
+    false_positive, true_positive, _ = reference.roc_curve(labels, scores, drop_intermediate=False)
+    np.testing.assert_array_equal(curve.false_positive_rate, false_positive)
+    np.testing.assert_array_equal(curve.true_positive_rate, true_positive)
+    for rate in (0.0, 0.01, 0.05, 0.3, 1.0):
+        assert curve.tpr_at(rate) == true_positive[false_positive <= rate].max()
+    values, times = np.unique(scores, return_counts=True)
+    assert curve.distinct() == len(values)
+    assert curve.tied_share() == pytest.approx(times[times > 1].sum() / count, abs=1e-15)
 
 
 @settings(deadline=None)
@@ -77,113 +87,53 @@ def test_eer_by_hand():
     assert eer([0, 1], [7, 7]) == 0.5
 
 
+def test_rates_by_hand():
+    # 20 reals at 1..20, fakes at 0.5, 19.5, 20.5: one false positive is 5 %
+    curve = Curve.of([0] * 20 + [1] * 3, [*range(1, 21), 0.5, 19.5, 20.5])
+    assert curve.tpr_at(0.01) == 1 / 3 and curve.tpr_at(0.049) == 1 / 3 and curve.tpr_at(0.05) == 2 / 3
+    # one percent of 2,900 reals is 29, though 0.01 * 2900 is a little less in doubles
+    curve = Curve.of([0] * 2900 + [1], [*range(2900), 2870.5])
+    assert curve.tpr_at(0.01) == 1.0
+    # fakes that tie with the second real come in with it
+    curve = Curve.of([0, 0, 1, 1], [3, 2, 2, 2])
+    assert curve.tpr_at(0.5) == 0.0 and curve.tpr_at(1.0) == 1.0
+    assert curve.distinct() == 2 and curve.tied_share() == 0.75
+
+
 def test_accuracy_is_strict_at_the_threshold_and_works_on_one_class():
     assert accuracy([0, 1, 1], [0.0, 0.0, 1.0]) == pytest.approx(2 / 3)
     assert accuracy([1, 1], [1.0, -1.0]) == 0.5
+    # 9 of 10 fakes and no real: balanced accuracy is what chance gives
+    assert balanced_accuracy([0] + [1] * 10, [1.0] + [1.0] * 9 + [-1.0]) == 0.45
 
 
-def test_interval_agrees_with_a_plain_bootstrap():
-    labels, scores = scored(200, ties=True)
-    generator = np.random.default_rng(5)
-    fake, real = np.flatnonzero(labels == 1), np.flatnonzero(labels == 0)
-    drawn = []
-    for _ in range(1500):
-        chosen = np.r_[generator.choice(fake, len(fake)), generator.choice(real, len(real))]
-        drawn.append(reference.roc_auc_score(labels[chosen], scores[chosen]))
-    assert auc_interval(labels, scores, samples=4000) == pytest.approx(
-        np.quantile(drawn, [0.025, 0.975]), abs=0.006
+def test_calibration_error_by_hand():
+    # P(fake) 0.3 lies in [4/15, 5/15), 0.9 in [13/15, 14/15)
+    low, high = np.log(0.3 / 0.7), np.log(0.9 / 0.1)
+    assert calibration_error([1, 0, 0, 1], [low, low, low, high]) == pytest.approx(
+        3 / 4 * abs(1 / 3 - 0.3) + 1 / 4 * abs(1 - 0.9)
     )
+    # errors of one bin cancel: one half called at 0.5 is right
+    assert calibration_error([0, 1], [0.0, 0.0]) == 0
+    # both ends of the scale belong to bins
+    assert calibration_error([0, 1], [1000.0, -1000.0]) == 1
+    assert calibration_error([0, 1], [-1000.0, 1000.0]) == 0
 
 
-def test_interval_over_groups_is_wider_where_groups_agree():
-    """Ten copies of an image say no more than one: their interval by group is that of single images."""
-    labels, scores = scored(60)
-    copies = {"labels": np.repeat(labels, 10), "scores": np.repeat(scores, 10)}
-    single = np.diff(auc_interval(labels, scores, samples=4000))[0]
-    grouped = np.diff(auc_interval(**copies, groups=np.repeat(np.arange(60), 10), samples=4000))[0]
-    alone = np.diff(auc_interval(**copies, samples=1000))[0]
-    assert grouped == pytest.approx(single, rel=0.08) and alone < 0.5 * single
+def test_calibration_error_by_brute_force(scored):
+    labels, logits = scored(500, ties=True)
+    shares, total = 1 / (1 + np.exp(-logits)), 0.0
+    for k in range(15):
+        last = k == 14
+        inside = (shares >= k / 15) & ((shares < (k + 1) / 15) | last)
+        if inside.any():
+            total += inside.mean() * abs(labels[inside].mean() - shares[inside].mean())
+    assert calibration_error(labels, logits) == pytest.approx(total, abs=1e-12)
 
 
-def test_intervals_repeat_and_are_quick():
-    labels, scores = scored(1500)
-    started = time.perf_counter()
-    first = auc_interval(labels, scores)
-    assert time.perf_counter() - started < 2
-    assert first == auc_interval(labels, scores) != auc_interval(labels, scores, seed=1)
-    assert first[0] < auc(labels, scores) < first[1]
-
-
-def test_an_interval_of_a_perfect_detector():
-    assert auc_interval([0, 1] * 10, [0, 1] * 10) == (1.0, 1.0)
-
-
-def test_paired_interval():
-    labels, scores = scored(500)
-    noise = np.random.default_rng(1).normal(size=500)
-    assert paired_interval(labels, scores, scores) == (0.0, 0.0)
-    low, high = paired_interval(labels, scores, scores + 0.1 * noise)
-    assert low < 0 < high and high - low < 0.2 * np.diff(auc_interval(labels, scores))[0]
-    assert paired_interval(labels, scores, noise)[0] > 0
-
-
-def test_summary():
-    labels = [0, 0, 0, 0, 1, 1, 1, 1]
-    scores = [-1, 3, -2, -2, 1, 1, 2, -0.5]
-    videos = ["a", "a", "b", "b", "a", "a", "b", "b"]
-    datasets = ["x", "x", "x", "x", "x", "x", "y", "y"]
-    found = summary(labels, scores, groups=videos, datasets=datasets)
-    assert found["auc"] == reference.roc_auc_score(labels, scores) and found["n"] == 8
-    # the videos' means: real a 1, real b -2, fake a 1 (data set x), fake b .75: pairs 1/2 + 1 + 0 + 1 of 4
-    assert found["video_auc"] == 2.5 / 4
-    assert found["per_dataset"] == {"x": {"n": 6, "auc": 6 / 8}, "y": {"n": 2}}
-    assert found["accuracy"] == 6 / 8 and len(found["auc_interval"]) == 2
-    assert found["eer"] == eer(labels, scores) and found["ap"] == average_precision(labels, scores)
-    bare = summary(labels, scores, threshold=10.0)
-    assert bare["video_auc"] is None and bare["per_dataset"] == {} and bare["accuracy"] == 0.5
-
-
-def test_fidelity():
-    scores, features = np.array([-2.0, -1.0, 1.0, 2.0]), np.ones((4, 3))
-    same = fidelity(scores, scores * 3, features, features)
-    assert same == {"rank_correlation": pytest.approx(1), "verdict_agreement": 1.0, "feature_snr_db": 200.0}
-    other = fidelity(scores, scores + 1.5, features, features * 1.1, 0.0, 1.5)
-    assert other["verdict_agreement"] == 1.0 and other["feature_snr_db"] == pytest.approx(20)
-    assert fidelity(scores, scores + 1.5, features, features)["verdict_agreement"] == 0.75
-    assert fidelity(scores, -scores, features, -features)["rank_correlation"] == pytest.approx(-1)
-    assert fidelity(scores, scores * 0, features, features * 0) == {
-        "rank_correlation": 0.0,
-        "verdict_agreement": 0.5,
-        "feature_snr_db": 0.0,
-    }
-
-
-distinct = st.lists(st.integers(-1000, 1000), min_size=1, max_size=30, unique=True)
-
-
-@settings(deadline=None)
-@given(distinct, st.integers(-1100, 1100), st.integers(1, 50), st.integers(-20, 20))
-def test_the_carried_threshold_keeps_the_rate(scores, threshold, slope, offset):
-    scores = np.array(scores, dtype=float)
-    quantized = slope / 7 * scores + offset
-    carried = carry_threshold(scores, quantized, threshold)
-    assert (quantized > carried).sum() == (scores > threshold).sum()
-    assert carry_threshold(scores, scores, threshold) == threshold
-
-
-@settings(deadline=None)
-@given(distinct, st.integers(0, 10), st.floats(-1000, 1000))
-def test_the_rate_stays_even_if_the_order_does_not(scores, seed, threshold):
-    scores = np.array(scores, dtype=float)
-    quantized = np.random.default_rng(seed).normal(size=len(scores))
-    assert (quantized > carry_threshold(scores, quantized, threshold)).sum() == (scores > threshold).sum()
-
-
-def test_carrying_by_hand():
-    assert carry_threshold([-2, -1, 1, 3], [-9, -8, 4, 5], 0.0) == 0.0  # two above, as before
-    assert carry_threshold([-2, -1, 1, 3], [10, 20, 30, 50], 0.0) == 20.0  # nearest that leaves two above
-    assert carry_threshold([-2, -1, 1, 3], [-50, -30, -10, -5], 0.0) == pytest.approx(-10.0)
-    assert carry_threshold([-3, -1], [-6, 4], 1.0) == 4.0  # none above
+def test_probabilities_do_not_overflow():
+    found = probabilities([-2000.0, -1.0, 0.0, 1.0, 2000.0])
+    np.testing.assert_allclose(found, [0, 1 / (1 + np.e), 0.5, np.e / (1 + np.e), 1], atol=1e-15)
 
 
 @pytest.mark.parametrize(
@@ -192,19 +142,15 @@ def test_carrying_by_hand():
         ([1, 1], [0.1, 0.2], "all 2 images are fake"),
         ([0, 0], [0.1, 0.2], "all 2 images are real"),
         ([0, 1], [0.1, float("nan")], "1 of 2 scores are not finite"),
+        ([0, 1], [float("inf"), 0.2], "1 of 2 scores are not finite"),
         ([0, 2], [0.1, 0.2], "labels must be 0"),
         ([0, None], [0.1, 0.2], "labels must be 0"),
         ([0, 1, 1], [0.1, 0.2], "3 labels and 2 scores"),
         ([], [], "0 of 0 scores"),
     ],
 )
-@pytest.mark.parametrize("metric", [auc, auc_interval, eer, average_precision, summary])
+@pytest.mark.parametrize("metric", [auc, auc_interval, eer, average_precision, balanced_accuracy])
 def test_bad_input(metric, labels, scores, message):
     with pytest.raises(UserError, match=message) as caught:
         metric(labels, scores)
     assert "\n" not in str(caught.value)
-
-
-def test_a_threshold_needs_the_same_images():
-    with pytest.raises(UserError, match="2 float scores and 1 quantized"):
-        carry_threshold([1, 2], [1])
