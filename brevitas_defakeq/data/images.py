@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from PIL import Image, ImageOps
 
 from brevitas_defakeq.data.preprocessing import Preprocessing, preprocess, to_rgb
-from brevitas_defakeq.data.sources import Sample
+from brevitas_defakeq.data.sample import Sample
+from brevitas_defakeq.data.stored import open_file
 from brevitas_defakeq.errors import UserError
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def load_image(path: str | os.PathLike) -> Image.Image:
     Raises UserError naming the file if it is missing, damaged, cut short, or no image.
     """
     try:
-        with Image.open(path) as image:
+        with open_file(path) as file, Image.open(file) as image:
             return to_rgb(ImageOps.exif_transpose(image))
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
