@@ -7,6 +7,7 @@ import zlib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from PIL import Image, ImageOps
@@ -26,6 +27,15 @@ _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, Typ
 _DAMAGE += (struct.error, zlib.error, Image.DecompressionBombError)
 
 
+@dataclass(frozen=True)
+class Header:
+    """Of an image file: its format ("PNG"), width and height in pixels, and JPEG's quantization tables."""
+
+    format: str
+    size: tuple[int, int]
+    tables: tuple[tuple[int, ...], ...]
+
+
 def load_image(path: str | os.PathLike) -> Image.Image:
     """The image as 8-bit RGB, turned upright where the file says so (EXIF).
 
@@ -40,6 +50,16 @@ def load_image(path: str | os.PathLike) -> Image.Image:
         raise UserError(
             f"{path} cannot be read as an image ({_reason(error)}); replace or remove it"
         ) from error
+
+
+def read_header(path: str | os.PathLike) -> Header:
+    """What a file's first bytes say of the image; its pixels are not decoded. Raises as `load_image` does."""
+    try:
+        with open_file(path) as file, Image.open(file) as image:
+            tables = getattr(image, "quantization", None) or {}
+            return Header(image.format, image.size, tuple(tuple(table) for table in tables.values()))
+    except _DAMAGE as error:
+        raise UserError(f"{path} cannot be read as an image ({_reason(error)})") from error
 
 
 def load_batch(samples: Sequence[Sample], preprocessing: Preprocessing) -> torch.Tensor:

@@ -47,6 +47,12 @@ class Listing(Sequence[Sample]):
         """Int32 [N]: places in `strings` of the folder, name, video, dataset or manipulation."""
         return self._columns[column]
 
+    def ranks(self) -> np.ndarray:
+        """Int32 [len(strings)]: each string's place when they are sorted."""
+        ranks = np.empty(len(self.strings), dtype=np.int32)
+        ranks[sorted(range(len(self.strings)), key=self.strings.__getitem__)] = np.arange(len(self.strings))
+        return ranks
+
     def videos(self) -> np.ndarray:
         """Int64 [N]: one number a video; videos of equal name are one only within a data set and a label."""
         wide = self.codes("dataset").astype(np.int64) * 3 + self.labels + 1

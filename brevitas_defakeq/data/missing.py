@@ -36,7 +36,7 @@ class Missing:
             raise UserError(f"{source}: none of the {self.total} {self.what} is there ({named}); {advice}")
         if share > allowed:
             raise UserError(
-                f"{found}, {share:.0%} where {allowed:.0%} are allowed: {named}; {advice}, or allow more "
-                "with missing="
+                f"{found}, {100 * share:.0f} % where {100 * allowed:.0f} % are allowed: {named}; {advice}, "
+                "or allow more with missing="
             )
         _LOG.warning("%s and left out: %s", found, named)

@@ -105,27 +105,31 @@ def file_sha256(path: str | os.PathLike) -> str:
 
 def read_clips(
     path: Path, found: Layout, selection: Selection, *, frames: bool
-) -> Iterator[tuple[Reading, str]]:
-    """What a benchmark's layout gives, data set by data set, with advice on what is missing."""
+) -> Iterator[tuple[str, Reading, str]]:
+    """What a benchmark's layout gives, data set by data set: where, what, and advice on what is missing."""
     if found.name == layouts.INDEX:
-        yield read_index(path, selection), "give the folder that holds the data sets as root"
+        advice = "give the folder that holds the data sets as root"
+        yield str(path), read_index(path, selection), advice
         return
     advice = "add their frames" if frames else "download the rest"
     for place in found.places:
+        source = f"{place.dataset.name} in {place.folder}"
         if place.has_frames() if frames else place.has_videos():
-            yield read_place(place, selection, frames=frames), advice
+            yield source, read_place(place, selection, frames=frames), advice
         else:
-            _LOG.warning("%s: %s has no %s", path, place.dataset.name, "frames" if frames else "videos")
+            _LOG.warning("%s has no %s", source, "frames" if frames else "videos")
 
 
 def _clips(path: Path, found: Layout, selection: Selection, *, frames: bool) -> list[Clip]:
     """The wanted videos; warns of what is missing, or refuses the source."""
     clips = []
-    for reading, advice in read_clips(path, found, selection, frames=frames):
-        reading.missing.settle(path, selection.missing, advice)
+    for source, reading, advice in read_clips(path, found, selection, frames=frames):
+        reading.missing.settle(source, selection.missing, advice)
         if reading.empty:
             count, first = len(reading.empty), ", ".join(reading.empty[:10])
-            _LOG.warning("%s: %d videos without frames are left out: %s", path, count, first)
+            _LOG.warning("%s: %d videos without frames are left out: %s", source, count, first)
+        if reading.unlisted and not reading.no_list:
+            _LOG.warning("%s: %d videos are in no official list and are left out", source, reading.unlisted)
         clips += reading.clips
     return clips
 

@@ -51,12 +51,12 @@ class Dataset:
         return any("{c}" in part.path for part in self.classes)
 
     def folders(self, root: Path, compression: str) -> dict[str, ClassFolder]:
-        """Its class folders that are there, relative to `root`; those that lists label only where they do."""
+        """Its class folders that are there, relative to `root`; of DFDC's many, those in use."""
         found = {}
         for part in self.classes:
             pattern = part.path.replace("{c}", compression)
             for folder in [root] if pattern == "." else sorted(root.glob(pattern)):
-                if folder.is_dir() and (part.kind or lists.has_dfdc_list(folder)):
+                if folder.is_dir() and (part.kind or _in_use(folder)):
                     found[folder.relative_to(root).as_posix()] = part
         return found
 
@@ -64,6 +64,11 @@ class Dataset:
         """The compressions that are there; "" for a data set that has none."""
         names = COMPRESSIONS if self.compressed else ("",)
         return [compression for compression in names if self.folders(root, compression)]
+
+
+def _in_use(folder: Path) -> bool:
+    """Whether frames or videos lie directly in a folder."""
+    return any((folder / name).is_dir() for name in ("frames", "videos")) or any(folder.glob("*.mp4"))
 
 
 def _has(*folders: str) -> Callable[[Path], bool]:
@@ -76,8 +81,9 @@ def _named(pattern: str, *folders: str) -> Callable[[Path], bool]:
 
 
 def _dfdc(root: Path) -> bool:
+    """By its name, or by its lists beside frames or videos."""
     return _named(r"dfdc(?!.?p)", "test/frames", "test/videos", f"train/{_PART}", _PART)(root) or any(
-        lists.has_dfdc_list(folder)
+        _in_use(folder) and lists.has_dfdc_list(folder)
         for part in _DFDC_FOLDERS
         for folder in ([root] if part.path == "." else root.glob(part.path))
     )

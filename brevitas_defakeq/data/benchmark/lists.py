@@ -126,10 +126,8 @@ def dfdc(root: Path, folders: list[str]) -> Lists:
 
 
 def has_dfdc_list(folder: Path) -> bool:
-    """Whether a folder holds DFDC's labels with its videos or their frames."""
-    if not any((folder / name).is_file() for name in _DFDC_LISTS):
-        return False
-    return any((folder / name).is_dir() for name in ("frames", "videos")) or any(folder.glob("*.mp4"))
+    """Whether a folder holds a list of DFDC's labels."""
+    return any((folder / name).is_file() for name in _DFDC_LISTS)
 
 
 def _pairs_of(file: Path) -> list[tuple[str, str]]:

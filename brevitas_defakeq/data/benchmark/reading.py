@@ -36,17 +36,23 @@ class Clip:
 
     @property
     def manipulation(self) -> str:
-        return self.kind if self.label else ""
+        """How a fake was made; empty where the label's name says no more than that it is one (DFDC_Fake)."""
+        return "" if not self.label or self.kind.lower().endswith("fake") else self.kind
 
 
 @dataclass
 class Reading:
-    """Videos, files that are missing, videos without a frame, and how many no official list names."""
+    """Videos, and what is wrong with them.
+
+    `missing`: files that are named and not there; `empty`: videos without a frame; `unlisted`: how many
+    videos no official list names; `no_list`: what to do about a list that is not there.
+    """
 
     clips: list[Clip]
     missing: Missing
     empty: list[str] = field(default_factory=list)
     unlisted: int = 0
+    no_list: str = ""
 
 
 def listing_of(clips: Iterable[Clip], selection: Selection) -> Listing:

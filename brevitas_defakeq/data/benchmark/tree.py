@@ -49,7 +49,7 @@ def read_place(place: Place, selection: Selection, *, frames: bool) -> Reading:
     lists = dataset.read_lists(root, list(folders))
     if lists.lost and selection.split != "all":
         raise UserError(lists.lost)
-    reading = Reading([], Missing("videos"))
+    reading = Reading([], Missing("videos"), no_list=lists.lost)
     found = set()
     for folder, part in folders.items():
         for path in (frame_folders if frames else video_files)(root / folder):
