@@ -8,6 +8,8 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import numpy as np
+
 from brevitas_defakeq.data import layout as layouts
 from brevitas_defakeq.data.benchmark.index import read_index
 from brevitas_defakeq.data.benchmark.reading import Clip, Reading, listing_of, videos_of
@@ -44,7 +46,8 @@ def read_source(path: str | os.PathLike, selection: Selection = DEFAULT) -> List
     if found.name in (layouts.INDEX, layouts.FRAMES):
         listing = listing_of(_clips(path, found, selection, frames=True), selection)
     else:
-        listing = _images(path, found).thinned(selection.frames, first=selection.first)
+        listing = _of_datasets(path, _images(path, found), selection.datasets)
+        listing = listing.thinned(selection.frames, first=selection.first)
     if not len(listing):
         raise UserError(
             f"{path} holds no images{_where(found, selection)}; looked for {', '.join(IMAGE_SUFFIXES)}"
@@ -141,6 +144,17 @@ def _images(path: Path, found: Layout) -> Listing:
     if found.name == layouts.SHARDS:
         return read_shards(shards_of(path) if path.is_dir() else [path], path.resolve().stem)
     return read_folder(path)
+
+
+def _of_datasets(path: Path, listing: Listing, names: tuple[str, ...]) -> Listing:
+    """The images of the named data sets; all of them where none is named."""
+    if not names:
+        return listing
+    there = {listing.strings[code]: code for code in np.unique(listing.codes("dataset"))}
+    for name in names:
+        if name not in there:
+            raise UserError(f"{path} has no data set {name}; it has {', '.join(sorted(there))}")
+    return listing.take(np.isin(listing.codes("dataset"), [there[name] for name in names]))
 
 
 def _where(found: Layout, selection: Selection) -> str:
