@@ -26,7 +26,8 @@ class Rebase:
 
     def __init__(self, index: Path, root: Path | None, datasets: Iterable[str]) -> None:
         near = [Path(), *index.resolve().parents[:_LEVELS_UP]]
-        self._bases = [root] if root else near
+        #: (where to look, its own name)
+        self._bases = [(base, base.resolve().name) for base in ([root] if root else near)]
         self._datasets = frozenset(datasets)
 
     def __call__(self, folder: str) -> str | None:
@@ -36,11 +37,11 @@ class Rebase:
     def _candidates(self, folder: str) -> Iterator[str]:
         parts = tuple(part for part in folder.split("/") if part not in ("", "."))
         given = (parts,) if not os.path.isabs(folder) else ()
-        for base in self._bases:
+        for base, name in self._bases:
             for tail in (*given, *self._tails(parts)):
                 yield os.path.join(base, *tail)
                 yield os.path.join(base, *_RGB, *tail)
-                if tail[0] == base.resolve().name:
+                if tail[0] == name:
                     yield os.path.join(base, *tail[1:])
         yield folder
 
