@@ -14,6 +14,7 @@ from brevitas_defakeq.data.sample import Sample
 
 _TEXTS = ("folder", "name", "video", "dataset", "manipulation")
 _UNKNOWN = -1  #: the label None
+_CHUNK = 4096  #: samples that are looked up at a time in a walk through all
 
 
 class Listing(Sequence[Sample]):
@@ -93,11 +94,17 @@ class Listing(Sequence[Sample]):
     def __getitem__(self, index):
         if isinstance(index, slice):
             return self.take(index)
-        label = int(self.labels[index])
-        folder, name, *rest = (self.strings[self._columns[column][index]] for column in _TEXTS)
-        video, dataset, manipulation = rest
-        known = None if label == _UNKNOWN else label
-        return Sample(Path(folder, name), known, video, dataset, manipulation)
+        return self._sample(self.labels[index], *(self._columns[name][index] for name in _TEXTS))
+
+    def __iter__(self) -> Iterator[Sample]:
+        columns = (self.labels, *(self._columns[name] for name in _TEXTS))
+        for start in range(0, len(self), _CHUNK):
+            yield from map(self._sample, *(column[start : start + _CHUNK].tolist() for column in columns))
+
+    def _sample(self, label: int, folder: int, name: int, video: int, dataset: int, kind: int) -> Sample:
+        text = self.strings
+        known = None if label == _UNKNOWN else int(label)
+        return Sample(Path(text[folder], text[name]), known, text[video], text[dataset], text[kind])
 
     def __add__(self, other: Sequence[Sample]) -> list[Sample]:
         return [*self, *other]

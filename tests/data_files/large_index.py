@@ -1,12 +1,12 @@
 """Lists a synthetic index of 1.8 million frames and says what that took, in a process of its own.
 
-    python large_index.py FOLDER
+    python large_index.py write FOLDER
+    python large_index.py list FOLDER
 
 The folders of all videos are links to one folder of 32 files, so that the files are there and cost nothing.
 """
 
 import json
-import resource
 import sys
 import time
 from collections import Counter
@@ -15,12 +15,13 @@ from pathlib import Path
 from brevitas_defakeq.data.calibration import choose_calibration
 from brevitas_defakeq.data.selection import Selection
 from brevitas_defakeq.data.sources import read_source
+from brevitas_defakeq.runtime.memory import process_peak_bytes
 
 PAIRS, FRAMES = 11_250, 32
 METHODS = {"FF-DF": "Deepfakes", "FF-F2F": "Face2Face", "FF-FS": "FaceSwap", "FF-NT": "NeuralTextures"}
 
 
-def write_index(root: Path) -> Path:
+def write_index(root: Path) -> None:
     """An index in the style of FaceForensics++: as many originals as each of four methods has fakes."""
     stored = root / "stored"
     stored.mkdir()
@@ -39,12 +40,10 @@ def write_index(root: Path) -> Path:
             folder = f".\\datasets\\rgb\\FaceForensics++\\{place}\\c23\\frames\\{name}\\".replace("/", "\\")
             videos[name] = {"label": kind, "frames": [f"{folder}{frame:03d}.png" for frame in range(FRAMES)]}
         groups[kind] = {"test": {"c23": videos}}
-    index = root / "FaceForensics++.json"
-    index.write_text(json.dumps({"FaceForensics++": groups}))
-    return index
+    (root / "FaceForensics++.json").write_text(json.dumps({"FaceForensics++": groups}))
 
 
-def main(root: Path) -> None:
+def list_index(root: Path) -> None:
     index = root / "FaceForensics++.json"
     start = time.perf_counter()
     listing = read_source(index, Selection(root=root))
@@ -65,11 +64,11 @@ def main(root: Path) -> None:
                     "list": listed - start, "thin": thinned - listed, "calibrate": calibrated - thinned,
                     "walk": time.perf_counter() - calibrated,
                 },
-                "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+                "peak_bytes": process_peak_bytes(),
             }
         )
     )  # fmt: skip
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    {"write": write_index, "list": list_index}[sys.argv[1]](Path(sys.argv[2]))
