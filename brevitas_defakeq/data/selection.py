@@ -28,6 +28,9 @@ class Selection:
     missing: float = 0.1  #: share of missing files, 0..1, above which a source is refused
 
     def __post_init__(self) -> None:
+        names = (self.datasets,) if isinstance(self.datasets, str) else tuple(self.datasets)
+        object.__setattr__(self, "datasets", names)
+        object.__setattr__(self, "root", None if self.root is None else Path(self.root))
         if self.split not in (*SPLITS, "all"):
             raise UserError(f"split={self.split!r} is not known; choose train, val, test or all")
         if self.compression not in COMPRESSIONS:
@@ -38,7 +41,7 @@ class Selection:
             raise UserError(f"frames={self.frames}: give the images of a video to take, 1 or more")
         if not 0 <= self.missing <= 1:
             raise UserError(f"missing={self.missing}: give the share of files that may be missing, 0 to 1")
-        if self.root is not None and not Path(self.root).is_dir():
+        if self.root is not None and not self.root.is_dir():
             raise UserError(f"root={self.root} is no folder; give the one that holds the data sets")
 
     def wants(self, splits: tuple[str, ...]) -> bool:

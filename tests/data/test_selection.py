@@ -22,6 +22,11 @@ def test_what_is_not_allowed(values, message):
         Selection(**values)
 
 
+def test_one_name_and_a_path_as_text(tmp_path):
+    given = Selection(datasets="FF-DF", root=str(tmp_path))
+    assert given == Selection(datasets=["FF-DF"], root=tmp_path) and given.datasets == ("FF-DF",)
+
+
 def test_wanted_splits():
     assert Selection("val").wants(("val", "test")) and not Selection("val").wants(("train",))
     assert Selection("all").wants(()) and not Selection().wants(())

@@ -62,8 +62,10 @@ def test_a_copy_in_a_shard_is_found(folder):
     assert list(again) == [str(folder / "more.tar/x.png")]
 
 
-def test_the_same_source_twice(folder):
+def test_the_same_source_twice(folder, monkeypatch):
+    """No file is read to find that."""
     train, _ = both(folder)
+    monkeypatch.setattr(shared, "file_sha256", lambda path: pytest.fail(f"{path} was read"))
     with pytest.raises(UserError, match="8 of 8 calibration images") as caught:
         refuse_shared(train, list(train))
     assert "(there" not in str(caught.value)

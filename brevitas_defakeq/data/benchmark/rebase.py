@@ -13,10 +13,10 @@ _LEVELS_UP = 3
 
 
 class Rebase:
-    """Finds folders here. With `root` they are looked for below it; without, as given and beside the index.
+    """Finds folders here: below `root`, then as given; without `root` as given, then beside the index.
 
-    Below each of these the folder is tried as given, below `datasets/rgb`, and from the data set's own folder
-    on, whatever stands before it.
+    Below `root`, or the index's folder, the folder is looked for as it is called, in `datasets/rgb`, and from
+    the data set's own folder on, whatever stands before that.
 
     Args:
         index: the index file.
@@ -25,6 +25,7 @@ class Rebase:
     """
 
     def __init__(self, index: Path, root: Path | None, datasets: Iterable[str]) -> None:
+        self._rooted = root is not None
         near = [Path(), *index.resolve().parents[:_LEVELS_UP]]
         #: (where to look, its own name)
         self._bases = [(base, base.resolve().name) for base in ([root] if root else near)]
@@ -35,15 +36,18 @@ class Rebase:
         return next(filter(os.path.isdir, self._candidates(folder)), None)
 
     def _candidates(self, folder: str) -> Iterator[str]:
+        if not self._rooted:
+            yield folder
         parts = tuple(part for part in folder.split("/") if part not in ("", "."))
         given = (parts,) if not os.path.isabs(folder) else ()
         for base, name in self._bases:
             for tail in (*given, *self._tails(parts)):
                 yield os.path.join(base, *tail)
                 yield os.path.join(base, *_RGB, *tail)
-                if tail[0] == name:
+                if tail[:1] == (name,):
                     yield os.path.join(base, *tail[1:])
-        yield folder
+        if self._rooted:
+            yield folder
 
     def _tails(self, parts: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
         """What follows `datasets/rgb`, and what starts with a data set's folder."""

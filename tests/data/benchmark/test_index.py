@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 
 import pytest
 
@@ -143,6 +144,23 @@ def test_the_root_wins_over_where_one_stands(index, tmp_path, monkeypatch):
     assert read_source(file)[0].path == tmp_path.relative_to(tmp_path) / "set/fake/2/0.png"
     rooted = read_source(file, Selection(root=tmp_path / "other"))
     assert rooted[0].path == tmp_path / "other/set/fake/2/0.png"
+
+
+def test_absolute_paths_are_taken_as_given_first(index, tmp_path):
+    """Before a folder of the same name beside the index; after `root`, which is asked for."""
+    shutil.copytree(tmp_path / "set", tmp_path / "far/set")
+    file = index(json.dumps(both()).replace("set/", f"{(tmp_path / 'far/set').as_posix()}/"))
+    assert read_source(file)[0].path == tmp_path / "far/set/fake/2/0.png"
+    assert read_source(file, Selection(root=tmp_path))[0].path == tmp_path / "set/fake/2/0.png"
+    (tmp_path / "elsewhere").mkdir()
+    elsewhere = Selection(root=tmp_path / "elsewhere")
+    assert read_source(file, elsewhere)[0].path == tmp_path / "far/set/fake/2/0.png"
+
+
+def test_frames_without_a_folder_lie_in_the_root(index, tmp_path):
+    content = json.dumps(both()).replace("set/real/1/", "").replace("set/fake/2/", "")
+    samples = read_source(index(content), Selection(root=tmp_path / "set/real/1"))
+    assert [sample.path for sample in samples[:2]] == [tmp_path / f"set/real/1/{n}.png" for n in (0, 1)]
 
 
 def test_two_data_sets_in_one_file(index):

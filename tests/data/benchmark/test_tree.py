@@ -53,6 +53,14 @@ def test_the_whole_tree_from_above(dfb_tree):
     assert places[0] == places[1] == places[2] != set()
 
 
+def test_class_folders_come_before_data_sets_below(dfb_tree, tmp_path):
+    for name in ("real", "fake"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "UADFV").symlink_to(dfb_tree / RGB / "UADFV")
+    assert recognise(tmp_path).name == layouts.CLASSES
+    assert recognise(tmp_path, ("UADFV",)).name == layouts.FRAMES, "unless it is asked for"
+
+
 def test_parts_of_faceforensics_by_name(dfb_tree):
     root = dfb_tree / RGB / "FaceForensics++"
     samples = read_source(root, Selection(datasets=("FF-NT", "DeepFakeDetection")))
