@@ -23,6 +23,8 @@ PLAIN = "files without labels"
 
 #: Where the data sets may lie below what is given: there, or in DeepfakeBench's own tree.
 _BELOW = ("", "datasets/rgb", "rgb")
+#: More folders side by side are videos, not data sets; to look into each would take long.
+_MOST = 200
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,8 @@ def _all_places(path: Path) -> Iterator[Place]:
     """Every data set at the path, and directly below it or its tree."""
     yield from _places_at(path)
     for base in filter(Path.is_dir, (path / folder for folder in _BELOW)):
-        for folder in sorted(entry for entry in base.iterdir() if entry.is_dir()):
+        folders = sorted(entry for entry in base.iterdir() if entry.is_dir())
+        for folder in folders if len(folders) <= _MOST else ():
             yield from _places_at(folder)
 
 

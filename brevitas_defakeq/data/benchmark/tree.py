@@ -64,9 +64,9 @@ def read_place(place: Place, selection: Selection, *, frames: bool) -> Reading:
                 reading.empty.append(f"{folder}/{key[1]}")
                 continue
             found.add(key)
-            label = dataset.kinds[kind]
-            clip = Clip(dataset.name, kind, label, compression, key[1], splits, path, names)
-            reading.clips.append(clip)
+            reading.clips.append(
+                Clip(dataset.name, kind, dataset.kinds[kind], compression, key[1], splits, path, names)
+            )
     reading.clips.sort(key=lambda clip: (clip.kind, clip.name))
     wanted = [key for key, splits in lists.splits.items() if selection.wants(splits)]
     reading.missing.add(len(wanted), ["/".join(key) for key in wanted if key not in found])

@@ -82,7 +82,10 @@ def _benchmark(path: Path, layout: Layout, selection: Selection) -> _Found:
     parts = [replace(layout, places=(place,)) for place in layout.places] or [layout]
     for part in parts:
         try:
-            for _, reading, _ in read_clips(path, part, selection, frames=layout.name != layouts.VIDEOS):
+            frames = layout.name != layouts.VIDEOS
+            for source, reading, advice in read_clips(path, part, selection, frames=frames):
+                if not reading.clips:
+                    reading.missing.settle(source, selection.missing, advice)
                 found.clips += reading.clips
                 found.lacks.append(_lack(reading))
         except UserError as error:  # one data set of several; the others are looked at all the same
