@@ -10,11 +10,13 @@ from torch import Tensor
 from brevitas_defakeq.data.calibration import choose_calibration
 from brevitas_defakeq.data.images import iterate_batches, usable
 from brevitas_defakeq.data.preprocessing import Preprocessing
+from brevitas_defakeq.data.selection import Selection
 from brevitas_defakeq.data.sources import Sample, data_hash, read_source
 from brevitas_defakeq.errors import UserError
 from brevitas_defakeq.resume import tensor_digest
 
 _MINIMUM = 8
+_TRAINING = Selection(split="train")
 
 
 @dataclass(frozen=True)
@@ -36,12 +38,12 @@ def from_source(
     seed: int,
     on_corrupt: str,
 ) -> CalibrationSet:
-    """Choose ``count`` images of a source (seeded, balanced) and load them.
+    """Choose ``count`` images of a source (seeded, balanced; a benchmark's training split) and load them.
 
     Raises:
         UserError: fewer than eight usable images, or a broken one with ``on_corrupt="refuse"``.
     """
-    samples = read_source(source) if isinstance(source, str | Path) else list(source)
+    samples = read_source(source, _TRAINING) if isinstance(source, str | Path) else source
     chosen, skipped = usable(choose_calibration(samples, count, seed=seed), on_corrupt=on_corrupt)
     if len(chosen) < _MINIMUM:
         raise UserError(f"{len(chosen)} usable calibration images; give at least {_MINIMUM}, better 256")

@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Hashable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 
 import numpy as np
 
-from brevitas_defakeq.data.sources import Sample
+from brevitas_defakeq.data.identities import identities
+from brevitas_defakeq.data.listing import Listing
+from brevitas_defakeq.data.sample import Sample
+from brevitas_defakeq.data.turns import Turns, Videos, first
 from brevitas_defakeq.errors import UserError
+
+#: Videos of a manipulation to choose from, for each image that is asked for: enough to find other people.
+_CANDIDATES = 64
 
 
 def choose_calibration(samples: Sequence[Sample], count: int, *, seed: int) -> list[Sample]:
-    """Up to `count` samples: labels in equal shares, then different videos, then data sets in equal shares.
+    """Up to `count` samples in equal shares: of labels, within them of data sets, then of manipulations.
 
-    Where a label, a video or a data set runs out the others fill up; fewer than `count` samples are all taken
-    (the caller warns). The choice and its shuffled order depend on `seed` and the samples, not on their
-    order. Raises UserError if `count` is below 1.
+    Videos are different as far as possible, first those of people who were not taken before with that label
+    (000_003 and 003_000 of FaceForensics++ show the same two). Where a label, data set or manipulation runs
+    out the others fill up; fewer than `count` samples are all taken (the caller warns). The choice and its
+    shuffled order depend on `seed` and the samples, not on their order. Raises UserError if `count` is
+    below 1.
     """
     if count < 1:
         raise UserError(f"{count} calibration images were asked for; give 1 or more")
     generator = np.random.default_rng(seed)
-    by_label = _grouped(sorted(samples, key=_name), lambda sample: sample.label)
-    queues = [_videos_first(group, generator) for group in by_label.values()]
-    chosen = _round_robin(queues)[:count]
-    return [chosen[index] for index in generator.permutation(len(chosen))]
+    listing = Listing.of(samples)
+    labels = _videos(listing)
+    queue = Turns([_turns(listing, labels[label], count, generator) for label in labels])
+    rows = list(first(queue, count))
+    return [samples[rows[place]] for place in generator.permutation(len(rows))]
 
 
 def split_held_out(count: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -40,40 +49,54 @@ def split_held_out(count: int, fraction: float, seed: int) -> tuple[np.ndarray, 
     return np.sort(order[held_count:]), np.sort(order[:held_count])
 
 
-def _videos_first(samples: Sequence[Sample], generator: np.random.Generator) -> list[Sample]:
-    """One label's samples by preference: one image of every video, then a second of each, and so on."""
-    rounds = defaultdict(list)
-    seen = defaultdict(int)
-    for index in generator.permutation(len(samples)):
-        sample = samples[index]
-        video = (sample.dataset, sample.video)
-        rounds[seen[video]].append(sample)
-        seen[video] += 1
-    return [sample for turn in sorted(rounds) for sample in _datasets_in_turn(rounds[turn], generator)]
+def _videos(listing: Listing) -> dict[int, dict[int, dict[int, list[np.ndarray]]]]:
+    """Label -> data set -> manipulation -> the rows of each video, all in the order of their names."""
+    ranks = listing.ranks()
+    columns = [ranks[listing.codes(name)] for name in ("name", "folder", "video", "manipulation", "dataset")]
+    columns.append(np.where(listing.labels < 0, 2, listing.labels))  # unlabelled last
+    rows = np.lexsort(columns)
+    changes = np.any([np.diff(column[rows]) != 0 for column in columns[2:]], axis=0)
+    found = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
+    for own in np.split(rows, np.flatnonzero(changes) + 1) if len(rows) else ():
+        dataset, manipulation = (int(listing.codes(name)[own[0]]) for name in ("dataset", "manipulation"))
+        found[int(listing.labels[own[0]])][dataset][manipulation].append(own)
+    return found
 
 
-def _datasets_in_turn(samples: Sequence[Sample], generator: np.random.Generator) -> list[Sample]:
-    """The samples with their data sets taking turns, in a random order of data sets."""
-    queues = list(
-        _grouped(sorted(samples, key=lambda sample: sample.dataset), lambda sample: sample.dataset).values()
-    )
-    return _round_robin([queues[index] for index in generator.permutation(len(queues))])
+def _turns(
+    listing: Listing,
+    datasets: dict[int, dict[int, list[np.ndarray]]],
+    count: int,
+    generator: np.random.Generator,
+) -> Turns:
+    """One label's videos: data sets in turn, of each its manipulations in turn, both in a random order."""
+    taken = Counter()
+    queues = [
+        Turns(
+            _shuffled(
+                [_queue(listing, videos, taken, count, generator) for videos in kinds.values()], generator
+            )
+        )
+        for kinds in datasets.values()
+    ]
+    return Turns(_shuffled(queues, generator))
 
 
-def _round_robin(queues: Sequence[list[Sample]]) -> list[Sample]:
-    """One from each queue in turn until all are empty."""
-    longest = max(map(len, queues), default=0)
-    return [queue[turn] for turn in range(longest) for queue in queues if turn < len(queue)]
+def _queue(
+    listing: Listing,
+    videos: list[np.ndarray],
+    taken: Counter,
+    count: int,
+    generator: np.random.Generator,
+) -> Videos:
+    """The videos of one manipulation, or as many of them as are enough to choose from."""
+    chosen = generator.permutation(len(videos))[: _CANDIDATES * count]
+    shown = []
+    for rows in (videos[place] for place in chosen):
+        dataset, video = (listing.strings[listing.codes(name)[rows[0]]] for name in ("dataset", "video"))
+        shown.append((identities(dataset, video) or (dataset, video), rows))
+    return Videos(shown, taken, generator)
 
 
-def _grouped(samples: Sequence[Sample], key: Callable[[Sample], Hashable]) -> dict[Hashable, list[Sample]]:
-    """The samples by key, keys in order of appearance."""
-    groups = defaultdict(list)
-    for sample in samples:
-        groups[key(sample)].append(sample)
-    return groups
-
-
-def _name(sample: Sample) -> tuple[bool, int, str]:
-    """Sorts by label (unlabelled last), then by path."""
-    return sample.label is None, sample.label or 0, sample.path.as_posix()
+def _shuffled(queues: list, generator: np.random.Generator) -> list:
+    return [queues[place] for place in generator.permutation(len(queues))]

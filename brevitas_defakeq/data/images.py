@@ -7,12 +7,14 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from PIL import Image, ImageOps
 
 from brevitas_defakeq.data.preprocessing import Preprocessing, preprocess, to_rgb
-from brevitas_defakeq.data.sources import Sample
+from brevitas_defakeq.data.sample import Sample
+from brevitas_defakeq.data.stored import open_file
 from brevitas_defakeq.errors import UserError
 
 if TYPE_CHECKING:
@@ -28,13 +30,22 @@ _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, Typ
 _DAMAGE += (struct.error, zlib.error, Image.DecompressionBombError)
 
 
+@dataclass(frozen=True)
+class Header:
+    """Of an image file: its format ("PNG"), width and height in pixels, and JPEG's quantization tables."""
+
+    format: str
+    size: tuple[int, int]
+    tables: tuple[tuple[int, ...], ...]
+
+
 def load_image(path: str | os.PathLike) -> Image.Image:
     """The image as 8-bit RGB, turned upright where the file says so (EXIF).
 
     Raises UserError naming the file if it is missing, damaged, cut short, or no image.
     """
     try:
-        with Image.open(path) as image:
+        with open_file(path) as file, Image.open(file) as image:
             return to_rgb(ImageOps.exif_transpose(image))
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
@@ -42,6 +53,16 @@ def load_image(path: str | os.PathLike) -> Image.Image:
         raise UserError(
             f"{path} cannot be read as an image ({_reason(error)}); replace or remove it"
         ) from error
+
+
+def read_header(path: str | os.PathLike) -> Header:
+    """What a file's first bytes say of the image; its pixels are not decoded. Raises as `load_image` does."""
+    try:
+        with open_file(path) as file, Image.open(file) as image:
+            tables = getattr(image, "quantization", None) or {}
+            return Header(image.format, image.size, tuple(tuple(table) for table in tables.values()))
+    except _DAMAGE as error:
+        raise UserError(f"{path} cannot be read as an image ({_reason(error)})") from error
 
 
 def read_sample(sample: Sample) -> Image.Image:

@@ -1,57 +1,82 @@
-"""Where images come from: a folder with `real/` and `fake/`, a CSV, or a plain folder of images."""
+"""Where images come from: benchmarks as indexes and frames, folders, CSV files and tar shards."""
 
 from __future__ import annotations
 
-import csv
 import hashlib
+import logging
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from brevitas_defakeq.data import layout as layouts
+from brevitas_defakeq.data.benchmark.index import read_index
+from brevitas_defakeq.data.benchmark.reading import Clip, Reading, listing_of, videos_of
+from brevitas_defakeq.data.benchmark.tree import read_place
+from brevitas_defakeq.data.folders import folder_videos, read_folder
+from brevitas_defakeq.data.layout import Layout, recognise
+from brevitas_defakeq.data.listing import Listing
+from brevitas_defakeq.data.sample import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Sample, Video
+from brevitas_defakeq.data.selection import DEFAULT, Selection
+from brevitas_defakeq.data.shards import read_shards, shards_of
+from brevitas_defakeq.data.stored import open_file
+from brevitas_defakeq.data.table import read_csv
 from brevitas_defakeq.errors import UserError
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
-LABELS = {"0": 0, "1": 1, "real": 0, "fake": 1}
-CLASS_FOLDERS = {"real": 0, "fake": 1}
+_LOG = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Sample:
-    """One image: its file, label (0 real, 1 fake, None unknown), video, data set and how it was forged.
+def read_source(path: str | os.PathLike, selection: Selection = DEFAULT) -> Listing:
+    """All images of a source, in an order that is the same on every machine.
 
-    `manipulation` names the forgery of a fake ("" where nobody says).
-    """
-
-    path: Path
-    label: int | None
-    video: str
-    dataset: str
-    manipulation: str = ""
-
-
-def read_source(path: str | os.PathLike) -> list[Sample]:
-    """All images of a source, sorted by path, the same on every machine.
-
-    `path` is a folder with `real/` and `fake/` (searched to any depth), a CSV with the columns
-    `path,label[,video][,dataset]`, or a plain folder of images (labels None). In folders a video is the
-    images' own sub-folder, relative to `path`; images that lie directly in `real/`, `fake/` or `path` are
-    each their own. Raises UserError if the source is missing, empty, or not understood.
+    `path` is one of
+    - a DeepfakeBench index (.json), a data set's frames folders, or the folder above several of them;
+    - a folder with `real/` and `fake/` (or `0_real/` and `1_fake/`), searched to any depth;
+    - a CSV with the columns `path,label[,video][,dataset][,manipulation]`;
+    - WebDataset shards: a .tar, or a folder of them;
+    - a plain folder of images (labels None).
+    Raises UserError if the source is missing, empty, damaged, or not understood.
     """
     path = Path(path)
-    if not path.exists():
-        raise UserError(
-            f"{path} does not exist; give a folder of images or a CSV with the columns path,label"
-        )
-    if path.is_dir():
-        samples = _read_folder(path)
-    elif path.suffix.lower() == ".csv":
-        samples = _read_csv(path)
+    found = recognise(path, selection.datasets)
+    if found.name == layouts.VIDEOS:
+        names = ", ".join(place.dataset.name for place in found.places)
+        raise UserError(f"{path} holds the videos of {names} and no frames; cut face crops out of them first")
+    if found.name in (layouts.INDEX, layouts.FRAMES):
+        listing = listing_of(_clips(path, found, selection, frames=True), selection)
     else:
-        raise UserError(f"{path} is neither a folder nor a .csv file; give a folder of images or a CSV")
-    if not samples:
-        raise UserError(f"{path} holds no images; looked for {', '.join(IMAGE_SUFFIXES)}")
-    return sorted(samples, key=lambda sample: (sample.path.as_posix(), sample.label is None, sample.label))
+        listing = _of_datasets(path, _images(path, found), selection.datasets)
+        listing = listing.thinned(selection.frames, first=selection.first)
+    if not len(listing):
+        raise UserError(
+            f"{path} holds no images{_where(found, selection)}; looked for {', '.join(IMAGE_SUFFIXES)}"
+        )
+    return listing
+
+
+def list_videos(path: str | os.PathLike, selection: Selection = DEFAULT) -> list[Video]:
+    """All video files of a source, in an order that is the same on every machine.
+
+    `path` is a data set as downloaded (or the folder above several), a folder with `real/` and `fake/`, a
+    CSV, or a plain folder of videos (labels None). Raises UserError as `read_source` does.
+    """
+    path = Path(path)
+    found = recognise(path, selection.datasets)
+    if found.name in (layouts.FRAMES, layouts.VIDEOS):
+        videos = videos_of(_clips(path, found, selection, frames=False), selection)
+    elif found.name == layouts.TABLE:
+        samples = (sample for sample in read_csv(path) if sample.path.suffix.lower() in VIDEO_SUFFIXES)
+        videos = [Video(s.path, s.label, s.video, s.dataset, s.manipulation) for s in samples]
+    elif found.name in (layouts.CLASSES, layouts.PLAIN):
+        videos = folder_videos(path)
+    else:
+        raise UserError(f"{path}: a {found.name} lists images, not videos; give the videos' folder")
+    if not videos:
+        raise UserError(
+            f"{path} holds no videos{_where(found, selection)}; looked for {', '.join(VIDEO_SUFFIXES)}"
+        )
+    return videos
 
 
 def data_hash(samples: Iterable[Sample]) -> str:
@@ -75,92 +100,66 @@ def data_hash(samples: Iterable[Sample]) -> str:
 def file_sha256(path: str | os.PathLike) -> str:
     """SHA-256 (hex) of a file's bytes, read in pieces; raises UserError if it cannot be read."""
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
-def _read_folder(root: Path) -> list[Sample]:
-    """The labelled images below `real/` and `fake/`, or, where neither exists, all images without labels."""
-    classes = {entry: CLASS_FOLDERS.get(entry.name.lower()) for entry in root.iterdir() if entry.is_dir()}
-    labelled = {folder: label for folder, label in classes.items() if label is not None}
-    dataset = root.resolve().name
-    if not labelled:
-        return [Sample(file, None, _video(file, root, root), dataset) for file in _images_below(root)]
-    return [
-        Sample(file, label, _video(file, folder, root), dataset)
-        for folder, label in labelled.items()
-        for file in _images_below(folder)
-    ]
+def read_clips(
+    path: Path, found: Layout, selection: Selection, *, frames: bool
+) -> Iterator[tuple[str, Reading, str]]:
+    """What a benchmark's layout gives, data set by data set: where, what, and advice on what is missing."""
+    if found.name == layouts.INDEX:
+        advice = "give the folder that holds the data sets as root"
+        yield str(path), read_index(path, selection), advice
+        return
+    advice = "add their frames" if frames else "download the rest"
+    for place in found.places:
+        source = f"{place.dataset.name} in {place.folder}"
+        if place.has_frames() if frames else place.has_videos():
+            yield source, read_place(place, selection, frames=frames), advice
+        else:
+            _LOG.warning("%s has no %s", source, "frames" if frames else "videos")
 
 
-def _images_below(folder: Path) -> Iterator[Path]:
-    """The image files below a folder; follows links (each real folder once), passes over hidden names."""
-    seen = set()
-    for current, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(current)
-        folders[:] = [] if real in seen else [name for name in folders if not name.startswith(".")]
-        if real in seen:
-            continue
-        seen.add(real)
-        for name in files:
-            if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith("."):
-                yield Path(current, name)
+def _clips(path: Path, found: Layout, selection: Selection, *, frames: bool) -> list[Clip]:
+    """The wanted videos; warns of what is missing, or refuses the source."""
+    clips = []
+    for source, reading, advice in read_clips(path, found, selection, frames=frames):
+        reading.missing.settle(source, selection.missing, advice)
+        if reading.empty:
+            count, first = len(reading.empty), ", ".join(reading.empty[:10])
+            _LOG.warning("%s: %d videos without frames are left out: %s", source, count, first)
+        if reading.unlisted and not reading.no_list:
+            _LOG.warning("%s: %d videos are in no official list and are left out", source, reading.unlisted)
+        clips += reading.clips
+    return clips
 
 
-def _video(file: Path, class_folder: Path, root: Path) -> str:
-    """The image's folder below the root, or the image itself where it lies directly in the class folder."""
-    own = file.with_suffix("") if file.parent == class_folder else file.parent
-    return own.relative_to(root).as_posix()
+def _images(path: Path, found: Layout) -> Listing:
+    """The images of a source of one's own."""
+    if found.name == layouts.TABLE:
+        return read_csv(path)
+    if found.name == layouts.SHARDS:
+        return read_shards(shards_of(path) if path.is_dir() else [path], path.resolve().stem)
+    return read_folder(path)
 
 
-def _read_csv(path: Path) -> list[Sample]:
-    """The rows of a CSV; raises UserError for missing columns, bad labels and missing files."""
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, skipinitialspace=True)
-            reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
-            _check_columns(path, reader.fieldnames)
-            rows = [(reader.line_num, _csv_sample(path, reader.line_num, row)) for row in reader]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path} is not a CSV in UTF-8: {error}") from error
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
-    _check_files(path, rows)
-    return [sample for _, sample in rows]
+def _of_datasets(path: Path, listing: Listing, names: tuple[str, ...]) -> Listing:
+    """The images of the named data sets; all of them where none is named."""
+    if not names:
+        return listing
+    there = {listing.strings[code]: code for code in np.unique(listing.codes("dataset"))}
+    for name in names:
+        if name not in there:
+            raise UserError(f"{path} has no data set {name}; it has {', '.join(sorted(there))}")
+    return listing.take(np.isin(listing.codes("dataset"), [there[name] for name in names]))
 
 
-def _check_columns(path: Path, columns: Iterable[str]) -> None:
-    missing = [name for name in ("path", "label") if name not in columns]
-    if missing:
-        raise UserError(
-            f"{path} has no column {' and no column '.join(missing)}; its first line must name the columns "
-            f"path,label[,video][,dataset], it names {','.join(columns) or 'nothing'}"
-        )
-
-
-def _csv_sample(csv_path: Path, line: int, row: dict[str, str]) -> Sample:
-    """One row as a sample; by default each image is its own video and the data set the CSV's name."""
-    name = (row["path"] or "").strip().replace("\\", "/")
-    label = LABELS.get((row["label"] or "").strip().lower())
-    if not name:
-        raise UserError(
-            f"{csv_path}, line {line}: the path is empty; write the image's path or remove the line"
-        )
-    if label is None:
-        raise UserError(f"{csv_path}, line {line}: label {row['label']!r} is not one of 0, 1, real, fake")
-    video = (row.get("video") or "").strip() or Path(name).with_suffix("").as_posix()
-    dataset = (row.get("dataset") or "").strip() or csv_path.stem
-    return Sample(csv_path.parent / name, label, video, dataset)
-
-
-def _check_files(csv_path: Path, rows: list[tuple[int, Sample]]) -> None:
-    """Refuse a CSV that names files which do not exist."""
-    lost = [(line, sample.path) for line, sample in rows if not sample.path.is_file()]
-    if lost:
-        line, first = lost[0]
-        raise UserError(
-            f"{csv_path}: {len(lost)} of {len(rows)} files do not exist, the first is {first} (line {line}); "
-            "paths are absolute or relative to the folder of the CSV"
-        )
+def _where(found: Layout, selection: Selection) -> str:
+    """Which part of a benchmark was asked for; empty for other layouts."""
+    if found.name not in (layouts.INDEX, layouts.FRAMES, layouts.VIDEOS):
+        return ""
+    names = [place.dataset.name for place in found.places] or list(selection.datasets)
+    return f" of split {selection.split}" + (f" in {', '.join(names)}" if names else "")

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from brevitas_defakeq.data import calibration
 from brevitas_defakeq.data.calibration import choose_calibration, split_held_out
+from brevitas_defakeq.data.listing import Listing
 from brevitas_defakeq.data.sources import Sample
 from brevitas_defakeq.errors import UserError
 
@@ -95,3 +97,73 @@ def test_a_fifth_of_256():
     assert (len(train), len(held)) == (205, 51)
     with pytest.raises(UserError, match="less than 1"):
         split_held_out(10, 1.0, 0)
+
+
+def forensics(pairs, per_video=2):
+    """FaceForensics++ as its index is read: originals and, of each pair both ways, fakes of four methods."""
+    samples = []
+    for first in range(0, 2 * pairs, 2):
+        a, b = f"{first:03d}", f"{first + 1:03d}"
+        videos = [("FF-real", "", 0, a), ("FF-real", "", 0, b)]
+        for method in ("FF-DF", "FF-F2F", "FF-FS", "FF-NT"):
+            videos += [(method, method, 1, f"{a}_{b}"), (method, method, 1, f"{b}_{a}")]
+        samples += [
+            Sample(Path(f"{kind}/{name}/{frame}.png"), label, f"{kind}/c23/{name}", "FaceForensics++", method)
+            for kind, method, label, name in videos
+            for frame in range(per_video)
+        ]
+    return samples
+
+
+def pairs_of(samples):
+    """How often each two people were taken, of the fakes."""
+    return Counter(
+        frozenset(sample.video.split("/")[-1].split("_")) for sample in samples if sample.label == 1
+    )
+
+
+def test_manipulations_get_equal_shares_and_pairs_are_different():
+    """The published choice: 128 real, 32 of each method, no two fakes of the same two people."""
+    chosen = choose_calibration(forensics(360), 256, seed=0)
+    assert Counter(sample.manipulation for sample in chosen) == {
+        "": 128, "FF-DF": 32, "FF-F2F": 32, "FF-FS": 32, "FF-NT": 32
+    }  # fmt: skip
+    assert max(pairs_of(chosen).values()) == 1
+    assert len({sample.video for sample in chosen}) == 256
+
+
+def test_pairs_come_again_only_when_all_were_taken():
+    chosen = choose_calibration(forensics(5), 40, seed=1)
+    assert set(pairs_of(chosen).values()) == {4}, "20 fakes of 5 pairs"
+    assert max(Counter(sample.video for sample in chosen if sample.label).values()) == 1, "of 40 fake videos"
+
+
+def test_data_sets_share_before_their_manipulations():
+    samples = forensics(30) + frames(1, "other", 30)
+    chosen = choose_calibration(samples, 64, seed=0)
+    assert Counter((s.dataset, s.manipulation) for s in chosen if s.label) == {
+        ("other", ""): 16, **{("FaceForensics++", f"FF-{method}"): 4 for method in ("DF", "F2F", "FS", "NT")}
+    }  # fmt: skip
+
+
+def test_a_listing_gives_what_its_list_gives():
+    samples = forensics(10) + frames(None, "u", 5)
+    listing = Listing.of(samples)
+    for seed in range(3):
+        assert choose_calibration(listing, 30, seed=seed) == choose_calibration(samples, 30, seed=seed)
+    assert choose_calibration(listing[::-1], 30, seed=0) == choose_calibration(samples, 30, seed=0)
+
+
+def test_every_frame_of_a_video_may_be_chosen():
+    samples = frames(0, "a", 1, per_video=8)
+    assert {choose_calibration(samples, 1, seed=seed)[0].path for seed in range(60)} == {
+        sample.path for sample in samples
+    }
+
+
+def test_many_videos_are_sampled_first(monkeypatch):
+    """Of a million videos a few dozen for each image are candidates; all that are asked for are found."""
+    monkeypatch.setattr(calibration, "_CANDIDATES", 1)
+    samples = frames(0, "a", 100) + frames(1, "b", 100)
+    chosen = choose_calibration(samples, 60, seed=0)
+    assert len({(sample.dataset, sample.video) for sample in chosen}) == 60

@@ -1,11 +1,17 @@
 """Folders and CSV files, the good ones and the bad ones."""
 
+import csv
 import os
+from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
-from brevitas_defakeq.data.sources import Sample, data_hash, read_source
+from brevitas_defakeq.data.sample import Video
+from brevitas_defakeq.data.selection import Selection
+from brevitas_defakeq.data.sources import Sample, data_hash, list_videos, read_source
 from brevitas_defakeq.errors import UserError
 
 
@@ -84,6 +90,10 @@ def test_csv(tmp_path):
         ("path,label\n,1\n", "line 2: the path is empty"),
         ("path,label\na.png,0\nlost.png,1\n", r"1 of 2 files do not exist.*lost.png \(line 3\)"),
         ("path,label\n", "holds no images"),
+        (
+            "path,label\na.png,0\na.png,1\n",
+            "1 files are listed both as real and as fake, the first is .*a.png",
+        ),
     ],
 )
 def test_bad_csv(tmp_path, text, message):
@@ -124,3 +134,110 @@ def test_hash_depends_on_content_alone(tmp_path):
     assert data_hash(first) != data_hash(relabelled)
     save(tmp_path / "two/fake/b.png", 3)
     assert data_hash(first) != data_hash(second)
+
+
+def test_folders_of_other_names(tmp_path):
+    """`0_real/` and `1_fake/`, as generators' own data sets have them."""
+    for name in ("0_real/a.png", "1_fake/b.png", "1_fake/clip/0.png", "2_else/c.png"):
+        save(tmp_path / name)
+    assert [(s.path.name, s.label, s.video) for s in read_source(tmp_path)] == [
+        ("a.png", 0, "0_real/a"), ("b.png", 1, "1_fake/b"), ("0.png", 1, "1_fake/clip")
+    ]  # fmt: skip
+
+
+def test_csv_with_manipulations(tmp_path):
+    for name in "abc":
+        save(tmp_path / f"{name}.png")
+    listing = tmp_path / "list.csv"
+    listing.write_text(
+        "manipulation,path,label,dataset\nFF-DF,a.png,1,ff\n,b.png,0,ff\n swap ,c.png,1,other\n"
+    )
+    assert [(s.manipulation, s.dataset) for s in read_source(listing)] == [
+        ("FF-DF", "ff"), ("", "ff"), ("swap", "other")
+    ]  # fmt: skip
+    chosen = read_source(listing, Selection(datasets=("other",)))
+    assert [sample.path.name for sample in chosen] == ["c.png"]
+    with pytest.raises(UserError, match="has no data set third; it has ff, other"):
+        read_source(listing, Selection(datasets=("ff", "third")))
+
+
+def test_frames_of_a_video(tmp_path):
+    for number in (1, 2, 10, 20):
+        save(tmp_path / f"real/clip/{number}.png")
+        save(tmp_path / f"fake/{number}.png")
+
+    def taken(**selection):
+        return [
+            sample.path.stem for sample in read_source(tmp_path, Selection(**selection)) if not sample.label
+        ]
+
+    assert taken() == ["1", "10", "2", "20"], "by name"
+    assert taken(frames=3, first=True) == ["1", "10", "2"]
+    assert taken(frames=2) == ["1", "20"]
+    assert len(read_source(tmp_path, Selection(frames=1))) == 5, (
+        "images in the class folder are each their own"
+    )
+
+
+def test_videos_in_folders_csv_and_plain(tmp_path):
+    for name in ("real/a.mp4", "real/deep/b.MOV", "fake/a.avi", "fake/notes.txt", "fake/.hidden.mp4"):
+        (tmp_path / "clips" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "clips" / name).touch()
+    clips = tmp_path / "clips"
+    assert list_videos(clips) == [
+        Video(clips / "fake/a.avi", 1, "fake/a", "clips"),
+        Video(clips / "real/a.mp4", 0, "real/a", "clips"),
+        Video(clips / "real/deep/b.MOV", 0, "real/deep/b", "clips"),
+    ]
+    assert list_videos(clips / "real/deep") == [Video(clips / "real/deep/b.MOV", None, "b", "deep")]
+    listing = tmp_path / "list.csv"
+    listing.write_text("path,label,video,manipulation\nclips/fake/a.avi,1,v,swap\nclips/fake/notes.txt,1,,\n")
+    assert list_videos(listing) == [Video(clips / "fake/a.avi", 1, "v", "list", "swap")]
+    listing.write_text("path,label\nclips/fake/notes.txt,1\n")
+    with pytest.raises(UserError, match="list.csv holds no videos; looked for .mp4"):
+        list_videos(listing)
+    (tmp_path / "index.json").write_text("{}")
+    with pytest.raises(UserError, match="a DeepfakeBench index lists images, not videos"):
+        list_videos(tmp_path / "index.json")
+
+
+WORDS = st.from_regex(r"[a-z0-9_]{1,5}", fullmatch=True)
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    numbered=st.booleans(),
+    videos=st.dictionaries(
+        st.tuples(st.sampled_from((0, 1)), WORDS), st.sets(st.integers(0, 99), min_size=1, max_size=4),
+        min_size=1, max_size=5,
+    ),
+)  # fmt: skip
+def test_random_class_folders_and_csv(tmp_path_factory, numbered, videos):
+    root = tmp_path_factory.mktemp("own")
+    folders = ("0_real", "1_fake") if numbered else ("Real", "FAKE")
+    wanted, rows = [], [("label", "path", "video", "dataset", "manipulation")]
+    for (label, name), frames in videos.items():
+        for frame in frames:
+            file = root / "set" / folders[label] / name / f"{frame}.jpg"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.touch()
+            wanted.append(Sample(file, label, f"{folders[label]}/{name}", "set"))
+            relative = file.relative_to(root).as_posix().replace("/", "\\" if frame % 2 else "/")
+            rows.append((("real", "1")[label], relative, name, f"d{frame % 3}", "m" * label))
+    assert read_source(root / "set") == sorted(wanted, key=lambda sample: sample.path.as_posix())
+    with open(root / "list.csv", "w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    assert read_source(root / "list.csv") == sorted(
+        (
+            Sample(root / path.replace("\\", "/"), int(label == "1"), video, dataset, manipulation)
+            for label, path, video, dataset, manipulation in rows[1:]
+        ),
+        key=lambda sample: sample.path.as_posix(),
+    )
+
+
+def test_an_absolute_path_in_a_csv_elsewhere(tmp_path):
+    image = save(tmp_path / "far/a.png")
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists/list.csv").write_text(f"path,label\n{image},1\n../far/a.png,1\n")
+    assert {sample.path.resolve() for sample in read_source(tmp_path / "lists/list.csv")} == {Path(image)}

@@ -1,0 +1,67 @@
+"""The findings of a check as lines for people: only what they should look at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+
+def problems_of(findings: dict[str, Any]) -> list[str]:
+    """One line for each thing that would spoil figures."""
+    return [*_classes(findings), *_lacks(findings), *_shared(findings), *_labels(findings)]
+
+
+def _classes(findings: dict[str, Any]) -> Iterator[str]:
+    """Where a class is missing: no AUC can be given there."""
+    lone: dict[str, list[str]] = {}
+    for dataset in findings["datasets"]:
+        for split, labels in dataset["splits"].items():
+            if len(labels) == 1 and split != "unlisted":
+                place = dataset["name"] if split == "all" else f"{dataset['name']} {split}"
+                lone.setdefault(next(iter(labels)), []).append(place)
+    for label, places in sorted(lone.items()):
+        yield f"all is {label} in {', '.join(places)}"
+
+
+def _lacks(findings: dict[str, Any]) -> Iterator[str]:
+    yield from findings["refused"]
+    for lack in findings["lacks"]:
+        source = ", ".join(lack["datasets"]) or findings["path"]
+        if lack["no_list"]:
+            yield lack["no_list"]
+        if lack["missing"]:
+            named = ", ".join(lack["first_missing"])
+            yield f"{source}: {lack['missing']} of {lack['total']} {lack['what']} are missing: {named}"
+        if lack["empty"]:
+            yield f"{source}: {lack['empty']} videos have no frames: {', '.join(lack['first_empty'])}"
+        if lack["unlisted"] and not lack["no_list"]:
+            yield f"{source}: {lack['unlisted']} videos are in no official list and are left out"
+    unreadable = findings["unreadable"]
+    if unreadable["count"]:
+        yield f"{unreadable['count']} images cannot be read, the first: {unreadable['first'][0]}"
+
+
+def _shared(findings: dict[str, Any]) -> Iterator[str]:
+    for shared in findings["shared"]:
+        yield f"{shared['dataset']}: {' and '.join(shared['between'])} share {_counted(shared)}"
+    calibration = findings["calibration"]
+    if calibration and any(calibration[what] for what in ("images", "videos", "people")):
+        yield f"calibration {calibration['path']} and the test split share {_counted(calibration)}"
+
+
+def _counted(shared: dict[str, Any]) -> str:
+    """Shared images and videos spoil a test; shared people are worth knowing."""
+    text = f"{shared['people']} people, {shared['videos']} videos, "
+    text += f"{shared['images']} of {shared['compared']} images"
+    spoilt = shared["videos"] or shared["images"]
+    return text + ("; do not calibrate on the one and test on the other" if spoilt else "")
+
+
+def _labels(findings: dict[str, Any]) -> Iterator[str]:
+    for found in findings["label_goes_with"]:
+        if found["notable"]:
+            yield (
+                f"the label goes with the {found['attribute']} ({100 * found['accuracy']:.0f} % right): "
+                f"{found['value']} are {100 * found['share_of_real']:.0f} % of the real and "
+                f"{100 * found['share_of_fake']:.0f} % of the fake images"
+            )

@@ -1,0 +1,106 @@
+"""WebDataset shards: tar files with each image beside its label, `KEY.png` and `KEY.cls` or `KEY.json`."""
+
+from __future__ import annotations
+
+import json
+import os
+import posixpath
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from brevitas_defakeq.data.listing import Listing, Rows
+from brevitas_defakeq.data.sample import IMAGE_SUFFIXES, LABELS
+from brevitas_defakeq.data.stored import members
+from brevitas_defakeq.errors import UserError
+
+_LABEL_FILES = ("cls", "json")
+
+
+@dataclass
+class _Example:
+    """What one key of a shard stands for: its image's name, and the contents of its label files."""
+
+    key: str
+    image: str = ""
+    said: dict[str, bytes] = field(default_factory=dict)
+
+
+def shards_of(folder: Path) -> list[Path]:
+    """The tar files of a folder that holds nothing else to list: no sub-folders, no images."""
+    visible = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+    others = any(entry.is_dir() or entry.name.lower().endswith(IMAGE_SUFFIXES) for entry in visible)
+    return [] if others else sorted(entry for entry in visible if entry.suffix.lower() == ".tar")
+
+
+def read_shards(shards: list[Path], dataset: str) -> Listing:
+    """Every image of the shards, in their order; only headers and labels are read.
+
+    `KEY.cls` is 0 or 1; `KEY.json` an object with "label" and, where known, "video", "dataset" and
+    "manipulation". Without them the label is None, the video the key's folder (the key itself where it has
+    none) and the data set `dataset`. Raises UserError for a broken shard or label.
+    """
+    rows = Rows()
+    for shard in shards:
+        for example in filter(lambda example: example.image, _examples(shard)):
+            known = _described(shard, example)
+            label = _label(shard, example, known)
+            folder, name = posixpath.split(example.image)
+            rows.add(
+                os.path.join(str(shard), folder) if folder else str(shard), [name], label=label,
+                video=str(known.get("video") or folder or f"{shard.stem}/{example.key}"),
+                dataset=str(known.get("dataset") or dataset),
+                manipulation=str(known.get("manipulation") or ""),
+            )  # fmt: skip
+    return rows.listing()
+
+
+def _examples(shard: Path) -> Iterator[_Example]:
+    """Neighbouring members that share a key: the name up to the first dot of its last part."""
+    with open(shard, "rb") as file:
+        for key, group in groupby(members(str(shard)), lambda member: _divided(member[0])[0]):
+            example = _Example(key)
+            for name, offset, size in group:
+                kind = _divided(name)[1].lower()
+                if f".{kind}" in IMAGE_SUFFIXES:
+                    example.image = name
+                elif kind in _LABEL_FILES:
+                    file.seek(offset)
+                    example.said[kind] = file.read(size)
+            yield example
+
+
+def _divided(name: str) -> tuple[str, str]:
+    folder, base = posixpath.split(name)
+    stem, _, kind = base.partition(".")
+    return posixpath.join(folder, stem), kind
+
+
+def _described(shard: Path, example: _Example) -> dict[str, Any]:
+    try:
+        known = json.loads(example.said.get("json", b"{}"))
+    except ValueError:
+        known = None
+    if not isinstance(known, dict):
+        raise UserError(
+            f"{shard}: {example.key}.json is no JSON object; write it as in " + '{"label": 1, "video": "a"}'
+        )
+    return known
+
+
+def _label(shard: Path, example: _Example, known: dict[str, Any]) -> int | None:
+    """The label that `.cls` and `.json` give; None if neither does."""
+    said = [example.said["cls"].decode("utf-8", "replace")] if "cls" in example.said else []
+    said += [str(known["label"])] if "label" in known else []
+    labels = {LABELS.get(text.strip().lower()) for text in said}
+    if None in labels:
+        raise UserError(
+            f"{shard}: the label of {example.key} is {' and '.join(said)}; write 0, 1, real or fake"
+        )
+    if len(labels) > 1:
+        raise UserError(
+            f"{shard}: {example.key}.cls and {example.key}.json disagree ({' and '.join(said)}); mend one"
+        )
+    return labels.pop() if labels else None
