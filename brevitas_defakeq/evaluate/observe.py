@@ -38,6 +38,7 @@ class Observer:
         return self.output.fake_logit(raw)
 
 
+_COPIED_WEIGHTS = 100_000_000
 #: Form -> logits [n] and features [n, C] (None where they cannot be seen) of one batch.
 Seen = Mapping[str, tuple[np.ndarray, np.ndarray | None]]
 
@@ -55,13 +56,18 @@ def look(models: Mapping[str, nn.Module], observer: Observer, batches: Iterable[
     """Every model on the same batches, one after the other; each batch is read once and let go."""
     with ExitStack() as stack:
         for model in models.values():
-            stack.enter_context(quick(model, frozen=True))  # the same values, in half the time
+            stack.enter_context(quick(model, frozen=_is_small(model)))  # the same values, in half the time
         for batch in batches:
             batch = batch.contiguous(memory_format=torch.channels_last)
             yield {
                 form: tuple(part.cpu().numpy() for part in observer(model, batch.to(device_of(model))))
                 for form, model in models.items()
             }
+
+
+def _is_small(model: nn.Module) -> bool:
+    """Whether rounded copies of the weights are worth their memory; in a large model they save little time."""
+    return sum(parameter.numel() for parameter in model.parameters()) < _COPIED_WEIGHTS
 
 
 def gather(
