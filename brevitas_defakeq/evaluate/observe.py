@@ -66,7 +66,7 @@ def look(models: Mapping[str, nn.Module], observer: Observer, batches: Iterable[
 
 
 def _is_small(model: nn.Module) -> bool:
-    """Whether rounded copies of the weights are worth their memory; in a large model they save little time."""
+    """Whether copies of the rounded weights are worth their memory; a large model gains little time."""
     return sum(parameter.numel() for parameter in model.parameters()) < _COPIED_WEIGHTS
 
 
