@@ -12,6 +12,7 @@ from brevitas_defakeq.calibration_set import CalibrationSet, from_source, from_t
 from brevitas_defakeq.config import DefakeQConfig
 from brevitas_defakeq.data.images import usable
 from brevitas_defakeq.data.preprocessing import Preprocessing
+from brevitas_defakeq.data.shared import refuse_shared
 from brevitas_defakeq.data.sources import Sample
 from brevitas_defakeq.detectors.output import OutputSpec
 from brevitas_defakeq.detectors.resolve import Detector
@@ -92,6 +93,8 @@ def begin(
     detector = _as_detector(detector, preprocessing, output, feature)
     tests = labelled_set(test, detector, on_corrupt)
     images = _calibration(calibration, labels, detector, config, on_corrupt)
+    if tests is not None and images.files:
+        refuse_shared([Sample(Path(file), None, file, "") for file in images.files], tests.samples)
     order = Order(detector, images, tests, config, cache_memory, found_device(device), listen)
     if len(images.images) < config.samples:
         _LOG.warning("%d calibration images, fewer than the %d asked for", len(images.images), config.samples)

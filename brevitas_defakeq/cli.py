@@ -1,7 +1,6 @@
 """The commands: parse, call, print."""
 
 import logging
-import math
 import sys
 import warnings
 from dataclasses import replace
@@ -11,7 +10,39 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
-from brevitas_defakeq import __version__
+from brevitas_defakeq import __version__, cli_data
+from brevitas_defakeq.cli_options import (
+    ActivationBits,
+    Bits,
+    Candidates,
+    Compression,
+    CropKind,
+    CropMargin,
+    CropsCache,
+    Datasets,
+    FacesOption,
+    FakeIndex,
+    Feature,
+    FloatWeights,
+    Interpolation,
+    Json,
+    ModelArg,
+    Name,
+    Numbers,
+    Output,
+    Recipe,
+    Root,
+    Seed,
+    Size,
+    Threads,
+    Weights,
+    byte_count,
+    crop_of,
+    numbers,
+    selection_of,
+    set_threads,
+    triple,
+)
 from brevitas_defakeq.errors import UserError
 
 
@@ -31,28 +62,6 @@ app = typer.Typer(
     help="Deepfake detectors at about a tenth of their size (DeFakeQ on Brevitas).", cls=_Commands,
     add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
 )  # fmt: skip
-
-Name = Annotated[str, typer.Argument(metavar="DETECTOR", help="registry name, module:factory, or timm name")]
-FloatWeights = Annotated[list[Path] | None, typer.Option(help="the float checkpoint, for --which float")]
-Weights = Annotated[
-    list[Path] | None, typer.Option(help="checkpoint: .safetensors, .pth, .pt, ...; no code is run")
-]
-Bits = Annotated[float, typer.Option(help="budget: average bits a weight")]
-Candidates = Annotated[str, typer.Option(help="widths to choose from; 1.6 is three levels")]
-ActivationBits = Annotated[int, typer.Option(help="2 to 16; 0 leaves activations in float")]
-Recipe = Annotated[str, typer.Option(help="best, or paper")]
-Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="the same seed gives the same integers")]
-Json = Annotated[bool, typer.Option("--json", help="one JSON object on standard output, all else on stderr")]
-Threads = Annotated[int | None, typer.Option(help="processor threads")]
-ModelArg = Annotated[
-    list[str] | None, typer.Option(metavar="KEY=VALUE", help="passed to timm or the factory")
-]
-Size = Annotated[int | None, typer.Option(help="height and width of the input")]
-Numbers = Annotated[str | None, typer.Option(help="one number, or three with commas")]
-Interpolation = Annotated[str | None, typer.Option(help="how images are resized: bilinear, bicubic, ...")]
-Output = Annotated[str | None, typer.Option(help="what the detector returns: logit, softmax, probability")]
-FakeIndex = Annotated[int | None, typer.Option(help="which class means fake")]
-Feature = Annotated[str | None, typer.Option(metavar="MODULE", help="module whose output is the feature")]
 
 
 @app.callback(invoke_without_command=True)
@@ -79,7 +88,7 @@ def demo(
     from brevitas_defakeq.demo import run_demo
     from brevitas_defakeq.report.terminal import comparison, show, stages
 
-    _set_threads(threads)
+    set_threads(threads)
     with stages() as listen:
         report = run_demo(out, average_bits=average_bits, seed=seed, listen=listen)
     show(report, comparison(report), as_json=as_json)
@@ -91,7 +100,7 @@ def quantize(
     calibration: Annotated[str, typer.Option(metavar="DATA", help="folder or CSV of face crops")],
     out: Annotated[Path, typer.Option(help="run folder; start again to go on after an interruption")],
     weights: Weights = None,
-    average_bits: Bits = 3.0,
+    average_bits: Annotated[float | None, typer.Option(help="budget: bits a weight; 3 unless given")] = None,
     candidate_bits: Candidates = "2,3,4,6,8",
     activation_bits: ActivationBits = 8,
     recipe: Recipe = "best",
@@ -100,6 +109,19 @@ def quantize(
     samples: Annotated[int, typer.Option(help="calibration images used")] = 256,
     iterations: Annotated[int | None, typer.Option(help="steps a block; also scales the last pass")] = None,
     test: Annotated[str | None, typer.Option(metavar="DATA", help="labelled data to report on")] = None,
+    max_auc_drop: Annotated[
+        float | None, typer.Option(help="instead of a budget: the smallest that loses at most this AUC")
+    ] = None,
+    validation: Annotated[
+        str | None, typer.Option(metavar="DATA", help="labelled data on which that is judged")
+    ] = None,
+    compression: Compression = "c23",
+    datasets: Datasets = None,
+    root: Root = None,
+    faces: FacesOption = "crop",
+    crop: CropKind = None,
+    crop_margin: CropMargin = 0.0,
+    crops_cache: CropsCache = Path("crops"),
     on_corrupt: Annotated[
         str, typer.Option(help="refuse, or skip, unreadable calibration images")
     ] = "refuse",
@@ -119,21 +141,49 @@ def quantize(
 ) -> None:
     """Quantize a trained detector with a few hundred face crops."""
     from brevitas_defakeq import api
+    from brevitas_defakeq.data.opening import Faces, open_source
+    from brevitas_defakeq.evaluate.labelled import check_labelled
     from brevitas_defakeq.report.terminal import comparison, show, stages
+    from brevitas_defakeq.search import quantize_within
 
-    _set_threads(threads)
+    set_threads(threads)
+    searched = max_auc_drop is not None
+    if searched != (validation is not None) or (searched and average_bits is not None):
+        raise UserError("--max-auc-drop goes with --validation, and takes the place of --average-bits")
     config = _config(
-        recipe, average_bits, candidate_bits, activation_bits, target, samples, seed, sensitivity
+        recipe, average_bits or 3.0, candidate_bits, activation_bits, target, samples, seed, sensitivity
     )
     config = _with_iterations(config, iterations)
     resolved = _resolve(
         detector, weights, model_arg, input_size, interpolation, mean, std, output, fake_index, feature
     )
+    resolved = replace(resolved, crop=crop_of(crop, crop_margin) or resolved.crop)
+    cutting = Faces(faces, crops_cache)
     with stages() as listen:
-        result = api.quantize(
-            resolved, calibration, config, test=test, out=out, on_corrupt=on_corrupt,
-            cache_memory=_bytes(cache_memory), device=device, listen=listen,
-        )  # fmt: skip
+
+        def opened(source: str | None, split: str, *, labelled: bool = True):
+            if source is None:
+                return None
+            chosen = selection_of(split, compression, datasets, None, False, root)
+            samples = open_source(
+                source, chosen, cutting, crop=resolved.crop, on_corrupt=on_corrupt, listen=listen
+            )
+            if labelled:
+                check_labelled(samples, source)
+            return samples
+
+        options = {
+            "test": opened(test, "test"), "out": out, "on_corrupt": on_corrupt, "device": device,
+            "cache_memory": byte_count(cache_memory), "listen": listen,
+        }  # fmt: skip
+        calibrating = opened(calibration, "train", labelled=False)
+        if not searched:
+            result = api.quantize(resolved, calibrating, config, **options)
+        else:
+            judging = opened(validation, "val")
+            result = quantize_within(
+                resolved, calibrating, config, max_auc_drop=max_auc_drop, validation=judging, **options
+            )
     show(result.report, comparison(result.report), as_json=as_json)
 
 
@@ -162,7 +212,7 @@ def inspect(
     from brevitas_defakeq.report.inspection import inspect_detector, inspect_run, inspection_table
     from brevitas_defakeq.report.terminal import show
 
-    _set_threads(threads)
+    set_threads(threads)
     if (Path(detector) / "config.json").exists():
         found = inspect_run(Path(detector))
     else:
@@ -174,46 +224,7 @@ def inspect(
     show(found, inspection_table(found), as_json=as_json)
 
 
-@app.command()
-def evaluate(
-    run: Annotated[Path, typer.Argument(metavar="RUN|MODEL.onnx", help="run folder, or an exported file")],
-    data: Annotated[str | None, typer.Option(metavar="DATA", help="labelled folder or CSV")] = None,
-    which: Annotated[str, typer.Option(help="of a run: quantized, mixed or float")] = "quantized",
-    weights: FloatWeights = None,
-    latency: Annotated[bool, typer.Option("--latency", help="time an exported file, batch 1")] = False,
-    against: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="ONNX file to take turns with: the float one")
-    ] = None,
-    threads: Threads = None,
-    as_json: Json = False,
-) -> None:
-    """AUC, accuracy, EER and AP on labelled data, of a run or an exported file; --latency times the file."""
-    from brevitas_defakeq.artifact import load, load_float
-    from brevitas_defakeq.evaluate.exported import evaluate_exported
-    from brevitas_defakeq.evaluate.run import evaluate as figures_of
-    from brevitas_defakeq.report.terminal import figures, latencies, show
-    from brevitas_defakeq.runtime.latency import latency as latency_of
-
-    exported = run.suffix == ".onnx"
-    if (latency or against) and not exported:
-        raise UserError("--latency times an exported file; give a model.onnx that `defakeq export` wrote")
-    if data is None and not latency:
-        raise UserError("give --data with labelled images" + ", or --latency" * exported)
-    found, tables = {}, []
-    if latency:
-        files = [against, run] if against else [run]
-        found["latency"] = latency_of(files, threads=threads or 1)
-        tables.append(latencies(found["latency"]))
-    if data is not None:
-        if exported:
-            found |= evaluate_exported(run, data, threads=threads)
-        else:
-            _set_threads(threads)
-            result = load(run)
-            original = load_float(result, weights) if which == "float" else None
-            found |= figures_of(result, data, which=which, float_model=original)
-        tables.append(figures(found))
-    show(found, *tables, as_json=as_json)
+app.command()(cli_data.evaluate)
 
 
 @app.command()
@@ -264,11 +275,15 @@ def detectors(as_json: Json = False) -> None:
     show({"detectors": rows}, detector_table(rows), as_json=as_json)
 
 
+app.command()(cli_data.table)
+app.add_typer(cli_data.datasets, name="datasets")
+
+
 def _config(recipe, average_bits, candidate_bits, activation_bits, target, samples, seed, sensitivity):
     from brevitas_defakeq.config import DefakeQConfig
 
     config = DefakeQConfig.for_recipe(
-        recipe, average_bits=average_bits, candidate_bits=_numbers(candidate_bits, "--candidate-bits"),
+        recipe, average_bits=average_bits, candidate_bits=numbers(candidate_bits, "--candidate-bits"),
         activation_bits=activation_bits or None, target=target, samples=samples, seed=seed,
     )  # fmt: skip
     return replace(config, haq=replace(config.haq, sensitivity=sensitivity))
@@ -291,50 +306,9 @@ def _resolve(name, weights, model_arg, input_size, interpolation, mean, std, out
 
     return resolve(
         name, weights=weights, model_args=parse_model_args(model_arg or []), input_size=input_size,
-        interpolation=interpolation, mean=_triple(mean, "--mean"), std=_triple(std, "--std"), output=output,
+        interpolation=interpolation, mean=triple(mean, "--mean"), std=triple(std, "--std"), output=output,
         fake_index=fake_index, feature=feature,
     )  # fmt: skip
-
-
-def _numbers(text: str, option: str) -> tuple[float, ...]:
-    try:
-        values = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        values = (math.nan,)
-    if not all(map(math.isfinite, values)):
-        raise UserError(f"{option} {text!r}: give numbers separated by commas")
-    return tuple(int(value) if value == int(value) else value for value in values)
-
-
-def _triple(text: str | None, option: str) -> tuple[float, ...] | None:
-    if text is None:
-        return None
-    values = _numbers(text, option)
-    if len(values) not in (1, 3):
-        raise UserError(f"{option} {text!r}: give one number or three")
-    return values * 3 if len(values) == 1 else values
-
-
-def _bytes(text: str) -> int:
-    units = {"kb": 1 << 10, "mb": 1 << 20, "gb": 1 << 30, "b": 1}
-    lowered = text.strip().lower()
-    for suffix, unit in units.items():
-        if lowered.endswith(suffix):
-            try:
-                return int(float(lowered.removesuffix(suffix)) * unit)
-            except ValueError:
-                break
-    raise UserError(f"--cache-memory {text!r}: give a size such as 500MB or 2GB")
-
-
-def _set_threads(threads: int | None) -> None:
-    if threads is None:
-        return
-    if threads < 1:
-        raise UserError(f"--threads {threads}: must be at least 1")
-    import torch
-
-    torch.set_num_threads(threads)
 
 
 def main() -> None:

@@ -136,9 +136,9 @@ def server(tmp_path_factory):
     process.stdout.close()
 
 
-def save_faces(folder: Path, count: int = 12, size: int = 20) -> None:
+def save_faces(folder: Path, count: int = 12, size: int = 20, seed: int = 0) -> None:
     """``count`` real and ``count`` fake pictures: smooth ones, and ones made of hard squares."""
-    generator = np.random.default_rng(0)
+    generator = np.random.default_rng(seed)
     for label, filter_ in (("real", Image.Resampling.BICUBIC), ("fake", Image.Resampling.NEAREST)):
         (folder / label).mkdir(parents=True)
         for index in range(count):
@@ -148,7 +148,7 @@ def save_faces(folder: Path, count: int = 12, size: int = 20) -> None:
 
 @dataclass(frozen=True)
 class Workplace:
-    """A working folder with ``tiny_detector.py`` and pictures in ``faces/real`` and ``faces/fake``."""
+    """A working folder with ``tiny_detector.py`` and pictures in ``faces`` (to calibrate) and ``others``."""
 
     folder: Path
     server: object
@@ -167,6 +167,7 @@ class Workplace:
 def _workplace(folder: Path, server) -> Workplace:
     shutil.copy(DATA_FILES / "tiny_detector.py", folder)
     save_faces(folder / "faces")
+    save_faces(folder / "others", seed=1)
     return Workplace(folder, server)
 
 
@@ -181,7 +182,7 @@ def finished(tmp_path_factory, server):
     """A working folder whose ``run`` is finished (with test data), its checkpoint in ``tiny.pth``."""
     made = _workplace(tmp_path_factory.mktemp("finished"), server)
     torch.save(_tiny_state(), made.folder / "tiny.pth")
-    outcome = made.quantize("--weights", "tiny.pth", "--test", "faces", "--json")
+    outcome = made.quantize("--weights", "tiny.pth", "--test", "others", "--json")
     assert outcome.status == 0, outcome.errors
     (made.folder / "quantize.json").write_text(outcome.output)
     return made

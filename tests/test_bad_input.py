@@ -89,7 +89,7 @@ def test_quantize_refuses(finished, options, message):
         (("evaluate", "run", "--data", "faces", "--which", "float"), "give --weights"),
         (("evaluate", "run", "--data", "faces", "--threads", "-2"), "--threads -2"),
         (("evaluate", "run"), "give --data"),
-        (("evaluate", "run", "--latency"), "--latency times an exported file"),
+        (("evaluate", "run", "--latency"), "--latency and --against are for exported files"),
         (("evaluate", "nowhere.onnx", "--data", "faces"), "nowhere.onnx does not exist"),
         (("export", "run", "--out", "x", "--runtime", "1.10"), "need onnxruntime 1.16"),
         (("export", "run", "--out", "x", "--runtime", "new"), "runtime 'new'"),

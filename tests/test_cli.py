@@ -77,12 +77,12 @@ def test_quantize_prints_its_report(finished):
 
 def test_tables_and_progress_stay_out_of_the_way(workplace):
     """Without --json the table is all; with it, standard error has the table and no bars in a file."""
-    outcome = workplace.quantize("--test", "faces", "--samples", 32, iterations=0)
+    outcome = workplace.quantize("--test", "others", "--samples", 32, iterations=0)
     assert outcome.status == 0
     assert outcome.errors == "WARNING: 24 calibration images, fewer than the 32 asked for\n"
     for word in ("DeFakeQ (M_q)", "round to nearest", "AUC", "kB"):
         assert word in outcome.output
-    figures = workplace("evaluate", "run", "--data", "faces", "--json")
+    figures = workplace("evaluate", "run", "--data", "others", "--json")
     assert set(figures.json()) >= {"auc", "n"} and "24 images" in figures.errors
 
 
@@ -132,7 +132,7 @@ def float_scores(tiny, folder):
     """Labels and logits of the float detector on ``faces``, read without the package."""
     labels, scores = [], []
     for label, name in enumerate(("real", "fake")):
-        for file in sorted((folder / "faces" / name).iterdir()):
+        for file in sorted((folder / "others" / name).iterdir()):
             pixels = np.asarray(Image.open(file).convert("RGB").resize((16, 16), Image.Resampling.BILINEAR))
             tensor = (torch.from_numpy(pixels / 255.0).float().permute(2, 0, 1) - 0.5) / 0.25
             with torch.no_grad():
@@ -143,7 +143,7 @@ def float_scores(tiny, folder):
 
 def test_evaluate_float_agrees_with_scikit_learn(finished, tiny):
     found = finished(
-        "evaluate", "run", "--data", "faces", "--which", "float", "--weights", "tiny.pth", "--json"
+        "evaluate", "run", "--data", "others", "--which", "float", "--weights", "tiny.pth", "--json"
     ).json()
     labels, scores = float_scores(tiny, finished.folder)
     assert {"auc", "auc_interval", "accuracy", "eer", "ap", "n", "per_dataset"} <= set(found)
@@ -156,8 +156,10 @@ def test_evaluate_float_agrees_with_scikit_learn(finished, tiny):
 
 def test_evaluate_repeats_the_reports_figures(finished):
     """From the folder, and from the detector in memory when the report was made."""
-    found = finished("evaluate", "run", "--data", "faces", "--which", "mixed", "--json").json()
-    assert found == alone(read(finished.folder, "report.json")["metrics"]["mixed"])
+    found = finished("evaluate", "run", "--data", "others", "--which", "mixed", "--json").json()
+    wanted = alone(read(finished.folder, "report.json")["metrics"]["mixed"])
+    assert found["form"] == "mixed" and found["forms"] == {"mixed": wanted}
+    assert {key: found[key] for key in wanted} == wanted
 
 
 def alone(figures):
@@ -198,7 +200,7 @@ def test_evaluate_a_csv(finished):
     """All images, named in a table with videos and data sets."""
     rows = ["path,label,video,dataset"]
     for label in ("real", "fake"):
-        rows += [f"faces/{label}/{i:02d}.png,{label},v{i // 2},{'ab'[i // 2 % 2]}" for i in range(12)]
+        rows += [f"others/{label}/{i:02d}.png,{label},v{i // 2},{'ab'[i // 2 % 2]}" for i in range(12)]
     (finished.folder / "test.csv").write_text("\n".join(rows))
     found = finished("evaluate", "run", "--data", "test.csv", "--json").json()
     assert found["auc"] == read(finished.folder, "report.json")["metrics"]["quantized"]["auc"]

@@ -100,6 +100,9 @@ def room(module: str) -> str:
 
 def may_import(importer: str, imported: str) -> bool:
     """The direction: cli -> pipeline -> stages -> {quant, nn}; readers know no stage but prepare."""
+    importer, imported = (
+        name.partition("_")[0] if name.startswith("cli") else name for name in (importer, imported)
+    )
     if importer in {imported, "", "__main__"}:
         return True
     if importer == "errors":

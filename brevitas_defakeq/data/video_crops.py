@@ -42,9 +42,7 @@ class VideoCrops:
 
     @property
     def samples(self) -> list[Sample]:
-        """The crops with the video's label. Videos that forgeries of several kinds share stay apart."""
-        parts = (self.source.manipulation, self.source.name)
-        video = "/".join(part for part in parts if part)
-        return [
-            Sample(self.folder / file, self.source.label, video, self.source.dataset) for file in self.files
-        ]
+        """The crops with what was said of the video."""
+        source = self.source
+        about = (source.label, source.name, source.dataset, source.manipulation or "")
+        return [Sample(self.folder / file, *about) for file in self.files]

@@ -103,6 +103,7 @@ def quantize_layer(layer: nn.Module, scheme: QuantScheme, activation: dict) -> n
         if padded:
             new.static_padding = layer.static_padding
     bias = nn.Parameter(layer.weight.new_zeros(layer.weight.shape[0])) if layer.bias is None else layer.bias
-    new.weight, new.bias = nn.Parameter(layer.weight.detach().clone()), nn.Parameter(bias.detach().clone())
+    # Into the layer's own parameters: Brevitas' injector holds these, others would be a second copy.
+    new.weight.data, new.bias.data = layer.weight.detach().clone(), bias.detach().clone()
     new.weight_quant.init_tensor_quant()
     return new.train(layer.training)

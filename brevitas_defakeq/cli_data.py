@@ -1,0 +1,204 @@
+"""The commands about data: evaluate, table, datasets."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from brevitas_defakeq.cli_options import (
+    Compression,
+    CropKind,
+    CropMargin,
+    CropsCache,
+    Datasets,
+    FacesOption,
+    First,
+    FloatWeights,
+    Frames,
+    Json,
+    Root,
+    Seed,
+    Split,
+    Threads,
+    Workers,
+    crop_of,
+    numbers,
+    selection_of,
+    set_threads,
+)
+from brevitas_defakeq.errors import UserError
+
+datasets = typer.Typer(help="Data sets and layouts that are understood; check looks at one.")
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(metavar="RUN|MODEL.onnx", help="run folder, or an exported file")],
+    data: Annotated[str | None, typer.Option(metavar="DATA", help="labelled images or videos")] = None,
+    which: Annotated[
+        str, typer.Option(help="of a run: quantized, mixed, float, or several: a,b")
+    ] = "quantized",
+    weights: FloatWeights = None,
+    convention: Annotated[str, typer.Option(help="default, or deepfakebench")] = "default",
+    perturb: Annotated[
+        str | None, typer.Option(metavar="NAMES", help="all, or some: robustness curves")
+    ] = None,
+    levels: Annotated[str, typer.Option(help="of perturbations, 1 mild to 5 severe")] = "1,2,3,4,5",
+    scores: Annotated[Path | None, typer.Option(help="folder for each form's scores as CSV")] = None,
+    split: Split = "test",
+    compression: Compression = "c23",
+    datasets: Datasets = None,
+    frames: Frames = None,
+    first: First = False,
+    root: Root = None,
+    faces: FacesOption = "crop",
+    crop: CropKind = None,
+    crop_margin: CropMargin = 0.0,
+    crops_cache: CropsCache = Path("crops"),
+    latency: Annotated[bool, typer.Option("--latency", help="time an exported file, batch 1")] = False,
+    against: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="the float ONNX file: to take turns and to compare with"),
+    ] = None,
+    workers: Workers = 2,
+    seed: Seed = 0,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Figures on labelled data, of a run or an exported file; robustness; --latency times the file."""
+    from brevitas_defakeq.report.evaluation import curves_table, evaluation_tables
+    from brevitas_defakeq.report.terminal import latencies, show, stages
+    from brevitas_defakeq.runtime.latency import latency as latency_of
+
+    exported = run.suffix == ".onnx"
+    if (latency or against) and not exported:
+        raise UserError("--latency and --against are for exported files; give a model.onnx that export wrote")
+    if data is None and not latency:
+        raise UserError("give --data with labelled images" + ", or --latency" * exported)
+    chosen = selection_of(split, compression, datasets, frames, first, root)
+    found, tables = {}, []
+    if latency:
+        found["latency"] = latency_of([against, run] if against else [run], threads=threads or 1)
+        tables.append(latencies(found["latency"]))
+    if data is not None:
+        set_threads(threads)
+        with stages() as listen:
+            subject = _Subject(run, which, weights, against, threads)
+            samples = subject.samples(data, chosen, faces, crop_of(crop, crop_margin), crops_cache, listen)
+            if perturb is not None:
+                found |= subject.curves(samples, perturb, numbers(levels, "--levels"), seed, workers, listen)
+                tables.append(curves_table(found))
+            else:
+                found |= subject.figures(samples, convention, scores, workers, listen)
+                tables += evaluation_tables(found)
+    show(found, *tables, as_json=as_json)
+
+
+class _Subject:
+    """What is evaluated: forms of a run, or an exported file."""
+
+    def __init__(self, path: Path, which: str, weights, against: Path | None, threads: int | None) -> None:
+        self.path, self.against, self.threads = path, against, threads
+        self.exported = path.suffix == ".onnx"
+        self.which, self.run, self.float_model = tuple(which.split(",")), None, None
+        if self.exported and not path.is_file():
+            raise UserError(f"{path} does not exist; give a model.onnx that `defakeq export` wrote")
+        if not self.exported:
+            from brevitas_defakeq.artifact import load, load_float
+
+            self.run = load(path)
+            if "float" in self.which:
+                self.float_model = load_float(self.run, weights or None)
+
+    def samples(self, data, selection, faces, crop, cache, listen):
+        """The labelled samples of ``data``, faces cut out as the detector wants them."""
+        from brevitas_defakeq.data.opening import Faces, open_source
+        from brevitas_defakeq.evaluate.labelled import check_labelled
+
+        found = open_source(data, selection, Faces(faces, cache), crop=crop or self._crop(), listen=listen)
+        check_labelled(found, data)
+        return found
+
+    def figures(self, samples, convention, scores, workers, listen) -> dict:
+        common = {"convention": convention, "scores": scores, "listen": listen}
+        if self.exported:
+            from brevitas_defakeq.evaluate.exported import evaluate_exported
+
+            return evaluate_exported(self.path, samples, threads=self.threads, against=self.against, **common)
+        from brevitas_defakeq.evaluate.run import evaluate_forms
+
+        return evaluate_forms(
+            self.run, samples, self.which, float_model=self.float_model, workers=workers, **common
+        )
+
+    def curves(self, samples, names, levels, seed, workers, listen) -> dict:
+        from brevitas_defakeq.evaluate.robustness import robustness
+
+        names = names if names == "all" else names.split(",")
+        forms = {"which": self.which} if not self.exported else {"against": self.against}
+        return robustness(
+            self.run or self.path, samples, names, levels, self.float_model, seed=seed, workers=workers,
+            listen=listen, **forms,
+        )  # fmt: skip
+
+    def _crop(self):
+        from brevitas_defakeq.data.crop import Crop
+
+        if self.exported:
+            from brevitas_defakeq.runtime.card import Card, card_beside
+
+            known = Card.read(card_beside(self.path)).input
+            return None if known.crop is None else Crop(known.crop, known.crop_margin or 0.0)
+        known = self.run.report["detector"].get("crop")
+        return None if known is None else Crop(**known)
+
+
+def table(
+    spec: Annotated[Path, typer.Argument(metavar="SPEC.toml", help="detectors, data sets, methods")],
+    out: Annotated[Path, typer.Option(help="folder; start again to go on after an interruption")],
+    device: Annotated[str, typer.Option(help="cpu, or cuda for a graphics card")] = "cpu",
+    workers: Workers = 2,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Detectors x data sets x methods into one table, Markdown and JSON, in the form of the paper's."""
+    from brevitas_defakeq.report.evaluation import overview_table
+    from brevitas_defakeq.report.terminal import show, stages
+    from brevitas_defakeq.table.make import make_table
+    from brevitas_defakeq.table.spec_file import read_spec
+
+    set_threads(threads)
+    with stages() as listen:
+        found = make_table(read_spec(spec), out, device=device, workers=workers, listen=listen)
+    show(found, overview_table(found), as_json=as_json)
+
+
+@datasets.callback(invoke_without_command=True)
+def _datasets(context: typer.Context, as_json: Json = False) -> None:
+    if context.invoked_subcommand is None:
+        from brevitas_defakeq.data.describe import describe_datasets
+        from brevitas_defakeq.report.datasets import dataset_tables
+        from brevitas_defakeq.report.terminal import show
+
+        described = describe_datasets()
+        show(described, *dataset_tables(described), as_json=as_json)
+
+
+@datasets.command()
+def check(
+    path: Annotated[str, typer.Argument(metavar="PATH", help="folder, CSV, index or shards")],
+    calibration: Annotated[str | None, typer.Option(metavar="DATA", help="what is calibrated with")] = None,
+    split: Split = "all",
+    compression: Compression = "c23",
+    names: Datasets = None,
+    root: Root = None,
+    as_json: Json = False,
+) -> None:
+    """What lies there: counts, what is missing, what is shared, and what besides the face tells the label."""
+    from brevitas_defakeq.data.check import check_source
+    from brevitas_defakeq.report.datasets import findings_tables
+    from brevitas_defakeq.report.terminal import show
+
+    found = check_source(
+        path, selection_of(split, compression, names, None, False, root), calibration=calibration
+    )
+    show(found, *findings_tables(found), as_json=as_json)

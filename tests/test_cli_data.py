@@ -1,0 +1,74 @@
+"""The commands about data: evaluate's options, table, datasets."""
+
+import csv
+
+import pytest
+
+
+def test_several_forms_with_scores_and_convention(finished):
+    found = finished(
+        "evaluate", "run", "--data", "others", "--which", "float,quantized", "--weights", "tiny.pth",
+        "--convention", "deepfakebench", "--scores", "scores", "--json",
+    ).json()  # fmt: skip
+    assert set(found["forms"]) == {"float", "quantized"} and found["convention"] == "deepfakebench"
+    low, high = found["forms"]["quantized"]["drop"]["auc_interval"]
+    assert low <= high
+    with open(finished.folder / "scores" / "quantized.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 24 and {row["label"] for row in rows} == {"0", "1"}
+
+
+def test_robustness_curves(finished):
+    found = finished(
+        "evaluate", "run", "--data", "others", "--perturb", "blur,jpeg", "--levels", "1,5", "--json"
+    ).json()
+    assert set(found["perturbations"]) == {"blur", "jpeg"}
+    assert all(len(curve["points"]) == 2 for curve in found["perturbations"].values())
+
+
+def test_a_part_of_a_data_set(finished):
+    """Frames of a video and named data sets are asked for; what is not there is said."""
+    said = finished("evaluate", "run", "--data", "others", "--dataset", "Celeb-DF-v2")
+    assert said.status == 2 and "Celeb-DF-v2" in said.one_line()
+    said = finished("evaluate", "run", "--data", "others", "--split", "exam")
+    assert said.status == 2 and "train, val, test or all" in said.one_line()
+
+
+def test_faces_are_cut_out_only_where_the_crop_is_known(finished):
+    said = finished("evaluate", "run", "--data", "others", "--faces", "largest")
+    assert said.status == 2 and "--crop" in said.one_line()
+    said = finished("evaluate", "run", "--data", "others", "--faces", "both")
+    assert said.status == 2 and "crop, largest, all" in said.one_line()
+
+
+def test_images_that_calibrated_may_not_judge(workplace):
+    said = workplace.quantize("--test", "faces")
+    assert said.status == 2 and "are in the test set too" in said.one_line()
+
+
+def test_the_smallest_budget(workplace):
+    """A bound that every budget keeps gives the smallest; two budgets at once are refused."""
+    found = workplace.quantize(
+        "--max-auc-drop", 0.99, "--validation", "others", "--iterations", 0, "--json"
+    ).json()
+    assert found["budget"] == 2 and found["search"]["max_auc_drop"] == 0.99
+    said = workplace.quantize("--max-auc-drop", 0.1, out="two")
+    assert said.status == 2 and "--validation" in said.one_line()
+    said = workplace.quantize("--max-auc-drop", 0.1, "--validation", "others", "--average-bits", 3, out="two")
+    assert said.status == 2 and "takes the place of --average-bits" in said.one_line()
+
+
+def test_datasets(finished):
+    known = finished("datasets", "--json").json()
+    assert {"FaceForensics++", "Celeb-DF-v2"} <= {row["name"] for row in known["datasets"]}
+    found = finished("datasets", "check", "others", "--calibration", "faces", "--json").json()
+    assert found["layout"] == "class folders"
+    said = finished("datasets", "check", "nowhere")
+    assert said.status == 2 and "nowhere does not exist" in said.one_line()
+
+
+@pytest.mark.parametrize("content", ["", "nothing = 1", "[["])
+def test_a_table_that_is_not_described(workplace, content):
+    (workplace.folder / "spec.toml").write_text(content)
+    said = workplace("table", "spec.toml", "--out", "table")
+    assert said.status == 2 and "spec.toml" in said.one_line()
