@@ -99,7 +99,7 @@ def test_crops_of_the_video_are_crops_of_its_frames(tmp_path, finder, crop, code
         found = finder.faces(frame)
         wanted = frame if crop.kind == "whole" else face_crop(frame, found[0], crop)
         assert np.array_equal(pixels_of(sample), wanted)
-        assert sample == Sample(sample.path, 1, "Deepfakes/000_003", "FaceForensics++")
+        assert sample == Sample(sample.path, 1, "000_003", "FaceForensics++", "Deepfakes")
 
 
 def test_the_aligned_crop_is_opencvs_warp_of_the_face(tmp_path, finder, clip):
@@ -166,7 +166,7 @@ def test_pictures_of_many_kinds(tmp_path, finder):
     wanted = face_crop(np.asarray(picture), finder.faces(np.asarray(picture))[0], ALIGNED)
     assert np.array_equal(pixels_of(alpha), wanted)
     assert np.abs(pixels_of(phone).astype(int) - wanted).mean() < 5
-    assert pixels_of(close).any() and close.video == "Deepfakes/close.png"
+    assert pixels_of(close).any() and (close.video, close.manipulation) == ("close.png", "Deepfakes")
 
 
 def test_whole_pictures_are_not_copied(tmp_path):
