@@ -28,7 +28,7 @@ def pictures(tmp_path):
     """A class folder with a face in each picture."""
     for index, label in enumerate(("real", "fake")):
         (tmp_path / "faces" / label).mkdir(parents=True)
-        Image.fromarray(scene(index, 60)).save(tmp_path / "faces" / label / "a.png")
+        Image.fromarray(scene(index, 60, 40)).save(tmp_path / "faces" / label / "a.png")
     return tmp_path / "faces"
 
 
