@@ -80,7 +80,6 @@ def evaluate(
         found["latency"] = latency_of([against, run] if against else [run], threads=threads or 1)
         tables.append(latencies(found["latency"]))
     if data is not None:
-        set_threads(threads)
         with stages() as listen:
             subject = _Subject(run, which, weights, against, threads)
             samples = subject.samples(data, chosen, faces, crop_of(crop, crop_margin), crops_cache, listen)
@@ -105,6 +104,7 @@ class _Subject:
         if not self.exported:
             from brevitas_defakeq.artifact import load, load_float
 
+            set_threads(threads)  # torch's; an exported file's runtime has its own
             self.run = load(path)
             if "float" in self.which:
                 self.float_model = load_float(self.run, weights or None)

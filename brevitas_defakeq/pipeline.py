@@ -176,8 +176,9 @@ class Job:
             self.listen("tune", done, steps)
 
         at_once = self.images_at_once()
-        blocks = modules_by_name(model) if at_once < self.config.final.batch_size else {}
-        with recomputed([blocks[block.name] for block in self.plan.blocks if blocks]):
+        modules = modules_by_name(model)
+        blocks = self.plan.blocks if at_once < self.config.final.batch_size else ()
+        with recomputed([modules[block.name] for block in blocks]):
             tune_network_(
                 model, self.quantized_layers(model), self.observer, examples, self.config.final,
                 temperature=self.config.veft.temperature, at_once=at_once, progress=count,
