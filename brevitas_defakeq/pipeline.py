@@ -20,6 +20,7 @@ from brevitas_defakeq.evaluate.observe import Observer
 from brevitas_defakeq.haq.allocate import allocate, layer_scores
 from brevitas_defakeq.haq.importance import channel_energies, expand_energy
 from brevitas_defakeq.haq.solver import solve
+from brevitas_defakeq.memory import give_back
 from brevitas_defakeq.nn.modules import modules_by_name, recomputed, restore_, snapshot
 from brevitas_defakeq.prepare.calibrate import calibrate_
 from brevitas_defakeq.prepare.plan import Plan
@@ -282,6 +283,7 @@ class Job:
         try:
             yield
         finally:
+            give_back()
             self.seconds[name] = self.seconds.get(name, 0.0) + perf_counter() - start
 
     # Interruption ------------------------------------------------------------------------------------

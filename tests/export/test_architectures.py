@@ -42,20 +42,10 @@ ARCHITECTURES = {
 }
 
 
-def randomized(model):
-    """BatchNorm statistics and a spread of the layers as after some training, so that activations live."""
-    for module in model.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.running_mean.uniform_(-0.2, 0.2)
-            module.running_var.uniform_(0.5, 1.5)
-            torch.nn.init.uniform_(module.weight, 0.5, 1.0)
-    return model.eval()
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_the_file_says_what_the_model_says(name, quick_config, tmp_path):
+def test_the_file_says_what_the_model_says(name, quick_config, randomized, tmp_path):
     make, side, wanted = ARCHITECTURES[name]
     preprocessing = Preprocessing((side, side))
     images = drawn_calibration(preprocessing, 64)[0]
