@@ -93,8 +93,8 @@ def begin(
     detector = _as_detector(detector, preprocessing, output, feature)
     tests = labelled_set(test, detector, on_corrupt)
     images = _calibration(calibration, labels, detector, config, on_corrupt)
-    if tests is not None and images.files:
-        refuse_shared([Sample(Path(file), None, file, "") for file in images.files], tests.samples)
+    if tests is not None:
+        refuse_shared(images.samples, tests.samples)
     order = Order(detector, images, tests, config, cache_memory, found_device(device), listen)
     if len(images.images) < config.samples:
         _LOG.warning("%d calibration images, fewer than the %d asked for", len(images.images), config.samples)

@@ -29,6 +29,11 @@ class CalibrationSet:
     hash: str
     skipped: tuple[str, ...] = ()
 
+    @property
+    def samples(self) -> list[Sample]:
+        """The files, as far as the images come from files."""
+        return [Sample(Path(file), None, file, "") for file in self.files]
+
 
 def from_source(
     source: str | Path | Sequence[Sample],

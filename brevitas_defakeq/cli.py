@@ -167,7 +167,7 @@ def quantize(
             chosen = selection_of(split, compression, datasets, None, False, root)
             samples = open_source(
                 source, chosen, cutting, crop=resolved.crop, on_corrupt=on_corrupt, listen=listen
-            )
+            ).samples
             if labelled:
                 check_labelled(samples, source)
             return samples

@@ -65,6 +65,8 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Figures on labelled data, of a run or an exported file; robustness; --latency times the file."""
+    from brevitas_defakeq.data.opening import Faces, open_source
+    from brevitas_defakeq.evaluate.labelled import check_labelled
     from brevitas_defakeq.report.evaluation import curves_table, evaluation_tables
     from brevitas_defakeq.report.terminal import latencies, show, stages
     from brevitas_defakeq.runtime.latency import latency as latency_of
@@ -81,75 +83,29 @@ def evaluate(
         tables.append(latencies(found["latency"]))
     if data is not None:
         with stages() as listen:
-            subject = _Subject(run, which, weights, against, threads)
-            samples = subject.samples(data, chosen, faces, crop_of(crop, crop_margin), crops_cache, listen)
+            subject = _subject(run, which, weights, against, threads)
+            crop = crop_of(crop, crop_margin) or subject.crop
+            opened = open_source(data, chosen, Faces(faces, crops_cache), crop=crop, listen=listen)
+            check_labelled(opened.samples, data)
+            options = {"workers": workers, "listen": listen}
             if perturb is not None:
-                found |= subject.curves(samples, perturb, numbers(levels, "--levels"), seed, workers, listen)
+                names = perturb if perturb == "all" else perturb.split(",")
+                degrees = numbers(levels, "--levels")
+                found |= subject.curves(opened, names, degrees, seed=seed, **options)
                 tables.append(curves_table(found))
             else:
-                found |= subject.figures(samples, convention, scores, workers, listen)
+                found |= subject.figures(opened, convention=convention, scores=scores, **options)
                 tables += evaluation_tables(found)
     show(found, *tables, as_json=as_json)
 
 
-class _Subject:
-    """What is evaluated: forms of a run, or an exported file."""
+def _subject(path: Path, which: str, weights, against: Path | None, threads: int | None):
+    from brevitas_defakeq.evaluate.subject import FileSubject, RunSubject
 
-    def __init__(self, path: Path, which: str, weights, against: Path | None, threads: int | None) -> None:
-        self.path, self.against, self.threads = path, against, threads
-        self.exported = path.suffix == ".onnx"
-        self.which, self.run, self.float_model = tuple(which.split(",")), None, None
-        if self.exported and not path.is_file():
-            raise UserError(f"{path} does not exist; give a model.onnx that `defakeq export` wrote")
-        if not self.exported:
-            from brevitas_defakeq.artifact import load, load_float
-
-            set_threads(threads)  # torch's; an exported file's runtime has its own
-            self.run = load(path)
-            if "float" in self.which:
-                self.float_model = load_float(self.run, weights or None)
-
-    def samples(self, data, selection, faces, crop, cache, listen):
-        """The labelled samples of ``data``, faces cut out as the detector wants them."""
-        from brevitas_defakeq.data.opening import Faces, open_source
-        from brevitas_defakeq.evaluate.labelled import check_labelled
-
-        found = open_source(data, selection, Faces(faces, cache), crop=crop or self._crop(), listen=listen)
-        check_labelled(found, data)
-        return found
-
-    def figures(self, samples, convention, scores, workers, listen) -> dict:
-        common = {"convention": convention, "scores": scores, "listen": listen}
-        if self.exported:
-            from brevitas_defakeq.evaluate.exported import evaluate_exported
-
-            return evaluate_exported(self.path, samples, threads=self.threads, against=self.against, **common)
-        from brevitas_defakeq.evaluate.run import evaluate_forms
-
-        return evaluate_forms(
-            self.run, samples, self.which, float_model=self.float_model, workers=workers, **common
-        )
-
-    def curves(self, samples, names, levels, seed, workers, listen) -> dict:
-        from brevitas_defakeq.evaluate.robustness import robustness
-
-        names = names if names == "all" else names.split(",")
-        forms = {"which": self.which} if not self.exported else {"against": self.against}
-        return robustness(
-            self.run or self.path, samples, names, levels, self.float_model, seed=seed, workers=workers,
-            listen=listen, **forms,
-        )  # fmt: skip
-
-    def _crop(self):
-        from brevitas_defakeq.data.crop import Crop
-
-        if self.exported:
-            from brevitas_defakeq.runtime.card import Card, card_beside
-
-            known = Card.read(card_beside(self.path)).input
-            return None if known.crop is None else Crop(known.crop, known.crop_margin or 0.0)
-        known = self.run.report["detector"].get("crop")
-        return None if known is None else Crop(**known)
+    if path.suffix == ".onnx":
+        return FileSubject(path, against, threads)
+    set_threads(threads)  # torch's; an exported file's runtime has its own
+    return RunSubject.of(path, tuple(which.split(",")), weights)
 
 
 def table(

@@ -16,6 +16,7 @@ from torch import nn
 from brevitas_defakeq.api import begin, labelled_set, report_
 from brevitas_defakeq.artifact import QuantizedDetector, load
 from brevitas_defakeq.config import DefakeQConfig
+from brevitas_defakeq.data.shared import refuse_shared
 from brevitas_defakeq.data.sources import Sample
 from brevitas_defakeq.evaluate.columns import Columns
 from brevitas_defakeq.evaluate.labelled import LabelledSet
@@ -61,6 +62,9 @@ def quantize_within(
     check_drop(max_auc_drop)
     order = begin(detector, calibration, config, on_corrupt=on_corrupt, **options)
     judges = labelled_set(validation, order.detector, on_corrupt)
+    refuse_shared(order.images.samples, judges.samples, many_are="the validation data")
+    if order.tests is not None:
+        refuse_shared(judges.samples, order.tests.samples, few_are="validation images")
     search = {"max_auc_drop": max_auc_drop, "validation": _listing_hash(judges.samples), "step": STEP}
     checkpoint = Checkpoint(Path(out) if out else None, order.identity() | {"search": search})
     checkpoint.keep("search", {})  # another search in this folder is refused from now on

@@ -58,6 +58,13 @@ def test_the_smallest_budget(workplace):
     assert said.status == 2 and "takes the place of --average-bits" in said.one_line()
 
 
+def test_images_that_choose_the_budget_are_neither_calibration_nor_test(workplace):
+    said = workplace.quantize("--max-auc-drop", 0.5, "--validation", "faces")
+    assert said.status == 2 and "are in the validation data too" in said.one_line()
+    said = workplace.quantize("--max-auc-drop", 0.5, "--validation", "others", "--test", "others")
+    assert said.status == 2 and "validation images are in the test set too" in said.one_line()
+
+
 def test_datasets(finished):
     known = finished("datasets", "--json").json()
     assert {"FaceForensics++", "Celeb-DF-v2"} <= {row["name"] for row in known["datasets"]}

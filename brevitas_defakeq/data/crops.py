@@ -39,7 +39,11 @@ def crop_samples(
 
     Raises UserError as `cut_videos` does, and where no face was found at all.
     """
-    cut = cut_videos(videos, cutting, cache, **options)
+    return samples_of(cut_videos(videos, cutting, cache, **options))
+
+
+def samples_of(cut: Sequence[VideoCrops]) -> list[Sample]:
+    """The crops as samples. Raises UserError where no face was found at all."""
     samples = [sample for video in cut for sample in video.samples]
     if cut and not samples:
         frames = sum(video.frames for video in cut)

@@ -35,6 +35,14 @@ class Faces:
             raise UserError(f"faces={self.kind!r} is not known; choose {', '.join(FACES)}")
 
 
+@dataclass(frozen=True)
+class Opened:
+    """Samples, and in how many of the frames that were looked at no face was found (None: none was cut)."""
+
+    samples: Sequence[Sample]
+    no_face: int | None = None
+
+
 def open_source(
     path: str | os.PathLike,
     selection: Selection = DEFAULT,
@@ -44,7 +52,7 @@ def open_source(
     side: int = 256,
     on_corrupt: str = "refuse",
     listen: Listener = silent,
-) -> Sequence[Sample]:
+) -> Opened:
     """The samples of a source, their faces cut out where the source or ``faces`` asks for it.
 
     Args:
@@ -59,13 +67,13 @@ def open_source(
     """
     raw = recognise(Path(path), selection.datasets).name == VIDEOS
     if faces.kind == "crop" and not raw:
-        return read_source(path, selection)
+        return Opened(read_source(path, selection))
     if crop is None:
         raise UserError(
             f"{path}: how this detector's faces are cut out is not known; give crops that were cut as its "
             "training images, or --crop aligned or box"
         )
-    from brevitas_defakeq.data.crops import crop_samples
+    from brevitas_defakeq.data.crops import cut_videos, samples_of
     from brevitas_defakeq.data.cutting import Cutting
 
     cutting = Cutting(
@@ -73,7 +81,8 @@ def open_source(
         "all" if faces.kind == "all" else "largest", side,
     )  # fmt: skip
     listed = list_videos(path, selection) if raw else [_as_video(s) for s in read_source(path, selection)]
-    return crop_samples(listed, cutting, faces.cache, on_corrupt=on_corrupt, listen=listen)
+    cut = cut_videos(listed, cutting, faces.cache, on_corrupt=on_corrupt, listen=listen)
+    return Opened(samples_of(cut), sum(video.without_face for video in cut))
 
 
 def _as_video(sample: Sample) -> Video:

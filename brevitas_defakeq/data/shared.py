@@ -12,17 +12,21 @@ from brevitas_defakeq.data.stored import identity
 from brevitas_defakeq.errors import UserError
 
 
-def refuse_shared(calibration: Sequence[Sample], test: Sequence[Sample]) -> None:
-    """Raises UserError if the test set holds a calibration image, under whatever name, path or link."""
-    shared = shared_images(calibration, test)
+def refuse_shared(
+    few: Sequence[Sample],
+    many: Sequence[Sample],
+    *,
+    few_are: str = "calibration images",
+    many_are: str = "the test set",
+) -> None:
+    """Raises UserError if ``many`` hold an image of ``few``, under whatever name, path or link."""
+    shared = shared_images(few, many)
     if shared:
         first, same = next(iter(shared.items()))
         raise UserError(
-            f"{len(shared)} of {len(calibration)} calibration images are in the test set too, the first is "
-            f"{first}"
+            f"{len(shared)} of {len(few)} {few_are} are in {many_are} too, the first is {first}"
             + (f" (there {same})" if same != first else "")
-            + "; calibrate on the training split, or "
-            "take them out of one of the two"
+            + "; take them from different splits, or out of one of the two"
         )
 
 
@@ -38,6 +42,8 @@ def shared_images(few: Sequence[Sample], many: Sequence[Sample]) -> dict[str, st
         if known := _identity(path):
             by_file[known[0]].append(path)
             by_size[known[1]].append(path)
+    if not by_file:
+        return {}
     hashes: dict[int, dict[str, list[str]]] = {}
     found: dict[str, str] = {}
     for path in Listing.of(many).paths():

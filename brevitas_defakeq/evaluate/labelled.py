@@ -19,7 +19,7 @@ _BATCH = 16
 class LabelledSet:
     """Samples with both labels, and their preprocessed images in the same order."""
 
-    samples: tuple[Sample, ...]
+    samples: Sequence[Sample]
     batches: Callable[[], Iterable[Tensor]]
 
     @classmethod
@@ -34,8 +34,7 @@ class LabelledSet:
         """A folder with ``real/`` and ``fake/``, a CSV, or samples; ``workers`` threads read ahead."""
         samples = labelled_samples(source)
         return cls(
-            tuple(samples),
-            lambda: iterate_batches(samples, preprocessing, _BATCH, workers=workers, read=read),
+            samples, lambda: iterate_batches(samples, preprocessing, _BATCH, workers=workers, read=read)
         )
 
     @classmethod
@@ -53,13 +52,13 @@ class LabelledSet:
             for index, (label, name) in enumerate(zip(labels, names, strict=True))
         ]
         check_labelled(samples, "the test tensors")
-        return cls(tuple(samples), lambda: torch.split(images, _BATCH))
+        return cls(samples, lambda: torch.split(images, _BATCH))
 
 
-def labelled_samples(source: str | Path | Sequence[Sample]) -> list[Sample]:
+def labelled_samples(source: str | Path | Sequence[Sample]) -> Sequence[Sample]:
     """The samples of a source, refused where a class or a label is missing."""
     named = isinstance(source, str | Path)
-    samples = read_source(source) if named else list(source)
+    samples = read_source(source) if named else source
     check_labelled(samples, source if named else "the test data")
     return samples
 

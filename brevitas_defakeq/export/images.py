@@ -7,6 +7,7 @@ from torch import Tensor
 from brevitas_defakeq.artifact import QuantizedDetector
 from brevitas_defakeq.data.images import load_batch
 from brevitas_defakeq.data.sources import Sample, read_source
+from brevitas_defakeq.data.stored import is_stored
 from brevitas_defakeq.errors import UserError
 
 COUNT = 64
@@ -26,7 +27,7 @@ def verification_images(result: QuantizedDetector, data: str | Path | None) -> T
 
         return drawn_calibration(result.preprocessing, COUNT)[0]
     files = [Path(name) for name in result.report["calibration"]["files"][:COUNT]]
-    if not files or not all(file.exists() for file in files):
+    if not files or not all(map(is_stored, files)):
         raise UserError(
             "the run's calibration images are not at hand to check the file on; give --data with some faces, "
             "or --no-verify"

@@ -86,7 +86,7 @@ def _check(missing: Sequence[Cell], source: Source) -> None:
 def _measure(cell: Cell, models: Models, made: Made, images: Read, workers: int) -> None:
     """Score a data set, and keep scores and figures."""
     data = LabelledSet.from_source(
-        list(models.source(cell.data)), models.detector.preprocessing, read=images, workers=workers
+        models.source(cell.data), models.detector.preprocessing, read=images, workers=workers
     )
     model = made.model.eval().to(models.device)
     seen = look({cell.scores.stem: model}, models.observer, data.batches())

@@ -34,19 +34,21 @@ def pictures(tmp_path):
 
 def test_raw_videos_are_cut_and_kept(downloaded, tmp_path):
     options = Selection(frames=3), Faces(cache=tmp_path / "crops")
-    found = open_source(downloaded, *options, crop=ALIGNED)
+    found = open_source(downloaded, *options, crop=ALIGNED).samples
     assert sorted(sample.label for sample in found) == [0] * 3 + [1] * 3
     assert {sample.dataset for sample in found} == {"UADFV"} and len({s.video for s in found}) == 2
     assert all(Image.open(sample.path).size == (256, 256) for sample in found)
     times = [sample.path.stat().st_mtime_ns for sample in found]
-    again = open_source(downloaded, *options, crop=ALIGNED)
+    again = open_source(downloaded, *options, crop=ALIGNED).samples
     assert [sample.path.stat().st_mtime_ns for sample in again] == times
 
 
 def test_pictures_are_crops_unless_faces_are_asked_for(pictures, tmp_path):
-    plain = open_source(pictures)
+    plain = open_source(pictures).samples
     assert {sample.path.parent.parent for sample in plain} == {pictures}
-    cut = open_source(pictures, faces=Faces("largest", tmp_path / "crops"), crop=ALIGNED)
+    opened = open_source(pictures, faces=Faces("largest", tmp_path / "crops"), crop=ALIGNED)
+    cut = opened.samples
+    assert opened.no_face == 0
     assert [(s.label, s.dataset) for s in cut] == [(s.label, s.dataset) for s in plain]
     assert all(Image.open(sample.path).size == (256, 256) for sample in cut)
 
