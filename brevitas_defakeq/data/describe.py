@@ -14,7 +14,7 @@ _LAYOUTS = {
     layouts.FRAMES: "a data set's folder, or the one above several: CLASS FOLDER/frames/VIDEO/000.png",
     layouts.VIDEOS: "a data set's folder, or the one above several: CLASS FOLDER/[videos/]VIDEO.mp4",
     layouts.CLASSES: "real/ and fake/ (or 0_real/ and 1_fake/), images at any depth; a sub-folder is a video",
-    layouts.TABLE: "path,label[,video][,dataset][,manipulation]; label 0 or real, 1 or fake",
+    layouts.TABLE: "path,label[,video][,dataset][,manipulation][,split]; label 0 or real, 1 or fake",
     layouts.SHARDS: "NAME.tar, or a folder of them: KEY.png (or .jpg) and KEY.cls (0, 1) or KEY.json "
     '({"label": 1, "video": "a", "dataset": "b", "manipulation": "c"})',
     layouts.PLAIN: "any folder of images: calibration only",

@@ -15,8 +15,8 @@ COMPRESSIONS = ("raw", "c23", "c40")
 class Selection:
     """What to take of a source. Raises UserError for a value that is not allowed.
 
-    Folders, CSV files and shards of one's own know no split and no compression: of them only `frames` and
-    `first` choose.
+    Folders and shards of one's own know no split and no compression, a CSV may have a column `split`: else
+    of them only `frames` and `first` choose.
     """
 
     split: str = "test"  #: train, val, test, or all: calibration takes train, figures are reported on test

@@ -33,7 +33,7 @@ def read_source(path: str | os.PathLike, selection: Selection = DEFAULT) -> List
     `path` is one of
     - a DeepfakeBench index (.json), a data set's frames folders, or the folder above several of them;
     - a folder with `real/` and `fake/` (or `0_real/` and `1_fake/`), searched to any depth;
-    - a CSV with the columns `path,label[,video][,dataset][,manipulation]`;
+    - a CSV with the columns `path,label[,video][,dataset][,manipulation][,split]`;
     - WebDataset shards: a .tar, or a folder of them;
     - a plain folder of images (labels None).
     Raises UserError if the source is missing, empty, damaged, or not understood.
@@ -46,7 +46,7 @@ def read_source(path: str | os.PathLike, selection: Selection = DEFAULT) -> List
     if found.name in (layouts.INDEX, layouts.FRAMES):
         listing = listing_of(_clips(path, found, selection, frames=True), selection)
     else:
-        listing = _of_datasets(path, _images(path, found), selection.datasets)
+        listing = _of_datasets(path, _images(path, found, selection.split), selection.datasets)
         listing = listing.thinned(selection.frames, first=selection.first)
     if not len(listing):
         raise UserError(
@@ -66,8 +66,8 @@ def list_videos(path: str | os.PathLike, selection: Selection = DEFAULT) -> list
     if found.name in (layouts.FRAMES, layouts.VIDEOS):
         videos = videos_of(_clips(path, found, selection, frames=False), selection)
     elif found.name == layouts.TABLE:
-        samples = (sample for sample in read_csv(path) if sample.path.suffix.lower() in VIDEO_SUFFIXES)
-        videos = [Video(s.path, s.label, s.video, s.dataset, s.manipulation) for s in samples]
+        listed = [s for s in read_csv(path, selection.split) if s.path.suffix.lower() in VIDEO_SUFFIXES]
+        videos = [Video(s.path, s.label, s.video, s.dataset, s.manipulation) for s in listed]
     elif found.name in (layouts.CLASSES, layouts.PLAIN):
         videos = folder_videos(path)
     else:
@@ -137,10 +137,10 @@ def _clips(path: Path, found: Layout, selection: Selection, *, frames: bool) -> 
     return clips
 
 
-def _images(path: Path, found: Layout) -> Listing:
+def _images(path: Path, found: Layout, split: str) -> Listing:
     """The images of a source of one's own."""
     if found.name == layouts.TABLE:
-        return read_csv(path)
+        return read_csv(path, split)
     if found.name == layouts.SHARDS:
         return read_shards(shards_of(path) if path.is_dir() else [path], path.resolve().stem)
     return read_folder(path)

@@ -1,4 +1,4 @@
-"""A CSV that lists images (or videos): `path,label[,video][,dataset][,manipulation]`."""
+"""A CSV that lists images (or videos): `path,label[,video][,dataset][,manipulation][,split]`."""
 
 from __future__ import annotations
 
@@ -14,16 +14,19 @@ from brevitas_defakeq.data.sample import LABELS
 from brevitas_defakeq.data.stored import absent
 from brevitas_defakeq.errors import UserError
 
-_COLUMNS = "path,label[,video][,dataset][,manipulation]"
+_COLUMNS = "path,label[,video][,dataset][,manipulation][,split]"
+#: What people write into the column `split` -> one of train, val, test.
+_SPLITS = {"valid": "val", "validation": "val", "dev": "val", "training": "train", "testing": "test"}
 
 
-def read_csv(path: Path) -> Listing:
+def read_csv(path: Path, split: str = "all") -> Listing:
     """The rows of a CSV, sorted by path; images are absolute or relative to the CSV's folder.
 
-    By default each image is its own video and the data set is the CSV's name. Raises UserError for missing
-    columns, bad labels, missing files, and for an image that stands there with both labels.
+    By default each image is its own video and the data set is the CSV's name. Of a CSV whose rows belong to
+    several splits `split` chooses one (train, val, test, or all). Raises UserError for missing columns, bad
+    labels, missing files, and for an image that stands there with both labels.
     """
-    rows, lines = Rows(), array("i")
+    rows, lines, splits = Rows(), array("i"), []
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, skipinitialspace=True)
@@ -32,6 +35,7 @@ def read_csv(path: Path) -> Listing:
             for row in reader:
                 _add(rows, path, reader.line_num, row)
                 lines.append(reader.line_num)
+                splits.append((row.get("split") or "").strip().lower())
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path} is not a CSV in UTF-8: {error}") from error
     except OSError as error:
@@ -39,7 +43,7 @@ def read_csv(path: Path) -> Listing:
     listing = rows.listing()
     _check_files(path, listing, lines)
     _check_labels(path, listing)
-    return listing.by_path()
+    return _of_split(path, listing, splits, split).by_path()
 
 
 def _check_columns(path: Path, columns: Iterable[str]) -> None:
@@ -49,6 +53,17 @@ def _check_columns(path: Path, columns: Iterable[str]) -> None:
             f"{path} has no column {' and no column '.join(missing)}; its first line must name the columns "
             f"{_COLUMNS}, it names {','.join(columns) or 'nothing'}"
         )
+
+
+def _of_split(csv_path: Path, listing: Listing, splits: list[str], wanted: str) -> Listing:
+    """The rows of one split and those without a word; all where the CSV knows only one split."""
+    known = np.array([_SPLITS.get(split, split) for split in splits])
+    there = sorted(set(known) - {""})
+    if wanted == "all" or len(there) < 2:
+        return listing
+    if wanted not in there:
+        raise UserError(f"{csv_path} has no rows of split {wanted}; its column split says {', '.join(there)}")
+    return listing.take((known == wanted) | (known == ""))
 
 
 def _add(rows: Rows, csv_path: Path, line: int, row: dict[str, str]) -> None:

