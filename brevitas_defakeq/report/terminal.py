@@ -90,20 +90,6 @@ def _size(report: dict, form: str) -> list[str]:
     )
 
 
-def figures(found: dict) -> Table:
-    """The figures of ``defakeq evaluate``."""
-    table = Table(title=f"{found['n']} images")
-    for column in ("AUC", "95 % interval", "video AUC", "accuracy", "EER", "AP"):
-        table.add_column(column, justify="right")
-    low, high = found["auc_interval"]
-    video = found["video_auc"]
-    table.add_row(
-        f"{found['auc']:.4f}", f"{low:.3f}-{high:.3f}", "" if video is None else f"{video:.4f}",
-        f"{found['accuracy']:.4f}", f"{found['eer']:.4f}", f"{found['ap']:.4f}",
-    )  # fmt: skip
-    return table
-
-
 def latencies(found: dict) -> Table:
     """Times, memory and sizes of ONNX files, from ``runtime.latency``."""
     table = Table(title=f"batch 1, {found['threads']} thread(s), onnxruntime {found['onnxruntime']}")

@@ -37,11 +37,6 @@ class Cell:
         method = replace(self.method, form="quantized", label="")
         return self.folder / "runs" / _slug(self.detector.label, method.label, _short_hash(asdict(method)))
 
-    @property
-    def data(self) -> str:
-        """The description of the data set."""
-        return self.spec.datasets[self.dataset]
-
     def of_float(self) -> Cell:
         """The float detector's cell on the same data."""
         return replace(self, method=self.spec.methods[0])
@@ -65,7 +60,8 @@ class Cell:
     def identity(self) -> str:
         """A hash of all that the table says of this cell."""
         content = {
-            "detector": asdict(self.detector), "method": asdict(self.method), "data": self.data,
+            "detector": asdict(self.detector), "method": asdict(self.method),
+            "data": self.spec.datasets[self.dataset], "selection": dict(self.spec.selection),
             "convention": self.spec.convention,
         }  # fmt: skip
         if self.method.method != "float":

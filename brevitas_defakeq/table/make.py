@@ -7,8 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from brevitas_defakeq.api import found_device
+from brevitas_defakeq.data.calibration import choose_calibration
 from brevitas_defakeq.data.images import Read, read_sample
-from brevitas_defakeq.data.sources import read_source
+from brevitas_defakeq.data.sample import Sample
+from brevitas_defakeq.data.shared import refuse_shared
 from brevitas_defakeq.detectors.resolve import resolve
 from brevitas_defakeq.evaluate.fidelity import fidelity
 from brevitas_defakeq.evaluate.labelled import LabelledSet, check_labelled
@@ -22,7 +24,7 @@ from brevitas_defakeq.provenance import provenance
 from brevitas_defakeq.runtime.fields import plain
 from brevitas_defakeq.table.cells import Cell, all_cells
 from brevitas_defakeq.table.markdown import markdown
-from brevitas_defakeq.table.models import Made, Models, Source
+from brevitas_defakeq.table.models import Made, Models
 from brevitas_defakeq.table.overview import overview
 from brevitas_defakeq.table.spec import TableSpec
 
@@ -31,7 +33,6 @@ def make_table(
     spec: TableSpec,
     out: str | Path,
     *,
-    source: Source = read_source,
     images: Read | None = None,
     device: str = "cpu",
     workers: int = 2,
@@ -42,7 +43,6 @@ def make_table(
     Args:
         out: a folder: ``cells/`` (a JSON each), ``scores/`` (a CSV each), ``runs/``, ``table.json`` and
             ``table.md``, which are written anew after every cell.
-        source: how the description of a data set becomes its samples.
         images: how a sample's picture is come by when it is scored; None reads its file.
         device: "cpu" or "cuda", where runs are made and scored.
         workers: threads that read ahead.
@@ -57,11 +57,11 @@ def make_table(
     cells = all_cells(spec, folder)
     missing = [cell for cell in cells if cell.finished() is None]
     found_device(device)
-    _check(missing, source)
+    _check(missing)
     done = len(cells) - len(missing)
     listen("table", done, len(cells))
     for row in spec.detectors:
-        models = Models(spec, row, source, device, listen)
+        models = Models(spec, row, device, listen)
         for method in spec.methods:
             own = [cell for cell in missing if (cell.detector, cell.method) == (row, method)]
             made = models.made(method, own[0].run) if own else None
@@ -73,20 +73,28 @@ def make_table(
     return _write(spec, folder, cells)
 
 
-def _check(missing: Sequence[Cell], source: Source) -> None:
+def _check(missing: Sequence[Cell]) -> None:
     """What can be wrong with names, weights and data is said before the first run."""
     for row in {cell.detector.label: cell.detector for cell in missing}.values():
         resolve(row.name, weights=row.weights, **row.options)
+    calibrated = next((cell for cell in missing if cell.method.method != "float"), None)
+    chosen = [] if calibrated is None else _calibration(calibrated)
     for cell in {cell.dataset: cell for cell in missing}.values():
-        check_labelled(source(cell.data), cell.data)
-    for cell in [cell for cell in missing if cell.method.method != "float"][:1]:
-        source(cell.spec.calibration)
+        tests = cell.spec.test_data(cell.dataset)
+        check_labelled(tests, cell.spec.datasets[cell.dataset])
+        refuse_shared(chosen, tests, many_are=f"the data set {cell.dataset}")
+
+
+def _calibration(cell: Cell) -> list[Sample]:
+    """The images that will calibrate."""
+    config = cell.spec.config(cell.method)
+    return choose_calibration(cell.spec.calibration_data(), config.samples, seed=config.seed)
 
 
 def _measure(cell: Cell, models: Models, made: Made, images: Read, workers: int) -> None:
     """Score a data set, and keep scores and figures."""
     data = LabelledSet.from_source(
-        models.source(cell.data), models.detector.preprocessing, read=images, workers=workers
+        cell.spec.test_data(cell.dataset), models.detector.preprocessing, read=images, workers=workers
     )
     model = made.model.eval().to(models.device)
     seen = look({cell.scores.stem: model}, models.observer, data.batches())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +11,6 @@ from torch import nn
 
 from brevitas_defakeq.api import begin, quantize
 from brevitas_defakeq.artifact import QuantizedDetector, float_bytes, load, weights_bytes
-from brevitas_defakeq.data.sources import Sample
 from brevitas_defakeq.detectors.resolve import Detector, resolve
 from brevitas_defakeq.errors import UserError
 from brevitas_defakeq.evaluate.observe import Observer
@@ -21,9 +19,6 @@ from brevitas_defakeq.reference import prepare_float
 from brevitas_defakeq.resume import Checkpoint
 from brevitas_defakeq.storage.transfer import Writer, transfer
 from brevitas_defakeq.table.spec import DetectorRow, Method, TableSpec
-
-#: How a data set's description becomes its samples.
-Source = Callable[[str], Sequence[Sample]]
 
 
 @dataclass(frozen=True)
@@ -42,7 +37,6 @@ class Models:
 
     spec: TableSpec
     row: DetectorRow
-    source: Source
     device: str
     listen: Listener
 
@@ -76,7 +70,7 @@ class Models:
         """From its folder if it is finished, else made there, from where it stopped."""
         config = self.spec.config(method)
         if not (folder / "config.json").exists():
-            calibration = self.source(self.spec.calibration)
+            calibration = self.spec.calibration_data()
             return quantize(
                 self.detector, calibration, config, out=folder, device=self.device, listen=self.listen
             )
@@ -89,7 +83,7 @@ class Models:
         """One width everywhere, searched ranges, nothing learned; scales and biases as a file holds them."""
         config, width = self.spec.config(method), method.bits
         order = begin(
-            self.detector, self.source(self.spec.calibration), config, device=self.device, listen=self.listen
+            self.detector, self.spec.calibration_data(), config, device=self.device, listen=self.listen
         )
         model = order.job(Checkpoint(None, {})).round_to_nearest(width).cpu()
         bits, writer = {layer.name: width for layer in order.plan.layers}, Writer()

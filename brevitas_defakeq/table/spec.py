@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from brevitas_defakeq.config import DefakeQConfig
+from brevitas_defakeq.data.listing import Listing
+from brevitas_defakeq.data.selection import Selection
+from brevitas_defakeq.data.sources import read_source
 from brevitas_defakeq.errors import UserError
 from brevitas_defakeq.evaluate.convention import convention_named
 
 METHODS = ("float", "round_to_nearest", "defakeq")
 FORMS = ("quantized", "mixed")
+_SELECTION = {item.name for item in fields(Selection)} - {"split"}
 OPTIONS = (
     "model_args", "input_size", "interpolation", "mean", "std", "output", "fake_index", "feature",
 )  # fmt: skip
@@ -69,16 +73,24 @@ class Method:
 
 @dataclass(frozen=True)
 class TableSpec:
-    """A table. ``datasets``: name -> labelled data; ``settings``: fields of DefakeQConfig for every run."""
+    """A table. ``datasets``: name -> labelled data; ``settings``: fields of DefakeQConfig for every run.
+
+    ``selection``: fields of Selection but the split, for all data: calibration takes train, figures test.
+    """
 
     detectors: tuple[DetectorRow, ...]
     datasets: Mapping[str, str]
     methods: tuple[Method, ...]
     calibration: str
     settings: Mapping[str, Any] = field(default_factory=dict)
+    selection: Mapping[str, Any] = field(default_factory=dict)
     convention: str = "default"
 
     def __post_init__(self) -> None:
+        unknown = set(self.selection) - _SELECTION
+        if unknown:
+            allowed = ", ".join(sorted(_SELECTION))
+            raise UserError(f"selection has no {sorted(unknown)[0]!r}; it may hold {allowed}")
         for name in ("detectors", "datasets", "methods"):
             if not getattr(self, name):
                 raise UserError(f"the table has no {name}; give one or more")
@@ -95,6 +107,14 @@ class TableSpec:
                 raise UserError(f"two {what} are called {twice[0]!r}; give each a label of its own")
         for method in self.methods:
             self.config(method)
+
+    def test_data(self, dataset: str) -> Listing:
+        """The labelled samples of one of the data sets."""
+        return read_source(self.datasets[dataset], Selection(split="test", **self.selection))
+
+    def calibration_data(self) -> Listing:
+        """The samples to calibrate on."""
+        return read_source(self.calibration, Selection(split="train", **self.selection))
 
     def config(self, method: Method) -> DefakeQConfig:
         """The settings of one method's run. UserError for fields or values that there are not."""

@@ -3,6 +3,8 @@
     calibration = "faces/train.csv"
     [settings]                # of every run: fields of DefakeQConfig
     seed = 0
+    [selection]               # where they are benchmarks: root, compression, frames, first
+    root = "/data"
     [datasets]                # name -> labelled data
     DFD = "dfd/test.csv"
     [[detectors]]

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from brevitas_defakeq.report import terminal
-from brevitas_defakeq.report.terminal import comparison, detector_table, figures, show, stages
+from brevitas_defakeq.report.terminal import comparison, detector_table, show, stages
 
 FIGURES = {
     "auc": 0.91234, "auc_interval": [0.9, 0.925], "accuracy": 0.8, "eer": 0.15, "ap": 0.93, "n": 50,
@@ -59,14 +59,6 @@ def test_without_test_data_fidelity_is_shown():
     assert "AUC" not in text and row(text, "DeFakeQ (M_q)")[1:] == ["97.5 %", "20", "10.0 %"]
 
 
-def test_figures_of_evaluate():
-    text = printed(figures(FIGURES))
-    assert "50 images" in text
-    for value in ("0.9123", "0.900-0.925", "0.9500", "0.8000", "0.1500", "0.9300"):
-        assert value in text
-    assert "0.9500" not in printed(figures({**FIGURES, "video_auc": None}))
-
-
 def test_detectors():
     row = {"name": "tiny", "parameters": 1234, "input_size": (16, 20), "description": "", "weights": ""}
     text = printed(detector_table([row | {"crop": None}, row | {"name": "big", "crop": {"kind": "box"}}]))
@@ -77,16 +69,16 @@ def test_detectors():
 
 
 def test_json_is_all_of_standard_output(capsys):
-    show({"auc": 0.5, "name": "Gesicht ü"}, figures(FIGURES), as_json=True)
+    show({"auc": 0.5, "name": "Gesicht ü"}, comparison(report()), as_json=True)
     output, errors = capsys.readouterr()
     assert json.loads(output) == {"auc": 0.5, "name": "Gesicht ü"} and output.count("\n") == 1
-    assert "50 images" in errors
+    assert "DeFakeQ (M_q)" in errors
 
 
 def test_tables_are_all_of_standard_output(capsys):
-    show({"auc": 0.5}, figures(FIGURES), as_json=False)
+    show({"auc": 0.5}, comparison(report()), as_json=False)
     output, errors = capsys.readouterr()
-    assert "50 images" in output and errors == ""
+    assert "DeFakeQ (M_q)" in output and errors == ""
     assert max(map(len, output.splitlines())) <= 110
 
 

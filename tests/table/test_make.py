@@ -29,9 +29,9 @@ SETTINGS = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Three sets of small pictures: for calibration, and "easy" and "hard" for tests."""
+    """Sets of small pictures: for calibration, and "easy", "hard" and "more" for tests."""
     root, generator = tmp_path_factory.mktemp("table"), np.random.default_rng(0)
-    for name, count in (("train", 8), ("easy", 10), ("hard", 9)):
+    for name, count in (("train", 8), ("easy", 10), ("hard", 9), ("more", 6)):
         for label in ("real", "fake"):
             (root / name / label).mkdir(parents=True)
             for index in range(count):
@@ -157,10 +157,10 @@ def test_a_table_that_grows_keeps_its_cells(made, spec, folder, monkeypatch, tmp
     shutil.copytree(out, tmp_path / "out")
     monkeypatch.setattr(models, "quantize", lambda *_, **__: pytest.fail("quantized again"))
     wider = replace(
-        spec, datasets={**spec.datasets, "train": str(folder / "train")}, methods=(spec.methods[2],)
+        spec, datasets={**spec.datasets, "more": str(folder / "more")}, methods=(spec.methods[2],)
     )
     grown = make_table(wider, tmp_path / "out")
-    assert len(grown["cells"]) == 2 * 3 and "train" in grown["auc"]
+    assert len(grown["cells"]) == 2 * 3 and "more" in grown["auc"]
     for method in ("float", "DeFakeQ 3 bits"):
         assert grown["auc"]["easy"]["two"][method] == found["auc"]["easy"]["two"][method]
 
@@ -198,3 +198,28 @@ def test_one_class_is_refused_before_the_first_run(spec, folder, tmp_path, monke
     monkeypatch.setattr(Models, "made", lambda *_: pytest.fail("something ran"))
     with pytest.raises(UserError, match="fake: images without a label"):
         make_table(replace(spec, datasets={"half": str(folder / "easy" / "fake")}), tmp_path)
+
+
+def test_images_that_calibrate_may_not_judge(spec, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(Models, "made", lambda *_: pytest.fail("something ran"))
+    with pytest.raises(UserError, match="12 of 12 calibration images are in the data set again too"):
+        make_table(replace(spec, datasets={"again": str(folder / "train")}), tmp_path)
+
+
+def test_of_one_csv_train_calibrates_and_test_is_reported(spec, folder, tmp_path):
+    """And what the selection says holds for both."""
+    lines = ["path,label,split,video"]
+    for name, split in (("train", "train"), ("easy", "test")):
+        for label in ("real", "fake"):
+            lines += [
+                f"{folder}/{name}/{label}/{index}.png,{label},{split},{name}{label}{index // 2}"
+                for index in range(8)
+            ]
+    listing = tmp_path / "all.csv"
+    listing.write_text("\n".join(lines))
+    both = replace(spec, datasets={"all": str(listing)}, calibration=str(listing), selection={"frames": 1})
+    assert {sample.path.parents[1].name for sample in both.calibration_data()} == {"train"}
+    assert {sample.path.parents[1].name for sample in both.test_data("all")} == {"easy"}
+    assert len(both.test_data("all")) == len(both.calibration_data()) == 8
+    with pytest.raises(UserError, match="selection has no 'split'; it may hold compression"):
+        replace(spec, selection={"split": "val"})
