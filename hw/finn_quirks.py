@@ -5,9 +5,11 @@ Other modules call FINN as its documentation says; what differs is here:
 * Nothing of FINN runs before its settings exist, and making them leaves a folder in the user's home. It logs
   every near miss of a pattern, and qonnx warns of every guess, hundreds of lines a build: `quiet_finn`.
 * Its LayerNorm imports torch for one function, and all other layers come with it: `_layers_without_torch`.
+* Its Reshape layer is the one that registers itself only when someone imports it: `quiet_finn`.
 * `finn.builder` imports the simulator interface of Vivado, whose module refuses without XILINX_VIVADO:
   `builder_without_vivado`. `build_dataflow_cfg` returns -1 on failure where it should raise, and opens a
   debugger: the written run script sets `enable_build_pdb_debug=False` and turns -1 into a status.
+* qonnx looks everything up by scanning lists: `hw.lookups` (MobileNetV2: seven minutes of passes become one).
 * qonnx calls three-dimensional tensors NHWC or NCHW, so that thresholds look for channels on an axis that
   is not there: `set_threshold_layouts_`.
 * `SetFolding` knows no HWSoftmax, Pad1D, SelectToken, and no elementwise RTL: `FOLDED_HERE`, `hw.folding`.
@@ -32,6 +34,7 @@ from pathlib import Path
 import numpy as np
 
 from brevitas_defakeq.errors import UserError
+from hw.lookups import quick_lookups
 
 #: Layers that multiply or add floating-point numbers, or scale: they take DSPs whatever the estimator says.
 _ARITHMETIC = ("LayerNorm", "HWSoftmax", "Requant", "ElementwiseMul", "ElementwiseAdd", "ElementwiseSub")
@@ -45,6 +48,8 @@ FOLDED_HERE = {
 }  # fmt: skip
 #: RTL whose LUT estimator returns 0, or counts memories and leaves out the comparators.
 _PARTIAL_LUT = ("MVAU_rtl", "VVAU_rtl", "Thresholding_rtl")
+#: Activations up to this width become thresholds: 8 bits, one more for a folded zero point.
+WIDEST_THRESHOLDS = 9
 
 
 def require_finn() -> None:
@@ -71,9 +76,10 @@ def quiet_finn() -> Iterator[None]:
     level = log.level
     log.setLevel(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), quick_lookups():
             warnings.simplefilter("ignore")
             _layers_without_torch()
+            importlib.import_module("finn.custom_op.fpgadataflow.reshape")
             yield
     finally:
         log.setLevel(level)

@@ -1,0 +1,37 @@
+"""Step 3: scales and offsets move forward and vanish into thresholds, until integers flow between layers.
+
+The order of the passes is the order of the data: past the layer, past the fork, past the join. FINN's own
+streamlining of residual networks undoes at the fork what it did at the join, and never ends.
+"""
+
+from finn.transformation.streamline import absorb, reorder
+from finn.transformation.streamline.collapse_repeated import CollapseRepeatedAdd, CollapseRepeatedMul
+from finn.transformation.streamline.round_thresholds import RoundAndClipThresholds
+from qonnx.core.modelwrapper import ModelWrapper
+
+from hw.steps.rounds import OneByOne, named, until_rest
+from hw.steps.thresholds import move_up, whole_offset
+
+
+class MoveScalarPastSelection(reorder.MoveScalarLinearPastInvariants):
+    """FINN's pass for one more layer that leaves scalars alone: the choice of a token."""
+
+    SUPPORTED_INVARIANTS = frozenset({*reorder.MoveScalarLinearPastInvariants.SUPPORTED_INVARIANTS, "Gather"})
+
+
+def streamline(model: ModelWrapper) -> ModelWrapper:
+    """Scales of a residual's two branches must be equal, or they stay as floating-point products."""
+    passes = (
+        # thresholds first: they take up what stands before them where nothing lies between
+        OneByOne(move_up),
+        CollapseRepeatedMul(), CollapseRepeatedAdd(),
+        reorder.MoveAddPastMul(), reorder.MoveScalarAddPastMatMul(), reorder.MoveAddPastConv(),
+        reorder.MoveScalarMulPastMatMul(), reorder.MoveScalarMulPastConv(), reorder.MoveMulPastDWConv(),
+        reorder.MoveMulPastMaxPool(), MoveScalarPastSelection(),
+        CollapseRepeatedAdd(), CollapseRepeatedMul(),
+        OneByOne(whole_offset), absorb.AbsorbAddIntoMultiThreshold(), absorb.FactorOutMulSignMagnitude(),
+        absorb.AbsorbMulIntoMultiThreshold(), absorb.Absorb1BitMulIntoMatMul(), absorb.Absorb1BitMulIntoConv(),
+        reorder.MoveLinearPastFork(), reorder.MoveLinearPastEltwiseAdd(),
+    )  # fmt: skip
+    model = until_rest(model, passes, "streamline")
+    return named(model.transform(RoundAndClipThresholds()))
