@@ -71,9 +71,15 @@ def node_cost(node, part: str) -> Cost:
         weight_bits=stored_bits(layer),
         style=node.op_type.rpartition("_")[2],
         folding=folding_of(layer),
-        unestimated=unestimated(layer),
+        unestimated=unestimated(layer, part),
         **{name: int(found[key]) for name, key in _RESOURCES.items()},
     )
+
+
+def totals(model, part: str) -> dict[str, int]:
+    """Resources of all layers of a specialized graph together."""
+    costs = [node_cost(node, part) for node in model.graph.node if node.op_type.endswith(("_hls", "_rtl"))]
+    return {name: sum(getattr(cost, name) for cost in costs) for name in _RESOURCES}
 
 
 def folding_of(layer) -> dict[str, int]:

@@ -48,6 +48,9 @@ FOLDED_HERE = {
 }  # fmt: skip
 #: RTL whose LUT estimator returns 0, or counts memories and leaves out the comparators.
 _PARTIAL_LUT = ("MVAU_rtl", "VVAU_rtl", "Thresholding_rtl")
+#: Layers that exist for Versal devices alone, and those whose RTL does while HLS goes everywhere.
+VERSAL_ONLY = ("PWPolyF",)
+VERSAL_RTL = ("VVAU", "LayerNorm", "HWSoftmax", "ElementwiseAdd", "ElementwiseSub", "ElementwiseMul")
 #: Activations up to this width become thresholds: 8 bits, one more for a folded zero point.
 WIDEST_THRESHOLDS = 9
 
@@ -118,8 +121,8 @@ def builder_without_vivado() -> None:
             setattr(xsi, name, None)
 
 
-def unestimated(layer) -> tuple[str, ...]:
-    """Resources that a layer (HWCustomOp) certainly takes and FINN has no estimator for."""
+def unestimated(layer, part: str) -> tuple[str, ...]:
+    """What a layer (HWCustomOp) certainly takes on a device and FINN has no estimator for."""
     from finn.custom_op.fpgadataflow.hwcustomop import HWCustomOp
 
     kind = layer.onnx_node.op_type
@@ -127,10 +130,13 @@ def unestimated(layer) -> tuple[str, ...]:
         name: getattr(type(layer), f"{method}_estimation") is getattr(HWCustomOp, f"{method}_estimation")
         for name, method in (("lut", "lut"), ("bram18", "bram"), ("dsp", "dsp"))
     }
+    floats = any(not layer.get_input_datatype(place).is_integer() for place in range(len(layer.onnx_node.input)))
     missing = {
-        "lut": inherited["lut"] or kind in _PARTIAL_LUT,
+        # nothing is made without LUTs: 0 is no estimate, wherever it comes from
+        "lut": inherited["lut"] or kind in _PARTIAL_LUT or layer.lut_estimation(part) == 0,
         "bram18": inherited["bram18"] and kind.startswith(_BUFFERING),
-        "dsp": inherited["dsp"] and kind.startswith(_ARITHMETIC),
+        "dsp": inherited["dsp"] and floats and kind.startswith(_ARITHMETIC),
+        "cycles": layer.get_exp_cycles() == 0,
     }
     return tuple(name for name, absent in missing.items() if absent)
 

@@ -1,9 +1,59 @@
 """How much of each layer works at once: to a rate, or as fast as a device allows."""
 
+from brevitas_defakeq.errors import UserError
+from hw.boards import Board
 from hw.finn_quirks import FOLDED_HERE
 
 #: Bits of weights that a processing element may take at once: FINN's default, and its largest.
 _WEIGHT_WIDTHS = (36, 8191)
+#: The search for the fastest folding that fits ends when it is known as closely as this.
+_CLOSE = 1.03
+_NEVER = 1 << 62
+
+
+def fold_to_rate_(model, board: Board, fps: float) -> None:
+    """Fold a specialized graph to a rate at the board's clock. UserError names the highest there is."""
+    cycles = int(board.clock_mhz * 1e6 / fps)
+    if cycles >= 1 and fold_(model, cycles) <= cycles:
+        return
+    highest = board.frames_per_second(fold_(model, 1))
+    raise UserError(
+        f"--fps {fps:g}: no folding reaches it; the highest at {board.clock_mhz:g} MHz is {highest:.0f}"
+    )
+
+
+def fold_to_device_(model, board: Board) -> None:
+    """The fastest folding whose estimates stay within the board's margins (`hw.boards.MARGIN`).
+
+    UserError says what the smallest folding takes where that is too much already.
+    """
+    slow = fold_(model, _NEVER)
+    over = _excess(model, board)
+    if over:
+        raise UserError(f"--board {board.name}: too small for the network, {over}; take a larger board")
+    fast = fold_(model, 1)
+    if not _excess(model, board):
+        return
+    while slow > fast * _CLOSE:  # slow fits, fast does not
+        middle = int((slow * fast) ** 0.5)
+        reached = fold_(model, middle)
+        if _excess(model, board):
+            fast = max(middle, fast + 1)
+        else:
+            slow = min(slow - 1, reached, middle) if reached <= middle else middle
+    fold_(model, slow)
+    if _excess(model, board):
+        fold_(model, slow + 1)
+
+
+def _excess(model, board: Board) -> str:
+    """What a folded graph takes beyond the board's margins, in words; empty where it fits."""
+    from hw.estimate import totals
+
+    taken, limits = totals(model, board.part), board.limits()
+    return ", ".join(
+        f"{taken[name]} {name} of {limits[name]}" for name in limits if taken[name] > limits[name]
+    )
 
 
 def fold_(model, cycles: int) -> int:

@@ -19,7 +19,16 @@ def convert(model: ModelWrapper) -> ModelWrapper:
     model = applied(model, (ConvertQONNXtoFINN(quantizers), ExtractNormScaleBias()))
     set_threshold_layouts_(model)
     # before scales move: afterwards the offset of a signed quantizer is no whole number any more
-    return named(applied(model, (AbsorbScalarBiasIntoMultiThreshold(1), OneByOne(_absorb_clip))))
+    model = applied(model, (AbsorbScalarBiasIntoMultiThreshold(1), OneByOne(_absorb_clip)))
+    _widen_thresholds_(model)
+    return named(model)
+
+
+def _widen_thresholds_(model: ModelWrapper) -> None:
+    """float64, until they are rounded: scales taken up in float32 would move some of them past a whole number."""
+    for node in model.get_nodes_by_op_type("MultiThreshold"):
+        levels = model.get_initializer(node.input[1])
+        model.set_initializer(node.input[1], levels.astype(np.float64))
 
 
 def _absorb_clip(model: ModelWrapper, node: NodeProto) -> bool:

@@ -8,8 +8,9 @@ from finn.transformation.streamline import absorb, reorder
 from finn.transformation.streamline.collapse_repeated import CollapseRepeatedAdd, CollapseRepeatedMul
 from finn.transformation.streamline.round_thresholds import RoundAndClipThresholds
 from qonnx.core.modelwrapper import ModelWrapper
+from qonnx.transformation.double_to_single_float import DoubleToSingleFloat
 
-from hw.steps.rounds import OneByOne, named, until_rest
+from hw.steps.rounds import OneByOne, applied, named, until_rest
 from hw.steps.thresholds import move_up, whole_offset
 
 
@@ -22,8 +23,10 @@ class MoveScalarPastSelection(reorder.MoveScalarLinearPastInvariants):
 def streamline(model: ModelWrapper) -> ModelWrapper:
     """Scales of a residual's two branches must be equal, or they stay as floating-point products."""
     passes = (
-        # thresholds first: they take up what stands before them where nothing lies between
-        OneByOne(move_up),
+        # thresholds first, and one factor after the other: they hold float64, which products of factors do not
+        OneByOne(move_up), OneByOne(whole_offset),
+        absorb.AbsorbAddIntoMultiThreshold(), absorb.AbsorbMulIntoMultiThreshold(),
+        absorb.AbsorbAddIntoMultiThreshold(), absorb.AbsorbMulIntoMultiThreshold(),
         CollapseRepeatedMul(), CollapseRepeatedAdd(),
         reorder.MoveAddPastMul(), reorder.MoveScalarAddPastMatMul(), reorder.MoveAddPastConv(),
         reorder.MoveScalarMulPastMatMul(), reorder.MoveScalarMulPastConv(), reorder.MoveMulPastDWConv(),
@@ -34,4 +37,4 @@ def streamline(model: ModelWrapper) -> ModelWrapper:
         reorder.MoveLinearPastFork(), reorder.MoveLinearPastEltwiseAdd(),
     )  # fmt: skip
     model = until_rest(model, passes, "streamline")
-    return named(model.transform(RoundAndClipThresholds()))
+    return named(applied(model, (RoundAndClipThresholds(), DoubleToSingleFloat())))
