@@ -1,7 +1,7 @@
 """A profile run in float64: what its numbers mean, free of the order in which float32 adds them up.
 
-In float32 a sum that lies next to a rounding boundary falls to one side or the other by the order of its terms,
-and one such value may move the logit. Integer hardware has no such order; so it is measured against this.
+In float32 a sum that lies next to a rounding boundary falls to either side, by the order of its terms, and
+one such value may move the logit. Integer hardware has no such order; so it is measured against this.
 """
 
 from collections.abc import Callable

@@ -130,7 +130,9 @@ def unestimated(layer, part: str) -> tuple[str, ...]:
         name: getattr(type(layer), f"{method}_estimation") is getattr(HWCustomOp, f"{method}_estimation")
         for name, method in (("lut", "lut"), ("bram18", "bram"), ("dsp", "dsp"))
     }
-    floats = any(not layer.get_input_datatype(place).is_integer() for place in range(len(layer.onnx_node.input)))
+    floats = any(
+        not layer.get_input_datatype(place).is_integer() for place in range(len(layer.onnx_node.input))
+    )
     missing = {
         # nothing is made without LUTs: 0 is no estimate, wherever it comes from
         "lut": inherited["lut"] or kind in _PARTIAL_LUT or layer.lut_estimation(part) == 0,

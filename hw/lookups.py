@@ -1,4 +1,4 @@
-"""qonnx finds tensors by scanning lists from front to end, several times a question; here it remembers places.
+"""qonnx finds tensors by scanning lists from front to end, again and again; here it remembers places.
 
 Every remembered place is checked before it is used, so that a changed graph costs a scan and no more. And its
 cleanup after each pass sorts and copies only where there is something to sort or copy. Results are the same.
@@ -77,7 +77,11 @@ def _constant(self, tensor_name: str):
 def _valueinfo(self, tensor_name: str):
     graph = self.graph
     found = _remembered(graph.value_info, tensor_name, "name", "value_info")
-    for container, kind in ((graph.input, "input"), (graph.output, "output"), (graph.value_info, "value_info")):
+    for container, kind in (
+        (graph.input, "input"),
+        (graph.output, "output"),
+        (graph.value_info, "value_info"),
+    ):
         found = found or _find(container, tensor_name, "name", kind)
     return found
 
@@ -111,7 +115,10 @@ def _remembered_producer(self, tensor_name: str):
 
 def _producer(self, tensor_name: str):
     found = _remembered_producer(self, tensor_name)
-    if found is not None or _remembered(self.graph.initializer, tensor_name, "name", "initializer") is not None:
+    if (
+        found is not None
+        or _remembered(self.graph.initializer, tensor_name, "name", "initializer") is not None
+    ):
         return found
     nodes = enumerate(self.graph.node)
     _places.update({("producer", output): place for place, node in nodes for output in node.output})

@@ -82,13 +82,15 @@ class Reference:
 def checked(inputs: np.ndarray, shape: list[int], kind) -> np.ndarray:
     """Inputs that a profile can take; else UserError."""
     if inputs.ndim != 4 or list(inputs.shape[1:]) != shape[1:] or not len(inputs):
-        raise UserError(f"--inputs: shape {inputs.shape}; the network takes (N, {', '.join(map(str, shape[1:]))})")
+        raise UserError(
+            f"--inputs: shape {inputs.shape}; the network takes (N, {', '.join(map(str, shape[1:]))})"
+        )
     if inputs.dtype.kind not in "iuf" or not np.isfinite(inputs).all():
         raise UserError("--inputs: holds NaN, infinity or no numbers; give whole numbers")
     if (inputs != np.round(inputs)).any() or inputs.min() < kind.min() or inputs.max() > kind.max():
         raise UserError(
-            f"--inputs: the network takes whole numbers from {kind.min():.0f} to {kind.max():.0f}; quantize the "
-            "images as host.json says"
+            f"--inputs: the network takes whole numbers from {kind.min():.0f} to {kind.max():.0f}; "
+            "quantize the images as host.json says"
         )
     return inputs
 
@@ -111,7 +113,7 @@ def _in_python(model: ModelWrapper, integers: np.ndarray) -> np.ndarray:
 
 
 def as_software(model: ModelWrapper) -> ModelWrapper:
-    """A copy in which RTL and HLS variants are the layers they are variants of, which run without a simulator."""
+    """A copy in which RTL and HLS variants are the plain layers again, which run without a simulator."""
     copy = ModelWrapper(model.model, make_deepcopy=True)
     for node in copy.graph.node:
         if not node.domain.startswith(f"{_HARDWARE}."):

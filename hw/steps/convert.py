@@ -14,7 +14,7 @@ from hw.steps.rounds import OneByOne, applied, named
 
 
 def convert(model: ModelWrapper) -> ModelWrapper:
-    """Quant nodes become integer weights, or thresholds with a whole-numbered offset and a scale behind them."""
+    """Quant nodes become integer weights, or thresholds with a whole offset and a scale behind them."""
     quantizers = default_filter_function_generator(WIDEST_THRESHOLDS)
     model = applied(model, (ConvertQONNXtoFINN(quantizers), ExtractNormScaleBias()))
     set_threshold_layouts_(model)
@@ -25,14 +25,14 @@ def convert(model: ModelWrapper) -> ModelWrapper:
 
 
 def _widen_thresholds_(model: ModelWrapper) -> None:
-    """float64, until they are rounded: scales taken up in float32 would move some of them past a whole number."""
+    """float64, until they are rounded: scales taken up in float32 would move some past a whole number."""
     for node in model.get_nodes_by_op_type("MultiThreshold"):
         levels = model.get_initializer(node.input[1])
         model.set_initializer(node.input[1], levels.astype(np.float64))
 
 
 def _absorb_clip(model: ModelWrapper, node: NodeProto) -> bool:
-    """Clip(x, low, high) in front of thresholds: those at or below low always count, those above high never."""
+    """Clip(x, low, high) before thresholds: those at or below low always count, those above high never."""
     if node.op_type not in ("Clip", "Relu"):
         return False
     thresholds = only_consumer(model, node.output[0])

@@ -2,7 +2,10 @@
 
 from finn.transformation.fpgadataflow.annotate_cycles import AnnotateCycles
 from finn.transformation.fpgadataflow.specialize_layers import SpecializeLayers
-from finn.transformation.fpgadataflow.transpose_decomposition import InferInnerOuterShuffles, ShuffleDecomposition
+from finn.transformation.fpgadataflow.transpose_decomposition import (
+    InferInnerOuterShuffles,
+    ShuffleDecomposition,
+)
 from qonnx.core.modelwrapper import ModelWrapper
 
 from hw.boards import Board

@@ -22,7 +22,9 @@ def index_of(model: ModelWrapper, node: NodeProto) -> int:
     return next(index for index, other in enumerate(model.graph.node) if other is node or other == node)
 
 
-def insert_before(model: ModelWrapper, place: NodeProto, kind: str, inputs, outputs, **attributes) -> NodeProto:
+def insert_before(
+    model: ModelWrapper, place: NodeProto, kind: str, inputs, outputs, **attributes
+) -> NodeProto:
     """A new standard node in front of ``place``."""
     node = helper.make_node(kind, list(inputs), list(outputs), **attributes)
     model.graph.node.insert(index_of(model, place), node)

@@ -47,7 +47,8 @@ def hardware(model: ModelWrapper) -> ModelWrapper:
 def minimized(model: ModelWrapper) -> ModelWrapper:
     """Weights, accumulators and thresholds as narrow as their values allow."""
     passes = (
-        MinimizeWeightBitWidth(), MinimizeAccumulatorWidth(), RoundAndClipThresholds(), MinimizeWeightBitWidth(),
+        MinimizeWeightBitWidth(), MinimizeAccumulatorWidth(), RoundAndClipThresholds(),
+        MinimizeWeightBitWidth(),
     )  # fmt: skip
     return named(applied(model, passes))
 

@@ -14,14 +14,15 @@ from hw.steps.rounds import OneByOne, applied, named, until_rest
 
 
 def lower(model: ModelWrapper) -> ModelWrapper:
-    """The input is channels last from here on, [1, H, W, C], as images lie in memory: no hardware turns them."""
+    """The input is channels last from here on, [1, H, W, C], as images lie in memory."""
     # pooling gets its layer here already: what it divides by goes into the thresholds behind it
     pooling = InferGlobalAccPoolLayer()
     model = applied(model, (InferDataLayouts(), pooling, MakeInputChannelsLast(), LowerConvsToMatMul()))
     passes = (
-        reorder.MakeMaxPoolNHWC(), absorb.AbsorbTransposeIntoMultiThreshold(), reorder.MoveScalarLinearPastInvariants(),
-        absorb.AbsorbMulIntoMultiThreshold(),
-        reorder.MoveTransposePastEltwise(), reorder.MoveTransposePastJoinAdd(), reorder.MoveTransposePastFork(),
+        reorder.MakeMaxPoolNHWC(), absorb.AbsorbTransposeIntoMultiThreshold(),
+        reorder.MoveScalarLinearPastInvariants(), absorb.AbsorbMulIntoMultiThreshold(),
+        reorder.MoveTransposePastEltwise(), reorder.MoveTransposePastJoinAdd(),
+        reorder.MoveTransposePastFork(),
         reorder.MoveTransposePastJoinConcat(), absorb.AbsorbConsecutiveTransposes(),
         RemoveIdentityTranspose(), OneByOne(fuse_movers), RemoveIdentityReshape(),
     )  # fmt: skip

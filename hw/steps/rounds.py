@@ -42,7 +42,9 @@ def until_rest(model: ModelWrapper, passes: Sequence[Transformation], step: str)
         model = named(model)
         if _connections(model) == before:
             return model
-    raise UserError(f"step {step}: the graph did not come to rest in {_LIMIT} rounds; give the file to the authors")
+    raise UserError(
+        f"step {step}: the graph did not come to rest in {_LIMIT} rounds; give the file to the authors"
+    )
 
 
 def _connections(model: ModelWrapper) -> list[tuple]:
@@ -50,7 +52,7 @@ def _connections(model: ModelWrapper) -> list[tuple]:
 
 
 class OneByOne(Transformation):
-    """A rewrite of one node: ``rewrite(model, node)`` says whether it changed anything; repeated until not."""
+    """A rewrite of one node, repeated until ``rewrite(model, node)`` says of none that it changed."""
 
     def __init__(self, rewrite: Callable[[ModelWrapper, object], bool]) -> None:
         super().__init__()

@@ -23,7 +23,7 @@ class MoveScalarPastSelection(reorder.MoveScalarLinearPastInvariants):
 def streamline(model: ModelWrapper) -> ModelWrapper:
     """Scales of a residual's two branches must be equal, or they stay as floating-point products."""
     passes = (
-        # thresholds first, and one factor after the other: they hold float64, which products of factors do not
+        # thresholds first, one factor after the other: they are float64, products of factors are not
         OneByOne(move_up), OneByOne(whole_offset),
         absorb.AbsorbAddIntoMultiThreshold(), absorb.AbsorbMulIntoMultiThreshold(),
         absorb.AbsorbAddIntoMultiThreshold(), absorb.AbsorbMulIntoMultiThreshold(),
@@ -33,7 +33,8 @@ def streamline(model: ModelWrapper) -> ModelWrapper:
         reorder.MoveMulPastMaxPool(), MoveScalarPastSelection(),
         CollapseRepeatedAdd(), CollapseRepeatedMul(),
         OneByOne(whole_offset), absorb.AbsorbAddIntoMultiThreshold(), absorb.FactorOutMulSignMagnitude(),
-        absorb.AbsorbMulIntoMultiThreshold(), absorb.Absorb1BitMulIntoMatMul(), absorb.Absorb1BitMulIntoConv(),
+        absorb.AbsorbMulIntoMultiThreshold(), absorb.Absorb1BitMulIntoMatMul(),
+        absorb.Absorb1BitMulIntoConv(),
         reorder.MoveLinearPastFork(), reorder.MoveLinearPastEltwiseAdd(),
     )  # fmt: skip
     model = until_rest(model, passes, "streamline")

@@ -1,4 +1,4 @@
-"""Thresholds that are the same for all channels may stand before or behind anything that only moves values."""
+"""Thresholds that are the same for all channels may stand before or behind what only moves values."""
 
 import numpy as np
 from onnx import NodeProto
@@ -33,7 +33,7 @@ def move_up(model: ModelWrapper, node: NodeProto) -> bool:
 
 
 def whole_offset(model: ModelWrapper, node: NodeProto) -> bool:
-    """x * s + c in front of thresholds, with c whole multiples of s, becomes (x + c / s) * s: a sum of integers.
+    """x * s + c before thresholds, c whole multiples of s, becomes (x + c / s) * s: a sum of integers.
 
     So stand position embeddings that share the scale of what they are added to.
     """

@@ -19,9 +19,9 @@ _TAKE_WEIGHTS = ("Conv", "MatMul", "Gemm", "ConvTranspose", "Transpose")
 def tidy(model: ModelWrapper) -> ModelWrapper:
     """The profile, ready for FINN's own conversion."""
     passes = (
-        InferShapes(), FoldConstants(), OneByOne(_fold_quantized_constant), FoldConstants(), BatchNormToAffine(),
-        RemoveStaticGraphInputs(), ConvertSubToAdd(), ConvertDivToMul(), OneByOne(_mean_as_pooling),
-        OneByOne(_average_as_convolution),
+        InferShapes(), FoldConstants(), OneByOne(_fold_quantized_constant), FoldConstants(),
+        BatchNormToAffine(), RemoveStaticGraphInputs(), ConvertSubToAdd(), ConvertDivToMul(),
+        OneByOne(_mean_as_pooling), OneByOne(_average_as_convolution),
     )  # fmt: skip
     return named(applied(model, passes))
 
@@ -75,8 +75,8 @@ def _average_as_convolution(model: ModelWrapper, node: NodeProto) -> bool:
     ones = new_constant(model, np.ones((channels, 1, *kernel), np.float32))
     summed = new_tensor(model, model.get_tensor_shape(node.output[0]))
     insert_before(
-        model, node, "Conv", (node.input[0], ones), (summed,), kernel_shape=kernel, strides=strides, pads=pads,
-        group=channels, dilations=[1, 1],
+        model, node, "Conv", (node.input[0], ones), (summed,), kernel_shape=kernel, strides=strides,
+        pads=pads, group=channels, dilations=[1, 1],
     )  # fmt: skip
     share = new_constant(model, np.array(1.0 / np.prod(kernel), np.float32))
     insert_before(model, node, "Mul", (summed, share), (node.output[0],))

@@ -71,7 +71,9 @@ class Cnn(nn.Module):
         )
         self.first = Residual(channels, 2 * channels, (4, 3, 2, 4))
         self.between = nn.Sequential(
-            relu(4), conv(channels, 2 * channels, 3, stride=2, bits=3, bias=True), nn.BatchNorm2d(2 * channels)
+            relu(4),
+            conv(channels, 2 * channels, 3, stride=2, bits=3, bias=True),
+            nn.BatchNorm2d(2 * channels),
         )
         self.second = Residual(2 * channels, 2 * channels, (2, 6, 4, 6))
         self.last = nn.Sequential(relu(4), nn.AdaptiveAvgPool2d(1), identity(8), nn.Flatten())
@@ -109,7 +111,9 @@ class Block(nn.Module):
         self.normed_a, self.normed_b = identity(8), identity(8)
         self.attention = Attention(width, heads, bits[0])
         act = [nn.GELU(), identity(8)] if activation == "gelu" else [relu(8)]
-        self.mlp = nn.Sequential(linear(width, 2 * width, bits=bits[1]), *act, linear(2 * width, width, bits=bits[2]))
+        self.mlp = nn.Sequential(
+            linear(width, 2 * width, bits=bits[1]), *act, linear(2 * width, width, bits=bits[2])
+        )
 
     def forward(self, tokens):
         tokens = self.shared_a(tokens)
@@ -194,7 +198,15 @@ def profile(model: nn.Module, size: int, path: Path) -> tuple[Path, float]:
 
 
 #: Expansion, channels, blocks and first stride of the stages of MobileNetV2 at width 0.35.
-MOBILENET_035 = ((1, 8, 1, 1), (6, 8, 2, 2), (6, 16, 3, 2), (6, 24, 4, 2), (6, 32, 3, 1), (6, 56, 3, 2), (6, 112, 1, 1))
+MOBILENET_035 = (
+    (1, 8, 1, 1),
+    (6, 8, 2, 2),
+    (6, 16, 3, 2),
+    (6, 24, 4, 2),
+    (6, 32, 3, 1),
+    (6, 56, 3, 2),
+    (6, 112, 1, 1),
+)
 
 
 class Inverted(nn.Module):
@@ -221,7 +233,9 @@ class MobileNetV2(nn.Module):
     def __init__(self):
         super().__init__()
         widths = ((4, 6, 4), (3, 8, 4), (4, 4, 3), (2, 4, 4))
-        self.stem = nn.Sequential(identity(8), conv(3, 16, 3, 2, bits=8), nn.BatchNorm2d(16), nn.ReLU6(), relu(8))
+        self.stem = nn.Sequential(
+            identity(8), conv(3, 16, 3, 2, bits=8), nn.BatchNorm2d(16), nn.ReLU6(), relu(8)
+        )
         blocks, inputs = [], 16
         for expansion, outputs, count, first in MOBILENET_035:
             shared = identity(8)
@@ -244,8 +258,14 @@ def plain(widths=(16, 16, 32, 32, 32, 64, 64, 64, 64)):
     """Nine convolutions 3x3 with ReLU, every third followed by max pooling, as ClassNSeg's encoder has them."""
     layers, inputs = [identity(8)], 3
     for index, outputs in enumerate(widths):
-        layers += [conv(inputs, outputs, 3, bits=(8, 4, 3)[index % 3], bias=True), nn.BatchNorm2d(outputs), relu(4)]
+        layers += [
+            conv(inputs, outputs, 3, bits=(8, 4, 3)[index % 3], bias=True),
+            nn.BatchNorm2d(outputs),
+            relu(4),
+        ]
         if index % 3 == 2:
             layers.append(nn.MaxPool2d(2))
         inputs = outputs
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), identity(8), nn.Flatten(), linear(inputs, 1, bits=8))
+    return nn.Sequential(
+        *layers, nn.AdaptiveAvgPool2d(1), identity(8), nn.Flatten(), linear(inputs, 1, bits=8)
+    )
