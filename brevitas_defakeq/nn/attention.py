@@ -42,10 +42,7 @@ class QuantAttention(Attention):
         q, k, v = qkv.unbind(0)
         q, k, v = self.q_quant(self.q_norm(q)), self.k_quant(self.k_norm(k)), self.v_quant(v)
         scores = (q @ k.transpose(-2, -1)) * self.scale  # [B, heads, N, N]
-        if is_causal:
-            scores = scores + torch.full_like(scores[0, 0], float("-inf")).triu(1)
-        if attn_mask is not None:
-            scores = _masked(scores, attn_mask)
+        scores = masked(scores, attn_mask, is_causal)
         x = self.attn_drop(self.softmax_quant(scores.softmax(dim=-1))) @ v
         x = x.transpose(1, 2).reshape(batch, tokens, self.num_heads * self.head_dim)
         x = self.norm(x) if isinstance(getattr(self, "norm", None), nn.Module) else x
@@ -53,7 +50,12 @@ class QuantAttention(Attention):
         return self.proj_drop(self.proj(x))
 
 
-def _masked(scores: Tensor, mask: Tensor) -> Tensor:
+def masked(scores: Tensor, mask: Tensor | None, is_causal: bool) -> Tensor:
+    """Scores [..., N, N] with what must not be looked at at minus infinity, as timm's attention does."""
+    if is_causal:
+        scores = scores + torch.full_like(scores[0, 0], float("-inf")).triu(1)
+    if mask is None:
+        return scores
     return scores.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else scores + mask
 
 
