@@ -176,8 +176,8 @@ class Exactness:
         limit = max(TOLERANCE, 3 * self.unrest)
         if not self.typical <= limit or self.largest > max(_LARGEST, limit):
             raise UserError(
-                f"the QONNX file disagrees with the model: off by {self.typical:.1e} of the outputs' range on "
-                f"the typical of {self.images} images, {self.largest:.1e} at most; nothing was written "
+                f"the QONNX file disagrees with the model: off by {self.typical:.1e} of the outputs' range "
+                f"on the typical of {self.images} images, {self.largest:.1e} at most; nothing was written "
                 "(--no-verify writes it all the same)"
             )
 

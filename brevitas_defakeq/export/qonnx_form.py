@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.onnx.ops import symbolic
 
-from brevitas_defakeq.errors import UserError
 from brevitas_defakeq.export.replace import conv_pads, quantized_by, replaced
 from brevitas_defakeq.nn.attention import QuantAttention, masked
 from brevitas_defakeq.nn.modules import modules_by_name, replace_module
