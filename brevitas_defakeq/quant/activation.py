@@ -67,8 +67,7 @@ def set_activation_range_(proxy: nn.Module, low: float, high: float) -> None:
     """Clip the activation to ``[low, high]`` (``low <= 0 <= high``) and end any statistics phase."""
     quantizer = activation_quantizer(proxy)
     if not has_zero_point(proxy):
-        lowest, highest = code_range(proxy)
-        set_step_(proxy, max(high / highest, low / lowest if lowest else 0.0))
+        set_step_(proxy, max(-low, high) / float(quantizer.int_scaling_impl(activation_grid(proxy)[2])))
         return
     quantizer.scaling_impl.value.fill_(high - low)
     quantizer.zero_point_impl.value.fill_(-low)
