@@ -90,6 +90,7 @@ def qonnx_graph(result: QuantizedDetector, network: nn.Module) -> ModelProto:
     _note_layers_(model, form)
     with quiet():
         cleaned = cleanup(wrapper(model))
+    _drop_idle_expands_(cleaned)
     _name_by_layer_(cleaned)
     return cleaned.model
 
@@ -109,6 +110,16 @@ def _qonnx_version() -> str:
     from brevitas_defakeq.export.describe import package_version
 
     return package_version("qonnx")
+
+
+def _drop_idle_expands_(model) -> None:
+    """A class token is expanded to a batch of one: nothing."""
+    for node in [node for node in model.graph.node if node.op_type == "Expand"]:
+        source, result = node.input[0], node.output[0]
+        if model.get_tensor_shape(source) == model.get_tensor_shape(result):
+            for reader in model.find_consumers(result):
+                reader.input[:] = [source if name == result else name for name in reader.input]
+            model.graph.node.remove(node)
 
 
 # Names -----------------------------------------------------------------------------------------------
