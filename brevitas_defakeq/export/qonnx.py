@@ -7,30 +7,21 @@ scale, with learned rounding in it. The file is cleaned by qonnx, executed by qo
 from ast import literal_eval
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from onnx import ModelProto
 from torch import Tensor, nn
 
 from brevitas_defakeq.artifact import WEIGHTS_FILES, QuantizedDetector
-from brevitas_defakeq.errors import UserError
-from brevitas_defakeq.evaluate.observe import Observer
-from brevitas_defakeq.export.describe import card_of, ends, require_form
+from brevitas_defakeq.export.describe import card_of, ends, package_version, require_form
 from brevitas_defakeq.export.graph import write_graph
 from brevitas_defakeq.export.qonnx_form import OPSET, qonnx_form
+from brevitas_defakeq.export.qonnx_run import compared, require_qonnx
 from brevitas_defakeq.export.quiet import quiet
 from brevitas_defakeq.files import written_whole
-from brevitas_defakeq.quant.quick import quick
-from brevitas_defakeq.reference import copy_module
 from brevitas_defakeq.runtime.card import Card, card_beside
 
-#: Largest difference to torch, relative to the outputs' range, on the typical image.
-TOLERANCE = 1e-5
-#: And on any: a value that lies between two codes may fall to the other side.
-_LARGEST = 0.05
 #: Where torch's exporter notes the modules that a node comes from, outermost first.
 _SCOPES = "pkg.torch.onnx.name_scopes"
 #: Images that the file is executed on; qonnx runs node by node.
@@ -67,8 +58,9 @@ def export_qonnx(
         checked.require()
     file = model.SerializeToString()
     card = card_of(
-        result, form, ends(result), format="qonnx", runtime=_qonnx_version(), bytes={"file": len(file)},
-        patterns=Counter(node.op_type for node in model.graph.node), agreement=checked, licence=licence,
+        result, form, ends(result), format="qonnx", runtime=package_version("qonnx"), agreement=checked,
+        bytes={"file": len(file)}, patterns=Counter(node.op_type for node in model.graph.node),
+        licence=licence,
     )  # fmt: skip
     path = Path(out) / "model.onnx"
     with written_whole(path) as partial:
@@ -83,33 +75,19 @@ def qonnx_graph(result: QuantizedDetector, network: nn.Module) -> ModelProto:
     The Conv and MatMul nodes carry their layers' names (q, k and v of an attention are
     ``blocks.0.attn.qkv.q`` and so on), and the weights those names with ``.weight``.
     """
-    cleanup, wrapper = _qonnx()
+    require_qonnx()
+    from qonnx.core.modelwrapper import ModelWrapper
+    from qonnx.util.cleanup import cleanup_model
+
     example = torch.zeros(1, 3, *result.preprocessing.input_size)
     form = qonnx_form(network, result.plan)
     model = write_graph(form, result.observer.logit, example, OPSET, fixed_batch=True)
     _note_layers_(model, form)
     with quiet():
-        cleaned = cleanup(wrapper(model))
+        cleaned = cleanup_model(ModelWrapper(model))
     _drop_idle_expands_(cleaned)
     _name_by_layer_(cleaned)
     return cleaned.model
-
-
-def _qonnx():
-    """qonnx's cleanup and its wrapper of a model."""
-    try:
-        with quiet():
-            from qonnx.core.modelwrapper import ModelWrapper
-            from qonnx.util.cleanup import cleanup_model
-    except ImportError:
-        raise UserError("QONNX needs qonnx: pip install 'brevitas_defakeq[fpga]'") from None
-    return cleanup_model, ModelWrapper
-
-
-def _qonnx_version() -> str:
-    from brevitas_defakeq.export.describe import package_version
-
-    return package_version("qonnx")
 
 
 def _drop_idle_expands_(model) -> None:
@@ -158,64 +136,3 @@ def _weight_sources(model, name: str) -> Iterator[str]:
             yield from _weight_sources(model, part)
     else:
         yield from _weight_sources(model, maker.input[0])
-
-
-# Comparison ------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Exactness:
-    """A QONNX file against the torch model, relative to the range of torch's logits.
-
-    Attributes:
-        images: how many.
-        typical: median difference; largest: on any image.
-        unrest: the median by which the model's own logits move when it computes in float64: a value between
-            two codes falls to the other side, and what follows amplifies that.
-    """
-
-    images: int
-    typical: float
-    largest: float
-    unrest: float
-
-    def to_dict(self) -> dict:
-        return asdict(self)
-
-    def require(self) -> None:
-        """Raises UserError where the file is not the model."""
-        limit = max(TOLERANCE, 3 * self.unrest)
-        if not self.typical <= limit or self.largest > max(_LARGEST, limit):
-            raise UserError(
-                f"the QONNX file disagrees with the model: off by {self.typical:.1e} of the outputs' range "
-                f"on the typical of {self.images} images, {self.largest:.1e} at most; nothing was written "
-                "(--no-verify writes it all the same)"
-            )
-
-
-@torch.no_grad()
-def compared(model: ModelProto, network: nn.Module, observer: Observer, images: Tensor) -> Exactness:
-    """Execute the graph with qonnx on images [N, 3, H, W], one by one, beside the model itself."""
-    precise = copy_module(network).double()
-    with quick(network, frozen=True), quick(precise, frozen=True):
-        wanted = np.array([float(observer(network, image[None])[0]) for image in images])
-        moved = np.array([float(observer(precise, image[None].double())[0]) for image in images])
-    found = np.array([executed(model, image[None].numpy()) for image in images])
-    scale = max(float(np.ptp(wanted)), float(np.abs(wanted).max()), 1e-12)
-    differences = np.abs(found - wanted) / scale
-    return Exactness(
-        len(images), float(np.median(differences)), float(differences.max()),
-        float(np.median(np.abs(moved - wanted)) / scale),
-    )  # fmt: skip
-
-
-def executed(model: ModelProto, image: np.ndarray) -> float:
-    """The only output of a QONNX graph for one input, by qonnx's executor."""
-    _, wrapper = _qonnx()
-    from qonnx.core.onnx_exec import execute_onnx
-
-    wrapped = wrapper(model)
-    feed = {wrapped.graph.input[0].name: image.astype(np.float32)}
-    with quiet():
-        (answer,) = execute_onnx(wrapped, feed).values()
-    return float(answer.reshape(()))

@@ -8,23 +8,22 @@ pooled; what is normalized. The values are found in a trace; a quantizer sits wh
 import math
 from dataclasses import dataclass, field, replace
 
-from torch import Tensor, nn
+from torch import nn
 
+from brevitas_defakeq.prepare.operations import (
+    ADDITIONS,
+    CLIPS,
+    JOINS,
+    LARGEST,
+    MEANS,
+    MOVES,
+    NORMS,
+    POSITIVE,
+    clip_bounds,
+    is_idle,
+    is_vector,
+)
 from brevitas_defakeq.prepare.trace import Key, Operation, Trace, key_of, tensors_in
-
-#: Functions that only move values.
-_MOVES = {"reshape", "view", "flatten", "unflatten", "permute", "transpose", "swapaxes", "movedim", "t",
-          "contiguous", "clone", "squeeze", "unsqueeze", "__getitem__", "unbind", "chunk", "split", "narrow",
-          "select", "index_select", "expand", "expand_as", "repeat", "dropout", "dropout2d", "pad", "roll",
-          "detach", "to", "type_as", "float", "__get__"}  # fmt: skip
-_CLIPS = {"relu", "relu_", "relu6", "hardtanh", "hardtanh_", "clamp", "clamp_", "clamp_min", "clamp_min_",
-          "clip", "clip_"}  # fmt: skip
-_ADDITIONS = {"add", "add_", "__add__", "__radd__", "__iadd__", "sub", "sub_", "__sub__", "__isub__"}
-_JOINS = {"cat", "concat", "concatenate"}
-_LARGEST = {"max_pool1d", "max_pool2d", "adaptive_max_pool2d"}
-_MEANS = {"mean", "sum", "avg_pool1d", "avg_pool2d", "adaptive_avg_pool1d", "adaptive_avg_pool2d"}
-_NORMS = {"layer_norm"}
-_POSITIVE = {"sigmoid", "softmax", "abs", "square"}
 
 
 @dataclass(frozen=True)
@@ -96,13 +95,13 @@ class _Finder:
     # What each operation makes -------------------------------------------------------------------
 
     def follow(self, operation: Operation) -> None:
-        if _is_idle(operation):
+        if is_idle(operation):
             return
         sources = [self.value(key) for key in operation.inputs]
         for tensor in tensors_in((operation.args, operation.options)):
             self.shapes.setdefault(key_of(tensor), tensor.shape)
         if all(source.constant is not None for source in sources):
-            name = sources[0].constant if len(sources) == 1 and operation.name in _MOVES else ""
+            name = sources[0].constant if len(sources) == 1 and operation.name in MOVES else ""
             made = _Value(constant=name)
         else:
             made = self._made(operation, sources)
@@ -114,18 +113,18 @@ class _Finder:
 
     def _made(self, operation: Operation, sources: list[_Value]) -> _Value:
         name, first = operation.name, sources[0]
-        if name in _MOVES or name in _LARGEST or (name == "abs" and first.positive):
+        if name in MOVES or name in LARGEST or (name == "abs" and first.positive):
             return first
-        if name in _CLIPS:
+        if name in CLIPS:
             return self._clipped(operation, first)
         if self._is_sum(operation):
             return self._summed(operation, sources)
-        if name in _MEANS:
+        if name in MEANS:
             return _Value(positive=first.positive, ceiling=first.ceiling)
-        return _Value(positive=name in _POSITIVE)
+        return _Value(positive=name in POSITIVE)
 
     def _clipped(self, operation: Operation, source: _Value) -> _Value:
-        low, high = _clip_bounds(operation)
+        low, high = clip_bounds(operation)
         made = _Value(positive=source.positive or low >= 0, ceiling=min(source.ceiling, high))
         kept = source.grid is not None and self._place(operation.outputs[0]) is None
         return replace(made, grid=source.grid) if kept else made
@@ -134,10 +133,10 @@ class _Finder:
         """A sum or concatenation of which integer hardware makes one; a bias goes into thresholds."""
         if operation.owner in self.attentions or operation.owner in self.layers:
             return False
-        if operation.name in _JOINS:
+        if operation.name in JOINS:
             return True
-        return operation.name in _ADDITIONS and len(operation.inputs) == 2 and not any(
-            self.value(key).constant is not None and _is_vector(self.shapes.get(key, ()))
+        return operation.name in ADDITIONS and len(operation.inputs) == 2 and not any(
+            self.value(key).constant is not None and is_vector(self.shapes.get(key, ()))
             for key in operation.inputs
         )  # fmt: skip
 
@@ -152,7 +151,7 @@ class _Finder:
         for source in sources:
             if source.constant and source.constant not in self.groups[grid]:
                 self.groups[grid].append(source.constant)
-        joined = operation.name in _JOINS and all(source.codes for source in moving)
+        joined = operation.name in JOINS and all(source.codes for source in moving)
         positive = all(source.positive for source in sources) and "sub" not in operation.name
         return _Value(grid, codes=joined, positive=positive)
 
@@ -183,7 +182,7 @@ class _Finder:
 
     def _can_hold(self, name: str, key: Key) -> bool:
         """Called once, no container that would run a quantizer itself, no reader before it returns."""
-        readers = [operation.owner for operation in self.readers.get(key, []) if not _is_idle(operation)]
+        readers = [operation.owner for operation in self.readers.get(key, []) if not is_idle(operation)]
         inside = any(owner == name or owner.startswith(f"{name}.") for owner in readers)
         container = isinstance(self.modules[name], nn.Sequential | nn.ModuleList | nn.ModuleDict)
         return len(self.seen.calls[name]) == 1 and not inside and not container
@@ -193,14 +192,14 @@ class _Finder:
         return any(self._reads(operation, sums_only) for operation in self.readers.get(key, []))
 
     def _reads(self, operation: Operation, sums_only: bool) -> bool:
-        if _is_idle(operation):
+        if is_idle(operation):
             return False
         if self._is_sum(operation):
             return True
-        if operation.name in _LARGEST | _MEANS | _NORMS:
+        if operation.name in LARGEST | MEANS | NORMS:
             return not sums_only
         output = operation.outputs[0]
-        through = operation.name in _MOVES or (operation.name in _CLIPS and self._place(output) is None)
+        through = operation.name in MOVES or (operation.name in CLIPS and self._place(output) is None)
         through = through or operation.name == "abs"
         return through and any(self._is_read(key, sums_only=sums_only) for key in operation.outputs)
 
@@ -219,29 +218,3 @@ class _Finder:
             ceilings={name: high for name, high in ceilings.items() if math.isfinite(high)},
             ready=ready,
         )
-
-
-def _is_idle(operation: Operation) -> bool:
-    """It returned what it read: a dropout."""
-    return set(operation.outputs) <= set(operation.inputs)
-
-
-def _is_vector(shape) -> bool:
-    """At most one axis is longer than 1: a bias, which goes into thresholds."""
-    return sum(size > 1 for size in shape) <= 1
-
-
-def _clip_bounds(operation: Operation) -> tuple[float, float]:
-    """The lowest and the highest value of a clip's result."""
-    if operation.name in ("relu", "relu_"):
-        return 0.0, math.inf
-    if operation.name == "relu6":
-        return 0.0, 6.0
-    names = ("min_val", "max_val") if "hardtanh" in operation.name else ("min", "max")
-    given = dict(zip(names, operation.args[1:3], strict=False)) | operation.options
-    default = (-1.0, 1.0) if "hardtanh" in operation.name else (-math.inf, math.inf)
-    bounds = [given.get(name) for name in names]
-    return tuple(
-        low if bound is None or isinstance(bound, Tensor) else float(bound)
-        for bound, low in zip(bounds, default, strict=True)
-    )
