@@ -9,8 +9,6 @@ from qonnx.core.modelwrapper import ModelWrapper
 from brevitas_defakeq.errors import UserError
 from brevitas_defakeq.files import read_json, write_json, written_whole
 
-#: Raised when steps change, so that graphs of older ones are made anew.
-_VERSION = 1
 _NAME = "steps.json"
 
 
@@ -18,8 +16,8 @@ _NAME = "steps.json"
 class Steps:
     """The folder of a build's steps.
 
-    A step is of use again if all that it came from is the same: the profile's bytes, FINN's version, the
-    steps before it and what they were told.
+    A step is of use again if all that it came from is the same: the profile's bytes, FINN's version, this
+    folder's code, the steps before it and what they were told.
     """
 
     folder: Path
@@ -54,8 +52,9 @@ class Steps:
 
 def first_key(profile: bytes, versions: dict[str, str], inputs: bytes) -> str:
     """What all steps come from."""
-    return _hash(str(_VERSION), hashlib.sha256(profile).hexdigest(), repr(sorted(versions.items())),
-                 hashlib.sha256(inputs).hexdigest())  # fmt: skip
+    code = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py")))
+    contents = [hashlib.sha256(each).hexdigest() for each in (code, profile, inputs)]
+    return _hash(repr(sorted(versions.items())), *contents)
 
 
 def next_key(before: str, name: str, told: str) -> str:

@@ -10,8 +10,10 @@ from finn.transformation.streamline.round_thresholds import RoundAndClipThreshol
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.transformation.double_to_single_float import DoubleToSingleFloat
 
+from hw.steps.joins import past_sum
 from hw.steps.rounds import OneByOne, applied, named, until_rest
 from hw.steps.thresholds import move_up, whole_offset
+from hw.steps.tokens import scale_past_token
 
 
 class MoveScalarPastSelection(reorder.MoveScalarLinearPastInvariants):
@@ -24,7 +26,7 @@ def streamline(model: ModelWrapper) -> ModelWrapper:
     """Scales of a residual's two branches must be equal, or they stay as floating-point products."""
     passes = (
         # thresholds first, one factor after the other: they are float64, products of factors are not
-        OneByOne(move_up), OneByOne(whole_offset),
+        OneByOne(move_up), OneByOne(scale_past_token), OneByOne(whole_offset),
         absorb.AbsorbAddIntoMultiThreshold(), absorb.AbsorbMulIntoMultiThreshold(),
         absorb.AbsorbAddIntoMultiThreshold(), absorb.AbsorbMulIntoMultiThreshold(),
         CollapseRepeatedMul(), CollapseRepeatedAdd(),
@@ -35,7 +37,7 @@ def streamline(model: ModelWrapper) -> ModelWrapper:
         OneByOne(whole_offset), absorb.AbsorbAddIntoMultiThreshold(), absorb.FactorOutMulSignMagnitude(),
         absorb.AbsorbMulIntoMultiThreshold(), absorb.Absorb1BitMulIntoMatMul(),
         absorb.Absorb1BitMulIntoConv(),
-        reorder.MoveLinearPastFork(), reorder.MoveLinearPastEltwiseAdd(),
+        reorder.MoveLinearPastFork(), OneByOne(past_sum),
     )  # fmt: skip
     model = until_rest(model, passes, "streamline")
     return named(applied(model, (RoundAndClipThresholds(), DoubleToSingleFloat())))

@@ -7,10 +7,9 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
 from hw.steps.graph import constant_input, index_of, new_constant, new_tensor, only_consumer
+from hw.steps.tokens import WHOLE
 
 _MOVERS = ("Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze")
-#: A quotient of float32 numbers is as near to a whole number where it is one.
-_WHOLE = 1e-3
 
 
 def move_up(model: ModelWrapper, node: NodeProto) -> bool:
@@ -46,7 +45,7 @@ def whole_offset(model: ModelWrapper, node: NodeProto) -> bool:
     if reader is None or reader.op_type != "MultiThreshold":
         return False
     exact = offset.astype(np.float64) / np.float64(scale.item())
-    if np.abs(exact - np.round(exact)).max() > _WHOLE:
+    if np.abs(exact - np.round(exact)).max() > WHOLE:
         return False
     steps = np.round(exact).astype(np.float32)
     whole = new_constant(model, steps)
