@@ -34,8 +34,8 @@ _CONVERSIONS = (
     ("duplicate_streams", "InferDuplicateStreamsLayer"),
 )
 
-#: Of the polynomials that GELU becomes. FINN's 2 errs by 6e-5, which moves values over thresholds; 4 errs by 1e-6
-#: and takes two more DSPs a processing element.
+#: Of the polynomials that GELU becomes. FINN's 2 errs by 6e-5, which moves values over thresholds; 4 errs by
+#: 1e-6 and takes two more DSPs a processing element.
 _DEGREE = 4
 
 

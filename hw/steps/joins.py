@@ -1,7 +1,7 @@
 """Scales and offsets past the sum of two branches.
 
-FINN's own pass for this does not ask whether others read a branch's scaled value too; where they do, as in the
-second block of a residual network, it ties the graph into a knot.
+FINN's own pass for this does not ask whether others read a branch's scaled value too; where they do, as in
+the second block of a residual network, it ties the graph into a knot.
 """
 
 import numpy as np

@@ -9,6 +9,9 @@ from qonnx.custom_op.registry import getCustomOp
 from hw.steps.graph import constant_input, index_of, new_constant, new_tensor, only_consumer
 from hw.steps.tokens import WHOLE
 
+_ELEMENTWISE = ("Add", "Mul", "MultiThreshold", "Relu", "Clip")
+#: What reads and gives images, channels second.
+_OF_IMAGES = ("Conv", "MaxPool", "AveragePool", "GlobalAveragePool")
 _MOVERS = ("Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze")
 
 
@@ -79,11 +82,14 @@ def _swap(model: ModelWrapper, mover: NodeProto, node: NodeProto, moved: range |
 
 
 def _layout(model: ModelWrapper, tensor: str) -> str:
-    """Where the channels of a tensor are: behind a convolution of images second, elsewhere last."""
+    """Where the channels of a tensor are: behind layers of images second, elsewhere last."""
     rank = len(model.get_tensor_shape(tensor))
-    if rank == 4:
-        return "NCHW" if model.get_tensor_layout(tensor) == ["N", "C", "H", "W"] else "NHWC"
-    return {1: "C", 2: "NC", 3: "NWC"}.get(rank, "")
+    if rank != 4:
+        return {1: "C", 2: "NC", 3: "NWC"}.get(rank, "")
+    maker = model.find_producer(tensor)
+    while maker is not None and maker.op_type in _ELEMENTWISE:
+        maker = model.find_producer(maker.input[0])
+    return "NCHW" if maker is None or maker.op_type in _OF_IMAGES else "NHWC"
 
 
 def _counted(model: ModelWrapper, node: NodeProto, values: np.ndarray) -> np.ndarray:

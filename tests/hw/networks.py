@@ -11,29 +11,22 @@ import brevitas.nn as qnn
 import numpy as np
 import torch
 from brevitas.export import export_qonnx
-from brevitas.inject.enum import ScalingImplType
 from brevitas.quant import Int8ActPerTensorFloat, Int8WeightPerChannelFloat, Uint8ActPerTensorFloat
 from torch import Tensor, nn
 
-WEIGHT = {
-    "weight_quant": Int8WeightPerChannelFloat, "narrow_range": True, "scaling_impl_type": ScalingImplType.STATS,
-}  # fmt: skip
+WEIGHT = {"weight_quant": Int8WeightPerChannelFloat, "weight_narrow_range": True}
 
 
 def conv(inputs, outputs, kernel=3, stride=1, groups=1, bits=4, bias=False):
     """A convolution with signed narrow weights, a scale for every channel."""
     return qnn.QuantConv2d(
         inputs, outputs, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=bias,
-        weight_bit_width=bits, **{f"weight_{k}" if k in ("narrow_range", "scaling_impl_type") else k: v
-                                  for k, v in WEIGHT.items()},
+        weight_bit_width=bits, **WEIGHT,
     )  # fmt: skip
 
 
 def linear(inputs, outputs, bits=4, bias=True):
-    return qnn.QuantLinear(
-        inputs, outputs, bias=bias, weight_quant=Int8WeightPerChannelFloat, weight_bit_width=bits,
-        weight_narrow_range=True,
-    )  # fmt: skip
+    return qnn.QuantLinear(inputs, outputs, bias=bias, weight_bit_width=bits, **WEIGHT)
 
 
 def relu(bits=4):
@@ -130,8 +123,7 @@ class Vit(nn.Module):
         count = (size // patch) ** 2
         self.image = identity(8)
         self.patches = qnn.QuantConv2d(
-            3, width, patch, stride=patch, bias=True, weight_quant=Int8WeightPerChannelFloat, weight_bit_width=8,
-            weight_narrow_range=True,
+            3, width, patch, stride=patch, bias=True, weight_bit_width=8, **WEIGHT,
         )  # fmt: skip
         self.embedded = identity(8)
         self.token = nn.Parameter(0.5 * torch.randn(1, 1, width))
@@ -210,7 +202,7 @@ MOBILENET_035 = (
 
 
 class Inverted(nn.Module):
-    """A MobileNetV2 block; ``shared`` quantizes its input (if it adds it) and its output: one scale a stage."""
+    """A MobileNetV2 block; ``shared`` quantizes what it adds and its output: one scale a stage."""
 
     def __init__(self, inputs, outputs, expansion, stride, shared, bits):
         super().__init__()
@@ -218,7 +210,8 @@ class Inverted(nn.Module):
         expand = [conv(inputs, hidden, 1, bits=bits[0]), nn.BatchNorm2d(hidden), nn.ReLU6(), relu(8)]
         self.body = nn.Sequential(
             *(expand if expansion > 1 else []), conv(hidden, hidden, 3, stride, hidden, bits[1]),
-            nn.BatchNorm2d(hidden), nn.ReLU6(), relu(8), conv(hidden, outputs, 1, bits=bits[2]), nn.BatchNorm2d(outputs),
+            nn.BatchNorm2d(hidden), nn.ReLU6(), relu(8),
+            conv(hidden, outputs, 1, bits=bits[2]), nn.BatchNorm2d(outputs),
         )  # fmt: skip
         self.shared = shared
 
@@ -255,7 +248,7 @@ class MobileNetV2(nn.Module):
 
 
 def plain(widths=(16, 16, 32, 32, 32, 64, 64, 64, 64)):
-    """Nine convolutions 3x3 with ReLU, every third followed by max pooling, as ClassNSeg's encoder has them."""
+    """Nine convolutions 3x3 with ReLU, a max pooling behind every third, as in ClassNSeg's encoder."""
     layers, inputs = [identity(8)], 3
     for index, outputs in enumerate(widths):
         layers += [
