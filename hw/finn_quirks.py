@@ -10,8 +10,8 @@ Other modules call FINN as its documentation says; what differs is here:
   `builder_without_vivado`. `build_dataflow_cfg` returns -1 on failure where it should raise, and opens a
   debugger: the written run script sets `enable_build_pdb_debug=False` and turns -1 into a status.
 * qonnx looks everything up by scanning lists: `hw.lookups` (MobileNetV2: seven minutes of passes become one).
-* qonnx calls three-dimensional tensors NHWC or NCHW, so that thresholds look for channels on an axis that
-  is not there: `set_threshold_layouts_`.
+* qonnx guesses layouts from ranks and spreads its guesses: tokens become NHWC, images behind quantized
+  weights too, and thresholds look for channels on a wrong axis: `channels_layout`, `set_threshold_layouts_`.
 * `SetFolding` knows no HWSoftmax, Pad1D, SelectToken, and no elementwise RTL: `FOLDED_HERE`, `hw.folding`.
 * Estimators: some layers inherit the base class's 0, the RTL products return a plain 0 LUT: `unestimated`.
 * The builder makes a `Requant` of every quantizer above 8 bits, which loses its clip: `hw.steps.hardware`
@@ -48,6 +48,9 @@ FOLDED_HERE = {
 }  # fmt: skip
 #: RTL whose LUT estimator returns 0, or counts memories and leaves out the comparators.
 _PARTIAL_LUT = ("MVAU_rtl", "VVAU_rtl", "Thresholding_rtl")
+#: Layers of one value at a time, and layers that read and give images, channels second.
+_ELEMENTWISE = ("Add", "Mul", "MultiThreshold", "Relu", "Clip")
+_OF_IMAGES = ("Conv", "MaxPool", "AveragePool", "GlobalAveragePool")
 #: Layers that exist for Versal devices alone, and those whose RTL does while HLS goes everywhere.
 VERSAL_ONLY = ("PWPolyF",)
 VERSAL_RTL = ("VVAU", "LayerNorm", "HWSoftmax", "ElementwiseAdd", "ElementwiseSub", "ElementwiseMul")
@@ -143,11 +146,24 @@ def unestimated(layer, part: str) -> tuple[str, ...]:
     return tuple(name for name, absent in missing.items() if absent)
 
 
+def channels_layout(model, tensor: str) -> str:
+    """Where the channels of a tensor are: behind layers of images second, elsewhere last."""
+    rank = len(model.get_tensor_shape(tensor))
+    if rank != 4:
+        return {1: "C", 2: "NC", 3: "NWC"}.get(rank, "")
+    maker = model.find_producer(tensor)
+    while maker is not None and maker.op_type in _ELEMENTWISE:
+        maker = model.find_producer(maker.input[0])
+    return "NCHW" if maker is None or maker.op_type in _OF_IMAGES else "NHWC"
+
+
 def set_threshold_layouts_(model) -> None:
-    """Thresholds of tensors that are no images: channels last, whatever qonnx guessed."""
+    """Thresholds look for channels where `channels_layout` says; what qonnx guessed is dropped."""
     from qonnx.custom_op.registry import getCustomOp
 
     for node in model.get_nodes_by_op_type("MultiThreshold"):
-        rank = len(model.get_tensor_shape(node.input[0]))
-        if rank < 4:
-            getCustomOp(node).set_nodeattr("data_layout", {1: "C", 2: "NC", 3: "NWC"}[rank])
+        getCustomOp(node).set_nodeattr("data_layout", channels_layout(model, node.input[0]))
+    for annotation in model.graph.quantization_annotation:
+        kept = [each for each in annotation.quant_parameter_tensor_names if each.key != "tensor_layout"]
+        del annotation.quant_parameter_tensor_names[:]
+        annotation.quant_parameter_tensor_names.extend(kept)

@@ -38,11 +38,11 @@ def quick_lookups() -> Iterator[None]:
             _places.clear()
 
 
-def _vectorize(function, *arguments, **settings):
+def _vectorize(*arguments, **settings):
     """numpy.vectorize, but for the question that FINN asks of millions of thresholds, which takes arrays."""
-    if getattr(function, "__name__", "") == "allowed" and not arguments and not settings:
-        return function
-    return _NUMPY_VECTORIZE(function, *arguments, **settings)
+    if len(arguments) == 1 and not settings and getattr(arguments[0], "__name__", "") == "allowed":
+        return arguments[0]
+    return _NUMPY_VECTORIZE(*arguments, **settings)
 
 
 def _by_name(container, name: str, name_field: str = "name"):

@@ -6,12 +6,10 @@ from qonnx.core.datatype import DataType
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
+from hw.finn_quirks import channels_layout
 from hw.steps.graph import constant_input, index_of, new_constant, new_tensor, only_consumer
 from hw.steps.tokens import WHOLE
 
-_ELEMENTWISE = ("Add", "Mul", "MultiThreshold", "Relu", "Clip")
-#: What reads and gives images, channels second.
-_OF_IMAGES = ("Conv", "MaxPool", "AveragePool", "GlobalAveragePool")
 _MOVERS = ("Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze")
 
 
@@ -71,7 +69,7 @@ def _swap(model: ModelWrapper, mover: NodeProto, node: NodeProto, moved: range |
             continue
         copy = NodeProto()
         copy.CopyFrom(node)
-        layout = _layout(model, source)
+        layout = channels_layout(model, source)
         copy.input[0], copy.output[0] = source, new_tensor(model, model.get_tensor_shape(source), kind)
         getCustomOp(copy).set_nodeattr("data_layout", layout)
         mover.input[position] = copy.output[0]
@@ -79,17 +77,6 @@ def _swap(model: ModelWrapper, mover: NodeProto, node: NodeProto, moved: range |
     mover.output[0] = node.output[0]
     model.set_tensor_datatype(node.output[0], kind)
     model.graph.node.remove(node)
-
-
-def _layout(model: ModelWrapper, tensor: str) -> str:
-    """Where the channels of a tensor are: behind layers of images second, elsewhere last."""
-    rank = len(model.get_tensor_shape(tensor))
-    if rank != 4:
-        return {1: "C", 2: "NC", 3: "NWC"}.get(rank, "")
-    maker = model.find_producer(tensor)
-    while maker is not None and maker.op_type in _ELEMENTWISE:
-        maker = model.find_producer(maker.input[0])
-    return "NCHW" if maker is None or maker.op_type in _OF_IMAGES else "NHWC"
 
 
 def _counted(model: ModelWrapper, node: NodeProto, values: np.ndarray) -> np.ndarray:
