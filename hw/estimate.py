@@ -4,6 +4,7 @@
 linear layer of some shape, at some width and rate. Both ask the same functions.
 """
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 
@@ -76,9 +77,9 @@ def node_cost(node, part: str) -> Cost:
     )
 
 
-def totals(model, part: str) -> dict[str, int]:
-    """Resources of all layers of a specialized graph together."""
-    costs = [node_cost(node, part) for node in model.graph.node if node.op_type.endswith(("_hls", "_rtl"))]
+def totals(nodes: Iterable, part: str) -> dict[str, int]:
+    """Resources of nodes of a specialized graph together; transposes that are none yet count nothing."""
+    costs = [node_cost(node, part) for node in nodes if node.op_type.endswith(("_hls", "_rtl"))]
     return {name: sum(getattr(cost, name) for cost in costs) for name in _RESOURCES}
 
 

@@ -9,12 +9,16 @@ _WEIGHT_WIDTHS = (36, 8191)
 #: The search for the fastest folding that fits ends when it is known as closely as this.
 _CLOSE = 1.03
 _NEVER = 1 << 62
+#: Depths from which on a memory of thresholds may go to block RAM; 0: none does.
+_DEPTHS = (0, 256, 512, 1024, 2048, 4096, 8192)
+_DEEPEST = 1 << 24
 
 
 def fold_to_rate_(model, board: Board, fps: float) -> None:
     """Fold a specialized graph to a rate at the board's clock. UserError names the highest there is."""
     cycles = int(board.clock_mhz * 1e6 / fps)
     if cycles >= 1 and fold_(model, cycles) <= cycles:
+        place_thresholds_(model, board)
         return
     highest = board.frames_per_second(fold_(model, 1))
     raise UserError(
@@ -48,12 +52,46 @@ def fold_to_device_(model, board: Board) -> None:
 
 def _excess(model, board: Board) -> str:
     """What a folded graph takes beyond the board's margins, in words; empty where it fits."""
+    return excess(place_thresholds_(model, board), board)
+
+
+def excess(taken: dict[str, int], board: Board) -> str:
+    """What resources are beyond the board's margins, in words; empty where they fit."""
+    limits = board.limits()
+    return ", ".join(
+        f"{taken[name]:,} {name} of {limits[name]:,}" for name in limits if taken[name] > limits[name]
+    )
+
+
+def place_thresholds_(model, board: Board) -> dict[str, int]:
+    """Memories of thresholds from some depth on go to block RAM, shallower ones to LUTs: what leaves most free.
+
+    FINN by itself leaves that to Vivado and counts LUTs: ten times as many in a network of 8-bit activations.
+
+    Returns:
+        What the whole graph takes then.
+    """
+    from qonnx.custom_op.registry import getCustomOp
+
     from hw.estimate import totals
 
-    taken, limits = totals(model, board.part), board.limits()
-    return ", ".join(
-        f"{taken[name]} {name} of {limits[name]}" for name in limits if taken[name] > limits[name]
-    )
+    layers = [node for node in model.graph.node if node.op_type == "Thresholding_rtl"]
+    rest = totals([node for node in model.graph.node if node.op_type != "Thresholding_rtl"], board.part)
+    limits, best = board.limits(), None
+    for depth in _DEPTHS:
+        for node in layers:
+            layer = getCustomOp(node)
+            layer.set_nodeattr("depth_trigger_bram", depth)
+            # without it, FINN would put into UltraRAM what is deep enough for block RAM
+            layer.set_nodeattr("depth_trigger_uram", _DEEPEST if depth else 0)
+        taken = {name: rest[name] + count for name, count in totals(layers, board.part).items()}
+        fullest = max(taken[name] / max(1, limits[name]) for name in taken)
+        if best is None or fullest < best[0]:
+            best = fullest, depth, taken
+    for node in layers:
+        getCustomOp(node).set_nodeattr("depth_trigger_bram", best[1])
+        getCustomOp(node).set_nodeattr("depth_trigger_uram", _DEEPEST if best[1] else 0)
+    return best[2]
 
 
 def fold_(model, cycles: int) -> int:

@@ -7,6 +7,7 @@ from rich.table import Table
 
 from brevitas_defakeq.files import write_bytes, write_json
 from hw.boards import MARGIN, Board
+from hw.folding import excess
 
 FORMAT_VERSION = 1
 _RESOURCES = ("lut", "bram18", "dsp", "uram")
@@ -36,15 +37,16 @@ def report_of(graph, board: Board, *, target: str, wanted_fps: float | None, ver
     for layer in layers:
         layer["frames_per_second"] = board.frames_per_second(layer["cycles"])
     slowest = max(layers, key=lambda layer: layer["cycles"])
+    totals = {name: sum(layer[name] for layer in layers) for name in (*_RESOURCES, "weight_bits")}
     bounds = sorted({name for layer in layers for name in layer["unestimated"]})
     return {
         "format_version": FORMAT_VERSION, "target": target, "board": board.name, "part": board.part,
         "clock_mhz": board.clock_mhz, "wanted_fps": wanted_fps,
         "frames_per_second": board.frames_per_second(slowest["cycles"]), "cycles": slowest["cycles"],
         "slowest_layer": slowest["name"], "layers": layers,
-        "totals": {name: sum(layer[name] for layer in layers) for name in (*_RESOURCES, "weight_bits")},
+        "totals": totals,
         "available": {name: getattr(board, name) for name in _RESOURCES}, "margin": dict(MARGIN),
-        "lower_bounds": bounds,
+        "lower_bounds": bounds, "over": excess(totals, board),
         "nodes": {"total": len(layers), "mapped": len(layers)}, "verified": verified,
         "versions": {name: version(name) for name in ("finn-plus", "qonnx")},
     }  # fmt: skip
@@ -101,6 +103,8 @@ def heading(report: dict) -> str:
 def remarks(report: dict) -> list[str]:
     """What a reader has to know of the figures."""
     said = ["Estimates by FINN's functions, without FIFOs and width converters."]
+    if report["over"]:
+        said.append(f"More than the board's margins allow: {report['over']}.")
     if report["lower_bounds"]:
         names = ", ".join(report["lower_bounds"])
         said.append(f"≥: FINN estimates no {names} for these layers; the totals of {names} are lower bounds.")

@@ -27,7 +27,10 @@ STEPS = (
     "step_synthesize_bitfile", "step_make_driver", "step_deployment_package",
 )  # fmt: skip
 LAST_WITHOUT = "step_generate_estimate_reports"
-_FOLDING = ("PE", "SIMD", "parallel_window", "ram_style", "ram_style_thresholds", "resType", "mem_mode")
+_FOLDING = (
+    "PE", "SIMD", "parallel_window", "ram_style", "ram_style_thresholds", "resType", "mem_mode",
+    "depth_trigger_bram", "depth_trigger_uram",
+)  # fmt: skip
 _RUN = """#!/bin/sh
 # A bitstream for {board}. Needs Vivado 2024.2 (source its settings64.sh first), finn-plus {finn}, and
 # the internet once, from where FINN gets its HLS libraries. The result is in build/deploy.

@@ -103,12 +103,12 @@ def test_faster_rates_fold_more(cnn, built):
     from hw.folding import layer_cycles
 
     with quiet_finn():
-        slow = totals(built[2], "xc7z020clg400-1")
+        slow = totals(built[2].graph.node, "xc7z020clg400-1")
     build, graph = run(cnn[0], built[0], fps=50_000.0)
     assert build.resumed == ["tidy", "convert", "streamline", "lower", "hardware", "partition", "specialize"]
     with quiet_finn():
         assert max(layer_cycles(graph).values()) <= 2000
-        assert totals(graph, "xc7z020clg400-1")["dsp"] > slow["dsp"]
+        assert totals(graph.graph.node, "xc7z020clg400-1")["dsp"] > slow["dsp"]
 
 
 def test_a_rate_that_no_folding_reaches(cnn, built):
@@ -130,17 +130,17 @@ def test_fit_is_within_the_margins_and_faster_would_not_be(cnn, built):
     from hw.boards import board_named
     from hw.estimate import totals
     from hw.finn_quirks import quiet_finn
-    from hw.folding import fold_, fold_to_device_, layer_cycles
+    from hw.folding import fold_, fold_to_device_, layer_cycles, place_thresholds_
 
-    board = replace(board_named("Pynq-Z1"), lut=9_000, dsp=20)
+    board = replace(board_named("Pynq-Z1"), lut=6_000, dsp=20)
     with quiet_finn():
         graph = ModelWrapper(str(built[0] / "steps" / "07_specialize.onnx"))
         fold_to_device_(graph, board)
         cycles = max(layer_cycles(graph).values())
-        taken = totals(graph, board.part)
+        taken = totals(graph.graph.node, board.part)
         assert all(taken[name] <= limit for name, limit in board.limits().items())
         fold_(graph, int(cycles / 1.3))
-        taken = totals(graph, board.part)
+        taken = place_thresholds_(graph, board)
         assert any(taken[name] > limit for name, limit in board.limits().items())
 
 
