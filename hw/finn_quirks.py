@@ -48,9 +48,9 @@ FOLDED_HERE = {
 }  # fmt: skip
 #: RTL whose LUT estimator returns 0, or counts memories and leaves out the comparators.
 _PARTIAL_LUT = ("MVAU_rtl", "VVAU_rtl", "Thresholding_rtl")
-#: Layers of one value at a time, and layers that read and give images, channels second.
-_ELEMENTWISE = ("Add", "Mul", "MultiThreshold", "Relu", "Clip")
+#: Layers that give images, channels second, and layers that give tokens or heads, channels last.
 _OF_IMAGES = ("Conv", "MaxPool", "AveragePool", "GlobalAveragePool")
+_OF_TOKENS = ("MatMul", "Reshape", "Transpose", "Softmax", "LayerNormalization")
 #: Layers that exist for Versal devices alone, and those whose RTL does while HLS goes everywhere.
 VERSAL_ONLY = ("PWPolyF",)
 VERSAL_RTL = ("VVAU", "LayerNorm", "HWSoftmax", "ElementwiseAdd", "ElementwiseSub", "ElementwiseMul")
@@ -152,9 +152,10 @@ def channels_layout(model, tensor: str) -> str:
     if rank != 4:
         return {1: "C", 2: "NC", 3: "NWC"}.get(rank, "")
     maker = model.find_producer(tensor)
-    while maker is not None and maker.op_type in _ELEMENTWISE:
-        maker = model.find_producer(maker.input[0])
-    return "NCHW" if maker is None or maker.op_type in _OF_IMAGES else "NHWC"
+    while maker is not None and maker.op_type not in (*_OF_IMAGES, *_OF_TOKENS):
+        dynamic = [name for name in maker.input if model.get_initializer(name) is None]
+        maker = model.find_producer(dynamic[0]) if dynamic else None
+    return "NHWC" if maker is not None and maker.op_type in _OF_TOKENS else "NCHW"
 
 
 def set_threshold_layouts_(model) -> None:

@@ -64,7 +64,7 @@ def excess(taken: dict[str, int], board: Board) -> str:
 
 
 def place_thresholds_(model, board: Board) -> dict[str, int]:
-    """Memories of thresholds from some depth on go to block RAM, shallower ones to LUTs: what leaves most free.
+    """Memories of thresholds from some depth on go to block RAM, others to LUTs: what leaves most free.
 
     FINN by itself leaves that to Vivado and counts LUTs: ten times as many in a network of 8-bit activations.
 

@@ -8,6 +8,7 @@ from time import perf_counter
 
 import numpy as np
 
+from brevitas_defakeq.errors import UserError
 from brevitas_defakeq.progress import Listener, silent
 from hw.boards import Board
 from hw.finn_quirks import quiet_finn
@@ -60,7 +61,7 @@ class Build:
             kept = steps.kept(number, name, key)
             if kept is None:
                 start = perf_counter()
-                graph = step(graph)
+                graph = _tried(name, step, graph)
                 notes = {"verified": reference.check(name, graph).to_dict()}
                 steps.keep(number, name, key, graph, notes | {"seconds": perf_counter() - start})
                 self.seconds[name] = perf_counter() - start
@@ -91,3 +92,18 @@ class Build:
             return lambda graph: run_step(name, graph, *arguments.get(name, ()))
 
         return [(name, told.get(name, ""), bound(name)) for name in (*TO_HARDWARE, *TO_DEVICE)]
+
+
+def _tried(name: str, step: Callable, graph):
+    """A step; what FINN raises on a graph that it was not made for becomes one line."""
+    from hw.verify import WrongStep
+
+    try:
+        return step(graph)
+    except UserError:
+        raise
+    except Exception as error:
+        what = (str(error).strip().splitlines() or [""])[0]
+        raise WrongStep(
+            f"step {name} failed ({type(error).__name__}: {what[:200]}); please report it with the file"
+        ) from error

@@ -21,7 +21,7 @@ _HARDWARE = "finn.custom_op.fpgadataflow"
 
 
 class WrongStep(Exception):
-    """A step changed the network: our failure, not the user's."""
+    """A step failed or changed the network: our failure, not the user's."""
 
 
 @dataclass(frozen=True)

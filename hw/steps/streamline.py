@@ -32,7 +32,7 @@ def streamline(model: ModelWrapper) -> ModelWrapper:
         CollapseRepeatedMul(), CollapseRepeatedAdd(),
         reorder.MoveAddPastMul(), reorder.MoveScalarAddPastMatMul(), reorder.MoveAddPastConv(),
         reorder.MoveScalarMulPastMatMul(), reorder.MoveScalarMulPastConv(), reorder.MoveMulPastDWConv(),
-        reorder.MoveMulPastMaxPool(), MoveScalarPastSelection(),
+        reorder.MoveMulPastMaxPool(), reorder.MoveMulPastJoinConcat(), MoveScalarPastSelection(),
         CollapseRepeatedAdd(), CollapseRepeatedMul(),
         OneByOne(whole_offset), absorb.AbsorbAddIntoMultiThreshold(), absorb.FactorOutMulSignMagnitude(),
         absorb.AbsorbMulIntoMultiThreshold(), absorb.Absorb1BitMulIntoMatMul(),

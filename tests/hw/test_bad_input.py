@@ -133,3 +133,52 @@ def test_inputs_to_verify_on():
     for said, values in bad.items():
         with pytest.raises(UserError, match=said):
             checked(values, shape, kind)
+
+
+@pytest.mark.fpga
+def test_nodes_without_hardware_are_named_with_the_reason():
+    from qonnx.core.modelwrapper import ModelWrapper
+
+    from hw.mapping import unmapped
+
+    product = helper.make_node("MatMul", ["x0", "w"], ["a"], name="MatMul_3")
+    layer = helper.make_node("Thresholding", ["a"], ["b"], domain="finn.custom_op.fpgadataflow")
+    odd = helper.make_node("HardSwish", ["b"], ["y"], name="HardSwish_0")
+    weights = helper.make_tensor("w", TensorProto.FLOAT, [8, 8], np.ones(64))
+    lacking = unmapped(ModelWrapper(graph(product, layer, odd, constants=[weights])))
+    assert lacking == [
+        "MatMul_3: its input x0 is FLOAT32, not quantized, or its scale could not be moved past",
+        "HardSwish_0: FINN has no layer for HardSwish here",
+    ]
+
+
+@pytest.mark.fpga
+def test_what_a_step_raises_becomes_one_line(tmp_path, capsys, monkeypatch):
+    """FINN's own errors: status 1, no traceback."""
+    import hw.run
+    from hw.build import main
+
+    relu = helper.make_node("Relu", ["q"], ["y"])
+    node, constants = quant()
+    node.output[0] = "q"
+    model = graph(node, relu, constants=constants)
+    from qonnx.core.datatype import DataType
+    from qonnx.core.modelwrapper import ModelWrapper
+    from qonnx.transformation.infer_shapes import InferShapes
+
+    wrapped = ModelWrapper(model).transform(InferShapes())
+    wrapped.set_tensor_datatype("x0", DataType["INT8"])
+    wrapped.save(str(tmp_path / "model.onnx"))
+
+    def broken(name, step, graph):
+        return _tried(name, lambda graph: 1 / 0, graph)
+
+    _tried = hw.run._tried
+    monkeypatch.setattr(hw.run, "_tried", broken)
+    status = main([str(tmp_path / "model.onnx"), *USUAL, "--out", str(tmp_path / "out")])
+    assert status == 1
+    assert (
+        capsys.readouterr()
+        .err.splitlines()[-1]
+        .startswith("hw/build.py: step tidy failed (ZeroDivisionError")
+    )
