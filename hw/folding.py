@@ -34,7 +34,10 @@ def fold_to_device_(model, board: Board) -> None:
     slow = fold_(model, _NEVER)
     over = _excess(model, board)
     if over:
-        raise UserError(f"--board {board.name}: too small for the network, {over}; take a larger board")
+        raise UserError(
+            f"--board {board.name}: too small for the network, {over}; take a larger board, or fewer bits "
+            "for activations, whose thresholds double with each"
+        )
     fast = fold_(model, 1)
     if not _excess(model, board):
         return
