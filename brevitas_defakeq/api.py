@@ -22,7 +22,7 @@ from brevitas_defakeq.evaluate.compare import compare
 from brevitas_defakeq.evaluate.labelled import LabelledSet
 from brevitas_defakeq.evaluate.observe import Observed, observe_all
 from brevitas_defakeq.evaluate.threshold import carry_threshold
-from brevitas_defakeq.haq.hardware import open_costs
+from brevitas_defakeq.haq.costs_file import open_costs
 from brevitas_defakeq.haq.hardware_widths import hardware_figures
 from brevitas_defakeq.order import Order
 from brevitas_defakeq.pipeline import Job

@@ -41,7 +41,7 @@ class Order:
         if self.hardware is not None:
             shapes = {layer.name: layer.weight_shape for layer in self.plan.layers}
             widths = (*self.config.candidate_bits, *self.config.haq.pinned.values())
-            self.hardware.check_fits(shapes, widths)
+            self.hardware = self.hardware.of_layers(shapes, widths)
 
     def identity(self) -> dict:
         """All that decides the result."""

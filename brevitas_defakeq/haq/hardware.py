@@ -1,22 +1,18 @@
-"""What layers cost on a chip at each width: the file that ``hw/costs.py`` writes, checked and looked up.
+"""What layers cost on a chip at each width, looked up; ``costs_file`` reads it.
 
-It holds one table or several, each at a frame rate: a faster one takes more of the chip. Whatever does not
-belong to a layer's weights (line buffers, thresholds, pooling) is ``fixed``.
+There is one table or several, each at a frame rate: a faster one takes more of the chip. Whatever the widths of
+the weights have no part in (line buffers, padding, pooling) is ``fixed``.
 """
 
-import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from brevitas_defakeq.errors import UserError
-from brevitas_defakeq.files import read_json, understanding
 from brevitas_defakeq.haq.constraint import Constraint
 
-FORMAT_VERSION = 1
 #: What adds up over the layers, and how a message calls it. Cycles do not: the slowest layer sets the rate.
 UNITS = {"lut": " LUT", "bram": " BRAM18", "dsp": " DSP"}
 RESOURCES = (*UNITS, "cycles")
@@ -35,6 +31,14 @@ class CostTable:
     fps: float
     fixed: Mapping[str, float]
     layers: Mapping[str, Mapping[str, Sequence[float]]]
+
+    def together(self, parts: Sequence[str]) -> dict[str, tuple[float, ...]]:
+        """The costs of several products that share a width."""
+        rows = {name: [self.layers[part][name] for part in parts] for name in RESOURCES}
+        return {
+            name: tuple(map(max if name == "cycles" else sum, zip(*found, strict=True)))
+            for name, found in rows.items()
+        }
 
 
 @dataclass(frozen=True)
@@ -55,25 +59,54 @@ class HardwareCosts:
     tables: tuple[CostTable, ...]
     digest: str
 
-    def check_fits(self, shapes: Mapping[str, tuple[int, ...]], candidate_bits: Sequence[float]) -> None:
-        """Refuse costs of another network, or without a width that may be chosen."""
-        missing = [name for name in shapes if name not in self.shapes]
-        strange = [name for name in self.shapes if name not in shapes]
-        other = [name for name in shapes if name in self.shapes and self.shapes[name] != tuple(shapes[name])]
-        if missing or strange or other:
-            what = (
-                f"lack layer {missing[0]}" if missing
-                else f"hold a layer {strange[0]} that it has not" if strange
-                else f"hold {other[0]} with a weight of shape {list(self.shapes[other[0]])}, it has "
-                f"{list(shapes[other[0]])}"
-            )  # fmt: skip
-            raise UserError(f"the costs are not of this detector: they {what}; write them from a run of it")
+    def of_layers(
+        self, shapes: Mapping[str, tuple[int, ...]], candidate_bits: Sequence[float]
+    ) -> "HardwareCosts":
+        """The costs by the layers of a detector: what is several products on a chip is added up.
+
+        Those are q, k and v of an attention (``LAYER.q``), and calls after a layer's first (``LAYER.2``).
+
+        Args:
+            shapes: layer -> shape of its weight.
+            candidate_bits: widths that may be chosen.
+
+        Raises:
+            UserError: costs of another network, or none for one of the widths.
+        """
         absent = [bits for bits in candidate_bits if math.ceil(bits) not in self.bits]
         if absent:
             raise UserError(
                 f"the costs have no width {absent[0]:g}, only {', '.join(map(str, self.bits))}; "
                 "choose candidate_bits among them"
             )
+        parts = {
+            name: [part for part in self.shapes if part == name or part.startswith(f"{name}.")]
+            for name in shapes
+        }
+        self._check_fits(shapes, parts)
+        tables = tuple(
+            CostTable(table.fps, table.fixed, {name: table.together(parts[name]) for name in shapes})
+            for table in self.tables
+        )
+        return replace(self, shapes=dict(shapes), tables=tables)
+
+    def _check_fits(self, shapes: Mapping[str, tuple[int, ...]], parts: Mapping[str, list[str]]) -> None:
+        missing = [name for name in shapes if not parts[name]]
+        known = {part for found in parts.values() for part in found}
+        strange = [name for name in self.shapes if name not in known]
+        other = [
+            name for name in shapes
+            if parts[name] and not _is_made_of(shapes[name], [self.shapes[part] for part in parts[name]])
+        ]  # fmt: skip
+        if missing or strange or other:
+            if missing:
+                what = f"lack layer {missing[0]}"
+            elif strange:
+                what = f"hold a layer {strange[0]} that it has not"
+            else:
+                found, own = self.shapes[parts[other[0]][0]], shapes[other[0]]
+                what = f"hold {other[0]} with a weight of shape {list(found)}, it has {list(own)}"
+            raise UserError(f"the costs are not of this detector: they {what}; write them from a run of it")
 
     def usage(
         self, table: CostTable, resource: str, layers: Iterable[str], candidate_bits: Sequence[float]
@@ -106,49 +139,12 @@ class HardwareCosts:
         return {**added, "cycles": max(table.fixed["cycles"], *own["cycles"])}
 
 
-def open_costs(path: str | Path | None, budget: Mapping[str, float]) -> HardwareCosts | None:
-    """The costs that a chip's budget needs; None for neither. Raises UserError for one without the other."""
-    if bool(budget) != (path is not None):
-        raise UserError(
-            "a budget of lut, bram, dsp or cycles and a file of costs (hw/costs.py writes it) go together; "
-            + ("give costs" if budget else "give a budget such as lut=40000")
-        )
-    return None if path is None else read_costs(path)
+def _is_made_of(shape: tuple[int, ...], parts: Sequence[tuple[int, ...]]) -> bool:
+    """Whether products with weights of these shapes are a layer's: all of it each time, or rows of it.
 
-
-def read_costs(path: str | Path) -> HardwareCosts:
-    """The costs in a file of ``hw/costs.py``. Raises UserError for anything else."""
-    path = Path(path)
-    content = read_json(path, wanted="what `hw/costs.py` wrote")
-    if content.get("format_version") != FORMAT_VERSION or "tables" not in content:
-        raise UserError(
-            f"{path} is no table of costs of format {FORMAT_VERSION}; write it with `hw/costs.py`"
-        )
-    with understanding(path, remedy="write it again with `hw/costs.py`"):
-        bits = tuple(int(width) for width in content["bits"])
-        tables = [_table(raw, content["layers"], len(bits)) for raw in content["tables"]]
-        if not tables or list(bits) != sorted(set(bits)):
-            raise ValueError("no tables, or widths that do not ascend")
-        return HardwareCosts(
-            str(content["board"]), bits,
-            {name: tuple(layer["weight_shape"]) for name, layer in content["layers"].items()},
-            tuple(sorted(tables, key=lambda table: table.fps)),
-            hashlib.sha256(path.read_bytes()).hexdigest(),
-        )  # fmt: skip
-
-
-def _table(raw: Mapping, layers: Iterable[str], widths: int) -> CostTable:
-    fixed = {resource: _figure(raw["fixed"][resource]) for resource in RESOURCES}
-    costs = {
-        name: {resource: tuple(map(_figure, raw["layers"][name][resource])) for resource in RESOURCES}
-        for name in layers
-    }
-    if any(len(row) != widths for layer in costs.values() for row in layer.values()):
-        raise ValueError(f"a layer without {widths} figures")
-    return CostTable(_figure(raw["fps"]), fixed, costs)
-
-
-def _figure(value: float) -> float:
-    if isinstance(value, bool) or not 0 <= float(value) < math.inf:
-        raise ValueError(f"{value!r} is no cost")
-    return float(value)
+    A grouped convolution is a dense one on a chip: more inputs, a multiple of its own.
+    """
+    rows = [part[0] for part in parts]
+    whole = set(rows) == {shape[0]} or sum(rows) == shape[0]
+    same = all(part[2:] == shape[2:] and len(part) == len(shape) for part in parts)
+    return whole and same and all(part[1] % shape[1] == 0 for part in parts)

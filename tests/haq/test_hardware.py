@@ -8,7 +8,7 @@ import pytest
 
 from brevitas_defakeq.config import DefakeQConfig, HAQConfig
 from brevitas_defakeq.errors import UserError
-from brevitas_defakeq.haq.hardware import open_costs, read_costs
+from brevitas_defakeq.haq.costs_file import open_costs, read_costs
 from brevitas_defakeq.haq.hardware_widths import hardware_figures, hardware_widths, uniform_hardware_width
 
 SHAPES = {"first": (8, 3, 3, 3), "second": (16, 8, 3, 3), "head": (1, 16)}
@@ -196,11 +196,42 @@ def test_costs_and_a_budget_go_together(written):
 )
 def test_costs_of_another_network_are_refused(written, shapes, message):
     with pytest.raises(UserError, match=f"the costs are not of this detector: {message}; write them"):
-        read_costs(written()).check_fits(shapes, (2, 4))
+        read_costs(written()).of_layers(shapes, (2, 4))
+
+
+def test_products_of_one_layer_are_added_up(written, hardware_costs):
+    """q, k and v are rows of one layer; a layer that is called twice is built twice; groups become dense."""
+
+    def split(content):
+        made = hardware_costs({
+            "attn.q": (16, 16), "attn.k": (16, 16), "attn.v": (16, 16), "twice": (8, 4), "twice.2": (8, 4),
+            "groups": (8, 8, 3, 3),
+        })  # fmt: skip
+        content.clear()
+        content.update(made)
+
+    costs = read_costs(written(split))
+    shapes = {"attn": (48, 16), "twice": (8, 4), "groups": (8, 2, 3, 3)}
+    merged = costs.of_layers(shapes, (2, 8))
+    assert merged.shapes == shapes and merged.digest == costs.digest
+    raw, (table,) = costs.tables[0].layers, merged.tables
+    for at, _ in enumerate(costs.bits):
+        for name in ("lut", "bram", "dsp"):
+            assert table.layers["attn"][name][at] == sum(raw[f"attn.{part}"][name][at] for part in "qkv")
+            assert table.layers["twice"][name][at] == raw["twice"][name][at] + raw["twice.2"][name][at]
+            assert table.layers["groups"][name][at] == raw["groups"][name][at]
+        assert table.layers["attn"]["cycles"][at] == raw["attn.q"]["cycles"][at], "the slowest of them"
+    for wrong in (
+        {**shapes, "attn": (47, 16)},
+        {**shapes, "twice": (7, 4)},
+        {**shapes, "groups": (8, 3, 3, 3)},
+    ):
+        with pytest.raises(UserError, match="not of this detector"):
+            costs.of_layers(wrong, (2, 8))
 
 
 def test_a_width_without_costs_is_refused(written):
     costs = read_costs(written(bits=(2, 4, 8)))
-    costs.check_fits(SHAPES, (1.6, 2, 4, 8))
+    costs.of_layers(SHAPES, (1.6, 2, 4, 8))
     with pytest.raises(UserError, match="the costs have no width 3, only 2, 4, 8"):
-        costs.check_fits(SHAPES, (2, 3))
+        costs.of_layers(SHAPES, (2, 3))
