@@ -18,6 +18,7 @@ _PUBLIC = {
     "UserError": "brevitas_defakeq.errors",
     "export_mobile": "brevitas_defakeq.export.mobile",
     "export_onnx": "brevitas_defakeq.export.onnx",
+    "export_qonnx": "brevitas_defakeq.export.qonnx",
 }
 
 __all__ = ["__version__", "evaluate", *_PUBLIC]

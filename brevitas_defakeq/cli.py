@@ -236,7 +236,7 @@ app.command()(cli_data.evaluate)
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="run folder")],
     out: Annotated[Path, typer.Option(help="folder for the model's file and model_card.json")],
-    format: Annotated[str, typer.Option(help="onnx, executorch, litert or coreml")] = "onnx",
+    format: Annotated[str, typer.Option(help="onnx, qonnx, executorch, litert or coreml")] = "onnx",
     which: Annotated[str, typer.Option(help="quantized, mixed, or float to compare with")] = "quantized",
     storage: Annotated[str, typer.Option(help="packed: weights at their own width; int8: larger")] = "packed",
     pixels: Annotated[
@@ -254,6 +254,7 @@ def export(
     from brevitas_defakeq.export.images import verification_images
     from brevitas_defakeq.export.mobile import export_mobile
     from brevitas_defakeq.export.onnx import export_onnx
+    from brevitas_defakeq.export.qonnx import export_qonnx
     from brevitas_defakeq.report.terminal import card_table, show
 
     if format != "onnx" and (pixels or runtime or storage != "packed"):
@@ -265,6 +266,8 @@ def export(
             result, out, form=which, storage=storage, pixels=pixels, runtime=runtime, verify=images,
             licence=licence, float_model=load_float(result, weights) if which == "float" else None,
         )  # fmt: skip
+    elif format == "qonnx":
+        card = export_qonnx(result, out, form=which, verify=images, licence=licence)
     else:
         card = export_mobile(result, out, format=format, form=which, verify=images, licence=licence)
     show(card.to_json(), card_table(card.to_json()), as_json=as_json)

@@ -23,6 +23,7 @@ from brevitas_defakeq.haq.importance import channel_energies, expand_energy
 from brevitas_defakeq.haq.solver import solve
 from brevitas_defakeq.nn.modules import modules_by_name, recomputed, restore_, snapshot
 from brevitas_defakeq.prepare.calibrate import calibrate_
+from brevitas_defakeq.prepare.hardware import limit_ranges_
 from brevitas_defakeq.prepare.plan import Plan
 from brevitas_defakeq.progress import Listener, Meter, silent
 from brevitas_defakeq.quant.activation import activation_proxies, mark_calibrated_
@@ -189,6 +190,8 @@ class Job:
 
     def freeze(self, model: nn.Module, bits: dict[str, float]):
         """Step 6: everything rounded to what the file holds; M_q^v made beside M_q."""
+        if self.config.target == "fpga":
+            limit_ranges_(model, self.plan.grids)
         mixed = quantized_form(self.reference, self.plan, self.config)
         self.copy_state_(mixed, snapshot(model))
         restore_channels_(

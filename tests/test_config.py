@@ -40,7 +40,7 @@ def test_recipes_survive_json(recipe):
 
 def test_every_changed_value_survives_json():
     config = DefakeQConfig(
-        average_bits=2.25, candidate_bits=(1.6, 2, 4), activation_bits=None, recipe="paper", target="fpga",
+        average_bits=2.25, candidate_bits=(1.6, 2, 4), activation_bits=None, recipe="paper", target="mobile",
         samples=64, held_out=0.25, seed=7, mixed_channel_bits=32,
         haq=HAQConfig(enabled=False, sensitivity="taylor", pinned={"head": 8}),
         reconstruction=ReconstructionConfig(matching=False, beta=(18.0, 3.0), block_input="float"),
@@ -132,6 +132,12 @@ def refused(match, make, /, **values):
         ({"budget": {"lut": float("nan")}}, "budget lut=nan"),
         ({"budget": {"dsp": float("inf")}}, "budget dsp=inf"),
         ({"budget": {"lut": 10}, "reconstruction": ReconstructionConfig(joint=True)}, "joint=True"),
+        ({"target": "fpga", "candidate_bits": (1.6, 2)}, "drop 1.6"),
+        ({"target": "fpga", "candidate_bits": (2, 9)}, "9 is not one of"),
+        ({"target": "fpga", "average_bits": 1.8}, "2 is the smallest"),
+        ({"target": "fpga", "activation_bits": None}, 'activation_bits=None: target="fpga" takes 2 to 8'),
+        ({"target": "fpga", "activation_bits": 9}, "activation_bits=9"),
+        ({"target": "fpga", "mixed_channel_bits": 32}, "mixed_channel_bits=32"),
     ],
 )
 def test_a_run_refuses(values, match):
@@ -171,6 +177,12 @@ def test_the_edges_are_allowed():
     VEFTConfig(fraction=0.0)
     ReconstructionConfig(iterations=0)
     FinalPassConfig(steps=0)
+
+
+def test_integer_hardware_keeps_restored_channels_at_16_bits():
+    config = DefakeQConfig(target="fpga")
+    assert config.mixed_channel_bits == 16
+    assert through_json(config) == config
 
 
 def test_candidates_are_sorted():
