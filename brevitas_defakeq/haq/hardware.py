@@ -1,6 +1,6 @@
 """What layers cost on a chip at each width, looked up; ``costs_file`` reads it.
 
-There is one table or several, each at a frame rate: a faster one takes more of the chip. Whatever the widths of
+There is one table or several, each at a frame rate: a faster one takes more of the chip. What the widths of
 the weights have no part in (line buffers, padding, pooling) is ``fixed``.
 """
 
