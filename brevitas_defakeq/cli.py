@@ -14,8 +14,10 @@ from brevitas_defakeq import __version__, cli_data
 from brevitas_defakeq.cli_options import (
     ActivationBits,
     Bits,
+    Budget,
     Candidates,
     Compression,
+    Costs,
     CropKind,
     CropMargin,
     CropsCache,
@@ -36,6 +38,7 @@ from brevitas_defakeq.cli_options import (
     Size,
     Threads,
     Weights,
+    budgets,
     byte_count,
     crop_of,
     numbers,
@@ -101,6 +104,8 @@ def quantize(
     out: Annotated[Path, typer.Option(help="run folder; start again to go on after an interruption")],
     weights: Weights = None,
     average_bits: Annotated[float | None, typer.Option(help="budget: bits a weight; 3 unless given")] = None,
+    budget: Budget = None,
+    costs: Costs = None,
     candidate_bits: Candidates = "2,3,4,6,8",
     activation_bits: ActivationBits = 8,
     recipe: Recipe = "best",
@@ -148,10 +153,10 @@ def quantize(
 
     set_threads(threads)
     searched = max_auc_drop is not None
-    if searched != (validation is not None) or (searched and average_bits is not None):
-        raise UserError("--max-auc-drop goes with --validation, and takes the place of --average-bits")
+    if searched != (validation is not None) or (searched and (average_bits is not None or budget)):
+        raise UserError("--max-auc-drop goes with --validation, and takes the place of any budget")
     config = _config(
-        recipe, average_bits or 3.0, candidate_bits, activation_bits, target, samples, seed, sensitivity
+        recipe, average_bits, candidate_bits, activation_bits, target, samples, seed, sensitivity, budget
     )
     config = _with_iterations(config, iterations)
     resolved = _resolve(
@@ -174,7 +179,7 @@ def quantize(
 
         options = {
             "test": opened(test, "test"), "out": out, "on_corrupt": on_corrupt, "device": device,
-            "cache_memory": byte_count(cache_memory), "listen": listen,
+            "costs": costs, "cache_memory": byte_count(cache_memory), "listen": listen,
         }  # fmt: skip
         calibrating = opened(calibration, "train", labelled=False)
         if not searched:
@@ -300,12 +305,15 @@ app.command()(cli_data.table)
 app.add_typer(cli_data.datasets, name="datasets")
 
 
-def _config(recipe, average_bits, candidate_bits, activation_bits, target, samples, seed, sensitivity):
+def _config(
+    recipe, average_bits, candidate_bits, activation_bits, target, samples, seed, sensitivity, budget=None
+):
     from brevitas_defakeq.config import DefakeQConfig
 
     config = DefakeQConfig.for_recipe(
         recipe, average_bits=average_bits, candidate_bits=numbers(candidate_bits, "--candidate-bits"),
         activation_bits=activation_bits or None, target=target, samples=samples, seed=seed,
+        budget=budgets(budget),
     )  # fmt: skip
     return replace(config, haq=replace(config.haq, sensitivity=sensitivity))
 

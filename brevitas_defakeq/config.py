@@ -146,7 +146,11 @@ class DefakeQConfig:
     2.0
     """
 
-    average_bits: float = 3.0
+    #: Budget: bits a weight. None is 3, or no bound where ``budget`` names others.
+    average_bits: float | None = None
+    #: Budget of a chip, alone or beside ``average_bits``: "lut", "bram" (of 18 kbit), "dsp", "cycles" a frame
+    #: -> at most so many, by the costs that ``quantize`` is given.
+    budget: dict[str, float] = field(default_factory=dict)
     candidate_bits: tuple[float, ...] = (2, 3, 4, 6, 8)
     #: Width of every activation; None leaves them in float.
     activation_bits: int | None = 8
@@ -173,17 +177,11 @@ class DefakeQConfig:
         for bits in widths:
             _require(bits in _WIDTHS, f"candidate_bits={widths}: {bits} is not one of {_WIDTHS}; drop it")
         _require(bool(widths), "candidate_bits is empty; give widths such as 2,3,4,6,8")
-        smallest, least = min(widths, default=2), 2 if self.target == "fpga" else 1.6
-        _require(
-            self.average_bits >= smallest,
-            f"average_bits={self.average_bits} lies below the smallest candidate {smallest}; "
-            f"raise it to {smallest} or more, or add a smaller candidate ({least} is the smallest)",
-        )
+        self._check_budgets()
         act = self.activation_bits
         _require(act is None or 2 <= act <= 16, f"activation_bits={act}: must be 2 to 16, or none")
         _choose("recipe", self.recipe, "best", "paper")
         _choose("target", self.target, "any", "mobile", "fpga")
-        _require(self.average_bits < float("inf"), f"average_bits={self.average_bits}: must be finite")
         _require(self.seed >= 0, f"seed={self.seed}: must not be negative")
         _require(self.samples >= 8, f"samples={self.samples}: at least 8 calibration images are needed")
         _require(0 < self.held_out < 1, f"held_out={self.held_out}: must lie between 0 and 1")
@@ -210,6 +208,28 @@ class DefakeQConfig:
             f'mixed_channel_bits={self.mixed_channel_bits}: target="fpga" has no float; leave it out',
         )
         object.__setattr__(self, "mixed_channel_bits", 16)
+
+    def _check_budgets(self) -> None:
+        if self.average_bits is None and not self.budget:
+            object.__setattr__(self, "average_bits", 3.0)
+        average, smallest = self.average_bits, self.candidate_bits[0]
+        least = 2 if self.target == "fpga" else 1.6
+        if average is not None:
+            _require(
+                average >= smallest,
+                f"average_bits={average} lies below the smallest candidate {smallest}; "
+                f"raise it to {smallest} or more, or add a smaller candidate ({least} is the smallest)",
+            )
+            _require(average < float("inf"), f"average_bits={average}: must be finite")
+        for resource, limit in self.budget.items():
+            _choose("budget", resource, "lut", "bram", "dsp", "cycles")
+            _require(
+                0 <= limit < float("inf"), f"budget {resource}={limit}: must be a finite number, not below 0"
+            )
+        _require(
+            not (self.budget and self.reconstruction.joint),
+            "joint=True learns widths under average_bits alone; leave the other budgets out",
+        )
 
     @classmethod
     def for_recipe(cls, recipe: str = "best", **changes) -> "DefakeQConfig":

@@ -17,6 +17,7 @@ from brevitas_defakeq.api import begin, labelled_set, report_
 from brevitas_defakeq.artifact import QuantizedDetector, load
 from brevitas_defakeq.config import DefakeQConfig
 from brevitas_defakeq.data.sources import Sample
+from brevitas_defakeq.errors import UserError
 from brevitas_defakeq.evaluate.columns import Columns
 from brevitas_defakeq.evaluate.labelled import LabelledSet
 from brevitas_defakeq.evaluate.observe import observe_all
@@ -59,6 +60,8 @@ def quantize_within(
         UserError: as ``quantize``, and where not even the widest budget keeps the bound.
     """
     check_drop(max_auc_drop)
+    if config is not None and config.budget:
+        raise UserError("max_auc_drop looks for the smallest average_bits; leave the chip's budget out")
     order = begin(detector, calibration, config, on_corrupt=on_corrupt, **options)
     judges = labelled_set(validation, order.detector, on_corrupt)
     search = {"max_auc_drop": max_auc_drop, "validation": _listing_hash(judges.samples), "step": STEP}

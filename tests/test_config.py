@@ -64,6 +64,18 @@ def test_any_valid_configuration_survives_json(average, seed, samples, candidate
     assert through_json(config) == config
 
 
+@pytest.mark.parametrize("average", [None, 2.5])
+def test_a_chips_budget_survives_json(average):
+    config = DefakeQConfig(average_bits=average, budget={"lut": 40000, "bram": 0})
+    assert config.average_bits == average, "no bound on the average unless it is asked for"
+    assert through_json(config) == config and through_json(config).budget == {"lut": 40000, "bram": 0}
+
+
+def test_average_bits_are_the_default_budget():
+    assert DefakeQConfig().average_bits == 3.0 and DefakeQConfig(average_bits=None).average_bits == 3.0
+    assert DefakeQConfig().budget == {}
+
+
 def test_what_is_left_out_has_its_default():
     assert DefakeQConfig.from_dict({}) == DefakeQConfig()
     assert (
@@ -114,6 +126,12 @@ def refused(match, make, /, **values):
         ({"held_out": 0.0}, "held_out=0.0"),
         ({"held_out": 1.0}, "held_out=1.0"),
         ({"mixed_channel_bits": 16}, "mixed_channel_bits"),
+        ({"average_bits": float("inf")}, "average_bits=inf"),
+        ({"budget": {"ff": 10}}, "budget='ff': choose one of lut, bram, dsp, cycles"),
+        ({"budget": {"lut": -1}}, "budget lut=-1: must be a finite number, not below 0"),
+        ({"budget": {"lut": float("nan")}}, "budget lut=nan"),
+        ({"budget": {"dsp": float("inf")}}, "budget dsp=inf"),
+        ({"budget": {"lut": 10}, "reconstruction": ReconstructionConfig(joint=True)}, "joint=True"),
         ({"target": "fpga", "candidate_bits": (1.6, 2)}, "drop 1.6"),
         ({"target": "fpga", "candidate_bits": (2, 9)}, "9 is not one of"),
         ({"target": "fpga", "average_bits": 1.8}, "2 is the smallest"),

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from onnx import ModelProto
+from onnx import ModelProto, NodeProto, helper
 from torch import Tensor, nn
 
 from brevitas_defakeq.artifact import WEIGHTS_FILES, QuantizedDetector
@@ -54,7 +54,8 @@ def export_qonnx(
     model = qonnx_graph(result, network)
     checked = None
     if verify is not None:
-        checked = compared(model, network, result.observer, verify[:: max(1, len(verify) // IMAGES)][:IMAGES])
+        images = verify[:: max(1, len(verify) // IMAGES)][:IMAGES]
+        checked = compared(model, network, result.observer, images, result.report["threshold"][form])
         checked.require()
     file = model.SerializeToString()
     card = card_of(
@@ -85,19 +86,27 @@ def qonnx_graph(result: QuantizedDetector, network: nn.Module) -> ModelProto:
     _note_layers_(model, form)
     with quiet():
         cleaned = cleanup_model(ModelWrapper(model))
-    _drop_idle_expands_(cleaned)
+    _drop_idle_nodes_(cleaned)
     _name_by_layer_(cleaned)
     return cleaned.model
 
 
-def _drop_idle_expands_(model) -> None:
-    """A class token is expanded to a batch of one: nothing."""
-    for node in [node for node in model.graph.node if node.op_type == "Expand"]:
+def _drop_idle_nodes_(model) -> None:
+    """A class token expanded to a batch of one, and the absolute values of unsigned codes: nothing."""
+    for node in [node for node in model.graph.node if node.op_type in ("Expand", "Abs")]:
         source, result = node.input[0], node.output[0]
-        if model.get_tensor_shape(source) == model.get_tensor_shape(result):
-            for reader in model.find_consumers(result):
-                reader.input[:] = [source if name == result else name for name in reader.input]
-            model.graph.node.remove(node)
+        if not _is_idle(model, node) or model.find_consumers(result) is None:
+            continue
+        for reader in model.find_consumers(result):
+            reader.input[:] = [source if name == result else name for name in reader.input]
+        model.graph.node.remove(node)
+
+
+def _is_idle(model, node: NodeProto) -> bool:
+    if node.op_type == "Expand":
+        return model.get_tensor_shape(node.input[0]) == model.get_tensor_shape(node.output[0])
+    maker = model.find_producer(node.input[0])
+    return maker is not None and maker.op_type == "Quant" and not helper.get_node_attr_value(maker, "signed")
 
 
 # Names -----------------------------------------------------------------------------------------------

@@ -113,6 +113,7 @@ def qonnx_form(model: nn.Module, plan: Plan) -> nn.Module:
 
 def _is_plain(attention: QuantAttention) -> bool:
     """Whether q, k and v go straight from ``qkv`` into their products."""
-    between = (attention.q_norm, attention.k_norm, getattr(attention, "norm", None))
-    plain = all(part is None or isinstance(part, nn.Identity) for part in between)
-    return plain and getattr(attention, "gate", None) is None and isinstance(attention.qkv, Linear)
+    if not isinstance(attention.qkv, Linear) or getattr(attention, "gate", None) is not None:
+        return False
+    between = (attention.q_norm, attention.k_norm, getattr(attention, "norm", None), attention.qkv.output)
+    return all(part is None or isinstance(part, nn.Identity) for part in between)

@@ -30,16 +30,20 @@ def require_qonnx() -> None:
 
 @dataclass(frozen=True)
 class Exactness:
-    """A QONNX file against the torch model, relative to the range of torch's logits.
+    """A QONNX file against the torch model on some images.
 
     Attributes:
         images: how many.
-        typical: median difference; largest: on any image.
-        unrest: the median by which the model's own logits move when it computes in float64: a value between
-            two codes falls to the other side, and what follows amplifies that.
+        verdicts: share of equal verdicts.
+        difference: root mean square of the difference, over the spread of torch's logits.
+        typical: median difference, over the range of torch's logits; largest: on any image.
+        unrest: the median by which the model's own logits move, over the same, when it computes in float64:
+            a value between two codes falls to the other side, and what follows amplifies that.
     """
 
     images: int
+    verdicts: float
+    difference: float
     typical: float
     largest: float
     unrest: float
@@ -59,7 +63,9 @@ class Exactness:
 
 
 @torch.no_grad()
-def compared(model: ModelProto, network: nn.Module, observer: Observer, images: Tensor) -> Exactness:
+def compared(
+    model: ModelProto, network: nn.Module, observer: Observer, images: Tensor, threshold: float
+) -> Exactness:
     """Execute the graph with qonnx on images [N, 3, H, W], one by one, beside the model itself."""
     precise = copy_module(network).double()
     with quick(network, frozen=True), quick(precise, frozen=True):
@@ -67,11 +73,15 @@ def compared(model: ModelProto, network: nn.Module, observer: Observer, images: 
         moved = np.array([float(observer(precise, image[None].double())[0]) for image in images])
     found = np.array([executed(model, image[None].numpy()) for image in images])
     scale = max(float(np.ptp(wanted)), float(np.abs(wanted).max()), 1e-12)
-    differences = np.abs(found - wanted) / scale
+    differences = np.abs(found - wanted)
     return Exactness(
-        len(images), float(np.median(differences)), float(differences.max()),
-        float(np.median(np.abs(moved - wanted)) / scale),
-    )  # fmt: skip
+        images=len(images),
+        verdicts=float(np.mean((found > threshold) == (wanted > threshold))),
+        difference=float(np.sqrt(np.mean(differences**2)) / max(wanted.std(), 1e-6)),
+        typical=float(np.median(differences) / scale),
+        largest=float(differences.max() / scale),
+        unrest=float(np.median(np.abs(moved - wanted)) / scale),
+    )
 
 
 def executed(model: ModelProto, image: np.ndarray) -> float:

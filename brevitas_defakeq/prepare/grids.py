@@ -84,27 +84,31 @@ class _Finder:
         self.modules = dict(model.named_modules())
         tensors = [*model.named_parameters(), *model.named_buffers()]
         self.values = {key_of(tensor): _Value(constant=name) for name, tensor in tensors}
-        self.shapes: dict[Key, tuple[int, ...]] = {key_of(tensor): tensor.shape for _, tensor in tensors}
+        self.shapes: dict[Key, tuple[int, ...]] = {}
         self.readers: dict[Key, list[Operation]] = {}
         for operation in seen.operations:
-            for key in operation.inputs:
+            read = tensors_in((operation.args, operation.options))
+            for key, tensor in zip(operation.inputs, read, strict=True):
                 self.readers.setdefault(key, []).append(operation)
+                self.shapes[key] = tensor.shape
+            self._note_constant(operation)
         self.groups: list[list[str]] = []  # grid -> its quantizers; merged ones hold the same list
         self.sites: dict[str, _Value] = {}
+
+    def _note_constant(self, operation: Operation) -> None:
+        """What is made of constants alone is one; a parameter that is only moved keeps its name."""
+        names = [self.value(key).constant for key in operation.inputs]
+        if None not in names:
+            name = names[0] if len(names) == 1 and operation.name in MOVES else ""
+            self.values.update(dict.fromkeys(operation.outputs, _Value(constant=name)))
 
     # What each operation makes -------------------------------------------------------------------
 
     def follow(self, operation: Operation) -> None:
-        if is_idle(operation):
-            return
         sources = [self.value(key) for key in operation.inputs]
-        for tensor in tensors_in((operation.args, operation.options)):
-            self.shapes.setdefault(key_of(tensor), tensor.shape)
-        if all(source.constant is not None for source in sources):
-            name = sources[0].constant if len(sources) == 1 and operation.name in MOVES else ""
-            made = _Value(constant=name)
-        else:
-            made = self._made(operation, sources)
+        if is_idle(operation) or all(source.constant is not None for source in sources):
+            return
+        made = self._made(operation, sources)
         for key in operation.outputs:
             self.values[key] = self._settled(key, made)
 
@@ -148,9 +152,12 @@ class _Finder:
         grid = moving[0].grid
         for source in moving[1:]:
             self._merge(grid, source.grid)
-        for source in sources:
-            if source.constant and source.constant not in self.groups[grid]:
-                self.groups[grid].append(source.constant)
+        for name in filter(None, (source.constant for source in sources)):
+            holder = next((i for i, group in enumerate(self.groups) if name in group), None)
+            if holder is None:
+                self.groups[grid].append(name)
+            else:
+                self._merge(grid, holder)
         joined = operation.name in JOINS and all(source.codes for source in moving)
         positive = all(source.positive for source in sources) and "sub" not in operation.name
         return _Value(grid, codes=joined, positive=positive)
@@ -165,7 +172,7 @@ class _Finder:
 
     def _settled(self, key: Key, made: _Value) -> _Value:
         """The value behind a quantizer, if it needs one and a module returns it."""
-        if made.constant is not None or made.codes:
+        if made.codes:
             return made
         needed = self._is_read(key, sums_only=made.grid is not None)
         place = self._place(key) if needed else None

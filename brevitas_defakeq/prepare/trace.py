@@ -38,7 +38,7 @@ Key = tuple[int, int]
 
 
 def key_of(tensor: Tensor) -> Key:
-    return id(tensor), tensor._version
+    return id(tensor), 0 if tensor.is_inference() else tensor._version
 
 
 @dataclass

@@ -176,6 +176,33 @@ def test_a_bias_is_no_sum_and_a_position_table_is():
     assert groups(plan.grids) == [{"patch.output_quant", "first", "places"}]
 
 
+def test_a_bias_in_any_shape_leaves_the_sum_before_it_alone():
+    class Biased(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.bias = conv(), conv(4), nn.Parameter(torch.randn(4))
+
+        def forward(self, x):
+            return self.b(self.a(x) + self.bias.view(1, -1, 1, 1)).flatten(1).sum(1)
+
+    found = make_plan(Biased().eval(), torch.randn(2, 3, 8, 8)).grids
+    assert not any("a.output_quant" in group for group in found.shared)
+
+
+def test_a_table_that_is_added_twice_puts_both_sums_on_its_grid():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.table = conv(), conv(4), nn.Parameter(torch.randn(1, 4, 8, 8))
+
+        def forward(self, x):
+            return pooled(self.b(self.a(x) + self.table) + self.table).sum(1)
+
+    found = make_plan(Twice().eval(), torch.randn(2, 3, 8, 8)).grids
+    assert groups(found) == [{"a.output_quant", "b.output_quant", "table"}]
+    assert sum(group.count("table") for group in found.shared) == 1
+
+
 def test_a_concatenation_of_maps_has_one_grid_and_stays_codes():
     found = grids_of(
         lambda m, x: m.head(pooled(m.c(torch.cat([m.a(x), m.act(m.b(x))], 1)))), a=conv(), b=conv(),
