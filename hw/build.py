@@ -7,7 +7,6 @@ interrupted build goes on where it was), the report, and host.json. See hw/READM
 """
 
 import argparse
-import contextlib
 import json
 import sys
 from pathlib import Path
@@ -18,21 +17,15 @@ if __name__ == "__main__":  # the package `hw` instead of the files beside this 
 from brevitas_defakeq.errors import UserError
 from brevitas_defakeq.files import check_writable, read_json, write_json
 from hw.boards import BOARDS, board_named
+from hw.command import Parser, rate
 from hw.targets import TARGETS, check_target
 
 #: Columns of the table where it goes to a file.
 _WIDTH = 150
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
-
-    def error(self, message: str):
-        raise UserError(f"{message}; --help lists the options")
-
-
 def parser() -> argparse.ArgumentParser:
-    made = _Parser(prog="hw/build.py", description=__doc__.partition("\n")[0])
+    made = Parser(prog="hw/build.py", description=__doc__.partition("\n")[0])
     made.add_argument(
         "model", type=Path, metavar="MODEL.onnx", help="a FINN profile; host.json lies beside it"
     )
@@ -43,9 +36,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--out", required=True, type=Path, metavar="DIR", help="what the build writes goes here"
     )
-    rate = made.add_mutually_exclusive_group()
-    rate.add_argument("--fps", type=_rate, metavar="N", help="fold to N frames a second at the board's clock")
-    rate.add_argument(
+    speed = made.add_mutually_exclusive_group()
+    speed.add_argument("--fps", type=rate, metavar="N", help="fold to N frames a second at the board's clock")
+    speed.add_argument(
         "--fit", action="store_true", help="fold as fast as the board's device allows (default)"
     )
     made.add_argument(
@@ -53,13 +46,6 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--json", action="store_true", help="the report as one JSON object on standard output")
     return made
-
-
-def _rate(text: str) -> float:
-    with contextlib.suppress(ValueError):
-        if 0 < float(text) < float("inf"):
-            return float(text)
-    raise argparse.ArgumentTypeError(f"{text}: frames a second are a number above 0")
 
 
 def main(arguments: list[str] | None = None) -> int:
