@@ -22,6 +22,8 @@ from brevitas_defakeq.evaluate.compare import compare
 from brevitas_defakeq.evaluate.labelled import LabelledSet
 from brevitas_defakeq.evaluate.observe import Observed, observe_all
 from brevitas_defakeq.evaluate.threshold import carry_threshold
+from brevitas_defakeq.haq.costs_file import open_costs
+from brevitas_defakeq.haq.hardware_widths import hardware_figures
 from brevitas_defakeq.order import Order
 from brevitas_defakeq.pipeline import Job
 from brevitas_defakeq.progress import Listener, silent
@@ -45,6 +47,7 @@ def quantize(
     output: OutputSpec | None = None,
     feature: str | None = None,
     on_corrupt: str = "refuse",
+    costs: str | Path | None = None,
     cache_memory: int = 2 << 30,
     device: str = "cpu",
     listen: Listener = silent,
@@ -62,6 +65,7 @@ def quantize(
         output: how to read the fake logit; found from the output's shape by default.
         feature: module whose output eq. 9 aligns; by default what the last layer reads.
         on_corrupt: "refuse" or "skip" unreadable calibration and test images.
+        costs: what layers cost on a chip, a file of ``hw/costs.py``; for a config with a ``budget``.
         cache_memory: bytes of captured activations kept in memory; more go to disk.
         device: "cpu", or "cuda" for a graphics card; the result comes back to the processor.
         listen: called with (stage, done, total).
@@ -71,7 +75,8 @@ def quantize(
     """
     order = begin(
         detector, calibration, config, labels=labels, test=test, preprocessing=preprocessing, output=output,
-        feature=feature, on_corrupt=on_corrupt, cache_memory=cache_memory, device=device, listen=listen,
+        feature=feature, on_corrupt=on_corrupt, costs=costs, cache_memory=cache_memory, device=device,
+        listen=listen,
     )  # fmt: skip
     checkpoint = Checkpoint(Path(out) if out else None, order.identity())
     job = order.job(checkpoint)
@@ -86,16 +91,17 @@ def quantize(
 
 def begin(
     detector, calibration, config=None, *, labels=None, test=None, preprocessing=None, output=None,
-    feature=None, on_corrupt="refuse", cache_memory=2 << 30, device="cpu", listen=silent,
+    feature=None, on_corrupt="refuse", costs=None, cache_memory=2 << 30, device="cpu", listen=silent,
 ) -> Order:  # fmt: skip
     """The arguments of ``quantize``, checked, loaded and prepared."""
     config = config or DefakeQConfig()
+    hardware = open_costs(costs, config.budget)
     detector = _as_detector(detector, preprocessing, output, feature)
     tests = labelled_set(test, detector, on_corrupt)
     images = _calibration(calibration, labels, detector, config, on_corrupt)
     if tests is not None:
         refuse_shared(images.samples, tests.samples)
-    order = Order(detector, images, tests, config, cache_memory, found_device(device), listen)
+    order = Order(detector, images, tests, config, cache_memory, found_device(device), listen, hardware)
     if len(images.images) < config.samples:
         _LOG.warning("%d calibration images, fewer than the %d asked for", len(images.images), config.samples)
     return order
@@ -164,7 +170,7 @@ def _require_preprocessing(detector: Detector) -> Preprocessing:
 
 def _metrics(job: Job, result, images: CalibrationSet, tests: LabelledSet | None) -> tuple[dict, dict]:
     """Figures of float, round-to-nearest, M_q and M_q^v, and the thresholds; test images are read once."""
-    average = job.config.average_bits
+    average = job.config.average_bits or reached_bits(job, result)
     below = int(min(max(average, 2), 8))  # the integer width at or below the average, as far as there is one
     models = {
         "float": job.reference,
@@ -194,8 +200,9 @@ def carried_threshold(reference: Observed, other: Observed, labels: Tensor | Non
 
 
 def _report(job: Job, result, detector: Detector, images: CalibrationSet, metrics, thresholds) -> dict:
-    sizes = {layer.name: layer.num_params for layer in job.plan.layers}
-    reached = sum(result.bits[name] * size for name, size in sizes.items()) / sum(sizes.values())
+    chip = {}
+    if job.hardware:
+        chip = {"hardware": hardware_figures(result.bits, job.sizes, job.config, job.hardware)}
     size_bytes: Mapping[str, int] = {
         "float": float_bytes(detector.model),
         **{form: len(weights_bytes(tensors)) for form, tensors in result.packed.items()},
@@ -207,10 +214,11 @@ def _report(job: Job, result, detector: Detector, images: CalibrationSet, metric
             "crop": detector.crop.to_dict() if detector.crop else None,
         },
         "recipe": job.config.recipe,
-        "budget": job.config.average_bits,
-        "average_bits": reached,
+        "budget": _budget(job.config),
+        "average_bits": reached_bits(job, result),
         "activation_bits": job.config.activation_bits,
         "bits": result.bits,
+        **chip,
         "left_float": job.plan.left_float,
         "size_bytes": size_bytes,
         "seconds": {stage: round(seconds, 2) for stage, seconds in job.seconds.items()},
@@ -223,3 +231,16 @@ def _report(job: Job, result, detector: Detector, images: CalibrationSet, metric
         },
         "provenance": provenance(job.config.seed),
     }  # fmt: skip
+
+
+def reached_bits(job: Job, result: QuantizedDetector) -> float:
+    """The average width, by weights."""
+    return sum(result.bits[name] * size for name, size in job.sizes.items()) / sum(job.sizes.values())
+
+
+def _budget(config: DefakeQConfig) -> float | dict[str, float]:
+    """Bits a weight; where a chip's budget was given, every one by name."""
+    if not config.budget:
+        return config.average_bits
+    average = {} if config.average_bits is None else {"average_bits": config.average_bits}
+    return {**config.budget, **average}

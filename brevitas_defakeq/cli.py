@@ -14,8 +14,10 @@ from brevitas_defakeq import __version__, cli_data
 from brevitas_defakeq.cli_options import (
     ActivationBits,
     Bits,
+    Budget,
     Candidates,
     Compression,
+    Costs,
     CropKind,
     CropMargin,
     CropsCache,
@@ -36,6 +38,7 @@ from brevitas_defakeq.cli_options import (
     Size,
     Threads,
     Weights,
+    budgets,
     byte_count,
     crop_of,
     numbers,
@@ -101,6 +104,8 @@ def quantize(
     out: Annotated[Path, typer.Option(help="run folder; start again to go on after an interruption")],
     weights: Weights = None,
     average_bits: Annotated[float | None, typer.Option(help="budget: bits a weight; 3 unless given")] = None,
+    budget: Budget = None,
+    costs: Costs = None,
     candidate_bits: Candidates = "2,3,4,6,8",
     activation_bits: ActivationBits = 8,
     recipe: Recipe = "best",
@@ -148,10 +153,10 @@ def quantize(
 
     set_threads(threads)
     searched = max_auc_drop is not None
-    if searched != (validation is not None) or (searched and average_bits is not None):
-        raise UserError("--max-auc-drop goes with --validation, and takes the place of --average-bits")
+    if searched != (validation is not None) or (searched and (average_bits is not None or budget)):
+        raise UserError("--max-auc-drop goes with --validation, and takes the place of any budget")
     config = _config(
-        recipe, average_bits or 3.0, candidate_bits, activation_bits, target, samples, seed, sensitivity
+        recipe, average_bits, candidate_bits, activation_bits, target, samples, seed, sensitivity, budget
     )
     config = _with_iterations(config, iterations)
     resolved = _resolve(
@@ -174,7 +179,7 @@ def quantize(
 
         options = {
             "test": opened(test, "test"), "out": out, "on_corrupt": on_corrupt, "device": device,
-            "cache_memory": byte_count(cache_memory), "listen": listen,
+            "costs": costs, "cache_memory": byte_count(cache_memory), "listen": listen,
         }  # fmt: skip
         calibrating = opened(calibration, "train", labelled=False)
         if not searched:
@@ -230,8 +235,10 @@ app.command()(cli_data.evaluate)
 @app.command()
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="run folder")],
-    out: Annotated[Path, typer.Option(help="folder for the model's file and model_card.json")],
-    format: Annotated[str, typer.Option(help="onnx, executorch, litert or coreml")] = "onnx",
+    out: Annotated[
+        Path | None, typer.Option(help="folder for the model's file and model_card.json or host.json")
+    ] = None,
+    format: Annotated[str, typer.Option(help="onnx, qonnx, finn, executorch, litert or coreml")] = "onnx",
     which: Annotated[str, typer.Option(help="quantized, mixed, or float to compare with")] = "quantized",
     storage: Annotated[str, typer.Option(help="packed: weights at their own width; int8: larger")] = "packed",
     pixels: Annotated[
@@ -242,24 +249,43 @@ def export(
     data: Annotated[str | None, typer.Option(metavar="DATA", help="images to check the file on")] = None,
     verify: Annotated[bool, typer.Option(help="refuse to write a file that disagrees")] = True,
     licence: Annotated[str | None, typer.Option(help="of the source weights, for the card")] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="of finn: list what cannot be mapped and why; writes nothing")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """A run as a small file that runs on integers, with its model card."""
     from brevitas_defakeq.artifact import load, load_float
+    from brevitas_defakeq.export.finn.export import export_finn
     from brevitas_defakeq.export.images import verification_images
     from brevitas_defakeq.export.mobile import export_mobile
     from brevitas_defakeq.export.onnx import export_onnx
+    from brevitas_defakeq.export.qonnx import export_qonnx
+    from brevitas_defakeq.report.finn import check_mapping, host_table
     from brevitas_defakeq.report.terminal import card_table, show
 
     if format != "onnx" and (pixels or runtime or storage != "packed"):
         raise UserError("--pixels, --runtime and --storage are for --format onnx")
+    if check and format != "finn":
+        raise UserError("--check is for --format finn")
+    if out is None and not check:
+        raise UserError("give --out, the folder to write to")
     result = load(run)
+    if check:
+        check_mapping(result, which, as_json=as_json)
+        return
     images = verification_images(result, data) if verify else None
     if format == "onnx":
         card = export_onnx(
             result, out, form=which, storage=storage, pixels=pixels, runtime=runtime, verify=images,
             licence=licence, float_model=load_float(result, weights) if which == "float" else None,
         )  # fmt: skip
+    elif format == "qonnx":
+        card = export_qonnx(result, out, form=which, verify=images, licence=licence)
+    elif format == "finn":
+        host = export_finn(result, out, form=which, verify=images)
+        show(host, host_table(host), as_json=as_json)
+        return
     else:
         card = export_mobile(result, out, format=format, form=which, verify=images, licence=licence)
     show(card.to_json(), card_table(card.to_json()), as_json=as_json)
@@ -279,12 +305,15 @@ app.command()(cli_data.table)
 app.add_typer(cli_data.datasets, name="datasets")
 
 
-def _config(recipe, average_bits, candidate_bits, activation_bits, target, samples, seed, sensitivity):
+def _config(
+    recipe, average_bits, candidate_bits, activation_bits, target, samples, seed, sensitivity, budget=None
+):
     from brevitas_defakeq.config import DefakeQConfig
 
     config = DefakeQConfig.for_recipe(
         recipe, average_bits=average_bits, candidate_bits=numbers(candidate_bits, "--candidate-bits"),
         activation_bits=activation_bits or None, target=target, samples=samples, seed=seed,
+        budget=budgets(budget),
     )  # fmt: skip
     return replace(config, haq=replace(config.haq, sensitivity=sensitivity))
 

@@ -41,6 +41,10 @@ FacesOption = Annotated[
 CropKind = Annotated[str | None, typer.Option("--crop", help="how faces are cut out: aligned, box or whole")]
 CropMargin = Annotated[float, typer.Option(help="share of the box added on each side")]
 CropsCache = Annotated[Path, typer.Option(help="folder that keeps faces that were cut out")]
+Budget = Annotated[
+    list[str] | None, typer.Option("--budget", metavar="NAME=N", help="of a chip: lut, bram, dsp, cycles")
+]
+Costs = Annotated[Path | None, typer.Option(metavar="FILE", help="of hw/costs.py, for --budget")]
 Workers = Annotated[int, typer.Option(min=0, help="threads that read ahead")]
 
 
@@ -61,6 +65,21 @@ def triple(text: str | None, option: str) -> tuple[float, ...] | None:
     if len(values) not in (1, 3):
         raise UserError(f"{option} {text!r}: give one number or three")
     return values * 3 if len(values) == 1 else values
+
+
+def budgets(given: list[str] | None) -> dict[str, float]:
+    """``["lut=40000,bram=100", "dsp=50"]`` as numbers by name."""
+    found: dict[str, float] = {}
+    for part in ",".join(given or []).split(",") if given else []:
+        name, _, value = part.strip().partition("=")
+        try:
+            limit = float(value)
+        except ValueError:
+            raise UserError(f"--budget {part!r}: give NAME=NUMBER, as in lut=40000,bram=100") from None
+        if name in found:
+            raise UserError(f"--budget {name} is given twice")
+        found[name] = limit
+    return found
 
 
 def byte_count(text: str) -> int:

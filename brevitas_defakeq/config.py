@@ -146,20 +146,24 @@ class DefakeQConfig:
     2.0
     """
 
-    average_bits: float = 3.0
+    #: Budget: bits a weight. None is 3, or no bound where ``budget`` names others.
+    average_bits: float | None = None
+    #: Budget of a chip, alone or beside ``average_bits``: "lut", "bram" (of 18 kbit), "dsp", "cycles" a frame
+    #: -> at most so many, by the costs that ``quantize`` is given.
+    budget: dict[str, float] = field(default_factory=dict)
     candidate_bits: tuple[float, ...] = (2, 3, 4, 6, 8)
     #: Width of every activation; None leaves them in float.
     activation_bits: int | None = 8
     recipe: Literal["best", "paper"] = "best"
     #: "any": asymmetric, the paper's set-up. "mobile": what integer kernels of phones and browsers take, 7
-    #: bits in place of 8. "fpga": symmetric integers.
+    #: bits in place of 8. "fpga": what FINN maps: symmetric integers of 2 to 8 bits everywhere.
     target: Literal["any", "mobile", "fpga"] = "any"
     #: Calibration images used.
     samples: int = 256
     #: Share of them that is kept out of the optimization and judges it.
     held_out: float = 0.2
     seed: int = 0
-    #: 8 or 32: what M_q^v's restored channels are kept at.
+    #: 8 or 32 (float): what M_q^v's restored channels are kept at; always 16 with ``target="fpga"``.
     mixed_channel_bits: int = 8
     haq: HAQConfig = field(default_factory=HAQConfig)
     reconstruction: ReconstructionConfig = field(default_factory=ReconstructionConfig)
@@ -173,21 +177,59 @@ class DefakeQConfig:
         for bits in widths:
             _require(bits in _WIDTHS, f"candidate_bits={widths}: {bits} is not one of {_WIDTHS}; drop it")
         _require(bool(widths), "candidate_bits is empty; give widths such as 2,3,4,6,8")
-        smallest = min(widths, default=2)
-        _require(
-            self.average_bits >= smallest,
-            f"average_bits={self.average_bits} lies below the smallest candidate {smallest}; "
-            f"raise it to {smallest} or more, or add a smaller candidate (1.6 is the smallest)",
-        )
+        self._check_budgets()
         act = self.activation_bits
         _require(act is None or 2 <= act <= 16, f"activation_bits={act}: must be 2 to 16, or none")
         _choose("recipe", self.recipe, "best", "paper")
         _choose("target", self.target, "any", "mobile", "fpga")
-        _require(self.average_bits < float("inf"), f"average_bits={self.average_bits}: must be finite")
         _require(self.seed >= 0, f"seed={self.seed}: must not be negative")
         _require(self.samples >= 8, f"samples={self.samples}: at least 8 calibration images are needed")
         _require(0 < self.held_out < 1, f"held_out={self.held_out}: must lie between 0 and 1")
-        _choose("mixed_channel_bits", self.mixed_channel_bits, 8, 32)
+        if self.target == "fpga":
+            self._fit_fpga()
+        else:
+            _choose("mixed_channel_bits", self.mixed_channel_bits, 8, 32)
+
+    def _fit_fpga(self) -> None:
+        """What has no form there is refused; channels of 8 bits may as well have 16."""
+        for bits in self.candidate_bits:
+            _require(
+                bits == int(bits),
+                f'candidate_bits={self.candidate_bits}: target="fpga" takes whole widths from 2 to 8; '
+                f"drop {bits}",
+            )
+        _require(
+            self.activation_bits is not None and self.activation_bits <= 8,
+            f'activation_bits={self.activation_bits}: target="fpga" takes 2 to 8 (thresholds of '
+            "more bits do not fit); lower it",
+        )
+        _require(
+            self.mixed_channel_bits in (8, 16),
+            f'mixed_channel_bits={self.mixed_channel_bits}: target="fpga" has no float; leave it out',
+        )
+        object.__setattr__(self, "mixed_channel_bits", 16)
+
+    def _check_budgets(self) -> None:
+        if self.average_bits is None and not self.budget:
+            object.__setattr__(self, "average_bits", 3.0)
+        average, smallest = self.average_bits, self.candidate_bits[0]
+        least = 2 if self.target == "fpga" else 1.6
+        if average is not None:
+            _require(
+                average >= smallest,
+                f"average_bits={average} lies below the smallest candidate {smallest}; "
+                f"raise it to {smallest} or more, or add a smaller candidate ({least} is the smallest)",
+            )
+            _require(average < float("inf"), f"average_bits={average}: must be finite")
+        for resource, limit in self.budget.items():
+            _choose("budget", resource, "lut", "bram", "dsp", "cycles")
+            _require(
+                0 <= limit < float("inf"), f"budget {resource}={limit}: must be a finite number, not below 0"
+            )
+        _require(
+            not (self.budget and self.reconstruction.joint),
+            "joint=True learns widths under average_bits alone; leave the other budgets out",
+        )
 
     @classmethod
     def for_recipe(cls, recipe: str = "best", **changes) -> "DefakeQConfig":

@@ -58,22 +58,20 @@ def write_json(path: Path, content: Mapping) -> None:
 
 
 @contextlib.contextmanager
-def understanding(path: Path) -> Iterator[None]:
+def understanding(path: Path, remedy: str = "quantize again") -> Iterator[None]:
     """Within the context, a value that is missing or of the wrong kind means that ``path`` is damaged."""
     try:
         yield
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise UserError(f"{path} is damaged ({error!r}); quantize again") from None
+        raise UserError(f"{path} is damaged ({error!r}); {remedy}") from None
 
 
-def read_json(path: Path) -> dict:
-    """A JSON object; a missing or damaged file gets one clear line."""
+def read_json(path: Path, wanted: str = "a run folder that `defakeq quantize --out` wrote") -> dict:
+    """A JSON object; a missing or damaged file gets one clear line. ``wanted``: what to give instead."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
-        raise UserError(
-            f"{path} does not exist; give a run folder that `defakeq quantize --out` wrote"
-        ) from None
+        raise UserError(f"{path} does not exist; give {wanted}") from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path} is not readable JSON ({error}); the file is damaged") from None
     if not isinstance(content, dict):

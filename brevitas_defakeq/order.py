@@ -11,6 +11,7 @@ from brevitas_defakeq.config import DefakeQConfig
 from brevitas_defakeq.detectors.resolve import Detector
 from brevitas_defakeq.evaluate.labelled import LabelledSet
 from brevitas_defakeq.evaluate.observe import Observer
+from brevitas_defakeq.haq.hardware import HardwareCosts
 from brevitas_defakeq.pipeline import Job
 from brevitas_defakeq.prepare.plan import Plan
 from brevitas_defakeq.progress import Listener
@@ -29,6 +30,7 @@ class Order:
     cache_bytes: int
     device: torch.device
     listen: Listener
+    hardware: HardwareCosts | None = None
     reference: nn.Module = field(init=False)
     plan: Plan = field(init=False)
     observer: Observer = field(init=False)
@@ -36,6 +38,10 @@ class Order:
     def __post_init__(self) -> None:
         prepared = prepare_float(self.detector, self.images.images[:1])
         self.reference, self.plan, self.observer = prepared
+        if self.hardware is not None:
+            shapes = {layer.name: layer.weight_shape for layer in self.plan.layers}
+            widths = (*self.config.candidate_bits, *self.config.haq.pinned.values())
+            self.hardware = self.hardware.of_layers(shapes, widths)
 
     def identity(self) -> dict:
         """All that decides the result."""
@@ -46,13 +52,14 @@ class Order:
             "labels": None if self.images.labels is None else self.images.labels.tolist(),
             "preprocessing": preprocessing.to_dict() if preprocessing else None,
             "observer": asdict(self.observer),
+            **({"costs": self.hardware.digest} if self.hardware else {}),
         }  # fmt: skip
 
     def job(self, checkpoint: Checkpoint) -> Job:
         """Algorithm 1 on it, not yet run."""
         return Job(
             self.reference, self.plan, self.images.images, self.images.labels, self.observer, self.config,
-            checkpoint, self.listen, self.cache_bytes, self.device,
+            checkpoint, self.listen, self.cache_bytes, self.device, self.hardware,
         )  # fmt: skip
 
     def carry_out(self, job: Job) -> QuantizedDetector:

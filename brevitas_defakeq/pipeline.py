@@ -18,11 +18,13 @@ from brevitas_defakeq.config import DefakeQConfig
 from brevitas_defakeq.data.calibration import split_held_out
 from brevitas_defakeq.evaluate.observe import Observer
 from brevitas_defakeq.haq.allocate import allocate, layer_scores
+from brevitas_defakeq.haq.hardware import HardwareCosts
 from brevitas_defakeq.haq.importance import channel_energies, expand_energy
 from brevitas_defakeq.haq.solver import solve
 from brevitas_defakeq.memory import give_back
 from brevitas_defakeq.nn.modules import modules_by_name, recomputed, restore_, snapshot
 from brevitas_defakeq.prepare.calibrate import calibrate_
+from brevitas_defakeq.prepare.hardware import limit_ranges_
 from brevitas_defakeq.prepare.plan import Plan
 from brevitas_defakeq.progress import Listener, Meter, silent
 from brevitas_defakeq.quant.activation import activation_proxies, mark_calibrated_
@@ -63,6 +65,7 @@ class Job:
         reference: M_f, prepared (BatchNorm folded, paddings fixed); never changed.
         images: calibration images, [M, 3, H, W]; ``labels`` 0/1 [M] or None.
         observer: reads logit and feature of M_f and of every quantized form.
+        hardware: what layers cost on a chip, where the budget is one of a chip.
         device: where the models run; captured activations lie with the processor.
         calibrated: shared by runs that differ in their budget alone (``at_budget``).
     """
@@ -77,6 +80,7 @@ class Job:
     listen: Listener = silent
     cache_bytes: int = 2 << 30
     device: torch.device = torch.device("cpu")
+    hardware: HardwareCosts | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     calibrated: Calibrated = field(default_factory=Calibrated)
 
@@ -126,7 +130,7 @@ class Job:
         """Step 5a: one width a layer, never above the budget; ranges searched anew at that width."""
         bits = allocate(
             self.reference, self.quantized_layers(model), self.plan, self.energies, self.images[self.train],
-            self.observer.logit, self.config, self.meter, self.listen,
+            self.observer.logit, self.config, self.meter, self.listen, self.hardware,
         )  # fmt: skip
         if self.config.reconstruction.joint:
             bits = self.learn_jointly_(model)
@@ -146,8 +150,7 @@ class Job:
                 work.learn_widths_(index, scores, config)
         learned = {name: float(relaxed_bits(quantizer)) for name, quantizer in quantizers.items()}
         costs = snapping_costs(learned, scores, config.candidate_bits, config.haq.error_base)
-        sizes = {layer.name: layer.num_params for layer in self.plan.layers}
-        return solve(costs, sizes, config.candidate_bits, config.average_bits)
+        return solve(costs, self.sizes, config.candidate_bits, config.average_bits)
 
     def reconstruct_(self, model: nn.Module) -> None:
         """Step 5b: block by block in data-flow order, widths frozen."""
@@ -188,6 +191,8 @@ class Job:
 
     def freeze(self, model: nn.Module, bits: dict[str, float]):
         """Step 6: everything rounded to what the file holds; M_q^v made beside M_q."""
+        if self.config.target == "fpga":
+            limit_ranges_(model, self.plan.grids)
         mixed = quantized_form(self.reference, self.plan, self.config)
         self.copy_state_(mixed, snapshot(model))
         restore_channels_(
@@ -209,7 +214,7 @@ class Job:
 
     def round_to_nearest(self, width: float) -> nn.Module:
         """The baseline: one width everywhere, searched ranges, the same activation bits, nothing learned."""
-        config = replace(self.config, candidate_bits=(width,), average_bits=width)
+        config = replace(self.config, candidate_bits=(width,), average_bits=width, budget={})
         model = quantized_form(self.reference, self.plan, config)
         self.calibrate_(model)
         self.set_bits_(model, {layer.name: width for layer in self.plan.layers}, weighted=False)
@@ -220,6 +225,11 @@ class Job:
     @cached_property
     def reference_layers(self) -> dict[str, nn.Module]:
         return self.quantized_layers(self.reference)
+
+    @cached_property
+    def sizes(self) -> dict[str, int]:
+        """p_l."""
+        return {layer.name: layer.num_params for layer in self.plan.layers}
 
     @property
     def energies(self) -> dict[str, Tensor]:

@@ -18,6 +18,7 @@ from brevitas_defakeq.artifact import QuantizedDetector, load
 from brevitas_defakeq.config import DefakeQConfig
 from brevitas_defakeq.data.shared import refuse_shared
 from brevitas_defakeq.data.sources import Sample
+from brevitas_defakeq.errors import UserError
 from brevitas_defakeq.evaluate.columns import Columns
 from brevitas_defakeq.evaluate.labelled import LabelledSet
 from brevitas_defakeq.evaluate.observe import observe_all
@@ -60,6 +61,8 @@ def quantize_within(
         UserError: as ``quantize``, and where not even the widest budget keeps the bound.
     """
     check_drop(max_auc_drop)
+    if config is not None and config.budget:
+        raise UserError("max_auc_drop looks for the smallest average_bits; leave the chip's budget out")
     order = begin(detector, calibration, config, on_corrupt=on_corrupt, **options)
     judges = labelled_set(validation, order.detector, on_corrupt)
     refuse_shared(order.images.samples, judges.samples, many_are="the validation data")

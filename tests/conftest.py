@@ -82,6 +82,33 @@ def quick_config():
     return quick
 
 
+def costs_of(shapes: dict, rates=(100.0,), bits=(2, 3, 4, 5, 6, 7, 8)) -> dict:
+    """What ``hw/costs.py`` would write: LUTs by width and rate, fewer of one layer more of another."""
+    tables = []
+    for rate in rates:
+        layers = {
+            name: {
+                "lut": [100 + (10 + 7 * index) * width * rate / 100 for width in bits],
+                "bram": [float(np.ceil(width * np.prod(shape) / 2000)) for width in bits],
+                "dsp": [float(width >= 4) for width in bits],
+                "cycles": [1e6 / rate - index for _ in bits],
+            }
+            for index, (name, shape) in enumerate(shapes.items())
+        }
+        fixed = {"lut": 50.0, "bram": 2.0, "dsp": 0.0, "cycles": 1e6 / rate - 100}
+        tables.append({"fps": rate, "fixed": fixed, "layers": layers})
+    return {
+        "format_version": 1, "board": "made up", "bits": list(bits), "tables": tables,
+        "layers": {name: {"weight_shape": list(shape)} for name, shape in shapes.items()},
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def hardware_costs():
+    """``hardware_costs({layer: shape}, rates, bits)``: the content of a file of costs."""
+    return costs_of
+
+
 # ---------------------------------------------------------------------------------------------- commands
 
 

@@ -19,7 +19,8 @@ FILES = {"config.json", "report.json", "weights.safetensors", "mixed.safetensors
 #: Settings that reach every kind of tensor in a weights file.
 SETTINGS = {
     "asymmetric": {"average_bits": 3},
-    "three levels, symmetric": {"average_bits": 1.8, "candidate_bits": (1.6, 2, 4), "target": "fpga"},
+    "three levels": {"average_bits": 1.8, "candidate_bits": (1.6, 2, 4)},
+    "integer hardware": {"average_bits": 2.5, "target": "fpga"},
     "float activations, channels in float": {"activation_bits": None, "mixed_channel_bits": 32},
 }
 

@@ -40,7 +40,7 @@ def test_recipes_survive_json(recipe):
 
 def test_every_changed_value_survives_json():
     config = DefakeQConfig(
-        average_bits=2.25, candidate_bits=(1.6, 2, 4), activation_bits=None, recipe="paper", target="fpga",
+        average_bits=2.25, candidate_bits=(1.6, 2, 4), activation_bits=None, recipe="paper", target="mobile",
         samples=64, held_out=0.25, seed=7, mixed_channel_bits=32,
         haq=HAQConfig(enabled=False, sensitivity="taylor", pinned={"head": 8}),
         reconstruction=ReconstructionConfig(matching=False, beta=(18.0, 3.0), block_input="float"),
@@ -62,6 +62,18 @@ def test_any_valid_configuration_survives_json(average, seed, samples, candidate
     average = max(average, min(candidates))
     config = DefakeQConfig(average_bits=average, seed=seed, samples=samples, candidate_bits=tuple(candidates))
     assert through_json(config) == config
+
+
+@pytest.mark.parametrize("average", [None, 2.5])
+def test_a_chips_budget_survives_json(average):
+    config = DefakeQConfig(average_bits=average, budget={"lut": 40000, "bram": 0})
+    assert config.average_bits == average, "no bound on the average unless it is asked for"
+    assert through_json(config) == config and through_json(config).budget == {"lut": 40000, "bram": 0}
+
+
+def test_average_bits_are_the_default_budget():
+    assert DefakeQConfig().average_bits == 3.0 and DefakeQConfig(average_bits=None).average_bits == 3.0
+    assert DefakeQConfig().budget == {}
 
 
 def test_what_is_left_out_has_its_default():
@@ -114,6 +126,18 @@ def refused(match, make, /, **values):
         ({"held_out": 0.0}, "held_out=0.0"),
         ({"held_out": 1.0}, "held_out=1.0"),
         ({"mixed_channel_bits": 16}, "mixed_channel_bits"),
+        ({"average_bits": float("inf")}, "average_bits=inf"),
+        ({"budget": {"ff": 10}}, "budget='ff': choose one of lut, bram, dsp, cycles"),
+        ({"budget": {"lut": -1}}, "budget lut=-1: must be a finite number, not below 0"),
+        ({"budget": {"lut": float("nan")}}, "budget lut=nan"),
+        ({"budget": {"dsp": float("inf")}}, "budget dsp=inf"),
+        ({"budget": {"lut": 10}, "reconstruction": ReconstructionConfig(joint=True)}, "joint=True"),
+        ({"target": "fpga", "candidate_bits": (1.6, 2)}, "drop 1.6"),
+        ({"target": "fpga", "candidate_bits": (2, 9)}, "9 is not one of"),
+        ({"target": "fpga", "average_bits": 1.8}, "2 is the smallest"),
+        ({"target": "fpga", "activation_bits": None}, 'activation_bits=None: target="fpga" takes 2 to 8'),
+        ({"target": "fpga", "activation_bits": 9}, "activation_bits=9"),
+        ({"target": "fpga", "mixed_channel_bits": 32}, "mixed_channel_bits=32"),
     ],
 )
 def test_a_run_refuses(values, match):
@@ -153,6 +177,12 @@ def test_the_edges_are_allowed():
     VEFTConfig(fraction=0.0)
     ReconstructionConfig(iterations=0)
     FinalPassConfig(steps=0)
+
+
+def test_integer_hardware_keeps_restored_channels_at_16_bits():
+    config = DefakeQConfig(target="fpga")
+    assert config.mixed_channel_bits == 16
+    assert through_json(config) == config
 
 
 def test_candidates_are_sorted():

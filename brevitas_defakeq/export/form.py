@@ -39,14 +39,15 @@ class Activation(nn.Module):
 class Linear(nn.Module):
     """MatMul and Add: the bias in the shape [1, .., N] that ONNX Runtime does not take for a Gemm's."""
 
-    def __init__(self, layer: nn.Module, activation: nn.Module, rank: int) -> None:
+    def __init__(self, layer: nn.Module, activation: nn.Module, name: str, rank: int) -> None:
         super().__init__()
         self.activation = activation
+        self.output = quantized_by(layer.output_quant, name, Activation)
         self.weight = nn.Parameter(_rounded(layer).t().contiguous(), requires_grad=False)  # [in, out]
         self.bias = nn.Parameter(layer.bias.detach().clone().view(*[1] * (rank - 1), -1), requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.matmul(self.activation(x), self.weight) + self.bias
+        return self.output(torch.matmul(self.activation(x), self.weight) + self.bias)
 
 
 class Convolution(nn.Module):
@@ -102,7 +103,7 @@ def export_form(model: nn.Module, plan: Plan, example: Tensor) -> nn.Module:
     def layer(old: nn.Module, name: str) -> nn.Module:
         activation = quantized_by(old.input_quant, name, Activation)
         if old.weight.dim() == 2:
-            return Linear(old, activation, rank=seen.calls[name][0].inputs[0].dim())
+            return Linear(old, activation, name, rank=seen.calls[name][0].inputs[0].dim())
         return Convolution(old, activation, name)
 
     form = replaced(model, plan, layer, Activation)

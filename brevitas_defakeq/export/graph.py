@@ -25,8 +25,10 @@ class _Score(nn.Module):
         return self.read(self.form(image))
 
 
-def write_graph(form: nn.Module, read, example: Tensor, opset: int) -> ModelProto:
-    """The graph of ``read(form(image))`` for any batch size.
+def write_graph(
+    form: nn.Module, read, example: Tensor, opset: int, *, fixed_batch: bool = False
+) -> ModelProto:
+    """The graph of ``read(form(image))`` for any batch size, or for the example's alone.
 
     Args:
         read: raw output -> fake logit [N].
@@ -36,12 +38,12 @@ def write_graph(form: nn.Module, read, example: Tensor, opset: int) -> ModelProt
         UserError: torch cannot export the model; the first line of its reason.
     """
     wrapped = _Score(form, read).eval()
-    batch = torch.export.Dim("batch", min=1)
+    shapes = None if fixed_batch else {"image": {0: torch.export.Dim("batch", min=1)}}
     with quiet(), torch.no_grad():
         try:
             program = torch.onnx.export(
                 wrapped, (example,), dynamo=True, opset_version=opset, verbose=False, optimize=True,
-                input_names=[INPUT], output_names=[OUTPUT], dynamic_shapes={"image": {0: batch}},
+                input_names=[INPUT], output_names=[OUTPUT], dynamic_shapes=shapes,
             )  # fmt: skip
         except Exception as error:  # the exporter's errors share no other base
             reason = str(error.__cause__ or error).strip().splitlines()[0]

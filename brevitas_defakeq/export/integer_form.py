@@ -122,13 +122,13 @@ class Style:
 
 
 class Linear(nn.Module):
-    def __init__(self, layer: nn.Module, activation: nn.Module, weight: nn.Module) -> None:
+    def __init__(self, layer: nn.Module, activation: nn.Module, weight: nn.Module, output: nn.Module) -> None:
         super().__init__()
-        self.activation, self.weight = activation, weight
+        self.activation, self.weight, self.output = activation, weight, output
         self.bias = nn.Parameter(layer.bias.detach().clone(), requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(self.activation(x), self.weight(), self.bias)
+        return self.output(F.linear(self.activation(x), self.weight(), self.bias))
 
 
 class Convolution(nn.Module):
@@ -201,12 +201,11 @@ def integer_form(result: QuantizedDetector, network: nn.Module, style: Style) ->
         linear = old.weight.dim() == 2
         padding, weight = ([], weight) if linear else evenly_padded(old, weight, name)
         integer, weights[name] = old.input_quant.is_quant_enabled and weight.is_integer, weight
+        output = quantized_by(old.output_quant, name, Activation)
         if linear:
             activation = quantized_by(old.input_quant, name, style.linear_input if integer else Activation)
-            return Linear(old, activation, (style.linear_weight if integer else Float)(weight))
-        activation, output = (
-            quantized_by(proxy, name, Activation) for proxy in (old.input_quant, old.output_quant)
-        )
+            return Linear(old, activation, (style.linear_weight if integer else Float)(weight), output)
+        activation = quantized_by(old.input_quant, name, Activation)
         kernel = (style.conv_weight if integer else Float)(weight)
         return Convolution(old, padding, activation, kernel, output)
 

@@ -46,7 +46,7 @@ def export_mobile(
     """
     require_form(result, form, tuple(WEIGHTS_FILES))
     if format not in FORMATS:
-        raise UserError(f"format={format!r}: choose of onnx, {', '.join(FORMATS)}")
+        raise UserError(f"format={format!r}: choose of onnx, qonnx, {', '.join(FORMATS)}")
     runtime = FORMATS[format]
     if importlib.util.find_spec(runtime.PACKAGE) is None:
         raise UserError(

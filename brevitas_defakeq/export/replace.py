@@ -10,7 +10,7 @@ from brevitas_defakeq.errors import UserError
 from brevitas_defakeq.nn.modules import modules_by_name, replace_module
 from brevitas_defakeq.nn.padding import StaticPad
 from brevitas_defakeq.prepare.plan import Plan
-from brevitas_defakeq.quant.activation import activation_grid, activation_quantizer, is_symmetric
+from brevitas_defakeq.quant.activation import activation_grid, code_range
 from brevitas_defakeq.reference import copy_module
 
 
@@ -32,11 +32,10 @@ class ByteGrid:
 def byte_grid(proxy: nn.Module, name: str) -> ByteGrid:
     """The grid of an activation quantizer. A signed one is moved by 128: the same values."""
     scale, zero_point, bit_width = (tensor.detach() for tensor in activation_grid(proxy))
-    quantizer = activation_quantizer(proxy).int_quant
-    low, high = int(quantizer.min_int(bit_width)), int(quantizer.max_int(bit_width))
+    low, high = code_range(proxy)
     if high - low > 255:
         raise UserError(f"{name}: {int(bit_width)}-bit activations have no form here; use 8 or fewer")
-    shift = 128 if is_symmetric(proxy) else 0
+    shift = 128 if low < 0 else 0
     return ByteGrid(float(scale), int(zero_point.round()) + shift, low + shift, high + shift)
 
 

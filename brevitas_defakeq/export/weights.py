@@ -137,10 +137,10 @@ def _revived(layer: nn.Module, centred: Tensor, scale: Tensor) -> Tensor:
 
 
 def _restored(layer: nn.Module, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Centred int8 codes and scales of the restored channels, or float rows and ones."""
-    rows = layer.weight[mask]
-    grid = layer.weight_quant.tensor_quant.restored_grid
-    if mask.any() and grid is None:
+    """Centred int8 codes and scales of the restored channels, or float rows (of 16 bits too) and ones."""
+    rows, quantizer = layer.weight[mask], layer.weight_quant.tensor_quant
+    grid = quantizer.restored_grid
+    if mask.any() and (grid is None or quantizer.restored_bits > 8):
         return rows, torch.ones(len(rows))
     if grid is None:
         return rows.to(torch.int8), torch.zeros(0)

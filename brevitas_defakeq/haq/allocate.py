@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from brevitas_defakeq.config import DefakeQConfig
+from brevitas_defakeq.haq.hardware import HardwareCosts
+from brevitas_defakeq.haq.hardware_widths import hardware_widths, uniform_hardware_width
 from brevitas_defakeq.haq.importance import layer_importance, normalized
 from brevitas_defakeq.haq.relaxed import learn_bit_widths_
 from brevitas_defakeq.haq.sensitivity import Logit, haq_costs, measured_costs, taylor_costs
@@ -28,24 +30,29 @@ def allocate(
     config: DefakeQConfig,
     meter: Meter,
     listen: Listener,
+    hardware: HardwareCosts | None = None,
 ) -> dict[str, float]:
-    """Width of every layer, average at most ``config.average_bits``.
+    """Width of every layer, within ``config.average_bits`` and ``config.budget``.
 
     Args:
         reference: M_f, prepared. ``layers``: M_q's layers, which carry b̂.
         energies: A_j per layer.
         images: calibration images for the costlier scores, [M, 3, H, W].
         logit: fake logit of what the detector returns.
+        hardware: what layers cost on a chip, for a ``config.budget``.
     """
     sizes = {layer.name: layer.num_params for layer in plan.layers}
     unknown = sorted(set(config.haq.pinned) - set(sizes))
     if unknown:
         raise_unknown_layer(unknown[0], sizes)
     if not config.haq.enabled:
-        return uniform(sizes, config)
+        return uniform(sizes, config, hardware)
     floats = dict(reference.named_modules())
     floats = {name: floats[name] for name in sizes}
     importance = layer_scores(floats, energies)
+    if hardware is not None:  # eq. 6 knows average bits only
+        costs = _costs(reference, floats, plan, importance, images, logit, config, meter, listen)
+        return hardware_widths(_pinned(costs, config), sizes, config, hardware)
     quantizers = {name: layer.weight_quant.tensor_quant for name, layer in layers.items()}
     learned = learn_bit_widths_(
         quantizers, importance, sizes, config.average_bits, error_base=config.haq.error_base,
@@ -65,9 +72,14 @@ def layer_scores(layers: Mapping[str, nn.Module], energies: Mapping[str, Tensor]
     )
 
 
-def uniform(sizes: Mapping[str, int], config: DefakeQConfig) -> dict[str, float]:
-    """The largest candidate at or below the average for every layer (the ablation without HAQ)."""
-    width = max(bits for bits in config.candidate_bits if storage_bits(bits) <= config.average_bits)
+def uniform(
+    sizes: Mapping[str, int], config: DefakeQConfig, hardware: HardwareCosts | None = None
+) -> dict[str, float]:
+    """The largest candidate within the budgets for every layer (the ablation without HAQ)."""
+    if hardware is not None:
+        width = uniform_hardware_width(sizes, config, hardware)
+    else:
+        width = max(bits for bits in config.candidate_bits if storage_bits(bits) <= config.average_bits)
     return {name: float(config.haq.pinned.get(name, width)) for name in sizes}
 
 

@@ -1,17 +1,17 @@
-"""The exact assignment of eq. 5: one width a layer, least total cost, never above the budget.
+"""The exact assignment of eq. 5: one width a layer, least total cost, never above a budget.
 
-Dynamic programming over the layers that keeps only undominated (size, cost) states, pruned by a bound:
-a state whose cost plus the Lagrangian bound of the layers still to come exceeds a known solution is
-dropped. Exact for any sizes (no grid), a fraction of a second for hundreds of layers.
+Without a budget every layer takes its best; one is the dynamic program of ``knapsack``; several go to
+scipy's HiGHS, a branch and bound over 0/1 variables.
 """
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from scipy.optimize import Bounds, LinearConstraint, milp
 
 from brevitas_defakeq.errors import UserError
-
-_SLACK = 1e-9
+from brevitas_defakeq.haq.constraint import Constraint, average_bits_of
+from brevitas_defakeq.haq.knapsack import cheapest
 
 
 def monotone(costs: Sequence[float]) -> list[float]:
@@ -44,84 +44,90 @@ def solve(
         UserError: even the cheapest allowed widths exceed the budget.
     """
     names = list(costs)
-    widths = np.asarray(candidate_bits, dtype=float)
-    cost = np.asarray([costs[name] for name in names], dtype=float)  # [L, B]
-    size = np.asarray([sizes[name] for name in names], dtype=float)[:, None] * widths  # [L, B] bits
-    budget = average_bits * float(sum(sizes[name] for name in names)) * (1 + _SLACK)
+    budget = average_bits_of({name: sizes[name] for name in names}, candidate_bits, average_bits)
+    choice = assign(np.asarray([costs[name] for name in names], dtype=float), [budget])
+    return {name: float(candidate_bits[option]) for name, option in zip(names, choice, strict=True)}
+
+
+def assign(cost: np.ndarray, constraints: Sequence[Constraint]) -> np.ndarray:
+    """The options, int [L], that minimize ``sum_l cost[l, b_l]`` within all constraints.
+
+    Args:
+        cost: [L, B], ``inf`` where an option is not allowed; every layer has one that is.
+
+    Raises:
+        UserError: nothing fits; names the smallest figure that can be reached.
+    """
+    choice = _find(cost, constraints)
+    if choice is None:
+        _refuse(np.isfinite(cost), constraints)
+    return choice
+
+
+def _find(cost: np.ndarray, constraints: Sequence[Constraint]) -> np.ndarray | None:
     allowed = np.isfinite(cost)
-    smallest = np.where(allowed, size, np.inf).min(axis=1)
-    if smallest.sum() > budget:
-        least = smallest.sum() / sum(sizes.values())
-        raise UserError(
-            f"average_bits={average_bits}: the pinned and smallest widths already need {least:.3f} bits on "
-            "average; raise the budget, unpin a layer or add a smaller candidate"
-        )
-    order = np.argsort(-size[:, -1], kind="stable")
-    choice = _search(cost[order], size[order], smallest[order], budget)
-    widths_of = {names[index]: float(widths[choice[rank]]) for rank, index in enumerate(order)}
-    return {name: widths_of[name] for name in names}
+    if any(rule.least(allowed) > rule.room for rule in constraints):
+        return None
+    best = cost.argmin(axis=1)
+    if all(rule.met(best) for rule in constraints):
+        return best
+    if len(constraints) == 1:
+        return cheapest(cost, constraints[0].usage, constraints[0].room)
+    return _branch_and_bound(cost, constraints, [rule.room for rule in constraints])
 
 
-def _search(cost: np.ndarray, size: np.ndarray, smallest: np.ndarray, budget: float) -> list[int]:
-    multiplier, known = _lagrangian(cost, size, budget)
-    reduced = np.where(np.isfinite(cost), cost + multiplier * size, np.inf).min(axis=1)
-    later_bound = np.append(np.cumsum(reduced[::-1])[::-1], 0.0)[1:]
-    later_size = np.append(np.cumsum(smallest[::-1])[::-1], 0.0)[1:]
-    spent, paid = np.zeros(1), np.zeros(1)
-    history: list[tuple[np.ndarray, np.ndarray]] = []
-    for layer in range(len(cost)):
-        options = np.flatnonzero(np.isfinite(cost[layer]))
-        new_spent = (spent[:, None] + size[layer, options]).ravel()
-        new_paid = (paid[:, None] + cost[layer, options]).ravel()
-        origin = np.repeat(np.arange(len(spent)), len(options))
-        taken = np.tile(options, len(spent))
-        bound = new_paid + later_bound[layer] - multiplier * (budget - new_spent)
-        keep = (new_spent + later_size[layer] <= budget) & (bound <= known + abs(known) * 1e-9 + 1e-300)
-        keep = np.flatnonzero(keep)
-        keep = keep[np.lexsort((new_paid[keep], new_spent[keep]))]
-        best_before = np.minimum.accumulate(new_paid[keep])
-        keep = keep[np.append(True, new_paid[keep][1:] < best_before[:-1])]
-        spent, paid = new_spent[keep], new_paid[keep]
-        history.append((origin[keep], taken[keep]))
-    state = int(np.argmin(paid))
-    choice = []
-    for origin, taken in reversed(history):
-        choice.append(int(taken[state]))
-        state = int(origin[state])
-    return choice[::-1]
+def _branch_and_bound(
+    cost: np.ndarray, constraints: Sequence[Constraint], rooms: Sequence[float]
+) -> np.ndarray | None:
+    """Rows are scaled by their room, costs by the dearest choice: HiGHS' tolerances are absolute."""
+    finite = np.isfinite(cost)
+    fitting = [_fits(rule.usage, finite, room) for rule, room in zip(constraints, rooms, strict=True)]
+    allowed = finite & np.all(fitting, axis=0)
+    if not allowed.any(axis=1).all():
+        return None
+    above = np.where(allowed, cost - np.where(allowed, cost, np.inf).min(axis=1, keepdims=True), 0.0)
+    scale = 1e6 / max(float(above.max(axis=1).sum()), 1e-300)
+    units = np.maximum(rooms, 1e-300)
+    rows = np.array([np.where(allowed, rule.usage, 0.0).ravel() for rule in constraints]) / units[:, None]
+    one_each = np.kron(np.eye(len(cost)), np.ones(cost.shape[1]))
+    solved = milp(
+        (above * scale).ravel(), integrality=np.ones(cost.size), bounds=Bounds(0, allowed.ravel()),
+        constraints=[LinearConstraint(one_each, 1, 1), LinearConstraint(rows, ub=np.asarray(rooms) / units)],
+        options={"mip_rel_gap": 0.0},
+    )  # fmt: skip
+    if solved.x is None:
+        return None
+    choice = solved.x.reshape(cost.shape).argmax(axis=1)
+    excess = [rule.layers_take(choice) - rule.room for rule in constraints]
+    if max(excess) <= 0:
+        return choice
+    # HiGHS lets a row be exceeded by a millionth; a budget is never exceeded.
+    tighter = [room - 2 * max(0.0, over) for room, over in zip(rooms, excess, strict=True)]
+    return _branch_and_bound(cost, constraints, tighter)
 
 
-def _lagrangian(cost: np.ndarray, size: np.ndarray, budget: float) -> tuple[float, float]:
-    """A multiplier that all but meets the budget, and the cost of a feasible solution found with it."""
-    rows = np.arange(len(cost))
-
-    def pick(multiplier: float) -> np.ndarray:
-        priced = np.where(np.isfinite(cost), cost + multiplier * size, np.inf)
-        return priced.argmin(axis=1)
-
-    if size[rows, pick(0.0)].sum() <= budget:
-        return 0.0, float(cost[rows, pick(0.0)].sum())
-    finite = cost[np.isfinite(cost)]
-    widest, step = float(finite.max() - finite.min()), float(np.diff(np.unique(size)).min())
-    # Twice what makes any step in size dearer than any cost, so that the smallest widths surely win.
-    low, high = 0.0, 2 * max(widest, 1e-300) / max(step, 1e-12)
-    for _ in range(200):
-        middle = (low + high) / 2
-        low, high = (low, middle) if size[rows, pick(middle)].sum() <= budget else (middle, high)
-    choice = pick(high)
-    return high, _fill(cost, size, budget, choice)
+def _fits(usage: np.ndarray, allowed: np.ndarray, room: float) -> np.ndarray:
+    """Which options fit beside the smallest of all other layers, bool [L, B]."""
+    smallest = np.where(allowed, usage, np.inf).min(axis=1, keepdims=True)
+    return usage - smallest <= room - smallest.sum()
 
 
-def _fill(cost: np.ndarray, size: np.ndarray, budget: float, choice: np.ndarray) -> float:
-    """Spend what a Lagrangian choice leaves over, best gain per bit first; returns the cost."""
-    rows = np.arange(len(cost))
-    while True:
-        room = budget - size[rows, choice].sum()
-        extra = size - size[rows, choice][:, None]
-        gain = cost[rows, choice][:, None] - cost
-        fits = (extra > 0) & (extra <= room) & (gain > 0) & np.isfinite(cost)
-        if not fits.any():
-            return float(cost[rows, choice].sum())
-        rate = np.where(fits, gain / np.where(extra > 0, extra, 1.0), -np.inf)
-        layer, option = np.unravel_index(int(rate.argmax()), rate.shape)
-        choice[layer] = option
+def _refuse(allowed: np.ndarray, constraints: Sequence[Constraint]) -> None:
+    """One line with the smallest figure; of the first budget, where only all together are impossible."""
+    for rule in constraints:
+        least = rule.least(allowed)
+        if least > rule.room:
+            part = f" ({rule.fixed:,.0f} of it whatever the widths)" if rule.fixed else ""
+            raise UserError(
+                f"{rule.name}={rule.limit:g}: the pinned and smallest widths already need "
+                f"{rule.figure(least)}{part}; raise the budget, unpin a layer or add a smaller candidate"
+            )
+    first, *others = constraints
+    choice = _find(np.where(allowed, first.usage, np.inf), others)
+    if choice is None:
+        _refuse(allowed, others)
+    kept = " and ".join(f"{rule.name}={rule.limit:g}" for rule in others)
+    raise UserError(
+        f"{first.name}={first.limit:g} cannot be met together with {kept}, which needs at least "
+        f"{first.figure(first.layers_take(choice))}; raise one of the budgets"
+    )

@@ -5,6 +5,8 @@ children and names (``qkv``, ``proj``, ...), so checkpoints and layer names stay
 quantizers: q, k, v and the softmax output. The fused kernel is never used, for it hides the softmax.
 """
 
+from collections.abc import Mapping
+
 import torch
 from brevitas.nn import QuantIdentity
 from timm.models.swin_transformer import WindowAttention
@@ -15,15 +17,18 @@ from torch import Tensor, nn
 PRODUCT_OPERANDS = ("q_quant", "k_quant", "v_quant", "softmax_quant")
 
 
-def _adopt(module: nn.Module, cls: type[nn.Module], act_quant, act_options: dict) -> nn.Module:
-    """A ``cls`` with the children and attributes of ``module`` plus the operand quantizers."""
+def _adopt(module: nn.Module, cls: type[nn.Module], operands: Mapping[str, dict]) -> nn.Module:
+    """A ``cls`` with the children and attributes of ``module`` plus the operand quantizers.
+
+    ``operands``: what ``QuantIdentity`` is made with, for each of ``PRODUCT_OPERANDS``.
+    """
     adopted = cls.__new__(cls)
     nn.Module.__init__(adopted)
     adopted.__dict__.update(module.__dict__)
     adopted._modules = dict(module._modules)
     adopted.fused_attn = False
     for name in PRODUCT_OPERANDS:
-        adopted.add_module(name, QuantIdentity(act_quant=act_quant, **act_options))
+        adopted.add_module(name, QuantIdentity(**operands[name]))
     return adopted
 
 
@@ -31,8 +36,8 @@ class QuantAttention(Attention):
     """timm's multi-head attention with quantized operands; ``from_float`` makes one."""
 
     @classmethod
-    def from_float(cls, module: Attention, act_quant, **act_options) -> "QuantAttention":
-        return _adopt(module, cls, act_quant, act_options)
+    def from_float(cls, module: Attention, operands: Mapping[str, dict]) -> "QuantAttention":
+        return _adopt(module, cls, operands)
 
     def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
         batch, tokens, _ = x.shape
@@ -42,10 +47,7 @@ class QuantAttention(Attention):
         q, k, v = qkv.unbind(0)
         q, k, v = self.q_quant(self.q_norm(q)), self.k_quant(self.k_norm(k)), self.v_quant(v)
         scores = (q @ k.transpose(-2, -1)) * self.scale  # [B, heads, N, N]
-        if is_causal:
-            scores = scores + torch.full_like(scores[0, 0], float("-inf")).triu(1)
-        if attn_mask is not None:
-            scores = _masked(scores, attn_mask)
+        scores = masked(scores, attn_mask, is_causal)
         x = self.attn_drop(self.softmax_quant(scores.softmax(dim=-1))) @ v
         x = x.transpose(1, 2).reshape(batch, tokens, self.num_heads * self.head_dim)
         x = self.norm(x) if isinstance(getattr(self, "norm", None), nn.Module) else x
@@ -53,7 +55,12 @@ class QuantAttention(Attention):
         return self.proj_drop(self.proj(x))
 
 
-def _masked(scores: Tensor, mask: Tensor) -> Tensor:
+def masked(scores: Tensor, mask: Tensor | None, is_causal: bool) -> Tensor:
+    """Scores [..., N, N] with what must not be looked at at minus infinity, as timm's attention does."""
+    if is_causal:
+        scores = scores + torch.full_like(scores[0, 0], float("-inf")).triu(1)
+    if mask is None:
+        return scores
     return scores.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else scores + mask
 
 
@@ -61,8 +68,8 @@ class QuantWindowAttention(WindowAttention):
     """Swin's window attention with quantized operands; keeps bias table and shifted-window mask."""
 
     @classmethod
-    def from_float(cls, module: WindowAttention, act_quant, **act_options) -> "QuantWindowAttention":
-        return _adopt(module, cls, act_quant, act_options)
+    def from_float(cls, module: WindowAttention, operands: Mapping[str, dict]) -> "QuantWindowAttention":
+        return _adopt(module, cls, operands)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         windows, tokens, _ = x.shape

@@ -5,15 +5,22 @@ know the width. Here a seeded sample of each activation is kept and clipped by l
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
 from brevitas_defakeq.nn.modules import removed_after
-from brevitas_defakeq.quant.activation import activation_grid, is_symmetric, set_activation_range_
-from brevitas_defakeq.quant.range_search import search_interval
+from brevitas_defakeq.quant.activation import (
+    activation_grid,
+    activation_quantizer,
+    code_range,
+    has_zero_point,
+    set_activation_range_,
+    set_step_,
+)
+from brevitas_defakeq.quant.range_search import search_interval, search_step
 
 #: Values kept of each activation.
 SAMPLE_SIZE = 32_768
@@ -41,11 +48,17 @@ class ActivationSample:
         return torch.cat([*self.kept, ends.to(self.kept[0])])
 
 
-def fit_range_(proxy: nn.Module, sample: ActivationSample) -> None:
-    """Set an activation quantizer's clipping range by least squared error over ``sample``."""
-    levels = int(2 ** float(activation_grid(proxy)[2]))
-    low, high = search_interval(sample.values(), levels, symmetric=is_symmetric(proxy))
-    set_activation_range_(proxy, low, high)
+def fit_range_(proxies: Sequence[nn.Module], samples: Sequence[ActivationSample]) -> None:
+    """Set the clipping range of a quantizer, or of those that share a step, by least squared error."""
+    first = proxies[0]
+    if has_zero_point(first):
+        levels = int(2 ** float(activation_grid(first)[2]))
+        set_activation_range_(first, *search_interval(samples[0].values(), levels))
+        return
+    values = [sample.values() for sample in samples]
+    step = search_step([(part, *code_range(proxy)) for part, proxy in zip(values, proxies, strict=True)])
+    for proxy in proxies:
+        set_step_(proxy, step)
 
 
 @contextmanager
@@ -79,9 +92,12 @@ def calibrate_(
     with removed_after(handles), quantization_off(model):
         for batch in batches:
             model(batch)
+    groups: dict[nn.Module, list[str]] = {}
     for name, proxy in proxies.items():
         if samples[name].kept:
-            fit_range_(proxy, samples[name])
+            groups.setdefault(activation_quantizer(proxy).scaling_impl, []).append(name)
+    for names in groups.values():
+        fit_range_([proxies[name] for name in names], [samples[name] for name in names])
 
 
 def _plain(value: object) -> Tensor:

@@ -5,13 +5,18 @@ from dataclasses import dataclass
 import brevitas.nn as qnn
 from torch import nn
 
-from brevitas_defakeq.nn.attention import QUANTIZED_ATTENTION
+from brevitas_defakeq.nn.attention import PRODUCT_OPERANDS, QUANTIZED_ATTENTION
 from brevitas_defakeq.nn.modules import modules_by_name, replace_module
 from brevitas_defakeq.nn.padding import StaticPad
+from brevitas_defakeq.prepare.hardware import (
+    activation_options,
+    add_quantizers_,
+    hardware_preset,
+    layer_options,
+)
 from brevitas_defakeq.prepare.plan import Plan
 from brevitas_defakeq.quant.presets import (
     HAQActPerTensorFloat,
-    HAQActPerTensorSymmetric,
     HAQWeightPerChannelFloat,
     HAQWeightPerChannelMobile,
     HAQWeightPerChannelSymmetric,
@@ -29,7 +34,8 @@ class QuantScheme:
     Attributes:
         candidate_bits: widths the weights may take.
         activation_bits: width of every activation, 2 to 16; None leaves activations in float.
-        symmetric: zero points 0 for weights and activations (integer hardware).
+        symmetric: integer hardware: zero points 0 for weights and activations, and quantizers wherever the
+            plan's ``grids`` ask for one.
         mobile: what integer kernels of phones and browsers take: the widest weights centred, quantizers at
             the outputs that no quantized layer reads.
     """
@@ -47,30 +53,35 @@ class QuantScheme:
 
 def insert_quantizers_(model: nn.Module, plan: Plan, scheme: QuantScheme) -> None:
     """Replace the planned layers and attentions of a prepared float model, in place."""
-    activation = _activation_options(scheme)
-    modules = modules_by_name(model)
-    for name in plan.attentions:
-        if activation:
+    modules, bits = modules_by_name(model), scheme.activation_bits
+    if bits is not None:
+        for name in plan.attentions:
             quantized = QUANTIZED_ATTENTION[type(modules[name])]
-            options = {key.removeprefix("input_"): value for key, value in activation.items()}
-            operand = options.pop("quant")
-            replace_module(model, modules[name], quantized.from_float(modules[name], operand, **options))
+            replace_module(model, modules[name], quantized.from_float(modules[name], _operands(scheme)))
     for layer in plan.layers:
-        options = dict(activation)
-        if scheme.mobile and layer.name in plan.open_outputs:
-            options |= {key.replace("input_", "output_"): value for key, value in activation.items()}
+        options = {} if bits is None else _layer_options(layer.name, plan, scheme)
         replace_module(model, modules[layer.name], quantize_layer(modules[layer.name], scheme, options))
+    if scheme.symmetric and bits is not None:
+        add_quantizers_(model, plan.grids, bits)
 
 
-def _activation_options(scheme: QuantScheme) -> dict:
-    if scheme.activation_bits is None:
-        return {}
-    preset = HAQActPerTensorSymmetric if scheme.symmetric else HAQActPerTensorFloat
-    return {
-        "input_quant": preset,
-        "input_bit_width": scheme.activation_bits,
-        "input_candidate_bits": (scheme.activation_bits,),
+def _operands(scheme: QuantScheme) -> dict[str, dict]:
+    """What an attention's quantizers are made with; only the softmax is never negative."""
+    presets = {
+        name: hardware_preset(name == "softmax_quant") if scheme.symmetric else HAQActPerTensorFloat
+        for name in PRODUCT_OPERANDS
     }
+    return {name: activation_options(preset, scheme.activation_bits) for name, preset in presets.items()}
+
+
+def _layer_options(name: str, plan: Plan, scheme: QuantScheme) -> dict:
+    if scheme.symmetric:
+        return layer_options(name, plan.grids, scheme.activation_bits)
+    kinds = ("input", "output") if scheme.mobile and name in plan.open_outputs else ("input",)
+    options = {}
+    for kind in kinds:
+        options |= activation_options(HAQActPerTensorFloat, scheme.activation_bits, kind)
+    return options
 
 
 def quantize_layer(layer: nn.Module, scheme: QuantScheme, activation: dict) -> nn.Module:

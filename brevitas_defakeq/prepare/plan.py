@@ -16,6 +16,7 @@ from brevitas_defakeq.nn.modules import modules_by_name
 from brevitas_defakeq.nn.padding import StaticPad
 from brevitas_defakeq.prepare import fold
 from brevitas_defakeq.prepare.blocks import Block, split_into_blocks
+from brevitas_defakeq.prepare.grids import Grids, find_grids
 from brevitas_defakeq.prepare.outputs import open_outputs
 from brevitas_defakeq.prepare.trace import Trace, trace
 
@@ -61,6 +62,7 @@ class Plan:
         left_float: name -> why it stays float.
         head: the last layer called; what it reads is the detector's feature.
         open_outputs: convolutions with a reader that takes their result as it is.
+        grids: what else has to be quantized for integer hardware, and on which common grid.
     """
 
     folds: tuple[tuple[str, str], ...]
@@ -72,6 +74,7 @@ class Plan:
     left_float: dict[str, str]
     head: str
     open_outputs: tuple[str, ...] = ()
+    grids: Grids = Grids()
 
     def to_dict(self) -> dict:
         return asdict(self)
@@ -91,6 +94,7 @@ class Plan:
             left_float=dict(data["left_float"]),
             head=data["head"],
             open_outputs=tuple(data.get("open_outputs", ())),
+            grids=Grids.from_dict(data["grids"]) if "grids" in data else Grids(),
         )
 
 
@@ -202,6 +206,7 @@ def _read(model: nn.Module, seen: Trace, images: int, plan: Plan, blocks: Sequen
         left_float=left_float,
         head=next(reversed(layers), ""),
         open_outputs=open_outputs(modules, seen, tuple(layers)),
+        grids=find_grids(model, seen, tuple(layers), attentions),
     )
 
 

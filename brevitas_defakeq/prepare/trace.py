@@ -33,12 +33,41 @@ class Call:
         )
 
 
+#: A value: a tensor and how often it had been changed in place.
+Key = tuple[int, int]
+
+
+def key_of(tensor: Tensor) -> Key:
+    return id(tensor), 0 if tensor.is_inference() else tensor._version
+
+
+@dataclass
+class Operation:
+    """One torch function with a tensor result: what it read and made, and the module it ran in."""
+
+    name: str
+    args: tuple
+    options: dict
+    inputs: tuple[Key, ...]
+    outputs: tuple[Key, ...]
+    owner: str
+
+
 @dataclass
 class Trace:
-    """Calls by dotted module name, in order of the first call, and readers by ``id`` of a tensor."""
+    """Calls by dotted module name, in order of the first call, and readers by ``id`` of a tensor.
+
+    Attributes:
+        operations: in the order of their calls.
+        makers: value -> the modules that returned it, innermost first.
+        entered: module -> the first tensor of each call.
+    """
 
     calls: dict[str, list[Call]] = field(default_factory=dict)
     readers: dict[int, list[str]] = field(default_factory=dict)
+    operations: list[Operation] = field(default_factory=list)
+    makers: dict[Key, list[str]] = field(default_factory=dict)
+    entered: dict[str, list[Key]] = field(default_factory=dict)
     output: object = None
 
     def readers_of(self, tensor: Tensor) -> list[str]:
@@ -48,18 +77,23 @@ class Trace:
 class _Readers(TorchFunctionMode):
     """Notes, for every tensor, which torch functions with a tensor result read it."""
 
-    def __init__(self, trace: Trace) -> None:
+    def __init__(self, trace: Trace, running: list[str]) -> None:
         super().__init__()
-        self.trace = trace
+        self.trace, self.running = trace, running
         self.alive: list = []
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        result = function(*args, **(kwargs or {}))
+        options = kwargs or {}
+        inputs = tuple(map(key_of, tensors_in((args, options))))
+        result = function(*args, **options)
         if any(True for _ in tensors_in(result)):
-            for tensor in tensors_in((args, kwargs or {})):
+            name = (resolve_name(function) or getattr(function, "__name__", "?")).rsplit(".", 1)[-1]
+            for tensor in tensors_in((args, options)):
                 self.alive.append(tensor)
-                name = resolve_name(function) or getattr(function, "__name__", "?")
-                self.trace.readers.setdefault(id(tensor), []).append(name.rsplit(".", 1)[-1])
+                self.trace.readers.setdefault(id(tensor), []).append(name)
+            outputs = tuple(map(key_of, tensors_in(result)))
+            owner = self.running[-1] if self.running else ""
+            self.trace.operations.append(Operation(name, args, options, inputs, outputs, owner))
             self.alive.append(result)
         return result
 
@@ -87,15 +121,25 @@ def trace(model: nn.Module, images: Tensor) -> Trace:
     names = {module: name for name, module in model.named_modules() if name}
     handles = []
 
-    def note(module: nn.Module, inputs: tuple, options: dict, output: object) -> None:
-        result.calls.setdefault(names[module], []).append(Call(inputs, options, output))
-
     order: list[str] = []
+    running: list[str] = []
+
+    def enter(module: nn.Module, inputs: tuple) -> None:
+        order.append(names[module])
+        running.append(names[module])
+        result.entered.setdefault(names[module], []).extend(map(key_of, list(tensors_in(inputs))[:1]))
+
+    def note(module: nn.Module, inputs: tuple, options: dict, output: object) -> None:
+        running.pop()
+        result.calls.setdefault(names[module], []).append(Call(inputs, options, output))
+        if isinstance(output, Tensor):
+            result.makers.setdefault(key_of(output), []).append(names[module])
+
     for module in names:
-        handles.append(module.register_forward_pre_hook(lambda m, _: order.append(names[m])))
+        handles.append(module.register_forward_pre_hook(enter))
         handles.append(module.register_forward_hook(note, with_kwargs=True))
     try:
-        with removed_after(handles), eval_mode(model), _Readers(result):
+        with removed_after(handles), eval_mode(model), _Readers(result, running):
             result.output = model(images)
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

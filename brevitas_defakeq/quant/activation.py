@@ -1,8 +1,23 @@
 """Reading and setting the range of a Brevitas activation quantizer (stock parts, public attributes)."""
 
+from collections.abc import Iterable
+
 import torch
 from brevitas.proxy.runtime_quant import ActQuantProxyFromInjectorBase
 from torch import Tensor, nn
+
+from brevitas_defakeq.quant.range_search import SMALLEST_SCALE
+
+
+class SharedStep(nn.Module):
+    """Stands in for ``scaling_impl``: the step that several quantizers have in common, signed or not."""
+
+    def __init__(self, like: Tensor) -> None:
+        super().__init__()
+        self.value = nn.Parameter(torch.ones_like(like))
+
+    def forward(self, x: Tensor, largest_code: Tensor | None = None) -> Tensor:
+        return self.value.abs().clamp_min(SMALLEST_SCALE)
 
 
 def activation_quantizer(proxy: nn.Module) -> nn.Module:
@@ -21,18 +36,51 @@ def activation_proxies(model: nn.Module) -> dict[str, nn.Module]:
     }
 
 
-def is_symmetric(proxy: nn.Module) -> bool:
-    return bool(proxy.is_signed)
+def has_zero_point(proxy: nn.Module) -> bool:
+    """Whether its zero point is free; otherwise it is 0."""
+    return hasattr(activation_quantizer(proxy).zero_point_impl, "value")
+
+
+def is_shared(proxy: nn.Module) -> bool:
+    return isinstance(activation_quantizer(proxy).scaling_impl, SharedStep)
+
+
+def share_step_(proxies: Iterable[nn.Module]) -> None:
+    """Give quantizers without zero points one step."""
+    quantizers = [activation_quantizer(proxy) for proxy in proxies]
+    step = SharedStep(quantizers[0].scaling_impl.value.detach())
+    for quantizer in quantizers:
+        quantizer.scaling_impl = step
+
+
+@torch.no_grad()
+def code_range(proxy: nn.Module) -> tuple[int, int]:
+    """Its lowest and highest code."""
+    quantizer = activation_quantizer(proxy)
+    bit_width = quantizer.msb_clamp_bit_width_impl()
+    bounds = quantizer.int_quant.min_int(bit_width), quantizer.int_quant.max_int(bit_width)
+    return tuple(round(float(bound)) for bound in bounds)
 
 
 @torch.no_grad()
 def set_activation_range_(proxy: nn.Module, low: float, high: float) -> None:
     """Clip the activation to ``[low, high]`` (``low <= 0 <= high``) and end any statistics phase."""
     quantizer = activation_quantizer(proxy)
-    scaling, zero_point = quantizer.scaling_impl, quantizer.zero_point_impl
-    scaling.value.fill_(max(-low, high) if is_symmetric(proxy) else high - low)
-    if not is_symmetric(proxy):
-        zero_point.value.fill_(-low)
+    if not has_zero_point(proxy):
+        set_step_(proxy, max(-low, high) / float(quantizer.int_scaling_impl(activation_grid(proxy)[2])))
+        return
+    quantizer.scaling_impl.value.fill_(high - low)
+    quantizer.zero_point_impl.value.fill_(-low)
+    mark_calibrated_(proxy)
+
+
+@torch.no_grad()
+def set_step_(proxy: nn.Module, step: float) -> None:
+    """The distance of two codes, for quantizers without a zero point (and for all that share it)."""
+    quantizer = activation_quantizer(proxy)
+    bit_width = quantizer.msb_clamp_bit_width_impl()
+    unit = 1.0 if is_shared(proxy) else float(quantizer.int_scaling_impl(bit_width))
+    quantizer.scaling_impl.value.fill_(step * unit)
     mark_calibrated_(proxy)
 
 
@@ -45,10 +93,10 @@ def mark_calibrated_(proxy: nn.Module) -> None:
 
 
 def range_parameters(proxy: nn.Module) -> list[nn.Parameter]:
-    """The learnable parameters of the range: its width and, when asymmetric, its lower end."""
+    """The learnable parameters of the range: its width and, with a zero point, its lower end."""
     quantizer = activation_quantizer(proxy)
     learned = [quantizer.scaling_impl.value]
-    return learned if is_symmetric(proxy) else [*learned, quantizer.zero_point_impl.value]
+    return [*learned, quantizer.zero_point_impl.value] if has_zero_point(proxy) else learned
 
 
 @torch.no_grad()

@@ -22,8 +22,9 @@ class PartialFloatIntQuant(RescalingIntQuant):
         searched_bits: width that the range belongs to; -1 before the first forward.
 
     Attributes:
-        restored_grid: 8-bit codes [n, K], scale and zero point [n, 1] of the restored channels, as a file
-            holds them; None where they are float.
+        restored_grid: codes [n, K], scale and zero point [n, 1] of the restored channels, as a file holds
+            them; None where they are float.
+        restored_bits: width of those codes.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class PartialFloatIntQuant(RescalingIntQuant):
         self.symmetric = signed
         self.centred_from_bits = centred_from_bits
         self.restored_grid: tuple[Tensor, Tensor, Tensor] | None = None
+        self.restored_bits = 8
         self.register_buffer("float_mask", torch.zeros(scaling_shape, dtype=torch.bool))
         self.register_buffer("searched_bits", torch.tensor(-1.0))
 

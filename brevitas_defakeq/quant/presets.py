@@ -7,7 +7,7 @@
 | ``IntegerZeroPoint`` | ours | learned rounding and learned scales corrupt the stock one |
 | ``CodeIntQuant``, ``CodeScaling`` | ours | exact integer bounds for three levels (1.6 bits) |
 | ``PartialFloatIntQuant`` | ours | float channels (VEFT); range search repeated when the width changes |
-| activations: ``ShiftedUint8ActPerTensorFloat``, ``Int8ActPerTensorFloat`` | stock | the width is learnable |
+| activations: ``ShiftedUint8``, ``Int8``, ``Uint8ActPerTensorFloat`` | stock | the width is learnable |
 """
 
 from brevitas.core.function_wrapper import TensorClamp
@@ -15,7 +15,7 @@ from brevitas.core.zero_point import ZeroZeroPoint
 from brevitas.inject import this
 from brevitas.inject.enum import BitWidthImplType, FloatToIntImplType, QuantType, ScalingImplType
 from brevitas.quant.base import PerChannelFloatScaling8bit
-from brevitas.quant.scaled_int import Int8ActPerTensorFloat
+from brevitas.quant.scaled_int import Int8ActPerTensorFloat, Uint8ActPerTensorFloat
 from brevitas.quant.shifted_scaled_int import ShiftedUint8ActPerTensorFloat
 from brevitas.quant.solver.weight import WeightQuantSolver
 
@@ -81,6 +81,15 @@ class HAQActPerTensorFloat(ShiftedUint8ActPerTensorFloat):
 
 class HAQActPerTensorSymmetric(Int8ActPerTensorFloat):
     """Symmetric signed activations (zero point 0) for integer hardware, learnable width."""
+
+    bit_width_impl_type = BitWidthImplType.PARAMETER
+    restrict_bit_width_impl = CandidateBitWidth
+    candidate_bits = DEFAULT_CANDIDATE_BITS
+    min_bit_width = 1
+
+
+class HAQActPerTensorPositive(Uint8ActPerTensorFloat):
+    """Unsigned activations (zero point 0) for what is never negative on integer hardware, learnable width."""
 
     bit_width_impl_type = BitWidthImplType.PARAMETER
     restrict_bit_width_impl = CandidateBitWidth

@@ -105,7 +105,7 @@ def quick(model: nn.Module, *, frozen: bool = False) -> Iterator[None]:
     swaps = []
     for name, proxy in activation_proxies(model).items():
         holder = proxy.fused_activation_quant_proxy
-        fused = FusedActivation(holder.tensor_quant, copied=name.endswith("output_quant"))
+        fused = FusedActivation(holder.tensor_quant, copied="output_quant" in name)
         swaps.append((holder, fused))
     if frozen:
         swaps += [(layer.weight_quant, _constant(layer)) for layer in _weight_layers(model)]

@@ -5,7 +5,7 @@ width the quantizer was built with; MSE initialised at 8 bits and then lowered e
 are searched together, on the very integers that are stored, as often as the width changes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -82,7 +82,28 @@ def search_rows(
     return best_scale, best_zero
 
 
-def search_interval(values: Tensor, levels: int, *, symmetric: bool = False) -> tuple[float, float]:
+def search_step(samples: Sequence[tuple[Tensor, int, int]]) -> float:
+    """The step with the least squared error for activations that have it in common, zero point 0.
+
+    Args:
+        samples: of each activation, its values [K] and its lowest and highest code.
+    """
+    widest = SMALLEST_SCALE
+    for values, lowest, highest in samples:
+        below = float(values.min()) / lowest if lowest else 0.0
+        widest = max(widest, float(values.max()) / highest, below)
+
+    def error(fraction: float) -> float:
+        step = widest * fraction
+        return sum(
+            float(((values / step).round_().clamp_(lowest, highest) * step - values).square_().mean())
+            for values, lowest, highest in samples
+        )
+
+    return widest * _best_shrink(error)
+
+
+def search_interval(values: Tensor, levels: int) -> tuple[float, float]:
     """Clipping range ``(low, high)`` of a whole tensor with the least squared error.
 
     Each end shrinks on its own, in turn: a one-sided tail (GELU, SiLU) costs the other side nothing.
@@ -90,15 +111,10 @@ def search_interval(values: Tensor, levels: int, *, symmetric: bool = False) -> 
     Args:
         values: a sample of the activation, [K].
         levels: number of codes.
-        symmetric: ``low = -high``.
     """
     low, high = min(float(values.min()), 0.0), max(float(values.max()), 0.0)
     if high - low < SMALLEST_SCALE:
         return low, low + 1e-6
-    if symmetric:
-        bound = max(-low, high)
-        end = bound * _best_shrink(lambda f: _interval_error(values, -bound * f, bound * f, levels))
-        return -end, end
     for _ in range(2):
         high *= _best_shrink(lambda f, a=low, b=high: _interval_error(values, a, b * f, levels))
         low *= _best_shrink(lambda f, a=low, b=high: _interval_error(values, a * f, b, levels))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from brevitas_defakeq.nn.modules import removed_after
 from brevitas_defakeq.prepare.calibrate import ActivationSample, fit_range_
-from brevitas_defakeq.quant.activation import activation_proxies
+from brevitas_defakeq.quant.activation import activation_proxies, is_shared
 from brevitas_defakeq.quant.moments import ChannelMoments, along_channels, channel_dim, matching_affine
 from brevitas_defakeq.reconstruct.capture import Captured
 
@@ -64,12 +64,15 @@ def prepare_block_(
 
 @contextmanager
 def _fitting_ranges(block: nn.Module) -> Iterator[None]:
+    """Shared steps stay: what they are shared with may lie in another block."""
+
     def fit(proxy: nn.Module, inputs: tuple) -> None:
         sample = ActivationSample(batches=1)
         sample.add(inputs[0])
-        fit_range_(proxy, sample)
+        fit_range_([proxy], [sample])
 
-    handles = [proxy.register_forward_pre_hook(fit) for proxy in activation_proxies(block).values()]
+    proxies = [proxy for proxy in activation_proxies(block).values() if not is_shared(proxy)]
+    handles = [proxy.register_forward_pre_hook(fit) for proxy in proxies]
     with removed_after(handles):
         yield
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from brevitas_defakeq.config import ReconstructionConfig, VEFTConfig
 from brevitas_defakeq.nn.modules import restore_, snapshot
-from brevitas_defakeq.quant.activation import activation_proxies, range_parameters
+from brevitas_defakeq.quant.activation import activation_proxies, is_shared, range_parameters
 from brevitas_defakeq.quant.coded import CodedWeight, coded_weights
 from brevitas_defakeq.quant.moments import channel_dim
 from brevitas_defakeq.reconstruct.capture import Captured
@@ -159,17 +159,20 @@ def _parameter_groups(block: nn.Module, coded: Mapping[str, CodedWeight], config
         {"params": [weight.rounding for weight in coded.values()], "lr": config.rounding_lr},
         {"params": [weight.gain for weight in coded.values()], "lr": config.scale_lr},
     ]
-    return groups + affine_groups(block, config.scale_lr)
+    return groups + affine_groups(block, config.scale_lr, whole=False)
 
 
-def affine_groups(module: nn.Module, lr: float) -> list[dict]:
+def affine_groups(module: nn.Module, lr: float, *, whole: bool = True) -> list[dict]:
     """Adam groups of what a forward pass adds and multiplies with: biases, norms, activation ranges.
 
     The step of each tensor is ``lr`` times its own root mean square: Adam's steps know no units.
+
+    Args:
+        whole: ``module`` is the whole network; a part leaves the steps alone that it may share with another.
     """
     tensors = [p for name, p in module.named_parameters() if is_affine(name, p)]
     for proxy in activation_proxies(module).values():
-        tensors += range_parameters(proxy)
+        tensors += range_parameters(proxy) if whole or not is_shared(proxy) else []
     unique = {id(tensor): tensor for tensor in tensors}.values()
     return [{"params": [tensor], "lr": lr * _size(tensor)} for tensor in unique]
 

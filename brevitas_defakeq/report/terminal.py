@@ -58,8 +58,10 @@ def comparison(report: dict) -> Table:
     datasets = sorted(metrics["float"].get("per_dataset", {}))
     datasets = [name for name in datasets if "auc" in metrics["float"]["per_dataset"][name]]
     title = f"{report['detector']['name']}: {report['average_bits']:.2f} bits a weight on average"
-    caption = None if measured else "no test data: fidelity on held-out calibration images"
-    table = Table(title=title, caption=caption)
+    caption = "" if measured else "no test data: fidelity on held-out calibration images"
+    if "hardware" in report:
+        caption = "\n".join(filter(None, [_on_chip(report["hardware"]), caption]))
+    table = Table(title=title, caption=caption or None)
     table.add_column("detector")
     for column in (["AUC", "95 % interval"] if measured else []) + datasets * (len(datasets) > 1):
         table.add_column(column, justify="right")
@@ -69,6 +71,11 @@ def comparison(report: dict) -> Table:
         if form in metrics:
             table.add_row(label, *_cells(metrics[form], measured, datasets), *_size(report, form))
     return table
+
+
+def _on_chip(hardware: dict) -> str:
+    needs = ", ".join(f"{name} {figure:,.0f}" for name, figure in hardware["estimated"].items())
+    return f"estimated on {hardware['board']}: {needs}"
 
 
 def _cells(figures: dict, measured: bool, datasets: list[str]) -> list[str]:

@@ -17,7 +17,7 @@ from brevitas_defakeq.runtime.onnx_file import is_version
 
 FORMAT_VERSION = 1
 CARD_NAME = "model_card.json"
-FORMATS = ("onnx", "executorch", "litert", "coreml")
+FORMATS = ("onnx", "executorch", "litert", "coreml", "qonnx")
 LAYOUTS = ("NCHW", "NHWC")
 DTYPES = ("float32", "uint8")
 OUTPUT_KINDS = ("logit", "softmax", "probability")
@@ -90,9 +90,9 @@ class Card:
     Attributes:
         name: the detector's name.
         threshold: an image is called fake where its logit lies above it.
-        format: "onnx", "executorch", "litert" or "coreml".
+        format: "onnx", "executorch", "litert", "coreml" or "qonnx".
         runtime: the oldest onnxruntime that runs the file, as in "1.18"; of the others the version that the
-            file was written for, of iOS for Core ML.
+            file was written for, of iOS for Core ML, of qonnx for QONNX.
         bits: layer -> width in bits (1.6 for three levels).
         bytes: kind of content -> bytes in the file.
         patterns: operator pattern -> how often the graph holds it.

@@ -13,14 +13,24 @@ from torch import Tensor, nn
 
 from brevitas_defakeq.errors import UserError
 from brevitas_defakeq.nn.modules import modules_by_name
+from brevitas_defakeq.prepare.hardware import plain_name, quantizer_at
 from brevitas_defakeq.prepare.plan import Plan
-from brevitas_defakeq.quant.activation import activation_proxies, mark_calibrated_, range_parameters
+from brevitas_defakeq.quant.activation import (
+    activation_grid,
+    activation_proxies,
+    code_range,
+    mark_calibrated_,
+    range_parameters,
+)
 from brevitas_defakeq.quant.bias import round_bias_
 from brevitas_defakeq.quant.bit_width import set_bits_
 from brevitas_defakeq.quant.coded import read_codes, write_codes_
 from brevitas_defakeq.quant.range_search import SMALLEST_SCALE, search_rows
 from brevitas_defakeq.storage.packing import pack, packed_size, unpack
 from brevitas_defakeq.storage.precision import column_codes, column_scale, from_half, to_half
+
+#: The largest of 16-bit codes around zero.
+_LARGEST_16 = 2**15 - 1
 
 
 class Writer:
@@ -107,7 +117,7 @@ def transfer(
 
     Args:
         bits: width of each layer's codes.
-        mixed_bits: 8 or 32 for M_q^v, what its restored channels are kept at; None for M_q.
+        mixed_bits: 8, 16 or 32 for M_q^v, what its restored channels are kept at; None for M_q.
         integer_biases: move the convolutions' stored biases to the grid that integer kernels add them in.
     """
     modules = modules_by_name(model)
@@ -117,12 +127,17 @@ def transfer(
         for parameter in range_parameters(proxy):
             parameter.copy_(stream.exact(parameter, "activations"))
         mark_calibrated_(proxy)
-    for kind, tensor in _rest(model, plan):
+    for kind, name, tensor in _rest(model, plan):
         if kind == "half":
             tensor.copy_(stream.half(tensor))
         elif kind == "embedding":
             scale = stream.half(column_scale(tensor))
             tensor.copy_(stream.signed(column_codes(tensor, scale)).float() * scale)
+        elif kind == "grid":
+            proxy = quantizer_at(model, plain_name(name))
+            scale, codes = activation_grid(proxy)[0], tensor / activation_grid(proxy)[0]
+            codes = codes.round().clamp(*code_range(proxy)).to(torch.int8)
+            tensor.copy_(stream.signed(codes).float() * scale)
         else:
             tensor.copy_(stream.exact(tensor, "integers" if not tensor.is_floating_point() else "full"))
     if integer_biases:  # last: the grid hangs on the activations' scales
@@ -152,7 +167,8 @@ def _restored_channels(
     layer: nn.Module, stream: Writer | Reader, mixed_bits: int | None
 ) -> tuple[Tensor, Tensor]:
     """VEFT's restored channels: which they are, bool [C_out], and their rows at 8 bits or in float."""
-    mask = layer.weight_quant.tensor_quant.float_mask
+    quantizer = layer.weight_quant.tensor_quant
+    mask = quantizer.float_mask
     if mixed_bits is None:
         return mask.flatten(), layer.weight[mask.flatten()]
     mask.copy_(stream.codes(mask.float(), 1, "float_mask").bool())
@@ -160,17 +176,32 @@ def _restored_channels(
     rows = layer.weight[restored].flatten(1)
     if mixed_bits == 32:
         return restored, stream.exact(rows, "full").view_as(layer.weight[restored])
-    levels = layer.weight_quant.tensor_quant.restored_levels
+    if mixed_bits == 16:
+        codes, scale, zero_point = _sixteen_bits(rows, stream)
+    else:
+        codes, scale, zero_point = _eight_bits(rows, quantizer.restored_levels, stream)
+    quantizer.restored_grid, quantizer.restored_bits = (codes, scale, zero_point), mixed_bits
+    return restored, ((codes - zero_point) * scale).view_as(layer.weight[restored])
+
+
+def _eight_bits(rows: Tensor, levels: int, stream: Writer | Reader) -> tuple[Tensor, Tensor, Tensor]:
     scale, _ = search_rows(rows, levels, symmetric=True) if len(rows) else (rows[:, :1], None)
     zero_point = torch.full_like(scale, levels // 2)  # symmetric: what every runtime's int8 holds
     codes = (rows / scale + zero_point).round().clamp(0, levels - 1)
     codes, scale = stream.codes(codes, 8, "restored_codes"), stream.half(scale)
-    zero_point = stream.codes(zero_point, 8, "zero_points")
-    layer.weight_quant.tensor_quant.restored_grid = codes, scale, zero_point
-    return restored, ((codes - zero_point) * scale).view_as(layer.weight[restored])
+    return codes, scale, stream.codes(zero_point, 8, "zero_points")
 
 
-def _rest(model: nn.Module, plan: Plan) -> Iterator[tuple[str, Tensor]]:
+def _sixteen_bits(rows: Tensor, stream: Writer | Reader) -> tuple[Tensor, Tensor, Tensor]:
+    """Signed codes around zero point 0, as integer hardware has them; no search pays at this width."""
+    scale = (rows.abs().amax(dim=1, keepdim=True) / _LARGEST_16).clamp_min(SMALLEST_SCALE)
+    scale = stream.half(scale).clamp_min(SMALLEST_SCALE)
+    codes = (rows / scale).round().clamp(-_LARGEST_16, _LARGEST_16)
+    codes = stream.exact(codes.to(torch.int16), "restored_codes_16").to(rows.dtype)
+    return codes, scale, torch.zeros_like(scale)
+
+
+def _rest(model: nn.Module, plan: Plan) -> Iterator[tuple[str, str, Tensor]]:
     """Parameters and persistent buffers outside the quantized layers and quantizers, and how each is kept."""
     inside = {f"{layer.name}.{part}" for layer in plan.layers for part in ("weight", "bias")}
     proxies = (name for name, part in model.named_modules() if isinstance(part, QuantProxyFromInjector))
@@ -179,9 +210,10 @@ def _rest(model: nn.Module, plan: Plan) -> Iterator[tuple[str, Tensor]]:
         if name in inside or name.startswith(quantizers):
             continue
         vector = parameter.numel() == max([*parameter.shape, 1])
-        yield ("embedding" if name in plan.embeddings else "half" if vector else "full"), parameter
+        kind = "embedding" if name in plan.embeddings else "half" if vector else "full"
+        yield ("grid" if plain_name(name) != name else kind), name, parameter
     for prefix, module in model.named_modules():
         for name, buffer in module._buffers.items():
             kept = buffer is not None and name not in module._non_persistent_buffers_set
             if kept and not f"{prefix}.{name}".startswith(quantizers):
-                yield "full", buffer
+                yield "full", f"{prefix}.{name}", buffer

@@ -111,7 +111,7 @@ def test_a_missing_extra_is_named(run, format, tmp_path):
 
 
 def test_unknown_formats_and_forms(run, tmp_path):
-    with pytest.raises(UserError, match="choose of onnx, executorch, litert, coreml"):
+    with pytest.raises(UserError, match="choose of onnx, qonnx, executorch, litert, coreml"):
         export_mobile(run, tmp_path, format="ncnn")
     with pytest.raises(UserError, match="choose of quantized, mixed"):
         export_mobile(run, tmp_path, format="executorch", form="float")

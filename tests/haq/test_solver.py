@@ -1,15 +1,19 @@
 """The exact solver against every possible assignment."""
 
 import itertools
+import re
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import linprog
 
 from brevitas_defakeq.errors import UserError
-from brevitas_defakeq.haq.solver import monotone, solve
+from brevitas_defakeq.haq.constraint import Constraint, average_bits_of
+from brevitas_defakeq.haq.solver import assign, monotone, solve
 
 INF = float("inf")
 
@@ -91,7 +95,7 @@ def test_a_budget_met_exactly_is_allowed(budget):
 
 def test_an_impossible_budget_names_the_least_average():
     costs = {"a": [2.0, 1.0], "b": [INF, 1.0]}
-    with pytest.raises(UserError, match=r"average_bits=2\.5.*3\.000 bits.*unpin"):
+    with pytest.raises(UserError, match=r"average_bits=2\.5.*need 3 bits on average;.*unpin"):
         solve(costs, {"a": 10, "b": 10}, (2, 4), 2.5)
 
 
@@ -132,3 +136,121 @@ def test_monotone(costs):
     made = monotone(costs)
     assert all(a >= b for a, b in itertools.pairwise(made))
     assert made == [max(costs[index:]) for index in range(len(costs))]
+
+
+# ------------------------------------------------------------------------------------------ several budgets
+
+
+def best_choice(cost, rules):
+    """Every assignment: the least cost within all rules, or infinity."""
+    best = INF
+    for choice in itertools.product(range(cost.shape[1]), repeat=len(cost)):
+        at = (range(len(cost)), choice)
+        if all(rule.fixed + rule.usage[at].sum() <= rule.limit * rule.per * (1 + 1e-9) for rule in rules):
+            best = min(best, cost[at].sum())
+    return best
+
+
+@st.composite
+def several_budgets(draw):
+    """Usages in any order along a row, some of them 0; limits around what is possible."""
+    layers, options = draw(st.integers(1, 4)), draw(st.integers(1, 4))
+    shape = (layers, options)
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    spread = 10.0 ** draw(st.integers(0, 5))
+    cost = np.exp(rng.uniform(-np.log(spread), 0, shape)) * 10.0 ** draw(st.integers(-6, 6))
+    cost[rng.uniform(size=shape) < 0.2] = INF
+    cost[np.arange(layers), rng.integers(0, options, layers)] = 1.0
+    rules = []
+    for index in range(draw(st.integers(0, 3))):
+        usage = rng.integers(0, draw(st.sampled_from([2, 30, 50_000])), shape).astype(float)
+        fixed = float(draw(st.sampled_from([0, 7, 1000])))
+        limit = fixed + float(np.floor(usage.max() * layers * draw(st.sampled_from([0, 0.2, 0.4, 0.6, 1]))))
+        rules.append(Constraint(f"r{index}", usage, limit, fixed))
+    return cost, rules
+
+
+@settings(deadline=None, max_examples=400)
+@given(several_budgets())
+def test_several_budgets_against_every_assignment(problem):
+    cost, rules = problem
+    best = best_choice(cost, rules)
+    if best == INF:
+        with pytest.raises(UserError, match="r[0-9]=.*at least|r[0-9]=.*need"):
+            assign(cost, rules)
+        return
+    choice = assign(cost, rules)
+    assert choice.shape == (len(cost),) and all(rule.met(choice) for rule in rules)
+    found = cost[np.arange(len(cost)), choice].sum()
+    assert found == pytest.approx(best, rel=1e-7)
+
+
+def test_the_figure_named_is_the_smallest_possible():
+    """The budget that the message names is met; one below it is not."""
+    rng = np.random.default_rng(3)
+    cost = rng.uniform(size=(5, 3))
+    lut, bram = (rng.integers(10, 1000, (5, 3)).astype(float) for _ in range(2))
+
+    def tried(lut_limit, bram_limit):
+        rules = [Constraint("lut", lut, lut_limit, 100, unit=" LUT"), Constraint("bram", bram, bram_limit)]
+        return assign(cost, rules)
+
+    with pytest.raises(UserError, match=r"lut=10: .* need ([0-9.]+) LUT \(100 of it whatever") as caught:
+        tried(10, 1e9)
+    alone = float(re.search(r"need ([0-9.]+)", str(caught.value))[1])
+    assert alone == 100 + lut.min(axis=1).sum()
+    tried(alone, 1e9)
+    tightest = bram.min(axis=1).sum()
+    with pytest.raises(UserError, match="lut=.* cannot be met together with bram=") as caught:
+        tried(alone, tightest)
+    together = float(re.search(r"needs at least ([0-9.]+) LUT", str(caught.value))[1])
+    tried(together, tightest)
+    with pytest.raises(UserError):
+        tried(together - 1, tightest)
+
+
+def test_one_budget_in_three_is_impossible_only_with_another():
+    """lut and bram contradict each other, dsp is in nobody's way: the message speaks of those two."""
+    lut, bram, dsp = np.array([[1.0, 9.0]]), np.array([[9.0, 1.0]]), np.array([[0.0, 0.0]])
+    rules = [Constraint("dsp", dsp, 5), Constraint("lut", lut, 5), Constraint("bram", bram, 5)]
+    with pytest.raises(
+        UserError, match=r"^lut=5 cannot be met together with bram=5, which needs at least 9;"
+    ):
+        assign(np.ones((1, 2)), rules)
+
+
+def test_one_rule_and_the_same_rule_twice_cost_the_same():
+    """The dynamic program against branch and bound, at a size that no brute force reaches."""
+    costs, sizes, candidates = problem("measured", 60)
+    cost = np.asarray(list(costs.values()))
+    rule = average_bits_of(sizes, candidates, 2.7)
+    rows = np.arange(len(cost))
+    once, twice = assign(cost, [rule]), assign(cost, [rule, replace(rule, name="again")])
+    assert cost[rows, once].sum() == pytest.approx(cost[rows, twice].sum(), rel=1e-9)
+
+
+def test_300_layers_under_three_budgets():
+    costs, sizes, candidates = problem("random")
+    cost = np.asarray(list(costs.values()))
+    rng = np.random.default_rng(1)
+    lut = rng.integers(50, 2000, (300, 1)) * np.asarray(candidates)
+    bram = np.ceil(rng.integers(1, 5, (300, 1)) * np.asarray(candidates) / 2)
+    start = time.process_time()
+    rules = [average_bits_of(sizes, candidates, 3), Constraint("lut", lut, lut.mean() * 200),
+             Constraint("bram", bram, bram.mean() * 250)]  # fmt: skip
+    choice = assign(cost, rules)
+    assert time.process_time() - start < 10
+    assert all(rule.met(choice) for rule in rules)
+    # The linear relaxation is a bound from below; at most one layer a rule is split in its optimum.
+    relaxed = linear_bound(cost, rules)
+    assert relaxed <= cost[np.arange(300), choice].sum() <= relaxed * 1.02
+
+
+def linear_bound(cost, rules):
+    layers, options = cost.shape
+    rows = np.array([rule.usage.ravel() for rule in rules])
+    solved = linprog(
+        cost.ravel(), A_ub=rows, b_ub=[rule.room for rule in rules],
+        A_eq=np.kron(np.eye(layers), np.ones(options)), b_eq=np.ones(layers), bounds=(0, 1),
+    )  # fmt: skip
+    return solved.fun

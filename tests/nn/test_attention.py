@@ -45,9 +45,8 @@ def window(fused=False):
 
 
 def quantized(cls, module, preset=HAQActPerTensorFloat, bits=8):
-    return cls.from_float(
-        module, preset, bit_width=bits, candidate_bits=(bits,), return_quant_tensor=False
-    ).eval()
+    options = {"act_quant": preset, "bit_width": bits, "candidate_bits": (bits,)}
+    return cls.from_float(module, dict.fromkeys(PRODUCT_OPERANDS, options)).eval()
 
 
 def masks():

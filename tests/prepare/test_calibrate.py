@@ -14,9 +14,10 @@ from brevitas_defakeq.prepare.calibrate import (
     fit_range_,
     quantization_off,
 )
-from brevitas_defakeq.quant.activation import activation_grid, activation_proxies
+from brevitas_defakeq.quant.activation import activation_grid, activation_proxies, share_step_
 from brevitas_defakeq.quant.presets import (
     HAQActPerTensorFloat,
+    HAQActPerTensorPositive,
     HAQActPerTensorSymmetric,
     HAQWeightPerChannelFloat,
 )
@@ -159,7 +160,30 @@ def test_fit_range_follows_the_width():
         sample.add(
             torch.cat([torch.randn(5000, generator=torch.Generator().manual_seed(0)), torch.tensor([9.0])])
         )
-        fit_range_(proxy, sample)
+        fit_range_([proxy], [sample])
         scale, zero, _ = activation_grid(proxy)
         tops[bits] = float(scale * (2**bits - 1 - zero))
     assert tops[3] < 4.5 < tops[8]
+
+
+def test_one_step_for_those_that_share_it():
+    """An unsigned and a signed quantizer: the signed one's values are the larger and set the step."""
+    torch.manual_seed(0)
+    model = nn.Sequential(*(
+        qnn.QuantIdentity(act_quant=preset, bit_width=8, candidate_bits=(8,))
+        for preset in (HAQActPerTensorPositive, HAQActPerTensorSymmetric)
+    )).eval()  # fmt: skip
+    proxies = activation_proxies(model)
+    share_step_(proxies.values())
+    assert len([name for name, _ in model.named_parameters() if name.endswith("scaling_impl.value")]) == 1
+    samples = [ActivationSample(1), ActivationSample(1)]
+    samples[0].add(torch.rand(5000))
+    samples[1].add(4 * torch.rand(5000) - 2)
+    fit_range_(list(proxies.values()), samples)
+    first, second = (float(activation_grid(proxy)[0]) for proxy in proxies.values())
+    assert first == second == pytest.approx(2 / 128, rel=0.02)
+    for unsigned, signed in ((300.0, 5.0), (-5.0, -300.0)):
+        with torch.no_grad():
+            ends = [float(part(torch.tensor([x]))) for part, x in zip(model, (unsigned, signed), strict=True)]
+        codes = [end / first for end in ends]
+        assert codes == pytest.approx([255, 127] if unsigned > 0 else [0, -128])

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from brevitas_defakeq.quant.range_search import search_interval, search_rows
+from brevitas_defakeq.quant.range_search import search_interval, search_rows, search_step
 
 
 def rows(kind, count=8, width=60):
@@ -95,41 +95,58 @@ def test_constant_rows(symmetric):
     assert error_of(values, scale, zero, low, high).max() < 1e-9
 
 
-@pytest.mark.parametrize("symmetric", [False, True])
-@pytest.mark.parametrize("kind", ["gelu", "normal", "heavy"])
-def test_interval_against_brute_force(kind, symmetric):
+def activation(kind):
     values = torch.randn(2000, generator=torch.Generator().manual_seed(1))
-    if kind == "gelu":
-        values = torch.nn.functional.gelu(values * 2)
-    if kind == "heavy":
-        values = values**3
+    return {"normal": values, "gelu": torch.nn.functional.gelu(values * 2), "heavy": values**3}[kind]
 
-    def error(low, high, levels=16):
-        scale = (high - low) / (levels - 1)
-        zero = round(-low / scale)
-        return float(
-            ((values / scale + zero).round().clamp(0, levels - 1) - zero)
-            .mul(scale)
-            .sub(values)
-            .square()
-            .mean()
-        )
 
-    low, high = search_interval(values, 16, symmetric=symmetric)
+def rounding_error(values, step, zero, lowest, highest):
+    """Mean squared error of values on a grid."""
+    codes = (values / step + zero).round().clamp(lowest, highest)
+    return float(((codes - zero) * step - values).square().mean())
+
+
+@pytest.mark.parametrize("kind", ["gelu", "normal", "heavy"])
+def test_interval_against_brute_force(kind):
+    values = activation(kind)
+
+    def error(low, high):
+        step = (high - low) / 15
+        return rounding_error(values, step, round(-low / step), 0, 15)
+
+    low, high = search_interval(values, 16)
     bottom, top = float(values.min()), float(values.max())
     assert low <= 0 <= high
-    assert not symmetric or low == -high
     steps = [step / 50 for step in range(2, 51)]
-    if symmetric:
-        bound = max(-bottom, top)
-        grid = [(-bound * step, bound * step) for step in steps]
-        plain = error(-bound, bound)
-    else:
-        grid = [(bottom * a, top * b) for a in steps for b in steps]
-        plain = error(bottom, top)
-    best = min(error(*ends) for ends in grid)
-    assert error(low, high) <= plain
+    best = min(error(bottom * a, top * b) for a in steps for b in steps)
+    assert error(low, high) <= error(bottom, top)
     assert error(low, high) < 1.1 * best
+
+
+SIGNED, UNSIGNED = (-8, 7), (0, 15)
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [
+        [(activation("normal"), *SIGNED)],
+        [(activation("heavy"), *SIGNED)],
+        [(activation("gelu").relu(), *UNSIGNED)],
+        [(activation("normal"), *SIGNED), (5 * activation("gelu").relu(), *UNSIGNED)],
+        [(activation("heavy"), *SIGNED), (activation("normal"), *SIGNED), (torch.zeros(9), *SIGNED)],
+    ],
+)
+def test_one_step_for_several_activations_against_brute_force(samples):
+    def error(step):
+        return sum(rounding_error(values, step, 0, low, high) for values, low, high in samples)
+
+    widest = max(float(values.abs().max()) for values, _, _ in samples) / 7
+    best = min(error(widest * part / 400) for part in range(4, 401))
+    assert error(search_step(samples)) < 1.03 * best
+
+
+def test_a_step_for_nothing():
+    assert 0 < search_step([(torch.zeros(5), *SIGNED)]) < 1e-6
 
 
 def test_interval_of_one_sided_and_constant_values():

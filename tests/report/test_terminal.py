@@ -46,6 +46,11 @@ def test_a_row_a_form_with_sizes_and_data_sets():
     assert "three" not in text, "a data set of one class has no AUC"
 
 
+def test_what_a_chip_needs_is_said():
+    hardware = {"board": "zc706", "estimated": {"lut": 38120.0, "bram": 12.0}}
+    assert "estimated on zc706: lut 38,120, bram 12" in printed(comparison(report(hardware=hardware)))
+
+
 def test_one_data_set_needs_no_column_of_its_own():
     single = {**FIGURES, "per_dataset": {"one": {"n": 50, "auc": 0.9}}}
     text = printed(comparison(report(metrics={"float": single, "quantized": single})))

@@ -1,0 +1,115 @@
+"""``Quant`` nodes, and the weights of a layer as a QONNX graph computes them."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.onnx.ops import symbolic
+
+from brevitas_defakeq.quant.activation import activation_grid, code_range
+from brevitas_defakeq.quant.coded import read_codes
+
+_DOMAIN = "qonnx.custom_op.general"
+
+
+class Quant(nn.Module):
+    """A ``Quant`` node: ``scale (clip(round(x / scale + zero_point)) - zero_point)``."""
+
+    def __init__(self, scale: Tensor, zero_point: Tensor, bits: float, *, signed: bool, narrow: bool) -> None:
+        super().__init__()
+        self.register_buffer("scale", scale.detach().float().clone())
+        self.register_buffer("zero_point", zero_point.detach().float().clone())
+        self.register_buffer("bits", torch.tensor(float(bits)))
+        self.attributes = {"signed": int(signed), "narrow": int(narrow), "rounding_mode": "ROUND"}
+
+    def forward(self, x: Tensor) -> Tensor:
+        return symbolic(
+            f"{_DOMAIN}::Quant", (x, self.scale, self.zero_point, self.bits), self.attributes,
+            dtype=torch.float32, shape=x.shape, version=1,
+        )  # fmt: skip
+
+
+def activation(proxy: nn.Module, name: str) -> Quant:
+    """The node of an activation quantizer."""
+    scale, zero_point, bits = activation_grid(proxy)
+    low, high = code_range(proxy)
+    return Quant(
+        scale.reshape(()), zero_point.reshape(()).round(), round(float(bits)), signed=low < 0,
+        narrow=low == -high,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A layer's weights by output channel, as they are used: already rounded.
+
+    Attributes:
+        values: [C_out, ...].
+        scale, zero_point: of each channel, [C_out]; a restored channel's zero point is 0.
+        restored: bool [C_out].
+        bits: whole bits that hold the codes; three levels take two.
+        restored_bits: of the restored channels; None where they are float.
+        signed: codes ``-n..n`` without a zero point.
+    """
+
+    values: Tensor
+    scale: Tensor
+    zero_point: Tensor
+    restored: Tensor
+    bits: int
+    restored_bits: int | None
+    signed: bool
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, layer: nn.Module) -> "Rows":
+        quantizer = layer.weight_quant.tensor_quant
+        _, scale, zero_point = (tensor.clone() for tensor in read_codes(layer))
+        values, restored = quantizer(layer.weight)[0].detach().clone(), quantizer.float_mask.flatten().clone()
+        scale, zero_point, restored_bits = scale.flatten(), zero_point.flatten(), None
+        if restored.any() and quantizer.restored_grid is not None:
+            scale[restored] = quantizer.restored_grid[1].flatten()
+            restored_bits = quantizer.restored_bits
+        zero_point[restored] = 0.0
+        width = quantizer.msb_clamp_bit_width_impl()
+        codes = float(quantizer.int_quant.max_int(width) - quantizer.int_quant.min_int(width)) + 1
+        return cls(
+            values, scale, zero_point, restored, bits=max(2, int(codes - 1).bit_length()),
+            restored_bits=restored_bits, signed=quantizer.symmetric,
+        )  # fmt: skip
+
+    def part(self, chosen: Tensor | slice) -> "Rows":
+        """Some of the channels."""
+        names = ("values", "scale", "zero_point", "restored")
+        return replace(self, **{name: getattr(self, name)[chosen] for name in names})
+
+
+class Weight(nn.Module):
+    """The weights as the graph computes them: codes of one width, or of two put together in order."""
+
+    def __init__(self, rows: Rows, *, linear: bool) -> None:
+        super().__init__()
+        self.axis = 1 if linear else 0  # a MatMul takes [in, out]
+        self.parts = nn.ParameterList()
+        self.quantizers = nn.ModuleList()
+        self.mixed = bool(rows.restored.any() and not rows.restored.all())
+        for restored in (False, True):
+            if (rows.restored == restored).any():
+                self._add(rows.part(rows.restored == restored), restored)
+        order = rows.restored.int().argsort(stable=True).argsort()
+        self.register_buffer("order", order)
+
+    def _add(self, rows: Rows, restored: bool) -> None:
+        values = rows.values.t() if self.axis else rows.values
+        self.parts.append(nn.Parameter(values.contiguous(), requires_grad=False))
+        bits, signed = (rows.restored_bits, True) if restored else (rows.bits, rows.signed)
+        if bits is None:
+            self.quantizers.append(nn.Identity())
+            return
+        shape = [-1 if axis == self.axis else 1 for axis in range(values.dim())]
+        zero_point = torch.zeros(()) if signed else rows.zero_point.view(shape)
+        self.quantizers.append(Quant(rows.scale.view(shape), zero_point, bits, signed=signed, narrow=signed))
+
+    def forward(self) -> Tensor:
+        parts = [quantize(part) for quantize, part in zip(self.quantizers, self.parts, strict=True)]
+        return torch.cat(parts, self.axis).index_select(self.axis, self.order) if self.mixed else parts[0]

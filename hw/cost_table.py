@@ -1,0 +1,83 @@
+"""Costs at one rate, width by width, by FINN's own functions."""
+
+from pathlib import Path
+
+from qonnx.core.modelwrapper import ModelWrapper
+
+from hw.boards import Board
+from hw.estimate import Cost, node_cost
+from hw.folding import fold_to_device_, fold_to_rate_, layer_cycles
+from hw.profile_layers import PRODUCTS, ProfileLayer, owners, products_of, profile_layers
+from hw.read_profile import read_profile
+from hw.steps import run_step, to_hardware
+
+#: Names in the file -> fields of ``Cost`` that add up over the nodes.
+_ADDED = {"lut": "lut", "bram": "bram18", "dsp": "dsp"}
+
+
+def hardware_of(path: Path) -> tuple[ModelWrapper, list[ProfileLayer]]:
+    """FINN's hardware layers of a profile, for no device yet, and the torch layers in it."""
+    profile = read_profile(path)
+    layers = profile_layers(profile)
+    return to_hardware(profile), layers
+
+
+def fitting_rate(graph: ModelWrapper, board: Board) -> float:
+    """The highest rate that the board allows at the widths that the graph has."""
+    specialized = run_step("specialize", graph, board)
+    fold_to_device_(specialized, board)
+    cycles = max(layer_cycles(specialized).values())
+    return board.frames_per_second(cycles) * (1 - 1e-9)  # back to cycles it is rounded down
+
+
+class CostTable:
+    """What layers take at one rate.
+
+    Attributes:
+        fixed: resource -> what no layer's width has a part in; of the cycles, the slowest such node's.
+        layers: layer -> resource -> one figure a width; also "style" and "folding" of its product.
+    """
+
+    def __init__(self, rate: float, board: Board) -> None:
+        self.rate, self.board = rate, board
+        self.fixed = dict.fromkeys((*_ADDED, "cycles"), 0)
+        self.layers: dict[str, dict[str, list]] = {}
+        self.slowest, self.partial = 0, set()
+
+    def add(self, graph: ModelWrapper, layers: list[ProfileLayer]) -> None:
+        """The next width: a graph of hardware layers whose weights have it."""
+        folded = run_step("specialize", graph, self.board)
+        fold_to_rate_(folded, self.board, self.rate)
+        self.slowest = max(self.slowest, *layer_cycles(folded).values())
+        folded = run_step("decompose", folded, self.board)
+        belongs = owners(folded, products_of(folded, layers))
+        own, others = {layer.name: [] for layer in layers}, []
+        for node in folded.graph.node:
+            cost = node_cost(node, self.board.part)
+            own.get(belongs.get(node.output[0]), others).append((node.op_type, cost))
+            self.partial.update((node.op_type, name) for name in cost.unestimated)
+        self._add_fixed([cost for _, cost in others])
+        for name, found in own.items():
+            self._add_layer(name, found)
+
+    def _add_fixed(self, found: list[Cost]) -> None:
+        """The same at every width; where it is not (a stream behind two layers), the most that it takes."""
+        for name, key in _ADDED.items():
+            self.fixed[name] = max(self.fixed[name], sum(getattr(cost, key) for cost in found))
+        self.fixed["cycles"] = max([self.fixed["cycles"], *(cost.cycles for cost in found)])
+
+    def _add_layer(self, name: str, found: list[tuple[str, Cost]]) -> None:
+        rows = self.layers.setdefault(name, {key: [] for key in (*_ADDED, "cycles", "style", "folding")})
+        for resource, key in _ADDED.items():
+            rows[resource].append(sum(getattr(cost, key) for _, cost in found))
+        rows["cycles"].append(max(cost.cycles for _, cost in found))
+        (product,) = [cost for kind, cost in found if kind.startswith(PRODUCTS)]
+        rows["style"].append(product.style)
+        rows["folding"].append(product.folding)
+
+    def content(self) -> dict:
+        """As it stands in the file."""
+        return {
+            "fps": self.rate, "cycles": self.slowest, "fixed": self.fixed, "layers": self.layers,
+            "lower_bounds": sorted(f"{kind}: {name}" for kind, name in self.partial),
+        }  # fmt: skip

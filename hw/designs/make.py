@@ -1,0 +1,100 @@
+"""Makes the designs anew: `python -m hw.designs.make [NAME ...] [--work DIR]`, with the extra `fpga`.
+
+Draws faces, trains, quantizes, exports the FINN profile, estimates it, and writes what each design's folder
+holds. A few minutes each on one core; `--work` keeps what is done, and the same command goes on there.
+"""
+
+import argparse
+import io
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.metrics import roc_auc_score
+
+from brevitas_defakeq.artifact import QuantizedDetector
+from brevitas_defakeq.evaluate.labelled import LabelledSet
+from brevitas_defakeq.export.finn.export import export_finn
+from brevitas_defakeq.files import write_bytes, write_json
+from hw.boards import board_named
+from hw.designs.baseline import baseline
+from hw.designs.detector import DESIGNS, Design, configuration, float_detector, quantized, test_faces
+from hw.designs.page import page
+from hw.designs.training import TEST_SEED, faces
+from hw.finn_quirks import quiet_finn
+from hw.host import Host
+from hw.report import report_of
+from hw.run import Build
+
+ROOT = Path(__file__).parent
+TEST_IMAGES = 2000
+#: Faces whose logits `samples.npz` holds; they are drawn anew. Of so many of them it holds the pictures too.
+SAMPLES, PICTURES = 64, 2
+
+
+def make(design: Design, work: Path) -> None:
+    """Everything in the design's folder."""
+    folder = ROOT / design.name
+    torch.set_num_threads(1)
+    detector = float_detector(design, work, _say)
+    test = LabelledSet.from_tensors(*test_faces(TEST_IMAGES))
+    run = quantized(detector, configuration(design), test, out=work / design.name, listen=_say)
+    run.save(folder / "run")
+    export_finn(run, folder, verify=test_faces(SAMPLES)[0])
+    samples = sample(run, Host(folder / "host.json"))
+    file = io.BytesIO()
+    np.savez_compressed(file, **samples)
+    write_bytes(folder / "samples.npz", file.getvalue())
+    report = estimate(design, folder, work)
+    kept = baseline(report, float(roc_auc_score(samples["labels"], samples["logits"])))
+    write_json(folder / "baseline.json", kept)
+    write_bytes(folder / "README.md", page(design, run.report, report).encode())
+
+
+def sample(run: QuantizedDetector, host: Host) -> dict[str, np.ndarray]:
+    """Logits of drawn test faces by torch, and of the first ones the pictures and what the device answers.
+
+    The answer is exact: the logit less its bias, by the scale, is a whole number.
+    """
+    images, labels = test_faces(SAMPLES)
+    with torch.no_grad():
+        logits = torch.cat([run.quantized(image[None])[0] for image in images]).double().numpy()
+    pictures, _ = faces(PICTURES, TEST_SEED)
+    (scale,) = host.output["scale"]
+    answers = np.round((logits[:PICTURES] - host.output["bias"]) / scale)
+    return {
+        "seed": np.array(TEST_SEED), "labels": labels.numpy(), "logits": logits, "pictures": pictures,
+        "integers": answers.astype(np.int32),
+    }  # fmt: skip
+
+
+def estimate(design: Design, folder: Path, work: Path) -> dict:
+    """The report of the build, every step verified on drawn faces."""
+    board, host = board_named(design.board), Host(folder / "host.json")
+    pictures, _ = faces(4, TEST_SEED)
+    inputs = np.concatenate([host.integers(picture / np.float32(255)) for picture in pictures])
+    build = Build(
+        folder / "model.onnx", board, work / f"{design.name}-build", design.fps, inputs.transpose(0, 3, 1, 2),
+        _say,
+    )  # fmt: skip
+    graph = build.run()
+    with quiet_finn():
+        return report_of(graph, board, target="estimate", wanted_fps=design.fps, verified=build.verified)
+
+
+def _say(stage: str, done: int, total: int) -> None:
+    print(f"{stage} {done}/{total}", file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", default=list(DESIGNS), help=", ".join(DESIGNS))
+    parser.add_argument("--work", type=Path, default=Path("designs-work"), help="keeps what is done")
+    options = parser.parse_args()
+    for name in options.names:
+        make(DESIGNS[name], options.work)
+
+
+if __name__ == "__main__":
+    main()
