@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from qonnx.core.modelwrapper import ModelWrapper
+from qonnx.custom_op.registry import getCustomOp
 
 from hw.boards import Board
 from hw.estimate import Cost, node_cost
@@ -13,6 +14,8 @@ from hw.steps import run_step, to_hardware
 
 #: Names in the file -> fields of ``Cost`` that add up over the nodes.
 _ADDED = {"lut": "lut", "bram": "bram18", "dsp": "dsp"}
+#: What says which memories of thresholds are block RAM (`hw.folding.place_thresholds_`).
+_PLACES = ("depth_trigger_bram", "depth_trigger_uram")
 
 
 def hardware_of(path: Path) -> tuple[ModelWrapper, list[ProfileLayer]]:
@@ -33,13 +36,22 @@ def fitting_rate(graph: ModelWrapper, board: Board) -> float:
 class CostTable:
     """What layers take at one rate.
 
+    Which thresholds are kept in block RAM is a choice for the whole network: it is made once, at the run's
+    own widths, or a layer's costs would hang on the others' widths.
+
     Attributes:
         fixed: resource -> what no layer's width has a part in; of the cycles, the slowest such node's.
         layers: layer -> resource -> one figure a width; also "style" and "folding" of its product.
     """
 
-    def __init__(self, rate: float, board: Board) -> None:
+    def __init__(self, rate: float, board: Board, graph: ModelWrapper) -> None:
         self.rate, self.board = rate, board
+        specialized = run_step("specialize", graph, board)
+        fold_to_rate_(specialized, board, rate)
+        thresholds = specialized.get_nodes_by_op_type("Thresholding_rtl")
+        self.places = {
+            name: getCustomOp(node).get_nodeattr(name) for node in thresholds[:1] for name in _PLACES
+        }
         self.fixed = dict.fromkeys((*_ADDED, "cycles"), 0)
         self.layers: dict[str, dict[str, list]] = {}
         self.slowest, self.partial = 0, set()
@@ -48,6 +60,9 @@ class CostTable:
         """The next width: a graph of hardware layers whose weights have it."""
         folded = run_step("specialize", graph, self.board)
         fold_to_rate_(folded, self.board, self.rate)
+        for node in folded.get_nodes_by_op_type("Thresholding_rtl"):
+            for name, depth in self.places.items():
+                getCustomOp(node).set_nodeattr(name, depth)
         self.slowest = max(self.slowest, *layer_cycles(folded).values())
         folded = run_step("decompose", folded, self.board)
         belongs = owners(folded, products_of(folded, layers))
@@ -79,5 +94,6 @@ class CostTable:
         """As it stands in the file."""
         return {
             "fps": self.rate, "cycles": self.slowest, "fixed": self.fixed, "layers": self.layers,
+            "thresholds": self.places,
             "lower_bounds": sorted(f"{kind}: {name}" for kind, name in self.partial),
         }  # fmt: skip

@@ -2,7 +2,7 @@
 
     python hw/costs.py MODEL.onnx --board ZCU104 --out costs.json [--fps N ...]
 
-MODEL.onnx is the FINN profile of any run of the detector; the widths it has do not matter. The network is
+MODEL.onnx is the FINN profile of any run of the detector (its M_q), whatever the widths. The network is
 converted once; then all its weights get 2, 3, ... 8 bits (and the bit of their zero points), and FINN's own
 functions say what every layer takes, folded to each rate as `hw/build.py` does it. The thresholds that a
 layer's sums go through grow with its width and are counted with it; what does not change is `fixed`.
@@ -48,7 +48,7 @@ def costs(path: Path, board: Board, rates: Sequence[float] = ()) -> dict:
     with quiet_finn():
         graph, layers = hardware_of(path)
         products = products_of(graph, layers)
-        tables = [CostTable(rate, board) for rate in rates or (fitting_rate(graph, board),)]
+        tables = [CostTable(rate, board, graph) for rate in rates or (fitting_rate(graph, board),)]
         for bits in BITS:
             wide, stretched = at_width(graph, products, bits)
             for table in tables:
