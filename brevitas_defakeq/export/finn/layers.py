@@ -1,0 +1,116 @@
+"""Layers in the forms that FINN lowers: depthwise or dense convolutions, one global pooling, plain attributes."""
+
+import numpy as np
+from onnx import NodeProto
+
+from brevitas_defakeq.export.finn.graph import Graph, attribute, node, set_attribute
+from brevitas_defakeq.export.finn.quantizer import quant_node
+
+
+def spell_out_(graph: Graph) -> None:
+    """Write attributes that ONNX lets be left out and FINN's transformations read."""
+    for item in graph.nodes:
+        if item.op_type not in ("Conv", "MaxPool", "AveragePool"):
+            continue
+        if attribute(item, "kernel_shape") is None and item.op_type == "Conv":
+            set_attribute(item, "kernel_shape", list(_weight_shape(graph, item)[2:]))
+        rank = len(attribute(item, "kernel_shape", [1, 1]))
+        for name, usual in (("strides", [1] * rank), ("dilations", [1] * rank), ("pads", [0] * 2 * rank)):
+            if attribute(item, name) is None and attribute(item, "auto_pad", "NOTSET") == "NOTSET":
+                set_attribute(item, name, usual)
+        if item.op_type == "Conv":
+            set_attribute(item, "group", attribute(item, "group", 1))
+
+
+def pool_globally_(graph: Graph, shapes: dict[str, list[int]]) -> None:
+    """A mean over all places of a map becomes ``GlobalAveragePool``, which sums integers."""
+    for mean in graph.nodes:
+        if not is_global_mean(graph, mean, shapes):
+            continue
+        keeps = mean.op_type == "AveragePool" or attribute(mean, "keepdims", 1)
+        pooled = mean.output[0] if keeps else graph.fresh(f"{mean.output[0]}.pooled")
+        new = [node("GlobalAveragePool", [mean.input[0]], pooled, mean.name)]
+        if not keeps:
+            new.append(node("Flatten", [pooled], mean.output[0], f"{mean.name}.flat", axis=1))
+        graph.put(mean, *new)
+        graph.drop(mean)
+
+
+def is_global_mean(graph: Graph, item: NodeProto, shapes: dict[str, list[int]]) -> bool:
+    """Whether a node is the mean over height and width of a map [1, C, H, W]."""
+    shape = shapes.get(item.input[0], []) if item.input else []
+    if len(shape) != 4:
+        return False
+    if item.op_type == "ReduceMean":
+        axes = attribute(item, "axes")
+        if axes is None and len(item.input) > 1:
+            axes = graph.constants.get(item.input[1])
+        return axes is not None and sorted(int(axis) % 4 for axis in axes) == [2, 3]
+    whole = attribute(item, "kernel_shape") == shape[2:] and not any(attribute(item, "pads", [0]))
+    return item.op_type == "AveragePool" and whole
+
+
+def average_by_convolution_(graph: Graph, shapes: dict[str, list[int]]) -> None:
+    """A mean over a window is a depthwise convolution with ones; FINN has no other form of it."""
+    for pool in graph.nodes:
+        if pool.op_type != "AveragePool" or not can_be_convolution(pool):
+            continue
+        kernel, channels = attribute(pool, "kernel_shape"), shapes[pool.input[0]][1]
+        area = int(np.prod(kernel))
+        weights, name = graph.fresh(f"{pool.name}.weight"), pool.name
+        values = np.full((channels, 1, *kernel), 1 / area, np.float32)
+        ones = quant_node(
+            graph, graph.constant(values, f"{name}.ones"), weights, f"{name}.weight",
+            scale=np.float32(1 / area), bits=2, signed=True, narrow=True,
+        )  # fmt: skip
+        convolution = node(
+            "Conv", [pool.input[0], weights], pool.output[0], name, kernel_shape=kernel, group=channels,
+            strides=attribute(pool, "strides"), pads=attribute(pool, "pads"), dilations=[1] * len(kernel),
+        )  # fmt: skip
+        graph.put(pool, ones, convolution)
+        graph.drop(pool)
+
+
+def can_be_convolution(pool: NodeProto) -> bool:
+    """Whether every output of an ``AveragePool`` is a sum over the same number of values."""
+    padded = any(attribute(pool, "pads", [0]))
+    plain = not attribute(pool, "ceil_mode", 0) and set(attribute(pool, "dilations", [1])) == {1}
+    return plain and len(attribute(pool, "kernel_shape")) == 2 and (
+        not padded or attribute(pool, "count_include_pad", 0) == 1
+    )  # fmt: skip
+
+
+def densify_groups_(graph: Graph, shapes: dict[str, list[int]]) -> None:
+    """A grouped convolution that is not depthwise becomes a dense one whose other weights are zero."""
+    for convolution in graph.nodes:
+        if not is_grouped(convolution, graph, shapes):
+            continue
+        quant = graph.maker(convolution.input[1])
+        groups, weights = attribute(convolution, "group"), graph.constants[quant.input[0]]
+        quant.input[0] = graph.constant(_dense(weights, groups), f"{convolution.name}.dense")
+        set_attribute(convolution, "group", 1)
+
+
+def is_grouped(convolution: NodeProto, graph: Graph, shapes: dict[str, list[int]]) -> bool:
+    """Whether a convolution has groups that FINN cannot lower: neither one, nor one for each channel."""
+    if convolution.op_type != "Conv":
+        return False
+    outputs, inputs = _weight_shape(graph, convolution)[0], shapes[convolution.input[0]][1]
+    groups = attribute(convolution, "group", 1)
+    return groups != 1 and not groups == inputs == outputs
+
+
+def _dense(weights: np.ndarray, groups: int) -> np.ndarray:
+    """Weights [C_out, C_in / groups, k, k] among zeros [C_out, C_in, k, k]."""
+    outputs, inputs = weights.shape[0] // groups, weights.shape[1]
+    dense = np.zeros((weights.shape[0], inputs * groups, *weights.shape[2:]), np.float32)
+    for group in range(groups):
+        rows = slice(group * outputs, (group + 1) * outputs)
+        dense[rows, group * inputs : (group + 1) * inputs] = weights[rows]
+    return dense
+
+
+def _weight_shape(graph: Graph, convolution: NodeProto) -> tuple[int, ...]:
+    name = convolution.input[1]
+    maker = graph.maker(name)
+    return graph.constants[name if maker is None else maker.input[0]].shape
