@@ -1,8 +1,8 @@
 """Activation quantizers in FINN's form: zero point 0, the function before them inside.
 
-A grid without zero point stays a ``Quant``; where ReLU or a clip cuts off only what the grid cannot show, it is
-dropped. Everything else becomes a ``MultiThreshold`` that gives ``code - zero_point`` (its ``out_bias`` is the
-lowest of them) and a multiplication by the scale: the same float32 values.
+A grid without zero point stays a ``Quant``; where ReLU or a clip cuts off only what the grid cannot show, it
+is dropped. Everything else becomes a ``MultiThreshold`` that gives ``code - zero_point`` (its ``out_bias`` is
+the lowest of them) and a multiplication by the scale: the same float32 values.
 """
 
 import numpy as np

@@ -12,20 +12,26 @@ from brevitas_defakeq.export.finn.activations import threshold_node
 from brevitas_defakeq.export.finn.functions import steps_of, thresholds_of
 from brevitas_defakeq.export.finn.graph import MOVES, Graph, annotate_, drop_unread_, float_value, node
 from brevitas_defakeq.export.finn.quantizer import Quantizer, is_activation, quant_node, type_name
-from brevitas_defakeq.export.finn.weights import Weights, inputs_first, read_weights, weight_input, weight_quantizer
+from brevitas_defakeq.export.finn.weights import (
+    Weights,
+    inputs_first,
+    read_weights,
+    weight_input,
+    weight_quantizer,
+)
 
 #: Operators that pick and move values between the last quantizer and the head.
 _PICKS = MOVES | {"Gather", "Slice"}
-#: Operators behind the head that are linear, whatever else they do. ``ReduceLogSumExp`` is, of a single class:
+#: Operators behind the head that are linear, whatever else they do. ``ReduceLogSumExp`` is, of one class:
 #: two classes' scores become a logit through it.
-_LINEAR = frozenset({"Add", "Sub", "Mul", "Div", "Neg", "Gather", "Slice", "Split", "Concat", "Reshape", "Flatten",
-                     "Squeeze", "Unsqueeze", "Transpose", "Identity", "ReduceSum", "ReduceMean",
+_LINEAR = frozenset({"Add", "Sub", "Mul", "Div", "Neg", "Gather", "Slice", "Split", "Concat", "Reshape",
+                     "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Identity", "ReduceSum", "ReduceMean",
                      "ReduceLogSumExp"})  # fmt: skip
 
 
 @dataclass(frozen=True)
 class HostInput:
-    """``integers = clip(round(image / scale + zero_point), low, high) - zero_point``, float32, half to even."""
+    """``integers = clip(round(image / scale + zero_point), low, high) - zero_point``; halves go to even."""
 
     scale: float
     zero_point: int
@@ -97,13 +103,13 @@ def head_of(graph: Graph) -> NodeProto | None:
     return next(iter(heads.values())) if len(heads) == 1 else None
 
 
-def give_integers_(graph: Graph, shapes: dict[str, list[int]]) -> HostOutput:
+def give_integers_(graph: Graph) -> HostOutput:
     """End the graph at the head's integers; what comes behind becomes a scale for each and a bias."""
     head = head_of(graph)
     source = None if head is None else integers_of(graph, head.input[0])
     if source is None:
         raise UserError("the logit is not a linear function of one last layer; --check says what to change")
-    weights, shape = read_weights(graph, head), shapes[head.output[0]]
+    weights, shape = read_weights(graph, head), graph.shapes[head.output[0]]
     coefficients, bias = _tail(graph, head, shape)
     channel_axis = 1 if head.op_type == "Conv" else len(shape) - 1
     scale = _by_channel(graph, head, weights) * source[1]
@@ -183,9 +189,7 @@ def _tail(graph: Graph, head: NodeProto, shape: list[int]) -> tuple[np.ndarray, 
     return coefficients, bias
 
 
-def _end_at_integers_(
-    graph: Graph, head: NodeProto, source: str, weights: Weights, shape: list[int]
-) -> None:
+def _end_at_integers_(graph: Graph, head: NodeProto, source: str, weights: Weights, shape: list[int]) -> None:
     """The head on integers with weights of scale 1; its result is the output."""
     name = graph.fresh(f"{head.output[0]}.integers")
     turned = head.op_type == "Gemm" and not inputs_first(head)  # it becomes a MatMul

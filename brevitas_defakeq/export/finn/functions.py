@@ -111,6 +111,5 @@ def _place(number: np.float32) -> np.int64:
 
 def _number(places: np.ndarray) -> np.ndarray:
     """float32 numbers [N] at positions [N]."""
-    return np.copysign(np.abs(places).astype(np.int32).view(np.float32), np.where(places < 0, -1.0, 1.0)).astype(
-        np.float32
-    )
+    sizes = np.abs(places).astype(np.int32).view(np.float32)
+    return np.where(places < 0, -sizes, sizes)

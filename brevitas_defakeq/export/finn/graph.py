@@ -16,11 +16,14 @@ class Graph:
     """Look-ups over a model that stay right while nodes are put in and taken out through it.
 
     Attributes:
-        model: the model, changed in place.
+        model: the model, changed in place; its shapes have been inferred.
+        constants: initializer -> its values.
+        shapes: value -> its shape.
     """
 
     def __init__(self, model: ModelProto) -> None:
         self.model = model
+        self.shapes = _shapes_of(model)
         self.constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
         self._index_()
         self._fresh = 0
@@ -78,14 +81,16 @@ class Graph:
         # qonnx looks for the shapes of constants among those of values.
         described = helper.make_tensor_value_info(name, tensor.data_type, list(tensor.dims))
         self.model.graph.value_info.append(described)
+        self.shapes[name] = list(tensor.dims)
         return name
 
-    def fresh(self, hint: str) -> str:
-        """A name that nothing has yet."""
+    def fresh(self, hint: str, shape: list[int] | None = None) -> str:
+        """A name that nothing has yet, for a value of this shape."""
         while True:
             self._fresh += 1
             name = f"{hint}.{self._fresh}"
             if name not in self._makers and name not in self.constants:
+                self.shapes[name] = [] if shape is None else list(shape)
                 return name
 
     def put(self, before: NodeProto, *nodes: NodeProto) -> None:
@@ -100,6 +105,7 @@ class Graph:
         for item in self.nodes:
             item.input[:] = [names.get(name, name) for name in item.input]
             item.output[:] = [names.get(name, name) for name in item.output]
+        self.shapes.update({new: self.shapes[old] for old, new in names.items()})
         self._index_()
 
     def drop(self, *nodes: NodeProto) -> None:
@@ -136,8 +142,7 @@ def set_attribute(of: NodeProto, name: str, value) -> None:
     of.attribute.append(helper.make_attribute(name, value))
 
 
-def shapes_of(model: ModelProto) -> dict[str, list[int]]:
-    """Shape of every value of a model whose shapes have been inferred."""
+def _shapes_of(model: ModelProto) -> dict[str, list[int]]:
     graph = model.graph
     known = {
         value.name: [dimension.dim_value for dimension in value.type.tensor_type.shape.dim]

@@ -1,10 +1,11 @@
-"""Layers in the forms that FINN lowers: depthwise or dense convolutions, one global pooling, plain attributes."""
+"""Layers in the forms that FINN lowers: depthwise or dense convolutions, one kind of pooling."""
 
 import numpy as np
 from onnx import NodeProto
 
 from brevitas_defakeq.export.finn.graph import Graph, attribute, node, set_attribute
 from brevitas_defakeq.export.finn.quantizer import quant_node
+from brevitas_defakeq.export.finn.weights import weight_quantizer
 
 
 def spell_out_(graph: Graph) -> None:
@@ -13,7 +14,7 @@ def spell_out_(graph: Graph) -> None:
         if item.op_type not in ("Conv", "MaxPool", "AveragePool"):
             continue
         if attribute(item, "kernel_shape") is None and item.op_type == "Conv":
-            set_attribute(item, "kernel_shape", list(_weight_shape(graph, item)[2:]))
+            set_attribute(item, "kernel_shape", graph.shapes[item.input[1]][2:])
         rank = len(attribute(item, "kernel_shape", [1, 1]))
         for name, usual in (("strides", [1] * rank), ("dilations", [1] * rank), ("pads", [0] * 2 * rank)):
             if attribute(item, name) is None and attribute(item, "auto_pad", "NOTSET") == "NOTSET":
@@ -22,13 +23,15 @@ def spell_out_(graph: Graph) -> None:
             set_attribute(item, "group", attribute(item, "group", 1))
 
 
-def pool_globally_(graph: Graph, shapes: dict[str, list[int]]) -> None:
+def pool_globally_(graph: Graph) -> None:
     """A mean over all places of a map becomes ``GlobalAveragePool``, which sums integers."""
     for mean in graph.nodes:
-        if not is_global_mean(graph, mean, shapes):
+        if not is_global_mean(graph, mean):
             continue
         keeps = mean.op_type == "AveragePool" or attribute(mean, "keepdims", 1)
-        pooled = mean.output[0] if keeps else graph.fresh(f"{mean.output[0]}.pooled")
+        pooled, shape = mean.output[0], graph.shapes[mean.output[0]]
+        if not keeps:
+            pooled = graph.fresh(f"{pooled}.pooled", [*shape, 1, 1])
         new = [node("GlobalAveragePool", [mean.input[0]], pooled, mean.name)]
         if not keeps:
             new.append(node("Flatten", [pooled], mean.output[0], f"{mean.name}.flat", axis=1))
@@ -36,9 +39,9 @@ def pool_globally_(graph: Graph, shapes: dict[str, list[int]]) -> None:
         graph.drop(mean)
 
 
-def is_global_mean(graph: Graph, item: NodeProto, shapes: dict[str, list[int]]) -> bool:
+def is_global_mean(graph: Graph, item: NodeProto) -> bool:
     """Whether a node is the mean over height and width of a map [1, C, H, W]."""
-    shape = shapes.get(item.input[0], []) if item.input else []
+    shape = graph.shapes.get(item.input[0], []) if item.input else []
     if len(shape) != 4:
         return False
     if item.op_type == "ReduceMean":
@@ -50,12 +53,12 @@ def is_global_mean(graph: Graph, item: NodeProto, shapes: dict[str, list[int]]) 
     return item.op_type == "AveragePool" and whole
 
 
-def average_by_convolution_(graph: Graph, shapes: dict[str, list[int]]) -> None:
+def average_by_convolution_(graph: Graph) -> None:
     """A mean over a window is a depthwise convolution with ones; FINN has no other form of it."""
     for pool in graph.nodes:
         if pool.op_type != "AveragePool" or not can_be_convolution(pool):
             continue
-        kernel, channels = attribute(pool, "kernel_shape"), shapes[pool.input[0]][1]
+        kernel, channels = attribute(pool, "kernel_shape"), graph.shapes[pool.input[0]][1]
         area = int(np.prod(kernel))
         weights, name = graph.fresh(f"{pool.name}.weight"), pool.name
         values = np.full((channels, 1, *kernel), 1 / area, np.float32)
@@ -80,22 +83,22 @@ def can_be_convolution(pool: NodeProto) -> bool:
     )  # fmt: skip
 
 
-def densify_groups_(graph: Graph, shapes: dict[str, list[int]]) -> None:
+def densify_groups_(graph: Graph) -> None:
     """A grouped convolution that is not depthwise becomes a dense one whose other weights are zero."""
     for convolution in graph.nodes:
-        if not is_grouped(convolution, graph, shapes):
+        quant = weight_quantizer(graph, convolution)
+        if quant is None or not is_grouped(graph, convolution):
             continue
-        quant = graph.maker(convolution.input[1])
         groups, weights = attribute(convolution, "group"), graph.constants[quant.input[0]]
         quant.input[0] = graph.constant(_dense(weights, groups), f"{convolution.name}.dense")
         set_attribute(convolution, "group", 1)
 
 
-def is_grouped(convolution: NodeProto, graph: Graph, shapes: dict[str, list[int]]) -> bool:
+def is_grouped(graph: Graph, convolution: NodeProto) -> bool:
     """Whether a convolution has groups that FINN cannot lower: neither one, nor one for each channel."""
     if convolution.op_type != "Conv":
         return False
-    outputs, inputs = _weight_shape(graph, convolution)[0], shapes[convolution.input[0]][1]
+    outputs, inputs = graph.shapes[convolution.output[0]][1], graph.shapes[convolution.input[0]][1]
     groups = attribute(convolution, "group", 1)
     return groups != 1 and not groups == inputs == outputs
 
@@ -108,9 +111,3 @@ def _dense(weights: np.ndarray, groups: int) -> np.ndarray:
         rows = slice(group * outputs, (group + 1) * outputs)
         dense[rows, group * inputs : (group + 1) * inputs] = weights[rows]
     return dense
-
-
-def _weight_shape(graph: Graph, convolution: NodeProto) -> tuple[int, ...]:
-    name = convolution.input[1]
-    maker = graph.maker(name)
-    return graph.constants[name if maker is None else maker.input[0]].shape

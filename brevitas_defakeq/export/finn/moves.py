@@ -1,7 +1,7 @@
 """Quantizers moved up to the layer whose result they read.
 
-A quantizer with one scale commutes with everything that only picks or moves values: a maximum over a window, a
-concatenation, a padding with zeros (0 is a code of every grid), a reshape. Behind it these run on integers, which
+A quantizer with one scale commutes with everything that only picks or moves values: a maximum over a window,
+a concatenation, a padding with zeros (0 is on every grid), a reshape. Behind it these run on integers, which
 is how FINN has them, and the activation function before them meets its quantizer.
 """
 
@@ -16,7 +16,7 @@ _INTEGERS_ONLY = frozenset({"MaxPool", "Concat", "Pad"})
 
 
 def hoist_quantizers_(graph: Graph) -> None:
-    """Move each quantizer up as far as that helps; where several read one value, each takes the path with it."""
+    """Move each quantizer up as far as that helps; of several behind one value each has its own path."""
     moving = [quant for quant in graph.nodes if is_activation(graph, quant)]
     while moving:
         quant = moving.pop()
@@ -74,7 +74,7 @@ def _hoist_(graph: Graph, quant: NodeProto, path: NodeProto) -> list[NodeProto]:
         new = NodeProto()
         new.CopyFrom(quant)
         new.name = quant.name if len(sources) == 1 else f"{quant.name}.{place}"
-        new.input[0], new.output[0] = source, graph.fresh(f"{source}.quantized")
+        new.input[0], new.output[0] = source, graph.fresh(f"{source}.quantized", graph.shapes[source])
         copy.input[place] = new.output[0]
         quantizers.append(new)
     graph.put(quant, *quantizers, copy)
@@ -94,7 +94,7 @@ def merge_paddings_(graph: Graph) -> None:
         if not is_zero_padding(graph, pad) or len(amounts) != 8 or amounts[[0, 1, 4, 5]].any():
             continue
         for convolution in readers:
-            own = attribute(convolution, "pads", [0, 0, 0, 0])
-            set_attribute(convolution, "pads", [int(a + b) for a, b in zip(own, amounts[[2, 3, 6, 7]], strict=True)])
+            whole = np.array(attribute(convolution, "pads", [0, 0, 0, 0])) + amounts[[2, 3, 6, 7]]
+            set_attribute(convolution, "pads", whole.tolist())
         graph.read_instead(pad.output[0], pad.input[0])
         graph.drop(pad)

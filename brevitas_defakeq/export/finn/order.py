@@ -10,8 +10,8 @@ from brevitas_defakeq.export.finn.graph import Graph, attribute
 from brevitas_defakeq.export.finn.weights import weight_quantizer
 
 #: Operators that treat every number by itself.
-_ELEMENTWISE = frozenset({"Relu", "Clip", "LeakyRelu", "Sigmoid", "Tanh", "HardSigmoid", "Elu", "Selu", "Softplus",
-                          "Gelu", "Identity", "Quant", "MultiThreshold"})  # fmt: skip
+_ELEMENTWISE = frozenset({"Relu", "Clip", "LeakyRelu", "Sigmoid", "Tanh", "HardSigmoid", "Elu", "Selu",
+                          "Softplus", "Gelu", "Identity", "Quant", "MultiThreshold"})  # fmt: skip
 #: ... and every channel.
 _CHANNELWISE = frozenset({"MaxPool", "AveragePool", "GlobalAveragePool"})
 _AFFINE = frozenset({"Add", "Sub", "Mul", "Div"})
@@ -26,27 +26,24 @@ class Sorted:
     order: np.ndarray
 
 
-def sink_order(
-    graph: Graph, name: str, order: np.ndarray, shapes: dict[str, list[int]]
-) -> dict[str, Sorted] | None:
+def sink_order(graph: Graph, name: str, order: np.ndarray) -> dict[str, Sorted] | None:
     """Make everything behind ``name`` expect its channels in ``order``; None, and no change, where it cannot.
 
     Args:
         order: place -> which channel will stand there.
-        shapes: of all values; those with new names are added.
 
     Returns:
         the values whose channels were moved, by their new names.
     """
     changes: list[Callable[[], None]] = []
-    axes = {name: 1 if len(shapes[name]) == 4 else len(shapes[name]) - 1}
+    axes = {name: 1 if len(graph.shapes[name]) == 4 else len(graph.shapes[name]) - 1}
     waiting, handed_out = [name], {value.name for value in graph.model.graph.output}
     while waiting:
         value = waiting.pop()
         if value in handed_out:
             return None
         for reader in graph.readers(value):
-            step = _step(graph, reader, value, order, shapes, axes[value])
+            step = _step(graph, reader, value, order, axes[value])
             if step is None:
                 return None
             change, goes_on = step
@@ -57,20 +54,19 @@ def sink_order(
     for change in changes:
         change()
     names = {old: graph.fresh(f"{old}.sorted") for old in axes}
-    shapes.update({new: shapes[old] for old, new in names.items()})
     graph.rename(names)
     return {new: Sorted(old, axes[old], order) for old, new in names.items()}
 
 
-def _step(graph, reader: NodeProto, value: str, order, shapes, axis: int):
+def _step(graph, reader: NodeProto, value: str, order, axis: int):
     """What has to change at one reader, and the axis on which its result is moved (None: it is not)."""
-    rank = len(shapes[value])
+    rank = len(graph.shapes[value])
     if reader.op_type in _ELEMENTWISE:
         return ([], axis) if _same_for_all_channels(graph, reader) else None
     if reader.op_type in _CHANNELWISE:
         return [], axis
     if reader.op_type in ("Flatten", "Reshape") and axis == 1:
-        before, after = shapes[value], shapes[reader.output[0]]
+        before, after = graph.shapes[value], graph.shapes[reader.output[0]]
         only_channels = before[1] == np.prod(before) == np.prod(after) and after[:2] == before[:2]
         return ([], 1) if only_channels else None
     if reader.op_type in _AFFINE:

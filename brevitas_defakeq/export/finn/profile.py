@@ -20,7 +20,7 @@ from qonnx.transformation.remove import RemoveIdentityOps
 from brevitas_defakeq.export.finn.activations import merge_quantizers_, rewrite_activations_
 from brevitas_defakeq.export.finn.constants import fold_quantized_constants_
 from brevitas_defakeq.export.finn.ends import HostInput, HostOutput, give_integers_, take_integers_
-from brevitas_defakeq.export.finn.graph import Graph, shapes_of
+from brevitas_defakeq.export.finn.graph import Graph
 from brevitas_defakeq.export.finn.layers import (
     average_by_convolution_,
     densify_groups_,
@@ -89,23 +89,30 @@ def finn_profile(qonnx: ModelProto) -> Profile:
     Raises:
         UserError: the ends of the network are not the host's to take.
     """
+    graph = arranged(qonnx)
+    host_input = take_integers_(graph)
+    rewrite_activations_(graph)
+    narrow = rewrite_weights_(graph)
+    densify_groups_(graph)
+    whole, moved = split_wide_(graph, narrow)
+    host_output = give_integers_(graph)
+    return Profile(_finished(graph.model), host_input, host_output, qonnx.graph.output[0].name, whole, moved)
+
+
+def arranged(qonnx: ModelProto) -> Graph:
+    """A copy in which layers have FINN's forms and quantizers stand where they will."""
     model = ModelProto()
     model.CopyFrom(qonnx)
-    graph, shapes = Graph(model), shapes_of(model)
+    graph = Graph(model)
     spell_out_(graph)
-    pool_globally_(graph, shapes)
-    average_by_convolution_(graph, shapes)
-    densify_groups_(graph, shapes)
+    pool_globally_(graph)
+    average_by_convolution_(graph)
     fold_quantized_constants_(graph)
     merge_quantizers_(graph)
     hoist_quantizers_(graph)
     merge_quantizers_(graph)
     merge_paddings_(graph)
-    host_input = take_integers_(graph)
-    rewrite_activations_(graph)
-    whole, moved = split_wide_(graph, rewrite_weights_(graph), shapes)
-    host_output = give_integers_(graph, shapes)
-    return Profile(_finished(model), host_input, host_output, qonnx.graph.output[0].name, whole, moved)
+    return graph
 
 
 def _finished(model: ModelProto) -> ModelProto:

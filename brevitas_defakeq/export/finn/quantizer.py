@@ -94,9 +94,7 @@ def quant_node(
     scale = scale.reshape(()) if scale.size == 1 else scale
     inputs = [source, graph.constant(scale, f"{name}.scale"), graph.constant(np.float32(0), f"{name}.zero"),
               graph.constant(np.float32(bits), f"{name}.bits")]  # fmt: skip
-    return node(
-        "Quant", inputs, output, name, signed=int(signed), narrow=int(narrow), rounding_mode="ROUND"
-    )
+    return node("Quant", inputs, output, name, signed=int(signed), narrow=int(narrow), rounding_mode="ROUND")
 
 
 def smallest_type(lowest: int, highest: int) -> tuple[int, bool]:

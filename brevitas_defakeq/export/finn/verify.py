@@ -34,7 +34,7 @@ class ProfileAgreement:
         return asdict(self)
 
 
-def verify(qonnx: ModelProto, profile: Profile, images: np.ndarray) -> ProfileAgreement:
+def agreement(qonnx: ModelProto, profile: Profile, images: np.ndarray) -> ProfileAgreement:
     """Run both on normalized images [N, 3, H, W].
 
     Raises:
@@ -44,7 +44,7 @@ def verify(qonnx: ModelProto, profile: Profile, images: np.ndarray) -> ProfileAg
     pairs = [_pair(reference, core, profile, image[None]) for image in images]
     logits = np.array([context[reference.graph.output[0].name].item() for context, _ in pairs])
     scale = max(float(np.ptp(logits)), float(np.abs(logits).max()), 1e-12)
-    differences = np.array([abs(found - logit) for logit, (_, found) in zip(logits, pairs, strict=True)]) / scale
+    differences = np.abs(np.array([found for _, found in pairs]) - logits) / scale
     off = np.flatnonzero(~(differences <= TOLERANCE))
     for number in off:
         culprit = first_difference(core, profile, pairs[number][0])

@@ -1,4 +1,4 @@
-"""Weights without zero points: the integers ``code - zero_point``, one quantizer for each layer that reads them."""
+"""Weights without zero points: the integers ``code - zero_point``, a quantizer for each layer."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -60,17 +60,18 @@ def read_weights(graph: Graph, layer: NodeProto) -> Weights | None:
     if name is None:
         return None
     parts, order, axis = _parts(graph, name)
+    if len(parts) == 1 and order is None:
+        return parts[0]
     integers = np.concatenate([part.integers for part in parts], axis)
     scale = np.concatenate([np.broadcast_to(part.scale, _along(part, axis)) for part in parts], axis)
     if order is not None:
         integers, scale = np.take(integers, order, axis), np.take(scale, order, axis)
-    if len(parts) == 1:
-        scale = parts[0].scale
     widest = max(parts, key=lambda part: part.bits)
     return Weights(
-        integers, scale, widest.bits, any(part.signed for part in parts),
-        widest.narrow and len(parts) == 1, tuple(width for part in parts for width in part.widths),
-        widest.zero_point_bits, any(part.is_float for part in parts),
+        integers, scale, widest.bits, signed=any(part.signed for part in parts), narrow=False,
+        widths=tuple(width for part in parts for width in part.widths),
+        zero_point_bits=max(part.zero_point_bits for part in parts),
+        is_float=any(part.is_float for part in parts),
     )  # fmt: skip
 
 
@@ -81,7 +82,8 @@ def _parts(graph: Graph, name: str) -> tuple[list[Weights], np.ndarray | None, i
         parts, _, axis = _parts(graph, maker.input[0])
         return parts, graph.constants[maker.input[1]], axis
     if maker is not None and maker.op_type == "Concat":
-        return [part for source in maker.input for part in _parts(graph, source)[0]], None, attribute(maker, "axis")
+        parts = [part for source in maker.input for part in _parts(graph, source)[0]]
+        return parts, None, attribute(maker, "axis")
     return [_part(graph, name, maker)], None, 0
 
 

@@ -1,8 +1,9 @@
 """Layers with channels of two widths (VEFT's restored ones) as two layers beside each other.
 
-The two results are joined by a concatenation, which puts the wide channels last. That order is taken along, through
-what works on each channel alone, up to the layers that read the channels, whose weights are sorted to match. Where
-something else is met on the way, a sum or the heads of an attention, the layer stays whole at the wide width.
+The two results are joined by a concatenation, which puts the wide channels last. That order is taken along,
+through what works on each channel alone, up to the layers that read the channels, whose weights are sorted
+to match. Where something else is met on the way, a sum or the heads of an attention, the layer stays whole at
+the wide width.
 """
 
 from dataclasses import dataclass
@@ -34,14 +35,11 @@ class Channels:
         return cls(integers, scale.reshape(len(integers), -1)[:, 0], np.array(bits))
 
 
-def split_wide_(
-    graph: Graph, narrow: dict[str, int], shapes: dict[str, list[int]]
-) -> tuple[list[str], dict[str, Sorted]]:
+def split_wide_(graph: Graph, narrow: dict[str, int]) -> tuple[list[str], dict[str, Sorted]]:
     """Split every layer that has channels of two widths.
 
     Args:
         narrow: layer -> width of its narrow channels.
-        shapes: of all values; values with other names are added.
 
     Returns:
         names of the layers that stay whole at the wide width, and the values whose channels
@@ -54,10 +52,10 @@ def split_wide_(
             continue
         channels = Channels.of(layer, read_weights(graph, layer))
         wide = channels.bits > narrow[layer.name]
-        order, shape = np.argsort(wide, kind="stable"), shapes[layer.output[0]]
+        order, shape = np.argsort(wide, kind="stable"), graph.shapes[layer.output[0]]
         sorted_values = None
         if wide.any() and not wide.all() and _can_be_split(graph, layer):
-            sorted_values = sink_order(graph, layer.output[0], order, shapes)
+            sorted_values = sink_order(graph, layer.output[0], order)
         if sorted_values is None:
             whole.append(layer.name)
             continue
