@@ -90,8 +90,8 @@ def threshold_node(
 ) -> NodeProto:
     """A MultiThreshold that gives ``first`` and the integers after it, the same steps in every channel."""
     matrix = graph.constant(thresholds[None], f"{quant.name}.thresholds")  # [1, n]
+    integers = graph.fresh(f"{quant.output[0]}.integers", graph.shapes[source])
     return node(
-        "MultiThreshold", [source, matrix], graph.fresh(f"{quant.output[0]}.integers"),
-        f"{quant.name}.thresholds", out_scale=1.0, out_bias=float(first),
-        out_dtype=type_name(first, first + len(thresholds)),
+        "MultiThreshold", [source, matrix], integers, f"{quant.name}.thresholds", out_scale=1.0,
+        out_bias=float(first), out_dtype=type_name(first, first + len(thresholds)),
     )  # fmt: skip

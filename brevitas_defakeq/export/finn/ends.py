@@ -139,7 +139,7 @@ def integers_of(graph: Graph, name: str) -> tuple[str, float] | None:
     copy = NodeProto()
     copy.CopyFrom(maker)
     copy.name, copy.input[0] = f"{maker.name}.integers", inner[0]
-    copy.output[0] = graph.fresh(f"{name}.integers")
+    copy.output[0] = graph.fresh(f"{name}.integers", graph.shapes[name])
     graph.put(maker, copy)
     return copy.output[0], inner[1]
 
@@ -191,11 +191,12 @@ def _tail(graph: Graph, head: NodeProto, shape: list[int]) -> tuple[np.ndarray, 
 
 def _end_at_integers_(graph: Graph, head: NodeProto, source: str, weights: Weights, shape: list[int]) -> None:
     """The head on integers with weights of scale 1; its result is the output."""
-    name = graph.fresh(f"{head.output[0]}.integers")
+    name = graph.fresh(f"{head.output[0]}.integers", shape)
     turned = head.op_type == "Gemm" and not inputs_first(head)  # it becomes a MatMul
     stored = graph.constant(weights.integers.T if turned else weights.integers, f"{head.name}.values")
+    fixed = graph.fresh(f"{head.name}.weight", graph.shapes[stored])
     quant = quant_node(
-        graph, stored, graph.fresh(f"{head.name}.weight"), f"{head.name}.quantizer", scale=np.float32(1),
+        graph, stored, fixed, f"{head.name}.quantizer", scale=np.float32(1),
         bits=weights.bits, signed=weights.signed, narrow=weights.narrow,
     )  # fmt: skip
     last = NodeProto()

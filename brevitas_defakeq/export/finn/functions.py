@@ -88,14 +88,19 @@ def thresholds_of(steps: Callable[[np.ndarray], np.ndarray]) -> tuple[np.ndarray
     Returns:
         float32 [n], the least x of each integer after the first; and the first integer.
     """
-    ends = steps(np.array([-_LARGEST, _LARGEST], np.float32))
+
+    def rounded(values: np.ndarray) -> np.ndarray:
+        with np.errstate(over="ignore"):  # the ends of float32 over a small scale
+            return steps(values)
+
+    ends = rounded(np.array([-_LARGEST, _LARGEST], np.float32))
     first, last = int(ends[0]), int(ends[1])
     wanted = np.arange(first + 1, last + 1)
     below = np.full(len(wanted), _place(np.float32(-_LARGEST)))
     above = np.full(len(wanted), _place(np.float32(_LARGEST)))
     while (above - below > 1).any():
         middle = (below + above) // 2
-        reached = steps(_number(middle)) >= wanted
+        reached = rounded(_number(middle)) >= wanted
         above, below = np.where(reached, middle, above), np.where(reached, below, middle)
     return _number(above), first
 

@@ -74,23 +74,22 @@ class Graph:
 
     def constant(self, values: np.ndarray, hint: str) -> str:
         """A new initializer; its name."""
-        name = self.fresh(hint)
+        name = self.fresh(hint, list(np.shape(values)))
         self.constants[name] = values
         tensor = numpy_helper.from_array(np.array(values), name)
         self.model.graph.initializer.append(tensor)
         # qonnx looks for the shapes of constants among those of values.
         described = helper.make_tensor_value_info(name, tensor.data_type, list(tensor.dims))
         self.model.graph.value_info.append(described)
-        self.shapes[name] = list(tensor.dims)
         return name
 
-    def fresh(self, hint: str, shape: list[int] | None = None) -> str:
+    def fresh(self, hint: str, shape: list[int]) -> str:
         """A name that nothing has yet, for a value of this shape."""
         while True:
             self._fresh += 1
             name = f"{hint}.{self._fresh}"
             if name not in self._makers and name not in self.constants:
-                self.shapes[name] = [] if shape is None else list(shape)
+                self.shapes[name] = list(shape)
                 return name
 
     def put(self, before: NodeProto, *nodes: NodeProto) -> None:

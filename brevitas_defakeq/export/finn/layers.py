@@ -1,4 +1,4 @@
-"""Layers in the forms that FINN lowers: depthwise or dense convolutions, one kind of pooling."""
+"""Layers in the forms that FINN lowers: dense or depthwise convolutions, global sums, plain attributes."""
 
 import numpy as np
 from onnx import NodeProto
@@ -56,22 +56,63 @@ def is_global_mean(graph: Graph, item: NodeProto) -> bool:
 def average_by_convolution_(graph: Graph) -> None:
     """A mean over a window is a depthwise convolution with ones; FINN has no other form of it."""
     for pool in graph.nodes:
-        if pool.op_type != "AveragePool" or not can_be_convolution(pool):
+        if pool.op_type == "AveragePool" and can_be_convolution(pool):
+            geometry = {name: attribute(pool, name) for name in ("kernel_shape", "strides", "pads")}
+            _convolve_with_ones_(graph, pool, 1 / np.prod(geometry["kernel_shape"]), geometry)
+
+
+def pad_by_convolution_(graph: Graph) -> None:
+    """Zeros around a map that no convolution could take over: a window of one place, and a weight of 1."""
+    for pad in graph.nodes:
+        amounts = spatial_padding(graph, pad)
+        if amounts is not None:
+            geometry = {"kernel_shape": [1, 1], "strides": [1, 1], "pads": amounts.tolist()}
+            _convolve_with_ones_(graph, pad, 1.0, geometry)
+
+
+def _convolve_with_ones_(graph: Graph, item: NodeProto, value: float, geometry: dict) -> None:
+    """Put a depthwise convolution whose weights are all ``value`` in a node's place."""
+    channels, name = graph.shapes[item.input[0]][1], item.name
+    values = np.full((channels, 1, *geometry["kernel_shape"]), value, np.float32)
+    weights = graph.fresh(f"{name}.weight", list(values.shape))
+    ones = quant_node(
+        graph, graph.constant(values, f"{name}.ones"), weights, f"{name}.quantizer", scale=np.float32(value),
+        bits=2, signed=True, narrow=True,
+    )  # fmt: skip
+    convolution = node(
+        "Conv", [item.input[0], weights], item.output[0], name, group=channels, dilations=[1, 1], **geometry
+    )
+    graph.put(item, ones, convolution)
+    graph.drop(item)
+
+
+def spatial_padding(graph: Graph, pad: NodeProto) -> np.ndarray | None:
+    """Zeros around the map [1, C, H, W]: top, left, bottom, right; None for any other node."""
+    if pad.op_type != "Pad" or not is_zero_padding(graph, pad) or (len(pad.input) > 3 and pad.input[3]):
+        return None
+    amounts = graph.constants[pad.input[1]]
+    return amounts[[2, 3, 6, 7]] if len(amounts) == 8 and not amounts[[0, 1, 4, 5]].any() else None
+
+
+def is_zero_padding(graph: Graph, pad: NodeProto) -> bool:
+    """Whether a ``Pad`` adds constant zeros, and takes nothing away."""
+    value = graph.constants.get(pad.input[2]) if len(pad.input) > 2 and pad.input[2] else np.zeros(1)
+    amounts = graph.constants.get(pad.input[1])
+    constant = attribute(pad, "mode", "constant") == "constant" and value is not None and not value.any()
+    return constant and amounts is not None and bool((amounts >= 0).all())
+
+
+def merge_paddings_(graph: Graph) -> None:
+    """Zeros added before a convolution become its own padding: FINN pads within the convolution."""
+    for pad in graph.nodes:
+        amounts, readers = spatial_padding(graph, pad), graph.readers(pad.output[0])
+        if amounts is None or not readers or any(reader.op_type != "Conv" for reader in readers):
             continue
-        kernel, channels = attribute(pool, "kernel_shape"), graph.shapes[pool.input[0]][1]
-        area = int(np.prod(kernel))
-        weights, name = graph.fresh(f"{pool.name}.weight"), pool.name
-        values = np.full((channels, 1, *kernel), 1 / area, np.float32)
-        ones = quant_node(
-            graph, graph.constant(values, f"{name}.ones"), weights, f"{name}.weight",
-            scale=np.float32(1 / area), bits=2, signed=True, narrow=True,
-        )  # fmt: skip
-        convolution = node(
-            "Conv", [pool.input[0], weights], pool.output[0], name, kernel_shape=kernel, group=channels,
-            strides=attribute(pool, "strides"), pads=attribute(pool, "pads"), dilations=[1] * len(kernel),
-        )  # fmt: skip
-        graph.put(pool, ones, convolution)
-        graph.drop(pool)
+        for convolution in readers:
+            whole = np.array(attribute(convolution, "pads")) + amounts
+            set_attribute(convolution, "pads", whole.tolist())
+        graph.read_instead(pad.output[0], pad.input[0])
+        graph.drop(pad)
 
 
 def can_be_convolution(pool: NodeProto) -> bool:

@@ -9,7 +9,8 @@ import numpy as np
 from onnx import NodeProto
 
 from brevitas_defakeq.export.finn.functions import is_function
-from brevitas_defakeq.export.finn.graph import MOVES, Graph, attribute, drop_unread_, set_attribute
+from brevitas_defakeq.export.finn.graph import MOVES, Graph, drop_unread_
+from brevitas_defakeq.export.finn.layers import is_zero_padding
 from brevitas_defakeq.export.finn.quantizer import Quantizer, is_activation
 
 _INTEGERS_ONLY = frozenset({"MaxPool", "Concat", "Pad"})
@@ -34,14 +35,6 @@ def commutes(graph: Graph, item: NodeProto) -> bool:
     if item.op_type == "Pad":
         return is_zero_padding(graph, item)
     return item.op_type in MOVES or item.op_type in ("MaxPool", "Concat")
-
-
-def is_zero_padding(graph: Graph, pad: NodeProto) -> bool:
-    """Whether a ``Pad`` adds constant zeros, and takes nothing away."""
-    value = graph.constants.get(pad.input[2]) if len(pad.input) > 2 and pad.input[2] else np.zeros(1)
-    amounts = graph.constants.get(pad.input[1])
-    constant = attribute(pad, "mode", "constant") == "constant" and value is not None and not value.any()
-    return constant and amounts is not None and bool((amounts >= 0).all())
 
 
 def _helps(graph: Graph, path: NodeProto) -> bool:
@@ -80,21 +73,3 @@ def _hoist_(graph: Graph, quant: NodeProto, path: NodeProto) -> list[NodeProto]:
     graph.put(quant, *quantizers, copy)
     graph.drop(quant)
     return quantizers
-
-
-def merge_paddings_(graph: Graph) -> None:
-    """Zeros added before a convolution become its own padding: FINN pads within the convolution."""
-    for pad in graph.nodes:
-        readers = graph.readers(pad.output[0]) if pad.op_type == "Pad" else []
-        if not readers or any(reader.op_type != "Conv" for reader in readers):
-            continue
-        if len(pad.input) > 3 and pad.input[3]:  # axes of their own: the exporter writes none
-            continue
-        amounts = graph.constants.get(pad.input[1])
-        if not is_zero_padding(graph, pad) or len(amounts) != 8 or amounts[[0, 1, 4, 5]].any():
-            continue
-        for convolution in readers:
-            whole = np.array(attribute(convolution, "pads", [0, 0, 0, 0])) + amounts[[2, 3, 6, 7]]
-            set_attribute(convolution, "pads", whole.tolist())
-        graph.read_instead(pad.output[0], pad.input[0])
-        graph.drop(pad)

@@ -53,7 +53,7 @@ def sink_order(graph: Graph, name: str, order: np.ndarray) -> dict[str, Sorted] 
                 waiting.append(reader.output[0])
     for change in changes:
         change()
-    names = {old: graph.fresh(f"{old}.sorted") for old in axes}
+    names = {old: graph.fresh(f"{old}.sorted", graph.shapes[old]) for old in axes}
     graph.rename(names)
     return {new: Sorted(old, axes[old], order) for old, new in names.items()}
 

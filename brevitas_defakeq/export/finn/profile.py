@@ -24,10 +24,12 @@ from brevitas_defakeq.export.finn.graph import Graph
 from brevitas_defakeq.export.finn.layers import (
     average_by_convolution_,
     densify_groups_,
+    merge_paddings_,
+    pad_by_convolution_,
     pool_globally_,
     spell_out_,
 )
-from brevitas_defakeq.export.finn.moves import hoist_quantizers_, merge_paddings_
+from brevitas_defakeq.export.finn.moves import hoist_quantizers_
 from brevitas_defakeq.export.finn.order import Sorted
 from brevitas_defakeq.export.finn.weights import rewrite_weights_
 from brevitas_defakeq.export.finn.wide import split_wide_
@@ -90,6 +92,7 @@ def finn_profile(qonnx: ModelProto) -> Profile:
         UserError: the ends of the network are not the host's to take.
     """
     graph = arranged(qonnx)
+    pad_by_convolution_(graph)
     host_input = take_integers_(graph)
     rewrite_activations_(graph)
     narrow = rewrite_weights_(graph)

@@ -5,7 +5,7 @@ from onnx import NodeProto
 
 from brevitas_defakeq.export.finn.functions import is_function
 from brevitas_defakeq.export.finn.graph import MOVES, attribute
-from brevitas_defakeq.export.finn.layers import is_grouped
+from brevitas_defakeq.export.finn.layers import is_grouped, spatial_padding
 from brevitas_defakeq.export.finn.quantizer import Quantizer, smallest_type
 from brevitas_defakeq.export.finn.walk import FPGA, Rule, Value, Walk
 from brevitas_defakeq.export.finn.weights import read_weights, weight_input
@@ -23,7 +23,6 @@ _HINTS = {
     "Slice": "windows that are shifted and cut have no form; use a plain ViT or a CNN",
     "Einsum": "write it as MatMul",
     "ConvTranspose": "detectors have no need of it; leave that part out",
-    "Pad": "pad within a convolution, with zeros",
     "PRelu": "use ReLU or LeakyReLU",
     "InstanceNormalization": "use a network with BatchNorm",
     "GroupNormalization": "use a network with BatchNorm",
@@ -206,6 +205,16 @@ def moving(state: Walk, node: NodeProto) -> Value:
     return state.inputs(node)[0]
 
 
+def padding(state: Walk, node: NodeProto) -> Value:
+    """Zeros around a map that no convolution takes over."""
+    (value,) = state.inputs(node)
+    if spatial_padding(state.graph, node) is None:
+        state.cannot(node, "it pads with something else than zeros, or not height and width", "use zeros")
+    elif not value.is_integers:
+        state.cannot(node, "it pads values that are not quantized", f"put a quantizer before it: {FPGA}")
+    return value
+
+
 def affine(state: Walk, node: NodeProto) -> Value:
     """A BatchNorm that was not folded: a factor and an offset for each channel."""
     return _with_constant(state, node, state.inputs(node)[0])
@@ -226,5 +235,5 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("MaxPool", "AveragePool", "GlobalAveragePool", "ReduceMean"), pooling),
     **dict.fromkeys(("Gelu", "Softmax", "LayerNormalization"), versal),
     **dict.fromkeys((*MOVES, "Gather", "Split"), moving),
-    "Concat": concatenation, "BatchNormalization": affine,
+    "Concat": concatenation, "Pad": padding, "BatchNormalization": affine,
 }  # fmt: skip

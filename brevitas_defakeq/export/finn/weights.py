@@ -117,7 +117,8 @@ def rewrite_weights_(graph: Graph) -> dict[str, int]:
     """
     narrow: dict[str, int] = {}
     for layer, weights in _layers(graph):
-        name, output = weight_input(graph, layer), graph.fresh(f"{layer.name}.signed")
+        name = weight_input(graph, layer)
+        output = graph.fresh(f"{layer.name}.signed", graph.shapes[name])
         values = (weights.integers * weights.scale).astype(np.float32)
         quant = quant_node(
             graph, graph.constant(values, f"{layer.name}.values"), output, f"{layer.name}.quantizer",

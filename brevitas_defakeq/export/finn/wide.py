@@ -85,11 +85,13 @@ def _split_(
     steps = [("Mul", channels.scale)]
     if len(layer.input) > 2:
         steps.append(("Add", graph.constants[layer.input[2]]))
-    value = graph.fresh(f"{layer.output[0]}.joined")
+    value = graph.fresh(f"{layer.output[0]}.joined", shape)
     new.append(node("Concat", parts, value, f"{layer.name}.joined", axis=axis))
     for number, (operator, values) in enumerate(steps):
         vector = graph.constant(values[order].reshape(along).astype(np.float32), f"{layer.name}.{operator}")
-        output = layer.output[0] if number == len(steps) - 1 else graph.fresh(f"{layer.output[0]}.scaled")
+        output = (
+            layer.output[0] if number == len(steps) - 1 else graph.fresh(f"{layer.output[0]}.scaled", shape)
+        )
         new.append(node(operator, [value, vector], output, f"{layer.name}.{operator}"))
         value = output
     graph.put(layer, *new)
@@ -100,8 +102,10 @@ def _part(
     graph: Graph, layer: NodeProto, integers: np.ndarray, bits: int, name: str
 ) -> tuple[str, list[NodeProto]]:
     """The layer on some of its output channels, with scale 1; the name of its result."""
-    weights, result = graph.fresh(f"{name}.weight"), graph.fresh(f"{name}.result")
-    values = integers if layer.op_type == "Conv" else integers.T
+    values, shape = integers if layer.op_type == "Conv" else integers.T, list(graph.shapes[layer.output[0]])
+    shape[1 if layer.op_type == "Conv" else -1] = len(integers)
+    weights = graph.fresh(f"{name}.weight", list(values.shape))
+    result = graph.fresh(f"{name}.result", shape)
     stored = graph.constant(values.astype(np.float32), f"{name}.values")
     quant = quant_node(
         graph, stored, weights, f"{name}.quantizer", scale=np.float32(1), bits=bits, signed=True
