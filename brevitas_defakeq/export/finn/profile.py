@@ -66,7 +66,7 @@ def normalized(model: ModelProto) -> ModelProto:
     wrapped = ModelWrapper(copy)
     for step in (
         InferShapes(), GiveUniqueParameterTensors(), FoldConstants(), FoldTransposeIntoQuantInit(),
-        RemoveIdentityOps(), RemoveUnusedTensors(), RemoveStaticGraphInputs(), InferShapes(),
+        RemoveIdentityOps(atol=0), RemoveUnusedTensors(), RemoveStaticGraphInputs(), InferShapes(),
     ):  # fmt: skip
         wrapped = wrapped.transform(step)
     _name_nodes_(wrapped.model)
