@@ -8,13 +8,14 @@ from brevitas_defakeq.export.finn.rules import RULES, unknown
 from brevitas_defakeq.export.finn.walk import walk
 
 
-def check_graph(qonnx: ModelProto) -> list[Finding]:
+def check_graph(qonnx: ModelProto, target: str = "any") -> list[Finding]:
     """What is to be said of a faithful QONNX graph, in its order.
 
     Args:
         qonnx: one image [1, 3, H, W] -> logit, ``normalized``.
+        target: what the run was quantized for.
     """
-    findings = walk(arranged(qonnx), RULES, unknown)
+    findings = walk(arranged(qonnx), RULES, unknown, target)
     if not cannot(findings):
         findings += [_whole(name) for name in finn_profile(qonnx).whole]
     return findings

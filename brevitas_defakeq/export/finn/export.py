@@ -54,7 +54,7 @@ def export_finn(
 
     with quiet():
         graph = normalized(written)
-        require_mappable(check_graph(graph))
+        require_mappable(check_graph(graph, result.config.target))
         profile = finn_profile(graph)
         checked = None if verify is None else agreement(graph, profile, _some(verify)).to_dict()
     host = _host(result, form, profile, checked)
@@ -81,7 +81,7 @@ def check_finn(result: QuantizedDetector, *, form: str = "quantized") -> list[Fi
     from brevitas_defakeq.export.finn.profile import normalized
 
     with quiet():
-        return check_graph(normalized(written))
+        return check_graph(normalized(written), result.config.target)
 
 
 def require_mappable(findings: list[Finding]) -> None:

@@ -7,7 +7,7 @@ from brevitas_defakeq.export.finn.functions import is_function
 from brevitas_defakeq.export.finn.graph import MOVES, attribute
 from brevitas_defakeq.export.finn.layers import is_grouped, spatial_padding
 from brevitas_defakeq.export.finn.quantizer import Quantizer, smallest_type
-from brevitas_defakeq.export.finn.walk import FPGA, Rule, Value, Walk
+from brevitas_defakeq.export.finn.walk import Rule, Value, Walk
 from brevitas_defakeq.export.finn.weights import read_weights, weight_input
 
 #: The widest activation that FINN's thresholds take.
@@ -36,7 +36,7 @@ def quantizer(state: Walk, node: NodeProto) -> Value:
         state.cannot(node, f"{grid.scale.size} scales, one for each channel: a sum over channels mixes them",
                      "use one scale for each tensor, as `defakeq quantize` does")  # fmt: skip
     if not grid.whole_zero_point:
-        state.cannot(node, "its zero point is no integer", f"round it; {FPGA}")
+        state.cannot(node, "its zero point is no integer", f"round it; {state.remedy}")
     if grid.rounding not in ("ROUND", "HALF_EVEN"):
         state.cannot(node, f"it rounds by {grid.rounding}", "round to nearest")
     bits = int(grid.bits.max())
@@ -46,8 +46,8 @@ def quantizer(state: Walk, node: NodeProto) -> Value:
     needed = smallest_type(grid.lowest, grid.highest)[0] if grid.whole_zero_point else bits
     if grid.zero_point.any() and needed > bits:
         zero = int(grid.zero_point.reshape(-1)[0])
-        state.says(node, "costs", f"activation zero point {zero}: {needed} bits instead of {bits}", FPGA,
-                   needed - bits)  # fmt: skip
+        problem = f"activation zero point {zero}: {needed} bits instead of {bits}"
+        state.says(node, "costs", problem, state.remedy, needed - bits)
     return Value("integers", float(grid.scale.reshape(-1)[0]))
 
 
@@ -67,9 +67,9 @@ def product(state: Walk, node: NodeProto) -> Value:
 
 def _unquantized(state: Walk, node: NodeProto, value: Value) -> None:
     if value.kind == "mean":
-        state.cannot(node, "it reads a pooling without a quantizer behind", f"put one there: {FPGA}")
+        state.cannot(node, "it reads a pooling without a quantizer behind", f"put one there: {state.remedy}")
     else:
-        state.cannot(node, "its input is not quantized", f"quantize with --activation-bits 8; {FPGA}")
+        state.cannot(node, "its input is not quantized", f"quantize with --activation-bits 8; {state.remedy}")
 
 
 def _weights(state: Walk, node: NodeProto) -> None:
@@ -80,7 +80,7 @@ def _weights(state: Walk, node: NodeProto) -> None:
         return
     if weights.zero_point_bits > 0:
         width = weights.bits - weights.zero_point_bits
-        state.says(node, "costs", f"weight zero points: {weights.bits} bits instead of {width}", FPGA,
+        state.says(node, "costs", f"weight zero points: {weights.bits} bits instead of {width}", state.remedy,
                    weights.zero_point_bits)  # fmt: skip
     readers = state.graph.readers(weight_input(state.graph, node))
     if len(readers) > 1 and readers[0] is node:
@@ -110,11 +110,13 @@ def arithmetic(state: Walk, node: NodeProto) -> Value:
         return _NUMBERS
     scales = {np.float32(value.scale) for value in values if value.is_integers}
     if not all(value.is_integers for value in values):
-        state.cannot(node, "a sum whose operands are not all quantized", f"one quantizer for both: {FPGA}")
+        state.cannot(
+            node, "a sum whose operands are not all quantized", f"one quantizer for both: {state.remedy}"
+        )
     elif len(scales) > 1:
         shown = " and ".join(f"{scale:.4g}" for scale in sorted(scales))
         problem = f"a sum whose operands have two scales, {shown}"
-        state.cannot(node, problem, f"one quantizer for both: {FPGA}")
+        state.cannot(node, problem, f"one quantizer for both: {state.remedy}")
     return Value("integers", values[0].scale)
 
 
@@ -153,7 +155,9 @@ def pooling(state: Walk, node: NodeProto) -> Value:
     """MaxPool, AveragePool or a mean."""
     (value,) = state.inputs(node)
     if not value.is_integers:
-        state.cannot(node, "it pools values that are not quantized", f"put a quantizer before it: {FPGA}")
+        state.cannot(
+            node, "it pools values that are not quantized", f"put a quantizer before it: {state.remedy}"
+        )
     if node.op_type == "MaxPool":
         _max_pool(state, node)
         return value
@@ -190,7 +194,9 @@ def concatenation(state: Walk, node: NodeProto) -> Value:
     """A Concat of values, perhaps with a constant such as a class token."""
     values = state.inputs(node)
     if len(values) > 1 and not same_scales(values):
-        state.cannot(node, "it joins values that do not have one scale", f"one quantizer for all: {FPGA}")
+        state.cannot(
+            node, "it joins values that do not have one scale", f"one quantizer for all: {state.remedy}"
+        )
     return values[0]
 
 
@@ -211,7 +217,9 @@ def padding(state: Walk, node: NodeProto) -> Value:
     if spatial_padding(state.graph, node) is None:
         state.cannot(node, "it pads with something else than zeros, or not height and width", "use zeros")
     elif not value.is_integers:
-        state.cannot(node, "it pads values that are not quantized", f"put a quantizer before it: {FPGA}")
+        state.cannot(
+            node, "it pads values that are not quantized", f"put a quantizer before it: {state.remedy}"
+        )
     return value
 
 

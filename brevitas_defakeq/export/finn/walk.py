@@ -10,7 +10,11 @@ from brevitas_defakeq.export.finn.findings import Finding
 from brevitas_defakeq.export.finn.graph import Graph
 from brevitas_defakeq.export.finn.places import above, place_of
 
-FPGA = "quantize with --target fpga"
+#: What puts quantizers where hardware needs them, by the target that a run was made for.
+_REMEDY = "quantize with --target fpga"
+_REMEDY_OF_FPGA = (
+    "let a module that is called once make it: an nn.ReLU for each place, a method's sum in a module"
+)
 
 
 @dataclass(frozen=True)
@@ -33,11 +37,12 @@ class Value:
 
 @dataclass
 class Walk:
-    """The state of a walk: the graph, what its values are, what was found."""
+    """The state of a walk: the graph, what its values are, what was found, what helps in general."""
 
     graph: Graph
     values: dict[str, Value]
     findings: list[Finding]
+    remedy: str
 
     def of(self, name: str) -> Value:
         return self.values.get(name, Value("numbers"))
@@ -58,14 +63,16 @@ class Walk:
 Rule = Callable[[Walk, NodeProto], Value]
 
 
-def walk(graph: Graph, rules: dict[str, Rule], otherwise: Rule) -> list[Finding]:
+def walk(graph: Graph, rules: dict[str, Rule], otherwise: Rule, target: str) -> list[Finding]:
     """Look at every node that depends on the image, in order, up to the head.
 
     Args:
         graph: with its quantizers moved up to where they will stand.
         rules: operator -> its rule; ``otherwise`` is for all others.
+        target: what the run was quantized for.
     """
-    state = Walk(graph, {graph.input: Value("numbers")}, [])
+    remedy = _REMEDY_OF_FPGA if target == "fpga" else _REMEDY
+    state = Walk(graph, {graph.input: Value("numbers")}, [], remedy)
     _check_input(state)
     head = head_of(graph)
     behind = set() if head is None else _behind(graph, head)
