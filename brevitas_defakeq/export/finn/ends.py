@@ -8,9 +8,8 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.core.onnx_exec import execute_node
 
 from brevitas_defakeq.errors import UserError
-from brevitas_defakeq.export.finn.activations import threshold_node
-from brevitas_defakeq.export.finn.functions import steps_of, thresholds_of
-from brevitas_defakeq.export.finn.graph import MOVES, Graph, annotate_, drop_unread_, float_value, node
+from brevitas_defakeq.export.finn.graph import Graph, annotate_, drop_unread_, float_value, node
+from brevitas_defakeq.export.finn.integers import integers_of
 from brevitas_defakeq.export.finn.quantizer import Quantizer, is_activation, quant_node, type_name
 from brevitas_defakeq.export.finn.weights import (
     Weights,
@@ -20,8 +19,6 @@ from brevitas_defakeq.export.finn.weights import (
     weight_quantizer,
 )
 
-#: Operators that pick and move values between the last quantizer and the head.
-_PICKS = MOVES | {"Gather", "Slice"}
 #: Operators behind the head that are linear, whatever else they do. ``ReduceLogSumExp`` is, of one class:
 #: two classes' scores become a logit through it.
 _LINEAR = frozenset({"Add", "Sub", "Mul", "Div", "Neg", "Gather", "Slice", "Split", "Concat", "Reshape",
@@ -112,7 +109,7 @@ def give_integers_(graph: Graph) -> HostOutput:
     weights, shape = read_weights(graph, head), graph.shapes[head.output[0]]
     coefficients, bias = _tail(graph, head, shape)
     channel_axis = 1 if head.op_type == "Conv" else len(shape) - 1
-    scale = _by_channel(graph, head, weights) * source[1]
+    scale = _by_channel(graph, head, weights) * float(source[1])
     along = [-1 if axis == channel_axis else 1 for axis in range(len(shape))]
     if len(head.input) > 2:
         constant = np.broadcast_to(graph.constants[head.input[2]].reshape(along), shape)
@@ -120,39 +117,6 @@ def give_integers_(graph: Graph) -> HostOutput:
     coefficients = coefficients * np.broadcast_to(scale.reshape(along), shape).reshape(-1)
     _end_at_integers_(graph, head, source[0], weights, shape)
     return HostOutput([float(value) for value in coefficients], bias)
-
-
-def integers_of(graph: Graph, name: str) -> tuple[str, float] | None:
-    """The integers behind a quantized value, as a value of the graph, and their scale."""
-    maker = graph.maker(name)
-    if maker is None:
-        return None
-    if maker.op_type == "Mul" and graph.is_constant(maker.input[1]):
-        made = graph.maker(maker.input[0])
-        if maker.input[0] == graph.input or (made is not None and made.op_type == "MultiThreshold"):
-            return maker.input[0], float(graph.constants[maker.input[1]].item())
-    if is_activation(graph, maker):
-        return _opened_(graph, maker)
-    inner = integers_of(graph, maker.input[0]) if maker.op_type in _PICKS else None
-    if inner is None:
-        return None
-    copy = NodeProto()
-    copy.CopyFrom(maker)
-    copy.name, copy.input[0] = f"{maker.name}.integers", inner[0]
-    copy.output[0] = graph.fresh(f"{name}.integers", graph.shapes[name])
-    graph.put(maker, copy)
-    return copy.output[0], inner[1]
-
-
-def _opened_(graph: Graph, quant: NodeProto) -> tuple[str, float]:
-    """A ``Quant`` taken apart into thresholds and a multiplication, so that its integers can be read."""
-    grid = Quantizer.of(graph, quant)
-    steps = threshold_node(graph, quant, quant.input[0], *thresholds_of(steps_of(graph, [], grid)))
-    scale = graph.constant(grid.scale.reshape(()), f"{quant.name}.scale")
-    scaled = node("Mul", [steps.output[0], scale], quant.output[0], f"{quant.name}.scaled")
-    graph.put(quant, steps, scaled)
-    graph.drop(quant)
-    return steps.output[0], float(grid.scale.item())
 
 
 def _by_channel(graph: Graph, head: NodeProto, weights: Weights) -> np.ndarray:

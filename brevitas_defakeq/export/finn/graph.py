@@ -107,6 +107,15 @@ class Graph:
         self.shapes.update({new: self.shapes[old] for old, new in names.items()})
         self._index_()
 
+    def put_behind(self, before: NodeProto, *nodes: NodeProto) -> None:
+        """New nodes right behind another one."""
+        following = self.nodes[self.nodes.index(before) + 1 :]
+        if following:
+            self.put(following[0], *nodes)
+        else:
+            self.model.graph.node.extend(nodes)
+            self._index_()
+
     def drop(self, *nodes: NodeProto) -> None:
         """Nodes taken out; who read their results has to read something else by then."""
         for node in nodes:

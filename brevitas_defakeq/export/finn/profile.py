@@ -21,6 +21,7 @@ from brevitas_defakeq.export.finn.activations import merge_quantizers_, rewrite_
 from brevitas_defakeq.export.finn.constants import fold_quantized_constants_
 from brevitas_defakeq.export.finn.ends import HostInput, HostOutput, give_integers_, take_integers_
 from brevitas_defakeq.export.finn.graph import Graph
+from brevitas_defakeq.export.finn.integers import push_scales_
 from brevitas_defakeq.export.finn.layers import (
     average_by_convolution_,
     densify_groups_,
@@ -97,6 +98,7 @@ def finn_profile(qonnx: ModelProto) -> Profile:
     rewrite_activations_(graph)
     narrow = rewrite_weights_(graph)
     densify_groups_(graph)
+    push_scales_(graph)
     whole, moved = split_wide_(graph, narrow)
     host_output = give_integers_(graph)
     return Profile(_finished(graph.model), host_input, host_output, qonnx.graph.output[0].name, whole, moved)
