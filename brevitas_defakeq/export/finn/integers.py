@@ -9,9 +9,9 @@ from onnx import NodeProto
 
 from brevitas_defakeq.export.finn.activations import threshold_node
 from brevitas_defakeq.export.finn.functions import thresholds_of
-from brevitas_defakeq.export.finn.graph import MOVES, Graph, annotate_, node
+from brevitas_defakeq.export.finn.graph import MOVES, Graph, node
 from brevitas_defakeq.export.finn.layers import spatial_padding
-from brevitas_defakeq.export.finn.quantizer import Quantizer, is_activation, type_name
+from brevitas_defakeq.export.finn.quantizer import Quantizer, is_activation
 
 #: What gives integers of integers, whatever their scale.
 _INDIFFERENT = MOVES | {"Gather", "Slice", "MaxPool"}
@@ -58,21 +58,14 @@ def _opened(graph: Graph, quant: NodeProto) -> tuple[str, np.float32]:
 
 
 def _joined(graph: Graph, join: NodeProto) -> tuple[str, np.float32] | None:
-    """The integers of a sum or a concatenation, where all parts have one scale and constants lie on it."""
-    fixed = {place: name for place, name in enumerate(join.input) if graph.is_fixed(name)}
-    moving = {place: integers_of(graph, name) for place, name in enumerate(join.input) if place not in fixed}
-    scales = {None if found is None else found[1] for found in moving.values()}
+    """The integers of a sum or a concatenation, where all parts have one scale."""
+    if any(graph.is_fixed(name) for name in join.input):  # a class token, positions: they go into thresholds
+        return None
+    found = {place: integers_of(graph, name) for place, name in enumerate(join.input)}
+    scales = {None if part is None else part[1] for part in found.values()}
     if len(scales) != 1 or None in scales:
         return None
-    (scale,) = scales
-    codes = {place: _codes(graph.constants.get(name), scale) for place, name in fixed.items()}
-    if any(values is None for values in codes.values()):
-        return None
-    places = {place: found[0] for place, found in moving.items()}
-    for place, values in codes.items():
-        places[place] = graph.constant(values, f"{fixed[place]}.codes")
-        annotate_(graph.model, places[place], type_name(int(values.min()), int(values.max())))
-    return _pushed(graph, join, places, scale)
+    return _pushed(graph, join, {place: part[0] for place, part in found.items()}, *scales)
 
 
 def _pushed(graph: Graph, item: NodeProto, integers: dict[int, str], scale) -> tuple[str, np.float32]:
@@ -85,14 +78,6 @@ def _pushed(graph: Graph, item: NodeProto, integers: dict[int, str], scale) -> t
     item.output[0] = whole
     graph.put_behind(item, node("Mul", [whole, factor], result, f"{item.name}.scaled"))
     return whole, scale
-
-
-def _codes(values: np.ndarray | None, scale: np.float32) -> np.ndarray | None:
-    """The integers of a constant that lies on a grid; None for one that does not."""
-    if values is None or values.dtype != np.float32:
-        return None
-    codes = np.round(values / scale)
-    return codes if np.array_equal(codes * scale, values) else None
 
 
 def push_scales_(graph: Graph) -> None:
