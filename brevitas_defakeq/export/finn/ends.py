@@ -4,11 +4,10 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 from onnx import NodeProto
-from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.core.onnx_exec import execute_node
 
 from brevitas_defakeq.errors import UserError
-from brevitas_defakeq.export.finn.graph import Graph, annotate_, drop_unread_, float_value, node
+from brevitas_defakeq.export.finn.graph import Graph, drop_unread_, float_value, node
 from brevitas_defakeq.export.finn.integers import integers_of
 from brevitas_defakeq.export.finn.quantizer import Quantizer, is_activation, quant_node, type_name
 from brevitas_defakeq.export.finn.weights import (
@@ -69,7 +68,7 @@ def take_integers_(graph: Graph) -> HostInput:
     scale = graph.constant(grid.scale.reshape(()), f"{quant.name}.scale")
     graph.put(quant, node("Mul", [graph.input, scale], quant.output[0], f"{quant.name}.scaled"))
     graph.drop(quant)
-    annotate_(graph.model, graph.input, type_name(grid.lowest, grid.highest))
+    graph.types[graph.input] = type_name(grid.lowest, grid.highest)
     low, high = int(grid.low.item()), int(grid.high.item())
     return HostInput(
         float(grid.scale.item()), int(grid.zero_point.item()), int(grid.bits.item()), grid.signed, low, high
@@ -129,22 +128,21 @@ def _by_channel(graph: Graph, head: NodeProto, weights: Weights) -> np.ndarray:
 
 def _tail(graph: Graph, head: NodeProto, shape: list[int]) -> tuple[np.ndarray, float]:
     """The logit as a linear function of the head's flattened output: coefficients and bias."""
-    model, size = ModelWrapper(graph.model), int(np.prod(shape))
+    size = int(np.prod(shape))
     behind, reached = [], {head.output[0]}
     for item in graph.nodes:
         if reached.intersection(item.input):
             behind.append(item)
             reached.update(item.output)
-    opset = model.get_opset_imports()[""]
+    opset = next(entry.version for entry in graph.model.opset_import if entry.domain == "")
 
     def logit(values: np.ndarray) -> float:
         context = {**graph.constants, head.output[0]: values.reshape(shape).astype(np.float32)}
-        context |= {name: np.zeros(shape_, np.float32) for name, shape_ in made.items()}
+        context |= {name: np.zeros(graph.shapes[name], np.float32) for item in behind for name in item.output}
         for item in behind:
             execute_node(item, context, graph.model.graph, opset)
         return float(context[graph.output].reshape(()))
 
-    made = {name: model.get_tensor_shape(name) for item in behind for name in item.output}
     bias = logit(np.zeros(size))
     coefficients = np.array([logit(row) - bias for row in np.eye(size)])
     probe = np.cos(np.arange(size))
@@ -169,8 +167,7 @@ def _end_at_integers_(graph: Graph, head: NodeProto, source: str, weights: Weigh
         last = node("MatMul", [], name, head.name)
     last.input[:], last.output[0] = [source, quant.output[0]], name
     graph.put(head, quant, last)
-    model = graph.model
-    del model.graph.output[:]
-    model.graph.output.append(float_value(name, shape))
+    del graph.model.graph.output[:]
+    graph.model.graph.output.append(float_value(name, shape))
     drop_unread_(graph)
-    annotate_(model, name, "INT32")
+    graph.types[name] = "INT32"

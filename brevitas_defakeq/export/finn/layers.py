@@ -21,6 +21,18 @@ def spell_out_(graph: Graph) -> None:
                 set_attribute(item, name, usual)
         if item.op_type == "Conv":
             set_attribute(item, "group", attribute(item, "group", 1))
+        elif attribute(item, "ceil_mode", 0) and _divides(graph, item):
+            set_attribute(item, "ceil_mode", 0)
+
+
+def _divides(graph: Graph, pool: NodeProto) -> bool:
+    """Whether rounding a pooling's size up or down is the same."""
+    kernel, strides = attribute(pool, "kernel_shape"), attribute(pool, "strides")
+    pads, sides = attribute(pool, "pads", [0] * 2 * len(kernel)), graph.shapes[pool.input[0]][2:]
+    return all(
+        (side + pads[axis] + pads[axis + len(kernel)] - kernel[axis]) % strides[axis] == 0
+        for axis, side in enumerate(sides)
+    )
 
 
 def pool_globally_(graph: Graph) -> None:

@@ -72,4 +72,6 @@ def _hoist_(graph: Graph, quant: NodeProto, path: NodeProto) -> list[NodeProto]:
         quantizers.append(new)
     graph.put(quant, *quantizers, copy)
     graph.drop(quant)
+    if not graph.readers(path.output[0]):
+        graph.drop(path)
     return quantizers
