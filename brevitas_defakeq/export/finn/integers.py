@@ -10,7 +10,7 @@ from onnx import NodeProto
 from brevitas_defakeq.export.finn.activations import threshold_node
 from brevitas_defakeq.export.finn.functions import thresholds_of
 from brevitas_defakeq.export.finn.graph import MOVES, Graph, node
-from brevitas_defakeq.export.finn.layers import spatial_padding
+from brevitas_defakeq.export.finn.padding import spatial_padding
 from brevitas_defakeq.export.finn.quantizer import Quantizer, is_activation
 
 #: What gives integers of integers, whatever their scale.

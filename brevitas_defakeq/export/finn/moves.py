@@ -10,7 +10,7 @@ from onnx import NodeProto
 
 from brevitas_defakeq.export.finn.functions import is_function
 from brevitas_defakeq.export.finn.graph import MOVES, Graph, drop_unread_
-from brevitas_defakeq.export.finn.layers import is_zero_padding
+from brevitas_defakeq.export.finn.padding import is_zero_padding
 from brevitas_defakeq.export.finn.quantizer import Quantizer, is_activation
 
 _INTEGERS_ONLY = frozenset({"MaxPool", "Concat", "Pad"})

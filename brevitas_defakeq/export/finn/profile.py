@@ -23,16 +23,11 @@ from brevitas_defakeq.export.finn.constants import fold_quantized_constants_
 from brevitas_defakeq.export.finn.ends import HostInput, HostOutput, give_integers_, take_integers_
 from brevitas_defakeq.export.finn.graph import Graph
 from brevitas_defakeq.export.finn.integers import push_scales_
-from brevitas_defakeq.export.finn.layers import (
-    average_by_convolution_,
-    densify_groups_,
-    merge_paddings_,
-    pad_by_convolution_,
-    pool_globally_,
-    spell_out_,
-)
+from brevitas_defakeq.export.finn.layers import densify_groups_, spell_out_
 from brevitas_defakeq.export.finn.moves import hoist_quantizers_
 from brevitas_defakeq.export.finn.order import Sorted
+from brevitas_defakeq.export.finn.padding import merge_paddings_, pad_by_convolution_
+from brevitas_defakeq.export.finn.pooling import average_by_convolution_, pool_globally_
 from brevitas_defakeq.export.finn.weights import rewrite_weights_
 from brevitas_defakeq.export.finn.wide import split_wide_
 

@@ -5,7 +5,8 @@ from onnx import NodeProto
 
 from brevitas_defakeq.export.finn.functions import is_function
 from brevitas_defakeq.export.finn.graph import MOVES, attribute
-from brevitas_defakeq.export.finn.layers import is_grouped, spatial_padding
+from brevitas_defakeq.export.finn.layers import is_grouped
+from brevitas_defakeq.export.finn.padding import spatial_padding
 from brevitas_defakeq.export.finn.quantizer import Quantizer, smallest_type
 from brevitas_defakeq.export.finn.walk import Rule, Value, Walk
 from brevitas_defakeq.export.finn.weights import read_weights, weight_input
@@ -20,7 +21,7 @@ _HINTS = {
     "Erf": "export GELU as one node (operator set 20)",
     "Resize": "resize the image before the detector; layers that enlarge maps have no form here",
     "Upsample": "resize the image before the detector",
-    "Slice": "windows that are shifted and cut have no form; use a plain ViT or a CNN",
+    "Slice": "use a plain ViT with its class token, or a CNN: shifted windows have no form",
     "Einsum": "write it as MatMul",
     "ConvTranspose": "detectors have no need of it; leave that part out",
     "PRelu": "use ReLU or LeakyReLU",
