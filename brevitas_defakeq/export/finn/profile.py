@@ -95,6 +95,7 @@ def rewritten(qonnx: ModelProto) -> tuple[Graph, HostInput, list[str], dict[str,
     """All of the profile but its output; the other results as ``Profile`` has them."""
     graph = arranged(qonnx)
     pad_by_convolution_(graph)
+    average_by_convolution_(graph)
     host_input = take_integers_(graph)
     rewrite_activations_(graph)
     narrow = rewrite_weights_(graph)
@@ -110,7 +111,6 @@ def arranged(qonnx: ModelProto) -> Graph:
     graph = Graph(model)
     spell_out_(graph)
     pool_globally_(graph)
-    average_by_convolution_(graph)
     fold_quantized_constants_(graph)
     merge_quantizers_(graph)
     hoist_quantizers_(graph)
