@@ -1,7 +1,9 @@
 """What FINN maps of quantizers and of the layers that multiply by weights, and what their codes cost."""
 
+import numpy as np
 from onnx import NodeProto
 
+from brevitas_defakeq.export.finn.functions import functions_before, steps_of
 from brevitas_defakeq.export.finn.graph import attribute
 from brevitas_defakeq.export.finn.layers import is_grouped
 from brevitas_defakeq.export.finn.quantizer import Quantizer, smallest_type
@@ -31,7 +33,16 @@ def quantizer(state: Walk, node: NodeProto) -> Value:
         zero = int(grid.zero_point.reshape(-1)[0])
         problem = f"activation zero point {zero}: {needed} bits instead of {bits}"
         state.says(node, "costs", problem, state.remedy, needed - bits)
-    return Value("integers", float(grid.scale.reshape(-1)[0]))
+    return Value("integers", float(grid.scale.reshape(-1)[0]), _reaches_below_zero(state, node, grid))
+
+
+def _reaches_below_zero(state: Walk, node: NodeProto, grid: Quantizer) -> bool:
+    """Whether a quantizer behind its functions gives negative integers."""
+    if not grid.is_per_tensor:
+        return True
+    steps = steps_of(state.graph, functions_before(state.graph, node.input[0]), grid)
+    with np.errstate(over="ignore"):
+        return bool(steps(np.array([np.finfo(np.float32).min], np.float32)) < 0)
 
 
 def product(state: Walk, node: NodeProto) -> Value:

@@ -1,5 +1,7 @@
 """What FINN maps of arithmetic, joins, poolings and paddings: they want integers of one scale."""
 
+from dataclasses import replace
+
 import numpy as np
 from onnx import NodeProto
 
@@ -26,7 +28,8 @@ def arithmetic(state: Walk, node: NodeProto) -> Value:
         shown = " and ".join(f"{scale:.4g}" for scale in sorted(scales))
         problem = f"a sum whose operands have two scales, {shown}"
         state.cannot(node, problem, f"one quantizer for both: {state.remedy}")
-    return Value("integers", values[0].scale)
+    negative = node.op_type == "Sub" or any(value.negative for value in values)
+    return Value("integers", values[0].scale, negative)
 
 
 def _with_constant(state: Walk, node: NodeProto, value: Value) -> Value:
@@ -34,7 +37,7 @@ def _with_constant(state: Walk, node: NodeProto, value: Value) -> Value:
         (state.graph.constants[name] for name in node.input if state.graph.is_constant(name)), np.zeros(2)
     )
     if node.op_type == "Mul" and value.is_integers and number.size == 1 and float(number.item()) > 0:
-        return Value("integers", value.scale * float(number.item()))
+        return Value("integers", value.scale * float(number.item()), value.negative)
     if value.kind in ("function", "mean") and number.size > 1:
         what = "an activation function" if value.kind == "function" else "a pooling"
         state.cannot(node, f"arithmetic for each channel between {what} and its quantizer",
@@ -65,7 +68,7 @@ def concatenation(state: Walk, node: NodeProto) -> Value:
         state.cannot(
             node, "it joins values that do not have one scale", f"one quantizer for all: {state.remedy}"
         )
-    return values[0]
+    return replace(values[0], negative=any(value.negative for value in values))
 
 
 def same_scales(values: list[Value]) -> bool:
@@ -80,7 +83,7 @@ def pooling(state: Walk, node: NodeProto) -> Value:
             node, "it pools values that are not quantized", f"put a quantizer before it: {state.remedy}"
         )
     if node.op_type == "MaxPool":
-        _max_pool(state, node)
+        _max_pool(state, node, value)
         return value
     if node.op_type == "ReduceMean":
         state.cannot(node, "a mean over tokens: FINN sums over height and width only",
@@ -93,7 +96,10 @@ def pooling(state: Walk, node: NodeProto) -> Value:
     return Value("mean")
 
 
-def _max_pool(state: Walk, node: NodeProto) -> None:
+def _max_pool(state: Walk, node: NodeProto, value: Value) -> None:
+    if any(attribute(node, "pads", [0])) and value.is_integers and value.negative:
+        state.cannot(node, "it pads values that may be negative, and FINN pads with 0",
+                     "put a ReLU before the pooling, or let it pad nothing")  # fmt: skip
     kernel, strides = attribute(node, "kernel_shape"), attribute(node, "strides")
     if len(kernel) != 2 or any(size < step for size, step in zip(kernel, strides, strict=True)):
         problem = f"a window of {kernel} in steps of {strides}"

@@ -99,6 +99,19 @@ def test_operators_that_do_not_map(network, checked, build, operator, problem, c
     assert named[0].layer == "after stem"
 
 
+@pytest.mark.parametrize("function, signed, maps", [
+    ("Relu", True, True), ("Relu", False, True), ("none", False, True), ("none", True, False),
+    ("LeakyRelu", True, False),
+])  # fmt: skip
+def test_a_padded_maximum_wants_no_negative_integers(network, checked, function, signed, maps):
+    net = network()
+    value = net.conv(net.quant("image", 0.02), "stem", 4)
+    value = value if function == "none" else net.node(function, [value])
+    pooled = net.node("MaxPool", [value], kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4)
+    findings = checked(finish(net, net.quant(pooled, 0.05, signed=signed)))
+    assert findings == [] if maps else "may be negative" in only(findings).problem
+
+
 def test_activations_that_are_too_wide(network, checked):
     net = network()
     assert only(checked(finish(net, start(net, bits=12)))).problem.startswith("activations of 12 bits")
