@@ -16,6 +16,8 @@ _PUBLIC = {
     "QuantizedDetector": "brevitas_defakeq.artifact",
     "DefakeQConfig": "brevitas_defakeq.config",
     "UserError": "brevitas_defakeq.errors",
+    "check_finn": "brevitas_defakeq.export.finn.export",
+    "export_finn": "brevitas_defakeq.export.finn.export",
     "export_mobile": "brevitas_defakeq.export.mobile",
     "export_onnx": "brevitas_defakeq.export.onnx",
     "export_qonnx": "brevitas_defakeq.export.qonnx",

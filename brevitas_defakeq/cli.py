@@ -235,8 +235,10 @@ app.command()(cli_data.evaluate)
 @app.command()
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="run folder")],
-    out: Annotated[Path, typer.Option(help="folder for the model's file and model_card.json")],
-    format: Annotated[str, typer.Option(help="onnx, qonnx, executorch, litert or coreml")] = "onnx",
+    out: Annotated[
+        Path | None, typer.Option(help="folder for the model's file and model_card.json or host.json")
+    ] = None,
+    format: Annotated[str, typer.Option(help="onnx, qonnx, finn, executorch, litert or coreml")] = "onnx",
     which: Annotated[str, typer.Option(help="quantized, mixed, or float to compare with")] = "quantized",
     storage: Annotated[str, typer.Option(help="packed: weights at their own width; int8: larger")] = "packed",
     pixels: Annotated[
@@ -247,19 +249,31 @@ def export(
     data: Annotated[str | None, typer.Option(metavar="DATA", help="images to check the file on")] = None,
     verify: Annotated[bool, typer.Option(help="refuse to write a file that disagrees")] = True,
     licence: Annotated[str | None, typer.Option(help="of the source weights, for the card")] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="of finn: list what cannot be mapped and why; writes nothing")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """A run as a small file that runs on integers, with its model card."""
     from brevitas_defakeq.artifact import load, load_float
+    from brevitas_defakeq.export.finn.export import export_finn
     from brevitas_defakeq.export.images import verification_images
     from brevitas_defakeq.export.mobile import export_mobile
     from brevitas_defakeq.export.onnx import export_onnx
     from brevitas_defakeq.export.qonnx import export_qonnx
+    from brevitas_defakeq.report.finn import check_mapping, host_table
     from brevitas_defakeq.report.terminal import card_table, show
 
     if format != "onnx" and (pixels or runtime or storage != "packed"):
         raise UserError("--pixels, --runtime and --storage are for --format onnx")
+    if check and format != "finn":
+        raise UserError("--check is for --format finn")
+    if out is None and not check:
+        raise UserError("give --out, the folder to write to")
     result = load(run)
+    if check:
+        check_mapping(result, which, as_json=as_json)
+        return
     images = verification_images(result, data) if verify else None
     if format == "onnx":
         card = export_onnx(
@@ -268,6 +282,10 @@ def export(
         )  # fmt: skip
     elif format == "qonnx":
         card = export_qonnx(result, out, form=which, verify=images, licence=licence)
+    elif format == "finn":
+        host = export_finn(result, out, form=which, verify=images)
+        show(host, host_table(host), as_json=as_json)
+        return
     else:
         card = export_mobile(result, out, format=format, form=which, verify=images, licence=licence)
     show(card.to_json(), card_table(card.to_json()), as_json=as_json)

@@ -1,0 +1,175 @@
+"""A QONNX graph that is being changed: who makes and reads a value, constants, new nodes in their place."""
+
+from collections.abc import Iterable
+
+import numpy as np
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from qonnx.core.modelwrapper import ModelWrapper
+
+#: Where qonnx's own operators live.
+QONNX_DOMAIN = "qonnx.custom_op.general"
+#: Operators that only move values about, for which a quantizer before is as good as one behind.
+MOVES = frozenset({"Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity"})
+
+
+class Graph:
+    """Look-ups over a model that stay right while nodes are put in and taken out through it.
+
+    Attributes:
+        model: the model, changed in place; its shapes have been inferred.
+        constants: initializer -> its values.
+        shapes: value -> its shape.
+    """
+
+    def __init__(self, model: ModelProto) -> None:
+        self.model = model
+        self.shapes = _shapes_of(model)
+        self.constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+        self._index_()
+        self._fresh = 0
+
+    def _index_(self) -> None:
+        self._makers = {name: node for node in self.nodes for name in node.output}
+        self._readers: dict[str, list[NodeProto]] = {}
+        for node in self.nodes:
+            for name in dict.fromkeys(node.input):
+                self._readers.setdefault(name, []).append(node)
+
+    @property
+    def nodes(self) -> list[NodeProto]:
+        """All nodes, in order; a copy, so that the graph may be changed while it is walked."""
+        return list(self.model.graph.node)
+
+    @property
+    def input(self) -> str:
+        """The name of the image."""
+        return self.model.graph.input[0].name
+
+    @property
+    def output(self) -> str:
+        """The name of the first output."""
+        return self.model.graph.output[0].name
+
+    def maker(self, name: str) -> NodeProto | None:
+        return self._makers.get(name)
+
+    def readers(self, name: str) -> list[NodeProto]:
+        return self._readers.get(name, [])
+
+    def is_constant(self, name: str) -> bool:
+        return name in self.constants
+
+    def dynamic_inputs(self, node: NodeProto) -> list[str]:
+        """What the node reads of the image: neither constants nor quantized constants."""
+        return [name for name in node.input if name and not self.is_fixed(name)]
+
+    def is_fixed(self, name: str) -> bool:
+        """Whether a value does not depend on the image: a constant, or worked out of quantized ones."""
+        maker = self.maker(name)
+        if maker is None:
+            return name in self.constants
+        return bool(maker.input) and all(self.is_fixed(source) for source in maker.input if source)
+
+    # Changing -----------------------------------------------------------------------------------------
+
+    def constant(self, values: np.ndarray, hint: str) -> str:
+        """A new initializer; its name."""
+        name = self.fresh(hint, list(np.shape(values)))
+        self.constants[name] = values
+        tensor = numpy_helper.from_array(np.array(values), name)
+        self.model.graph.initializer.append(tensor)
+        # qonnx looks for the shapes of constants among those of values.
+        described = helper.make_tensor_value_info(name, tensor.data_type, list(tensor.dims))
+        self.model.graph.value_info.append(described)
+        return name
+
+    def fresh(self, hint: str, shape: list[int]) -> str:
+        """A name that nothing has yet, for a value of this shape."""
+        while True:
+            self._fresh += 1
+            name = f"{hint}.{self._fresh}"
+            if name not in self._makers and name not in self.constants:
+                self.shapes[name] = list(shape)
+                return name
+
+    def put(self, before: NodeProto, *nodes: NodeProto) -> None:
+        """New nodes right before another one."""
+        place = self.nodes.index(before)
+        for offset, node in enumerate(nodes):
+            self.model.graph.node.insert(place + offset, node)
+        self._index_()
+
+    def rename(self, names: dict[str, str]) -> None:
+        """Values get other names, wherever they are made and read."""
+        for item in self.nodes:
+            item.input[:] = [names.get(name, name) for name in item.input]
+            item.output[:] = [names.get(name, name) for name in item.output]
+        self.shapes.update({new: self.shapes[old] for old, new in names.items()})
+        self._index_()
+
+    def drop(self, *nodes: NodeProto) -> None:
+        """Nodes taken out; who read their results has to read something else by then."""
+        for node in nodes:
+            self.model.graph.node.remove(node)
+        self._index_()
+
+    def read_instead(self, old: str, new: str, readers: Iterable[NodeProto] | None = None) -> None:
+        """The readers of ``old`` (all, or these) read ``new``."""
+        for node in self.readers(old) if readers is None else list(readers):
+            node.input[:] = [new if name == old else name for name in node.input]
+        self._index_()
+
+
+def node(operator: str, inputs: list[str], output: str, name: str, **attributes) -> NodeProto:
+    """A node, in qonnx's domain where the operator is one of qonnx's."""
+    domain = QONNX_DOMAIN if operator in ("Quant", "MultiThreshold") else ""
+    return helper.make_node(operator, inputs, [output], name=name, domain=domain, **attributes)
+
+
+def attribute(of: NodeProto, name: str, default=None):
+    """An attribute's value, text as text."""
+    for found in of.attribute:
+        if found.name == name:
+            value = helper.get_attribute_value(found)
+            return value.decode() if isinstance(value, bytes) else value
+    return default
+
+
+def set_attribute(of: NodeProto, name: str, value) -> None:
+    for found in [item for item in of.attribute if item.name == name]:
+        of.attribute.remove(found)
+    of.attribute.append(helper.make_attribute(name, value))
+
+
+def _shapes_of(model: ModelProto) -> dict[str, list[int]]:
+    graph = model.graph
+    known = {
+        value.name: [dimension.dim_value for dimension in value.type.tensor_type.shape.dim]
+        for value in (*graph.input, *graph.output, *graph.value_info)
+    }
+    return known | {tensor.name: list(tensor.dims) for tensor in graph.initializer}
+
+
+def annotate_(model: ModelProto, name: str, datatype: str) -> None:
+    """Say which integers a value holds, as qonnx and FINN read it ("INT9", "UINT8")."""
+    from qonnx.core.datatype import DataType
+
+    ModelWrapper(model).set_tensor_datatype(name, DataType[datatype])
+
+
+def float_value(name: str, shape: list[int]):
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+
+
+def drop_unread_(graph: Graph) -> None:
+    """Take out the nodes whose results nobody reads any more."""
+    handed_out = {value.name for value in graph.model.graph.output}
+    while True:
+        unread = [
+            item
+            for item in graph.nodes
+            if not any(graph.readers(name) or name in handed_out for name in item.output)
+        ]
+        if not unread:
+            return
+        graph.drop(*unread)

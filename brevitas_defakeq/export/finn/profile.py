@@ -1,0 +1,126 @@
+"""The FINN profile of a QONNX graph: an integer core, and what the host does before and behind it."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from onnx import ModelProto
+from qonnx.core.modelwrapper import ModelWrapper
+from qonnx.transformation.fold_constants import FoldConstants
+from qonnx.transformation.general import (
+    GiveUniqueParameterTensors,
+    RemoveStaticGraphInputs,
+    RemoveUnusedTensors,
+    SortGraph,
+)
+from qonnx.transformation.infer_datatypes import InferDataTypes
+from qonnx.transformation.infer_shapes import InferShapes
+from qonnx.transformation.quant_constant_folding import FoldTransposeIntoQuantInit
+from qonnx.transformation.remove import RemoveIdentityOps
+
+from brevitas_defakeq.export.finn.activations import merge_quantizers_, rewrite_activations_
+from brevitas_defakeq.export.finn.constants import fold_quantized_constants_
+from brevitas_defakeq.export.finn.ends import HostInput, HostOutput, give_integers_, take_integers_
+from brevitas_defakeq.export.finn.graph import Graph
+from brevitas_defakeq.export.finn.layers import (
+    average_by_convolution_,
+    densify_groups_,
+    merge_paddings_,
+    pad_by_convolution_,
+    pool_globally_,
+    spell_out_,
+)
+from brevitas_defakeq.export.finn.moves import hoist_quantizers_
+from brevitas_defakeq.export.finn.order import Sorted
+from brevitas_defakeq.export.finn.weights import rewrite_weights_
+from brevitas_defakeq.export.finn.wide import split_wide_
+
+
+@dataclass(frozen=True)
+class Profile:
+    """An integer graph with its two ends.
+
+    Attributes:
+        model: integers of the image [1, 3, H, W] -> integers of the head.
+        input, output: what the host does.
+        whole: layers with channels of two widths that stay in one piece, at the wide one.
+        logit_name: what the logit is called in the QONNX graph.
+        sorted: values whose channels stand in another order than in the QONNX graph.
+    """
+
+    model: ModelProto
+    input: HostInput
+    output: HostOutput
+    logit_name: str = ""
+    whole: list[str] = field(default_factory=list)
+    sorted: dict[str, Sorted] = field(default_factory=dict)
+
+    def logit(self, integers: np.ndarray) -> float:
+        """What the host makes of the graph's output."""
+        return self.output.logit(integers)
+
+
+def normalized(model: ModelProto) -> ModelProto:
+    """A copy with constants folded (quantizers of constants stay) and all shapes known; names stay."""
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    wrapped = ModelWrapper(copy)
+    for step in (
+        InferShapes(), GiveUniqueParameterTensors(), FoldConstants(), FoldTransposeIntoQuantInit(),
+        RemoveIdentityOps(atol=0), RemoveUnusedTensors(), RemoveStaticGraphInputs(), InferShapes(),
+    ):  # fmt: skip
+        wrapped = wrapped.transform(step)
+    _name_nodes_(wrapped.model)
+    return wrapped.model
+
+
+def _name_nodes_(model: ModelProto) -> None:
+    """Nodes without a name, or with another's, get one."""
+    taken: set[str] = set()
+    for number, node in enumerate(model.graph.node):
+        if not node.name or node.name in taken:
+            node.name = f"{node.op_type}.{number}"
+        taken.add(node.name)
+
+
+def finn_profile(qonnx: ModelProto) -> Profile:
+    """Rewrite a faithful QONNX graph for FINN, exactly; values that keep their name keep their numbers.
+
+    Args:
+        qonnx: one image [1, 3, H, W] -> logit, ``normalized``; it is left as it is.
+
+    Raises:
+        UserError: the ends of the network are not the host's to take.
+    """
+    graph = arranged(qonnx)
+    pad_by_convolution_(graph)
+    host_input = take_integers_(graph)
+    rewrite_activations_(graph)
+    narrow = rewrite_weights_(graph)
+    densify_groups_(graph)
+    whole, moved = split_wide_(graph, narrow)
+    host_output = give_integers_(graph)
+    return Profile(_finished(graph.model), host_input, host_output, qonnx.graph.output[0].name, whole, moved)
+
+
+def arranged(qonnx: ModelProto) -> Graph:
+    """A copy in which layers have FINN's forms and quantizers stand where they will."""
+    model = ModelProto()
+    model.CopyFrom(qonnx)
+    graph = Graph(model)
+    spell_out_(graph)
+    pool_globally_(graph)
+    average_by_convolution_(graph)
+    fold_quantized_constants_(graph)
+    merge_quantizers_(graph)
+    hoist_quantizers_(graph)
+    merge_quantizers_(graph)
+    merge_paddings_(graph)
+    return graph
+
+
+def _finished(model: ModelProto) -> ModelProto:
+    """Order, shapes and datatypes as FINN reads them."""
+    wrapped = ModelWrapper(model)
+    for step in (SortGraph(), InferShapes(), RemoveUnusedTensors(), InferDataTypes()):
+        wrapped = wrapped.transform(step)
+    return wrapped.model

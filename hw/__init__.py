@@ -1,0 +1,1 @@
+"""From an exported .onnx to estimates, simulation and bitstream. Not in the wheel; never imports torch."""

@@ -1,0 +1,77 @@
+"""Step 2: from QONNX to FINN's form: integer weights, thresholds for every quantizer of activations."""
+
+import numpy as np
+from finn.transformation.qonnx.convert_qonnx_to_finn import ConvertQONNXtoFINN
+from finn.transformation.qonnx.quant_act_to_multithreshold import default_filter_function_generator
+from finn.transformation.streamline.absorb import AbsorbScalarBiasIntoMultiThreshold
+from finn.transformation.streamline.extract_norm_scale_bias import ExtractNormScaleBias
+from onnx import NodeProto
+from qonnx.core.modelwrapper import ModelWrapper
+
+from hw.finn_quirks import WIDEST_THRESHOLDS, set_threshold_layouts_
+from hw.steps.graph import constant_input, only_consumer
+from hw.steps.rounds import OneByOne, applied, named
+
+
+def convert(model: ModelWrapper) -> ModelWrapper:
+    """Quant nodes become integer weights, or thresholds with a whole offset and a scale behind them."""
+    given = {node.input[1] for node in model.get_nodes_by_op_type("MultiThreshold")}
+    quantizers = default_filter_function_generator(WIDEST_THRESHOLDS)
+    model = applied(model, (ConvertQONNXtoFINN(quantizers), ExtractNormScaleBias()))
+    set_threshold_layouts_(model)
+    for node in model.get_nodes_by_op_type("MultiThreshold"):
+        _widen_(model, node, rounded=node.input[1] not in given)
+    # before scales move: afterwards the offset of a signed quantizer is no whole number any more
+    return named(applied(model, (AbsorbScalarBiasIntoMultiThreshold(1), OneByOne(_absorb_clip))))
+
+
+def _widen_(model: ModelWrapper, node: NodeProto, *, rounded: bool) -> None:
+    """Thresholds in float64 until they are whole: in float32 some lie on the wrong side of a whole number.
+
+    Those that FINN made of a quantizer (``rounded``) stand at halves of its scale; a value that is a half
+    goes to the even side, as the quantizer has it.
+    """
+    levels = model.get_initializer(node.input[1]).astype(np.float64)
+    if rounded:
+        scale = np.broadcast_to(_scale_behind(model, node).reshape(-1, 1), (len(levels), 1))
+        below = np.round(levels / scale - 0.5)
+        levels = (below + 0.5) * scale
+        levels = np.where(below % 2 == 0, np.nextafter(levels, np.inf), levels)
+    model.set_initializer(node.input[1], levels)
+
+
+def _scale_behind(model: ModelWrapper, node: NodeProto) -> np.ndarray:
+    """The scale of the quantizer that thresholds were: the Mul behind them, or behind their offset."""
+    reader = only_consumer(model, node.output[0])
+    if reader is not None and reader.op_type == "Add" and constant_input(model, reader) is not None:
+        reader = only_consumer(model, reader.output[0])
+    scale = None if reader is None or reader.op_type != "Mul" else constant_input(model, reader)
+    return np.ones(1) if scale is None else scale.astype(np.float64)
+
+
+def _absorb_clip(model: ModelWrapper, node: NodeProto) -> bool:
+    """Clip(x, low, high) before thresholds: those at or below low always count, those above high never."""
+    if node.op_type not in ("Clip", "Relu"):
+        return False
+    thresholds = only_consumer(model, node.output[0])
+    if thresholds is None or thresholds.op_type != "MultiThreshold":
+        return False
+    low, high = _bounds(model, node)
+    levels = model.get_initializer(thresholds.input[1]).copy()
+    always, never = levels <= low, levels > high
+    largest = np.finfo(np.float32).max
+    levels[always], levels[never] = -largest, largest
+    model.set_initializer(thresholds.input[1], levels)
+    thresholds.input[0] = node.input[0]
+    model.graph.node.remove(node)
+    return True
+
+
+def _bounds(model: ModelWrapper, node: NodeProto) -> tuple[float, float]:
+    if node.op_type == "Relu":
+        return 0.0, np.inf
+    given = [model.get_initializer(name) if name else None for name in [*node.input[1:], "", ""][:2]]
+    return tuple(
+        default if value is None else float(value)
+        for value, default in zip(given, (-np.inf, np.inf), strict=True)
+    )

@@ -1,0 +1,30 @@
+"""Step 4: convolutions become products of matrices, images channels last; what only moves values goes."""
+
+from finn.transformation.fpgadataflow.convert_to_hw.global_acc_pool import InferGlobalAccPoolLayer
+from finn.transformation.streamline import absorb, reorder
+from finn.transformation.streamline.remove import RemoveIdentityReshape, RemoveIdentityTranspose
+from finn.transformation.streamline.round_thresholds import RoundAndClipThresholds
+from qonnx.core.modelwrapper import ModelWrapper
+from qonnx.transformation.infer_data_layouts import InferDataLayouts
+from qonnx.transformation.lower_convs_to_matmul import LowerConvsToMatMul
+from qonnx.transformation.make_input_chanlast import MakeInputChannelsLast
+
+from hw.steps.movers import fuse_movers
+from hw.steps.rounds import OneByOne, applied, named, until_rest
+
+
+def lower(model: ModelWrapper) -> ModelWrapper:
+    """The input is channels last from here on, [1, H, W, C], as images lie in memory."""
+    # pooling gets its layer here already: what it divides by goes into the thresholds behind it
+    pooling = InferGlobalAccPoolLayer()
+    model = applied(model, (InferDataLayouts(), pooling, MakeInputChannelsLast(), LowerConvsToMatMul()))
+    passes = (
+        reorder.MakeMaxPoolNHWC(), absorb.AbsorbTransposeIntoMultiThreshold(),
+        reorder.MoveScalarLinearPastInvariants(), absorb.AbsorbMulIntoMultiThreshold(),
+        reorder.MoveTransposePastEltwise(), reorder.MoveTransposePastJoinAdd(),
+        reorder.MoveTransposePastFork(),
+        reorder.MoveTransposePastJoinConcat(), absorb.AbsorbConsecutiveTransposes(),
+        RemoveIdentityTranspose(), OneByOne(fuse_movers), RemoveIdentityReshape(),
+    )  # fmt: skip
+    model = until_rest(model, passes, "lower")
+    return named(applied(model, (RoundAndClipThresholds(), InferDataLayouts())))

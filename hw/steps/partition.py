@@ -1,0 +1,26 @@
+"""Step 6: the part of the graph that goes on the device, which has to be all of it."""
+
+from pathlib import Path
+
+from finn.transformation.fpgadataflow.create_dataflow_partition import CreateDataflowPartition
+from qonnx.core.modelwrapper import ModelWrapper
+from qonnx.custom_op.registry import getCustomOp
+
+from brevitas_defakeq.errors import UserError
+from hw.mapping import unmapped
+from hw.steps.rounds import named
+
+
+def partition(model: ModelWrapper, folder: Path) -> ModelWrapper:
+    """The dataflow graph that FINN cuts out; its file and the graph around it are kept in ``folder``.
+
+    Raises UserError where a node has no hardware layer.
+    """
+    lacking = unmapped(model)
+    if lacking:
+        total = len(model.graph.node)
+        raise UserError(f"{len(lacking)} of {total} nodes have no hardware layer: {'; '.join(lacking)}")
+    parent = model.transform(CreateDataflowPartition(partition_model_dir=str(folder)))
+    parent.save(str(folder / "parent.onnx"))
+    (only,) = parent.get_nodes_by_op_type("StreamingDataflowPartition")
+    return named(ModelWrapper(getCustomOp(only).get_nodeattr("model")))

@@ -1,0 +1,25 @@
+"""Step 7: RTL or HLS for every layer, as the device allows; widths anew, since the variants differ."""
+
+from finn.transformation.fpgadataflow.specialize_layers import SpecializeLayers
+from qonnx.core.modelwrapper import ModelWrapper
+
+from brevitas_defakeq.errors import UserError
+from hw.boards import BOARDS, Board
+from hw.finn_quirks import VERSAL_ONLY
+from hw.steps.hardware import minimized
+from hw.steps.rounds import named
+
+
+def specialize(model: ModelWrapper, board: Board) -> ModelWrapper:
+    """FINN's own choice of variants for the board's device.
+
+    Raises UserError for layers that the device has no variant of.
+    """
+    lacking = [node.name for node in model.graph.node if node.op_type in VERSAL_ONLY]
+    if lacking and not board.versal:
+        versal = ", ".join(known.name for known in BOARDS.values() if known.versal)
+        raise UserError(
+            f"--board {board.name}: {', '.join(lacking)} (GELU and the like) exist for Versal devices only; "
+            f"take {versal}, or a network with ReLU"
+        )
+    return minimized(named(model.transform(SpecializeLayers(board.part))))

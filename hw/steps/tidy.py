@@ -1,0 +1,84 @@
+"""Step 1: shapes, names, data types; constants folded; what FINN has no layer for in layers that it has."""
+
+import numpy as np
+from onnx import NodeProto
+from qonnx.core.modelwrapper import ModelWrapper
+from qonnx.custom_op.registry import getCustomOp
+from qonnx.transformation.batchnorm_to_affine import BatchNormToAffine
+from qonnx.transformation.fold_constants import FoldConstants
+from qonnx.transformation.general import ConvertDivToMul, ConvertSubToAdd, RemoveStaticGraphInputs
+from qonnx.transformation.infer_shapes import InferShapes
+
+from hw.steps.graph import insert_before, new_constant, new_tensor
+from hw.steps.rounds import OneByOne, applied, named
+
+#: Readers of a quantized constant whose scale FINN itself moves on.
+_TAKE_WEIGHTS = ("Conv", "MatMul", "Gemm", "ConvTranspose", "Transpose")
+
+
+def tidy(model: ModelWrapper) -> ModelWrapper:
+    """The profile, ready for FINN's own conversion."""
+    passes = (
+        InferShapes(), FoldConstants(), OneByOne(_fold_quantized_constant), FoldConstants(),
+        BatchNormToAffine(), RemoveStaticGraphInputs(), ConvertSubToAdd(), ConvertDivToMul(),
+        OneByOne(_mean_as_pooling), OneByOne(_average_as_convolution),
+    )  # fmt: skip
+    return named(applied(model, passes))
+
+
+def _fold_quantized_constant(model: ModelWrapper, node: NodeProto) -> bool:
+    """A quantized class token or position embedding becomes its values: FINN folds weights only."""
+    if node.op_type != "Quant" or any(model.get_initializer(name) is None for name in node.input):
+        return False
+    if any(reader.op_type in _TAKE_WEIGHTS for reader in model.find_consumers(node.output[0])):
+        return False
+    values = {name: model.get_initializer(name) for name in node.input}
+    values[node.output[0]] = np.zeros_like(values[node.input[0]])
+    getCustomOp(node).execute_node(values, model.graph)
+    model.graph.node.remove(node)
+    model.set_initializer(node.output[0], values[node.output[0]])
+    return True
+
+
+def _mean_as_pooling(model: ModelWrapper, node: NodeProto) -> bool:
+    """A ReduceMean over height and width is the global pooling that FINN has a layer for."""
+    if node.op_type != "ReduceMean" or len(model.get_tensor_shape(node.input[0])) != 4:
+        return False
+    attributes = {each.name: each for each in node.attribute}
+    axes = attributes["axes"].ints if "axes" in attributes else model.get_initializer(node.input[1])
+    if sorted(int(axis) % 4 for axis in axes) != [2, 3]:
+        return False
+    pooled = new_tensor(model, [*model.get_tensor_shape(node.input[0])[:2], 1, 1])
+    insert_before(model, node, "GlobalAveragePool", (node.input[0],), (pooled,))
+    shape = new_constant(model, np.array(model.get_tensor_shape(node.output[0]), np.int64))
+    insert_before(model, node, "Reshape", (pooled, shape), (node.output[0],))
+    model.graph.node.remove(node)
+    return True
+
+
+def _average_as_convolution(model: ModelWrapper, node: NodeProto) -> bool:
+    """A mean over windows is a depthwise convolution with ones, which is exact, and a scale.
+
+    FINN's own average pooling wants its result truncated, which no detector is trained with.
+    """
+    if node.op_type != "AveragePool":
+        return False
+    attributes = {each.name: each for each in node.attribute}
+    kernel = list(attributes["kernel_shape"].ints)
+    pads = list(attributes["pads"].ints) if "pads" in attributes else [0] * 4
+    counted = not any(pads) or ("count_include_pad" in attributes and attributes["count_include_pad"].i == 1)
+    ceiled = "ceil_mode" in attributes and attributes["ceil_mode"].i == 1
+    if len(kernel) != 2 or not counted or ceiled:
+        return False
+    channels = model.get_tensor_shape(node.input[0])[1]
+    strides = list(attributes["strides"].ints) if "strides" in attributes else [1, 1]
+    ones = new_constant(model, np.ones((channels, 1, *kernel), np.float32))
+    summed = new_tensor(model, model.get_tensor_shape(node.output[0]))
+    insert_before(
+        model, node, "Conv", (node.input[0], ones), (summed,), kernel_shape=kernel, strides=strides,
+        pads=pads, group=channels, dilations=[1, 1],
+    )  # fmt: skip
+    share = new_constant(model, np.array(1.0 / np.prod(kernel), np.float32))
+    insert_before(model, node, "Mul", (summed, share), (node.output[0],))
+    model.graph.node.remove(node)
+    return True

@@ -1,0 +1,41 @@
+"""What `hw/build.py` can make of a profile, and what it will."""
+
+from dataclasses import dataclass
+
+from brevitas_defakeq.errors import UserError
+from hw.boards import Board
+
+
+@dataclass(frozen=True)
+class Target:
+    """A product of a build.
+
+    Attributes:
+        makes: what comes out.
+        ready: False for what is planned.
+    """
+
+    makes: str
+    ready: bool = True
+
+
+TARGETS = {
+    "estimate": Target("cycles, frames a second and resources of every layer"),
+    "rtlsim": Target("a simulation of the stitched RTL", ready=False),
+    "ecp5": Target("a bitstream for a Lattice ECP5 with open tools", ready=False),
+    "zynq": Target("a bitstream and driver for Zynq boards with Vivado"),
+    "versal": Target("a bitstream and driver for Versal boards with Vivado"),
+}
+
+
+def check_target(name: str, board: Board) -> None:
+    """Raises UserError for an unknown or planned target, or one that is not the board's."""
+    if name not in TARGETS:
+        raise UserError(f"--target {name}: unknown; known are {', '.join(TARGETS)}")
+    if not TARGETS[name].ready:
+        ready = ", ".join(known for known, target in TARGETS.items() if target.ready)
+        raise UserError(f"--target {name}: {TARGETS[name].makes} is not there yet; take {ready}")
+    if board.target == "ecp5":
+        raise UserError(f"--board {board.name}: only --target ecp5 builds for it, which is not there yet")
+    if name != "estimate" and name != board.target:
+        raise UserError(f"--target {name}: {board.name} is built with --target {board.target}")
