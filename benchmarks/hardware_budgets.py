@@ -164,9 +164,9 @@ HEAD = """# Budgets of LUTs against average bits
 
 Written by `benchmarks/hardware_budgets.py`. LUT, DSP and BRAM are FINN's estimates (`hw/costs.py`), without
 FIFOs and width converters, and lower bounds: its RTL products count no LUT. Beside each row of average bits
-stand the runs with the fewest LUTs whose AUC is at most 0.001 lower: with LUTs alone bounded, and with DSPs and
-BRAMs held at what that row takes. FINN builds products from DSPs from 4 bits on, and keeps a layer's thresholds
-in LUTs or block RAM by the width of its sums; a budget of LUTs alone therefore takes more of those two.
+stand the runs with the fewest LUTs whose AUC is at most 0.001 lower: with LUTs alone bounded, and with DSPs
+and BRAMs held at what that row takes. FINN builds products from DSPs from 4 bits on, and keeps a layer's
+thresholds in LUTs or block RAM by the width of its sums; a budget of LUTs alone takes more of those two.
 
 """
 

@@ -99,8 +99,11 @@ def one_width(bits):
     return {"candidate_bits": (bits,), "average_bits": bits}
 
 
-def asked_of_finn(path, rate=RATE):
-    """The nodes of a profile, converted and folded as it is: what FINN's own estimators say of each."""
+def asked_of_finn(path, table):
+    """The nodes of a profile, converted and folded as it is: what FINN's own estimators say of each.
+
+    Its thresholds lie where those of the table do: that is chosen for a network as a whole.
+    """
     from qonnx.custom_op.registry import getCustomOp
 
     from hw.boards import board_named
@@ -111,7 +114,10 @@ def asked_of_finn(path, rate=RATE):
     board = board_named("Pynq-Z1")
     with quiet_finn():
         graph = run_step("specialize", to_hardware(read_profile(path)), board)
-        graph = run_step("decompose", run_step("fold", graph, board, rate), board)
+        graph = run_step("decompose", run_step("fold", graph, board, table["fps"]), board)
+        for node in graph.get_nodes_by_op_type("Thresholding_rtl"):
+            for name, depth in table["thresholds"].items():
+                getCustomOp(node).set_nodeattr(name, depth)
         return [
             {"kind": node.op_type, "cycles": getCustomOp(node).get_exp_cycles(),
              **getCustomOp(node).node_res_estimation(board.part)}
@@ -138,8 +144,8 @@ def test_layers_have_torchs_names_and_shapes(costs):
 @pytest.mark.parametrize("bits", [2, 3, 5])
 def test_a_width_costs_what_a_network_of_that_width_does(costs, profile, bits):
     """The profile at 8 bits says what one at ``bits`` takes; FINN is asked about that one as it is."""
-    table, alone = costs(**one_width(8))["tables"][0], asked_of_finn(profile(**one_width(bits)))
-    layers = table["layers"]
+    table = costs(**one_width(8))["tables"][0]
+    alone, layers = asked_of_finn(profile(**one_width(bits)), table), table["layers"]
     for (name, shape), node in zip(SHAPES.items(), products(alone), strict=True):
         assert layers[name]["style"][bits - 2] == node["kind"][-3:], name
         assert layers[name]["dsp"][bits - 2] == node["DSP"], (name, shape)
@@ -189,7 +195,7 @@ def test_a_budget_kept_on_the_chip(costs, run, tmp_path):
     estimated = result.report["hardware"]["estimated"]
     assert estimated["lut"] <= 1.2 * least and estimated["dsp"] <= 12
     export_finn(result, tmp_path)
-    nodes = asked_of_finn(tmp_path / "model.onnx")
+    nodes = asked_of_finn(tmp_path / "model.onnx", costs(**one_width(8))["tables"][0])
     for ours, theirs in RESOURCES.items():
         assert estimated[ours] == pytest.approx(sum(node[theirs] for node in nodes), rel=0.05, abs=1), ours
     with pytest.raises(UserError, match=r"lut=.*need [0-9.]+ LUT"):
