@@ -141,7 +141,7 @@ def load(folder: str | Path, detector: nn.Module | None = None) -> QuantizedDete
         stream = Reader(packed[form])
         transfer(
             models[form], plan, bits, stream, mixed_bits=mixed_bits,
-            integer_biases=config.target == "mobile",
+            integer_biases=config.target != "any",
         )  # fmt: skip
         if any(stream.position[kind] != len(tensor) for kind, tensor in packed[form].items()):
             raise UserError(f"{folder / name} does not fit its config.json; the run folder is damaged")

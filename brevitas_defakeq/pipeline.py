@@ -206,7 +206,7 @@ class Job:
             writer = Writer()
             transfer(
                 network, self.plan, bits, writer, mixed_bits=width,
-                integer_biases=self.config.target == "mobile",
+                integer_biases=self.config.target != "any",
             )  # fmt: skip
             packed[form] = writer.tensors()
         return model.requires_grad_(False), mixed.requires_grad_(False), bits, packed

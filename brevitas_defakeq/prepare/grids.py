@@ -34,31 +34,31 @@ class Grids:
         shared: those that lie on one grid, group by group; a group of one stands for itself.
         positive: those that see no negative value.
         ceilings: the largest value that comes out of the clip before them.
-        ready: layers whose input carries codes already, and which have no input quantizer.
+        ready: layers whose input carries codes already, which have no input quantizer -> whose codes.
     """
 
     shared: tuple[tuple[str, ...], ...] = ()
     positive: tuple[str, ...] = ()
     ceilings: dict[str, float] = field(default_factory=dict)
-    ready: tuple[str, ...] = ()
+    ready: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def from_dict(cls, data: dict) -> "Grids":
         return cls(
             tuple(map(tuple, data["shared"])), tuple(data["positive"]), dict(data["ceilings"]),
-            tuple(data["ready"]),
+            dict(data["ready"]),
         )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class _Value:
-    """What is known of a tensor: its grid (None: any real number), and whether its codes are one quantizer's.
+    """What is known of a tensor: its grid (None: any real number), and whose codes it carries ("" for none).
 
     ``constant``: the parameter it stands for, "" for any other constant, None for what depends on the image.
     """
 
     grid: int | None = None
-    codes: bool = False
+    codes: str = ""
     positive: bool = False
     ceiling: float = math.inf
     constant: str | None = None
@@ -159,8 +159,9 @@ class _Finder:
             else:
                 self._merge(grid, holder)
         joined = operation.name in JOINS and all(source.codes for source in moving)
+        codes = moving[0].codes if joined else ""
         positive = all(source.positive for source in sources) and "sub" not in operation.name
-        return _Value(grid, codes=joined, positive=positive)
+        return _Value(grid, codes, positive)
 
     def _merge(self, one: int, other: int) -> None:
         if self.groups[one] is not self.groups[other]:
@@ -181,7 +182,7 @@ class _Finder:
         site = f"{place}.output_quant"
         self.sites[site] = made
         self.groups.append([site])
-        return replace(made, grid=len(self.groups) - 1, codes=True)
+        return replace(made, grid=len(self.groups) - 1, codes=site)
 
     def _place(self, key: Key) -> str | None:
         """The innermost module that returns the value, and nothing else."""
@@ -215,7 +216,7 @@ class _Finder:
     def result(self) -> Grids:
         groups = list({id(group): tuple(group) for group in self.groups}.values())
         inputs = {name: [self.value(key) for key in self.seen.entered.get(name, [])] for name in self.layers}
-        ready = tuple(name for name, values in inputs.items() if values and all(v.codes for v in values))
+        ready = {name: v[0].codes for name, v in inputs.items() if v and all(value.codes for value in v)}
         quantizers = {site: [value] for site, value in self.sites.items()}
         quantizers |= {f"{name}.input_quant": values for name, values in inputs.items() if name not in ready}
         ceilings = {name: max(value.ceiling for value in values) for name, values in quantizers.items()}

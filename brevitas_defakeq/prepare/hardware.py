@@ -1,7 +1,7 @@
 """The quantizers that integer hardware needs besides those at the layers' inputs (``prepare.grids``).
 
 They hang where the values are made: a layer's own ``output_quant``, a module's ``output_quant`` that a hook
-applies to what it returns, or a parametrization of a raw parameter. Names and classes of the model stay.
+applies to what it returns, or a parametrization of a raw parameter. The names of all modules stay.
 """
 
 import re

@@ -3,9 +3,8 @@
 import math
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from brevitas_defakeq.quant.activation import activation_grid
 from brevitas_defakeq.quant.coded import read_codes
 from brevitas_defakeq.quant.integer import LARGEST_SAFE_CODE
 
@@ -23,20 +22,22 @@ def product_gain(largest: float) -> int:
 
 
 @torch.no_grad()
-def round_bias_(layer: nn.Module) -> None:
+def round_bias_(layer: nn.Module, step: Tensor) -> None:
     """Move a convolution's bias to its integer grid; matrix products add theirs in float.
 
-    Layers that no integer kernel takes are left alone: a float input, or restored channels kept in float.
+    A layer with restored channels in float, which no integer kernel takes, is left alone.
+
+    Args:
+        step: of the codes that the layer reads.
     """
     quantizer = layer.weight_quant.tensor_quant
     restored = quantizer.float_mask.flatten()
-    in_float = not layer.input_quant.is_quant_enabled or (restored.any() and quantizer.restored_grid is None)
-    if layer.weight.dim() == 2 or in_float:
+    if layer.weight.dim() == 2 or (restored.any() and quantizer.restored_grid is None):
         return
     codes, scale, zero_point = read_codes(layer)
     centred, scale = (codes - zero_point).flatten(1), scale.flatten().clone()
     if restored.any():
         codes, restored_scale, zero_point = quantizer.restored_grid
         centred[restored], scale[restored] = codes - zero_point, restored_scale.flatten()
-    grid = activation_grid(layer.input_quant)[0] * scale / product_gain(float(centred.abs().max()))
+    grid = step * scale / product_gain(float(centred.abs().max()))
     layer.bias.copy_((layer.bias / grid).round() * grid)

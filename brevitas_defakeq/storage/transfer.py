@@ -142,7 +142,16 @@ def transfer(
             tensor.copy_(stream.exact(tensor, "integers" if not tensor.is_floating_point() else "full"))
     if integer_biases:  # last: the grid hangs on the activations' scales
         for layer in plan.layers:
-            round_bias_(modules[layer.name])
+            source = _input_quantizer(model, layer.name, plan)
+            if source.is_quant_enabled:
+                round_bias_(modules[layer.name], activation_grid(source)[0])
+
+
+def _input_quantizer(model: nn.Module, name: str, plan: Plan) -> nn.Module:
+    """The quantizer whose codes a layer reads: its own, or on integer hardware perhaps one before it."""
+    own = model.get_submodule(name).input_quant
+    ready = not own.is_quant_enabled and name in plan.grids.ready
+    return quantizer_at(model, plan.grids.ready[name]) if ready else own
 
 
 def _transfer_layer(layer: nn.Module, bits: float, stream: Writer | Reader, mixed_bits: int | None) -> None:

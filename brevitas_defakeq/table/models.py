@@ -93,5 +93,5 @@ class Models:
         )
         model = order.job(Checkpoint(None, {})).round_to_nearest(width).cpu()
         bits, writer = {layer.name: width for layer in order.plan.layers}, Writer()
-        transfer(model, order.plan, bits, writer, mixed_bits=None, integer_biases=config.target == "mobile")
+        transfer(model, order.plan, bits, writer, mixed_bits=None, integer_biases=config.target != "any")
         return Made(model, 0.0, len(weights_bytes(writer.tensors())), width)

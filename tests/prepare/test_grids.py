@@ -74,7 +74,7 @@ def test_what_is_pooled_is_quantized_first():
     assert groups(found) == [{"act.output_quant"}, {"six.output_quant"}]
     assert set(found.positive) == {"act.output_quant", "six.output_quant", "head.input_quant"}
     assert found.ceilings == {"six.output_quant": 6.0, "head.input_quant": 6.0}
-    assert found.ready == ("b",), "the maximum of codes is a code; the mean is not"
+    assert found.ready == {"b": "act.output_quant"}, "the maximum of codes is a code; the mean is not"
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_the_operands_of_a_sum_share_a_grid():
         lambda m, x: m.head(pooled(m.c(m.a(x) + m.b(x)))), a=conv(), b=conv(), c=conv(4), head=nn.Linear(4, 1)
     )
     assert {"a.output_quant", "b.output_quant"} in groups(found)
-    assert found.ready == (), "a sum has a bit more than its operands"
+    assert found.ready == {}, "a sum has a bit more than its operands"
 
 
 def test_a_sum_that_goes_into_another_is_quantized_anew():
@@ -116,7 +116,7 @@ def test_a_sum_that_goes_into_another_is_quantized_anew():
     assert groups(found)[:2] == [
         {"stem.output_quant", "one.body.output_quant"}, {"one.output_quant", "two.body.output_quant"}
     ]  # fmt: skip
-    assert found.ready == ("one.body", "two.body")
+    assert found.ready == {"one.body": "stem.output_quant", "two.body": "one.output_quant"}
     assert not any("two.output_quant" in group for group in found.shared), "only a layer reads it"
 
 
@@ -209,7 +209,7 @@ def test_a_concatenation_of_maps_has_one_grid_and_stays_codes():
         act=nn.ReLU(), c=conv(8), head=nn.Linear(4, 1),
     )  # fmt: skip
     assert {"a.output_quant", "act.output_quant"} in groups(found)
-    assert found.ready == ("c",)
+    assert found.ready == {"c": "a.output_quant"}
 
 
 # Where a quantizer may hang --------------------------------------------------------------------------
@@ -230,7 +230,7 @@ def test_functional_activations_leave_it_to_what_lies_before():
     )  # fmt: skip
     assert groups(found) == [{"a.output_quant"}, {"b.output_quant"}]
     assert not {"a.output_quant", "b.output_quant"} & set(found.positive)
-    assert found.ready == (), "the activation between needs thresholds"
+    assert found.ready == {}, "the activation between needs thresholds"
 
 
 def test_a_value_that_its_module_reads_itself_is_not_quantized_there():
@@ -261,7 +261,7 @@ def test_an_attention_quantizes_its_own_products():
         {"pos_drop.output_quant", "blocks.0.attn.proj.output_quant", "blocks.0.mlp.fc2.output_quant"},
         {"blocks.0.output_quant", "blocks.1.attn.proj.output_quant", "blocks.1.mlp.fc2.output_quant"},
     ]
-    assert (found.positive, found.ceilings, found.ready) == ((), {}, ())
+    assert (found.positive, found.ceilings, found.ready) == ((), {}, {})
 
 
 # Known networks --------------------------------------------------------------------------------------

@@ -20,8 +20,11 @@ from brevitas_defakeq.quant.activation import (
     is_shared,
     set_step_,
 )
+from brevitas_defakeq.quant.bias import product_gain
+from brevitas_defakeq.quant.coded import read_codes
 from brevitas_defakeq.quant.presets import HAQActPerTensorPositive, HAQActPerTensorSymmetric
 from brevitas_defakeq.reconstruct.rounding import affine_groups
+from brevitas_defakeq.storage.transfer import Writer, transfer
 
 BITS = 6
 IMAGES = torch.randn(8, 3, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -196,3 +199,22 @@ def test_names():
     assert plain_name("parametrizations.pos_embed.original") == "pos_embed"
     assert plain_name("a.b.parametrizations.table.original") == "a.b.table"
     assert plain_name("a.weight") == "a.weight"
+
+
+def test_biases_lie_on_the_grid_of_the_products(prepared):
+    """Of the codes that a layer reads: its own, or those made for a sum before it."""
+    _, plan, quantized = prepared
+    bits = {layer.name: 4 for layer in plan.layers}
+    made = copy.deepcopy(quantized)
+    transfer(made, plan, bits, Writer(), integer_biases=True)
+    convolutions = [layer.name for layer in plan.layers if layer.kind == "Conv2d"]
+    assert convolutions
+    for name in convolutions:
+        layer = modules_by_name(made)[name]
+        source = plan.grids.ready.get(name, f"{name}.input_quant")
+        step = float(activation_grid(quantizer_at(made, source))[0])
+        codes, scale, _ = read_codes(layer)
+        gain = product_gain(float(codes.abs().max()))
+        assert whole(layer.bias, step * scale.flatten() / gain), name
+    if plan.grids.ready:
+        assert set(plan.grids.ready) & set(convolutions)
