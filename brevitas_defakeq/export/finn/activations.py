@@ -94,4 +94,16 @@ def threshold_node(
     return node(
         "MultiThreshold", [source, matrix], integers, f"{quant.name}.thresholds", out_scale=1.0,
         out_bias=float(first), out_dtype=type_name(first, first + len(thresholds)),
+        data_layout=_layout(graph, source),
     )  # fmt: skip
+
+
+def _layout(graph: Graph, name: str) -> str:
+    """Where FINN has to look for the channels: second in a map, last in everything else of four axes."""
+    rank = len(graph.shapes[name])
+    if rank != 4:
+        return {2: "NC", 3: "NWC"}.get(rank, "")
+    maker = graph.maker(name)
+    while maker is not None and maker.op_type not in ("Conv", "Reshape", "Transpose", "MatMul"):
+        maker = graph.maker(graph.dynamic_inputs(maker)[0])
+    return "NCHW" if maker is None or maker.op_type == "Conv" else "NHWC"

@@ -3,7 +3,7 @@
 from onnx import ModelProto
 
 from brevitas_defakeq.export.finn.findings import Finding, cannot
-from brevitas_defakeq.export.finn.profile import arranged, finn_profile
+from brevitas_defakeq.export.finn.profile import arranged, rewritten
 from brevitas_defakeq.export.finn.rules import RULES, unknown
 from brevitas_defakeq.export.finn.walk import walk
 
@@ -17,7 +17,7 @@ def check_graph(qonnx: ModelProto, target: str = "any") -> list[Finding]:
     """
     findings = walk(arranged(qonnx), RULES, unknown, target)
     if not cannot(findings):
-        findings += [_whole(name) for name in finn_profile(qonnx).whole]
+        findings += [_whole(name) for name in rewritten(qonnx)[2]]
     return findings
 
 

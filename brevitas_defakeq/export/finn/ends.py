@@ -4,13 +4,11 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 from onnx import NodeProto
-from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.core.onnx_exec import execute_node
 
 from brevitas_defakeq.errors import UserError
-from brevitas_defakeq.export.finn.activations import threshold_node
-from brevitas_defakeq.export.finn.functions import steps_of, thresholds_of
-from brevitas_defakeq.export.finn.graph import MOVES, Graph, annotate_, drop_unread_, float_value, node
+from brevitas_defakeq.export.finn.graph import Graph, drop_unread_, float_value, node
+from brevitas_defakeq.export.finn.integers import integers_of
 from brevitas_defakeq.export.finn.quantizer import Quantizer, is_activation, quant_node, type_name
 from brevitas_defakeq.export.finn.weights import (
     Weights,
@@ -20,8 +18,6 @@ from brevitas_defakeq.export.finn.weights import (
     weight_quantizer,
 )
 
-#: Operators that pick and move values between the last quantizer and the head.
-_PICKS = MOVES | {"Gather", "Slice"}
 #: Operators behind the head that are linear, whatever else they do. ``ReduceLogSumExp`` is, of one class:
 #: two classes' scores become a logit through it.
 _LINEAR = frozenset({"Add", "Sub", "Mul", "Div", "Neg", "Gather", "Slice", "Split", "Concat", "Reshape",
@@ -72,7 +68,7 @@ def take_integers_(graph: Graph) -> HostInput:
     scale = graph.constant(grid.scale.reshape(()), f"{quant.name}.scale")
     graph.put(quant, node("Mul", [graph.input, scale], quant.output[0], f"{quant.name}.scaled"))
     graph.drop(quant)
-    annotate_(graph.model, graph.input, type_name(grid.lowest, grid.highest))
+    graph.types[graph.input] = type_name(grid.lowest, grid.highest)
     low, high = int(grid.low.item()), int(grid.high.item())
     return HostInput(
         float(grid.scale.item()), int(grid.zero_point.item()), int(grid.bits.item()), grid.signed, low, high
@@ -112,7 +108,7 @@ def give_integers_(graph: Graph) -> HostOutput:
     weights, shape = read_weights(graph, head), graph.shapes[head.output[0]]
     coefficients, bias = _tail(graph, head, shape)
     channel_axis = 1 if head.op_type == "Conv" else len(shape) - 1
-    scale = _by_channel(graph, head, weights) * source[1]
+    scale = _by_channel(graph, head, weights) * float(source[1])
     along = [-1 if axis == channel_axis else 1 for axis in range(len(shape))]
     if len(head.input) > 2:
         constant = np.broadcast_to(graph.constants[head.input[2]].reshape(along), shape)
@@ -120,39 +116,6 @@ def give_integers_(graph: Graph) -> HostOutput:
     coefficients = coefficients * np.broadcast_to(scale.reshape(along), shape).reshape(-1)
     _end_at_integers_(graph, head, source[0], weights, shape)
     return HostOutput([float(value) for value in coefficients], bias)
-
-
-def integers_of(graph: Graph, name: str) -> tuple[str, float] | None:
-    """The integers behind a quantized value, as a value of the graph, and their scale."""
-    maker = graph.maker(name)
-    if maker is None:
-        return None
-    if maker.op_type == "Mul" and graph.is_constant(maker.input[1]):
-        made = graph.maker(maker.input[0])
-        if maker.input[0] == graph.input or (made is not None and made.op_type == "MultiThreshold"):
-            return maker.input[0], float(graph.constants[maker.input[1]].item())
-    if is_activation(graph, maker):
-        return _opened_(graph, maker)
-    inner = integers_of(graph, maker.input[0]) if maker.op_type in _PICKS else None
-    if inner is None:
-        return None
-    copy = NodeProto()
-    copy.CopyFrom(maker)
-    copy.name, copy.input[0] = f"{maker.name}.integers", inner[0]
-    copy.output[0] = graph.fresh(f"{name}.integers", graph.shapes[name])
-    graph.put(maker, copy)
-    return copy.output[0], inner[1]
-
-
-def _opened_(graph: Graph, quant: NodeProto) -> tuple[str, float]:
-    """A ``Quant`` taken apart into thresholds and a multiplication, so that its integers can be read."""
-    grid = Quantizer.of(graph, quant)
-    steps = threshold_node(graph, quant, quant.input[0], *thresholds_of(steps_of(graph, [], grid)))
-    scale = graph.constant(grid.scale.reshape(()), f"{quant.name}.scale")
-    scaled = node("Mul", [steps.output[0], scale], quant.output[0], f"{quant.name}.scaled")
-    graph.put(quant, steps, scaled)
-    graph.drop(quant)
-    return steps.output[0], float(grid.scale.item())
 
 
 def _by_channel(graph: Graph, head: NodeProto, weights: Weights) -> np.ndarray:
@@ -165,22 +128,21 @@ def _by_channel(graph: Graph, head: NodeProto, weights: Weights) -> np.ndarray:
 
 def _tail(graph: Graph, head: NodeProto, shape: list[int]) -> tuple[np.ndarray, float]:
     """The logit as a linear function of the head's flattened output: coefficients and bias."""
-    model, size = ModelWrapper(graph.model), int(np.prod(shape))
+    size = int(np.prod(shape))
     behind, reached = [], {head.output[0]}
     for item in graph.nodes:
         if reached.intersection(item.input):
             behind.append(item)
             reached.update(item.output)
-    opset = model.get_opset_imports()[""]
+    opset = next(entry.version for entry in graph.model.opset_import if entry.domain == "")
 
     def logit(values: np.ndarray) -> float:
         context = {**graph.constants, head.output[0]: values.reshape(shape).astype(np.float32)}
-        context |= {name: np.zeros(shape_, np.float32) for name, shape_ in made.items()}
+        context |= {name: np.zeros(graph.shapes[name], np.float32) for item in behind for name in item.output}
         for item in behind:
             execute_node(item, context, graph.model.graph, opset)
         return float(context[graph.output].reshape(()))
 
-    made = {name: model.get_tensor_shape(name) for item in behind for name in item.output}
     bias = logit(np.zeros(size))
     coefficients = np.array([logit(row) - bias for row in np.eye(size)])
     probe = np.cos(np.arange(size))
@@ -205,8 +167,7 @@ def _end_at_integers_(graph: Graph, head: NodeProto, source: str, weights: Weigh
         last = node("MatMul", [], name, head.name)
     last.input[:], last.output[0] = [source, quant.output[0]], name
     graph.put(head, quant, last)
-    model = graph.model
-    del model.graph.output[:]
-    model.graph.output.append(float_value(name, shape))
+    del graph.model.graph.output[:]
+    graph.model.graph.output.append(float_value(name, shape))
     drop_unread_(graph)
-    annotate_(model, name, "INT32")
+    graph.types[name] = "INT32"

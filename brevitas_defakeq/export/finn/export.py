@@ -18,7 +18,7 @@ from brevitas_defakeq.runtime.fields import plain
 FORMAT_VERSION = 1
 HOST_NAME = "host.json"
 #: Images that the profile is executed on, beside the QONNX graph; qonnx runs node by node.
-IMAGES = 16
+IMAGES = 8
 
 
 def export_finn(
@@ -36,7 +36,7 @@ def export_finn(
     Args:
         result: what ``quantize`` returned or ``load`` read.
         form: "quantized" (M_q) or "mixed" (M_q^v: restored channels in layers of their own).
-        verify: preprocessed images [N, 3, H, W]; on up to 16 of them the profile has to say what the QONNX
+        verify: preprocessed images [N, 3, H, W]; on eight of them the profile has to say what the QONNX
             graph says, within 1e-5 of the outputs' range. None skips the check.
 
     Returns:

@@ -4,7 +4,6 @@ from collections.abc import Iterable
 
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
-from qonnx.core.modelwrapper import ModelWrapper
 
 #: Where qonnx's own operators live.
 QONNX_DOMAIN = "qonnx.custom_op.general"
@@ -19,12 +18,14 @@ class Graph:
         model: the model, changed in place; its shapes have been inferred.
         constants: initializer -> its values.
         shapes: value -> its shape.
+        types: value -> which integers it is said to hold, in qonnx's words ("INT9").
     """
 
     def __init__(self, model: ModelProto) -> None:
         self.model = model
         self.shapes = _shapes_of(model)
         self.constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+        self.types: dict[str, str] = {}
         self._index_()
         self._fresh = 0
 
@@ -107,6 +108,15 @@ class Graph:
         self.shapes.update({new: self.shapes[old] for old, new in names.items()})
         self._index_()
 
+    def put_behind(self, before: NodeProto, *nodes: NodeProto) -> None:
+        """New nodes right behind another one."""
+        following = self.nodes[self.nodes.index(before) + 1 :]
+        if following:
+            self.put(following[0], *nodes)
+        else:
+            self.model.graph.node.extend(nodes)
+            self._index_()
+
     def drop(self, *nodes: NodeProto) -> None:
         """Nodes taken out; who read their results has to read something else by then."""
         for node in nodes:
@@ -148,13 +158,6 @@ def _shapes_of(model: ModelProto) -> dict[str, list[int]]:
         for value in (*graph.input, *graph.output, *graph.value_info)
     }
     return known | {tensor.name: list(tensor.dims) for tensor in graph.initializer}
-
-
-def annotate_(model: ModelProto, name: str, datatype: str) -> None:
-    """Say which integers a value holds, as qonnx and FINN read it ("INT9", "UINT8")."""
-    from qonnx.core.datatype import DataType
-
-    ModelWrapper(model).set_tensor_datatype(name, DataType[datatype])
 
 
 def float_value(name: str, shape: list[int]):

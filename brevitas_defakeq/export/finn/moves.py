@@ -10,7 +10,7 @@ from onnx import NodeProto
 
 from brevitas_defakeq.export.finn.functions import is_function
 from brevitas_defakeq.export.finn.graph import MOVES, Graph, drop_unread_
-from brevitas_defakeq.export.finn.layers import is_zero_padding
+from brevitas_defakeq.export.finn.padding import is_zero_padding
 from brevitas_defakeq.export.finn.quantizer import Quantizer, is_activation
 
 _INTEGERS_ONLY = frozenset({"MaxPool", "Concat", "Pad"})
@@ -72,4 +72,6 @@ def _hoist_(graph: Graph, quant: NodeProto, path: NodeProto) -> list[NodeProto]:
         quantizers.append(new)
     graph.put(quant, *quantizers, copy)
     graph.drop(quant)
+    if not graph.readers(path.output[0]):
+        graph.drop(path)
     return quantizers

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from onnx import ModelProto
+from qonnx.core.datatype import DataType
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.transformation.fold_constants import FoldConstants
 from qonnx.transformation.general import (
@@ -21,16 +22,12 @@ from brevitas_defakeq.export.finn.activations import merge_quantizers_, rewrite_
 from brevitas_defakeq.export.finn.constants import fold_quantized_constants_
 from brevitas_defakeq.export.finn.ends import HostInput, HostOutput, give_integers_, take_integers_
 from brevitas_defakeq.export.finn.graph import Graph
-from brevitas_defakeq.export.finn.layers import (
-    average_by_convolution_,
-    densify_groups_,
-    merge_paddings_,
-    pad_by_convolution_,
-    pool_globally_,
-    spell_out_,
-)
+from brevitas_defakeq.export.finn.integers import push_scales_
+from brevitas_defakeq.export.finn.layers import densify_groups_, spell_out_
 from brevitas_defakeq.export.finn.moves import hoist_quantizers_
 from brevitas_defakeq.export.finn.order import Sorted
+from brevitas_defakeq.export.finn.padding import merge_paddings_, pad_by_convolution_
+from brevitas_defakeq.export.finn.pooling import average_by_convolution_, pool_globally_
 from brevitas_defakeq.export.finn.weights import rewrite_weights_
 from brevitas_defakeq.export.finn.wide import split_wide_
 
@@ -43,14 +40,12 @@ class Profile:
         model: integers of the image [1, 3, H, W] -> integers of the head.
         input, output: what the host does.
         whole: layers with channels of two widths that stay in one piece, at the wide one.
-        logit_name: what the logit is called in the QONNX graph.
         sorted: values whose channels stand in another order than in the QONNX graph.
     """
 
     model: ModelProto
     input: HostInput
     output: HostOutput
-    logit_name: str = ""
     whole: list[str] = field(default_factory=list)
     sorted: dict[str, Sorted] = field(default_factory=dict)
 
@@ -91,15 +86,22 @@ def finn_profile(qonnx: ModelProto) -> Profile:
     Raises:
         UserError: the ends of the network are not the host's to take.
     """
+    graph, host_input, whole, moved = rewritten(qonnx)
+    host_output = give_integers_(graph)
+    return Profile(_finished(graph), host_input, host_output, whole, moved)
+
+
+def rewritten(qonnx: ModelProto) -> tuple[Graph, HostInput, list[str], dict[str, Sorted]]:
+    """All of the profile but its output; the other results as ``Profile`` has them."""
     graph = arranged(qonnx)
     pad_by_convolution_(graph)
+    average_by_convolution_(graph)
     host_input = take_integers_(graph)
     rewrite_activations_(graph)
     narrow = rewrite_weights_(graph)
     densify_groups_(graph)
-    whole, moved = split_wide_(graph, narrow)
-    host_output = give_integers_(graph)
-    return Profile(_finished(graph.model), host_input, host_output, qonnx.graph.output[0].name, whole, moved)
+    push_scales_(graph)
+    return graph, host_input, *split_wide_(graph, narrow)
 
 
 def arranged(qonnx: ModelProto) -> Graph:
@@ -109,7 +111,6 @@ def arranged(qonnx: ModelProto) -> Graph:
     graph = Graph(model)
     spell_out_(graph)
     pool_globally_(graph)
-    average_by_convolution_(graph)
     fold_quantized_constants_(graph)
     merge_quantizers_(graph)
     hoist_quantizers_(graph)
@@ -118,9 +119,11 @@ def arranged(qonnx: ModelProto) -> Graph:
     return graph
 
 
-def _finished(model: ModelProto) -> ModelProto:
+def _finished(graph: Graph) -> ModelProto:
     """Order, shapes and datatypes as FINN reads them."""
-    wrapped = ModelWrapper(model)
+    wrapped = ModelWrapper(graph.model)
+    for name, kind in graph.types.items():
+        wrapped.set_tensor_datatype(name, DataType[kind])
     for step in (SortGraph(), InferShapes(), RemoveUnusedTensors(), InferDataTypes()):
         wrapped = wrapped.transform(step)
     return wrapped.model

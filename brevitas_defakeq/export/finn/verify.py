@@ -41,13 +41,13 @@ def agreement(qonnx: ModelProto, profile: Profile, images: np.ndarray) -> Profil
         UserError: they differ; names the first node that does.
     """
     reference, core = ModelWrapper(qonnx), ModelWrapper(profile.model)
-    pairs = [_pair(reference, core, profile, image[None]) for image in images]
-    logits = np.array([context[reference.graph.output[0].name].item() for context, _ in pairs])
-    scale = max(float(np.ptp(logits)), float(np.abs(logits).max()), 1e-12)
-    differences = np.abs(np.array([found for _, found in pairs]) - logits) / scale
+    wanted = np.array([_run(reference, image[None]) for image in images])
+    found = np.array([_hosted(core, profile, image[None]) for image in images])
+    size = max(float(np.ptp(wanted)), float(np.abs(wanted).max()), 1e-12)
+    differences = np.abs(found - wanted) / size
     off = np.flatnonzero(~(differences <= TOLERANCE))
     for number in off:
-        culprit = first_difference(core, profile, pairs[number][0])
+        culprit = first_difference(reference, core, profile, images[number][None], size)
         if culprit is not None:
             raise UserError(
                 f"the FINN profile is off by {differences[number]:.1e} of the outputs' range; the first node "
@@ -56,20 +56,29 @@ def agreement(qonnx: ModelProto, profile: Profile, images: np.ndarray) -> Profil
     return ProfileAgreement(len(images), float(differences.max()), len(off))
 
 
-def _pair(reference: ModelWrapper, core: ModelWrapper, profile: Profile, image: np.ndarray):
-    """All values of the QONNX graph for one image, and the profile's logit."""
-    source = reference.graph.input[0].name
-    context = execute_onnx(reference, {source: image.astype(np.float32)}, return_full_exec_context=True)
-    integers = profile.input.integers(image)
-    (answer,) = execute_onnx(core, {core.graph.input[0].name: integers}).values()
-    return context, profile.logit(answer)
+def _run(model: ModelWrapper, values: np.ndarray) -> float:
+    (answer,) = execute_onnx(model, {model.graph.input[0].name: values.astype(np.float32)}).values()
+    return float(answer.item())
 
 
-def first_difference(core: ModelWrapper, profile: Profile, wanted: Mapping[str, np.ndarray]) -> str | None:
-    """The first node of the profile that makes something else of equal values, or None."""
-    source = core.graph.input[0].name
+def _hosted(core: ModelWrapper, profile: Profile, image: np.ndarray) -> float:
+    """The logit by the profile and the host's arithmetic."""
+    (answer,) = execute_onnx(core, {core.graph.input[0].name: profile.input.integers(image)}).values()
+    return profile.logit(answer)
+
+
+def first_difference(
+    reference: ModelWrapper, core: ModelWrapper, profile: Profile, image: np.ndarray, size: float
+) -> str | None:
+    """The first node of the profile that makes something else of equal values [1, 3, H, W], or None.
+
+    Args:
+        size: the range of the logits.
+    """
+    feed = {reference.graph.input[0].name: image.astype(np.float32)}
+    wanted = execute_onnx(reference, feed, return_full_exec_context=True)
     context = core.make_empty_exec_context()
-    context[source] = profile.input.integers(wanted[source])
+    context[core.graph.input[0].name] = profile.input.integers(image)
     opset = core.get_opset_imports()[""]
     for node in core.graph.node:
         execute_node(node, context, core.graph, opset)
@@ -80,16 +89,10 @@ def first_difference(core: ModelWrapper, profile: Profile, wanted: Mapping[str, 
             if context[name].shape != expected.shape or not _close(context[name], expected):
                 return f"{node.name} ({node.op_type})"
             context[name] = expected
-    return _differing_end(core, profile, context, wanted)
-
-
-def _differing_end(core: ModelWrapper, profile: Profile, context, wanted) -> str | None:
-    """The head's name where its integers do not make the logit."""
-    integers = context[core.graph.output[0].name]
-    logit = float(wanted[profile.logit_name].item())
-    if abs(profile.logit(integers) - logit) <= TOLERANCE * max(1.0, abs(logit)):
-        return None
-    return f"{core.graph.node[-1].name} (the host's output)"
+    end = core.graph.output[0].name
+    logit = float(wanted[reference.graph.output[0].name].item())
+    same = abs(profile.logit(context[end]) - logit) <= TOLERANCE * size
+    return None if same else f"{core.find_producer(end).name} (the output)"
 
 
 def _expected(name: str, profile: Profile, wanted: Mapping[str, np.ndarray]) -> np.ndarray | None:

@@ -25,10 +25,12 @@ class Value:
         kind: "integers" of one scale; "sums" of a layer, scaled and moved for each channel; "numbers" that
             only floating point holds; "mean" of a pooling; "function": of an activation function.
         scale: of integers.
+        negative: whether integers may lie below 0.
     """
 
     kind: str
     scale: float = 0.0
+    negative: bool = True
 
     @property
     def is_integers(self) -> bool:

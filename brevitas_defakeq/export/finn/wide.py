@@ -12,6 +12,7 @@ import numpy as np
 from onnx import NodeProto
 
 from brevitas_defakeq.export.finn.graph import Graph, attribute, drop_unread_, node
+from brevitas_defakeq.export.finn.integers import integers_of
 from brevitas_defakeq.export.finn.order import Sorted, sink_order
 from brevitas_defakeq.export.finn.quantizer import quant_node, smallest_type
 from brevitas_defakeq.export.finn.weights import Weights, inputs_first, read_weights
@@ -76,13 +77,15 @@ def _split_(
     """Two layers on integer weights, joined, then each channel's scale and bias in the joined order."""
     axis = 1 if layer.op_type == "Conv" else len(shape) - 1
     along = [-1 if place == axis else 1 for place in range(len(shape))]
+    source = integers_of(graph, layer.input[0]) or (layer.input[0], np.float32(1))
     parts, new = [], []
     for kind, chosen in (("narrow", ~wide), ("wide", wide)):
         name = f"{layer.name}.{kind}"
-        part, nodes = _part(graph, layer, channels.integers[chosen], int(channels.bits[chosen].max()), name)
+        bits = int(channels.bits[chosen].max())
+        part, nodes = _part(graph, layer, source[0], channels.integers[chosen], bits, name)
         parts.append(part)
         new += nodes
-    steps = [("Mul", channels.scale)]
+    steps = [("Mul", channels.scale * source[1])]
     if len(layer.input) > 2:
         steps.append(("Add", graph.constants[layer.input[2]]))
     value = graph.fresh(f"{layer.output[0]}.joined", shape)
@@ -99,7 +102,7 @@ def _split_(
 
 
 def _part(
-    graph: Graph, layer: NodeProto, integers: np.ndarray, bits: int, name: str
+    graph: Graph, layer: NodeProto, source: str, integers: np.ndarray, bits: int, name: str
 ) -> tuple[str, list[NodeProto]]:
     """The layer on some of its output channels, with scale 1; the name of its result."""
     values, shape = integers if layer.op_type == "Conv" else integers.T, list(graph.shapes[layer.output[0]])
@@ -113,7 +116,7 @@ def _part(
     part = NodeProto()
     part.CopyFrom(layer)
     if layer.op_type == "Gemm":
-        part = node("MatMul", list(layer.input[:2]), result, name)
+        part = node("MatMul", [], result, name)
     part.name, part.output[0] = name, result
-    part.input[:] = [layer.input[0], weights]
+    part.input[:] = [source, weights]
     return result, [quant, part]

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 pytestmark = pytest.mark.fpga
@@ -125,8 +125,9 @@ def build(plan, network_type):
         before = value
         value = layer(network, before, item, number, defect)
         value = activated(network, value, item, first)
+        residual = item["residual"] and first != "unquantized"  # whose sum would be quantized
         same = network.channels[value] == network.channels[before] and item["stride"] == 1
-        if first in ("plain_sum", "two_scales") or (item["residual"] and same):
+        if first in ("plain_sum", "two_scales") or (residual and same):
             value = summed(network, before, value, item, number, first)
         value = value if first == "unquantized" else between(network, value, item)
         if first == "resize":
@@ -192,6 +193,8 @@ def holds(plan, network, executed, hosted) -> None:
     if defect is not None:
         assert any(DEFECTS[defect] in finding.problem for finding in refused), (defect, refused)
         return
+    if any(item["between"] == "MaxPool" for item in plan["layers"]):  # padded, behind any function or sum
+        refused = [finding for finding in refused if "may be negative" not in finding.problem]
     assert not refused, refused
     profile = finn_profile(model)
     for node in profile.model.graph.node:
@@ -205,14 +208,18 @@ def holds(plan, network, executed, hosted) -> None:
     assert (off <= 1e-5).all() or agreement(model, profile, images).ties == (off > 1e-5).sum(), off
 
 
-@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+#: Nothing is shrunk: a network is slow to run, and a plan tells what it is.
+OPTIONS = {"deadline": None, "suppress_health_check": list(HealthCheck), "phases": [Phase.generate]}
+
+
+@settings(max_examples=25, derandomize=True, **OPTIONS)
 @given(plan=plans())
 def test_the_profile_is_exact_or_the_check_says_why(plan, network, executed, hosted):
     holds(plan, network, executed, hosted)
 
 
 @pytest.mark.slow
-@settings(max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=1500, **OPTIONS)
 @given(plan=plans())
 def test_the_profile_is_exact_or_the_check_says_why_at_length(plan, network, executed, hosted):
     holds(plan, network, executed, hosted)
