@@ -8,6 +8,7 @@ interrupted build goes on where it was), the report, and host.json. See hw/READM
 
 import argparse
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -81,7 +82,7 @@ def _main(arguments: list[str] | None) -> None:
     from hw.report import report_of, write_report
     from hw.run import Build
 
-    build = Build(options.model, board, options.out, options.fps, _inputs(options.inputs), _listener())
+    build = Build(options.model, board, options.out, options.fps, _inputs(options.inputs), _Listener())
     graph = build.run()
     with quiet_finn():
         report = report_of(
@@ -107,13 +108,24 @@ def _inputs(path: Path | None):
         raise UserError(f"--inputs {path}: not an .npy file ({error}); numpy.save writes one") from None
 
 
-def _listener():
-    """Says on standard error which step runs."""
+class _Listener:
+    """Says on standard error which step runs.
 
-    def listen(step: str, done: int, total: int) -> None:
+    After Ctrl-C the build ends at the next step at the latest: libraries swallow an exception now and then.
+    """
+
+    def __init__(self) -> None:
+        self.interrupted = False
+        signal.signal(signal.SIGINT, self._interrupt)
+
+    def __call__(self, step: str, done: int, total: int) -> None:
+        if self.interrupted:
+            raise KeyboardInterrupt
         print(f"[{done}/{total}] {step}", file=sys.stderr, flush=True)
 
-    return listen
+    def _interrupt(self, *_: object) -> None:
+        self.interrupted = True
+        raise KeyboardInterrupt
 
 
 def _carry_host(model: Path, out: Path) -> None:
