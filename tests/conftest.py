@@ -20,16 +20,13 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # the processes share the cores
     torch.set_num_threads(1)
 
 DATA_FILES = Path(__file__).resolve().parent / "data_files"
+sys.path.insert(0, str(DATA_FILES))  # its modules serve tests of every room
 
 
 @pytest.fixture(scope="session")
 def tiny():
     """The module ``tiny_detector``: ``model(head, seed)``, ``build``, ``SIZE``."""
-    sys.path.insert(0, str(DATA_FILES))
-    try:
-        yield importlib.import_module("tiny_detector")
-    finally:
-        sys.path.remove(str(DATA_FILES))
+    return importlib.import_module("tiny_detector")
 
 
 def draw(count: int, seed: int = 0, size: int = 16) -> tuple[torch.Tensor, torch.Tensor]:
@@ -216,8 +213,4 @@ def finished(tmp_path_factory, server):
 
 
 def _tiny_state() -> dict:
-    sys.path.insert(0, str(DATA_FILES))
-    try:
-        return importlib.import_module("tiny_detector").model(seed=5).state_dict()
-    finally:
-        sys.path.remove(str(DATA_FILES))
+    return importlib.import_module("tiny_detector").model(seed=5).state_dict()

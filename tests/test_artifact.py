@@ -151,7 +151,6 @@ def test_a_folder_written_under_brevitas_0_13_0_gives_the_same_answers(request, 
     assert report["provenance"]["versions"]["brevitas"] == "0.13.0"
     expected = json.loads((data_files / "run_013x" / "answers.json").read_text())
     monkeypatch.chdir(data_files)
-    monkeypatch.syspath_prepend(data_files)
     run = load("run_013x")
     assert set(run.bits.values()) >= {1.6, 2.0, 3.0}
     questions = importlib.import_module("make_run_013x").questions()

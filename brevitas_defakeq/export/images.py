@@ -13,6 +13,11 @@ from brevitas_defakeq.errors import UserError
 COUNT = 64
 
 
+def some(images, count: int):
+    """At most ``count`` of a tensor's images or of samples, evenly spread."""
+    return images[:: max(1, len(images) // count)][:count]
+
+
 def verification_images(result: QuantizedDetector, data: str | Path | None) -> Tensor:
     """Up to 64 preprocessed images [N, 3, H, W]: of ``data``, of the run's calibration files, or drawn ones.
 
@@ -21,7 +26,7 @@ def verification_images(result: QuantizedDetector, data: str | Path | None) -> T
     """
     if data is not None:
         samples = read_source(data)
-        return load_batch(samples[:: max(1, len(samples) // COUNT)][:COUNT], result.preprocessing)
+        return load_batch(some(samples, COUNT), result.preprocessing)
     if result.report["detector"]["name"] == "demo":
         from brevitas_defakeq.demo import drawn_calibration
 

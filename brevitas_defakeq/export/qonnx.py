@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from brevitas_defakeq.artifact import WEIGHTS_FILES, QuantizedDetector
 from brevitas_defakeq.export.describe import card_of, ends, package_version, require_form
 from brevitas_defakeq.export.graph import write_graph
+from brevitas_defakeq.export.images import some
 from brevitas_defakeq.export.qonnx_form import OPSET, qonnx_form
 from brevitas_defakeq.export.qonnx_run import compared, require_qonnx
 from brevitas_defakeq.export.quiet import quiet
@@ -54,7 +55,7 @@ def export_qonnx(
     model = qonnx_graph(result, network)
     checked = None
     if verify is not None:
-        images = verify[:: max(1, len(verify) // IMAGES)][:IMAGES]
+        images = some(verify, IMAGES)
         checked = compared(model, network, result.observer, images, result.report["threshold"][form])
         checked.require()
     file = model.SerializeToString()

@@ -9,7 +9,6 @@ import pytest
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent / "benchmark"))
-sys.path.insert(0, str(Path(__file__).parents[1] / "data_files"))
 
 EXAMPLE = Path(__file__).parents[1] / "data_files" / "dfb_tree"
 

@@ -7,9 +7,9 @@ import sys
 import numpy as np
 import onnx
 import pytest
-import timm
 import torch
 from onnx import numpy_helper
+from small_networks import small_vit
 from timm.models.vision_transformer import Block
 from torch import nn
 
@@ -63,23 +63,6 @@ def random_cnn(seed: int) -> nn.Module:
     return nn.Sequential(*layers).eval()
 
 
-def tiny_vit() -> nn.Module:
-    torch.manual_seed(0)
-    model = timm.create_model(
-        "deit_tiny_patch16_224",
-        img_size=SIDE,
-        patch_size=8,
-        depth=1,
-        embed_dim=12,
-        num_heads=2,
-        num_classes=1,
-    )
-    for parameter in model.parameters():
-        if parameter.dim() > 1:
-            nn.init.normal_(parameter, std=0.3)
-    return model.eval()
-
-
 @pytest.fixture(scope="module")
 def made(images, quick_config):
     """``made(model, **changes)``: a quick run."""
@@ -94,7 +77,7 @@ def made(images, quick_config):
 @pytest.fixture(scope="module")
 def vit(made):
     """A transformer for integer hardware."""
-    return made(tiny_vit(), average_bits=4, target="fpga")
+    return made(small_vit(SIDE), average_bits=4, target="fpga")
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +159,7 @@ def test_random_networks(seed, target, made, images, tmp_path):
 @pytest.mark.parametrize("form", ["quantized", "mixed"])
 @pytest.mark.parametrize("target", ["any", "fpga"])
 def test_a_transformer(target, form, made, vit, images, tmp_path):
-    run = vit if target == "fpga" else made(tiny_vit(), average_bits=3)
+    run = vit if target == "fpga" else made(small_vit(SIDE), average_bits=3)
     card = export_qonnx(run, tmp_path, form=form, verify=images[:2], licence="MIT")
     assert same(Graph(tmp_path / "model.onnx").run(images[4:6]), torch_says(run, form, images[4:6]))
     assert {path.name for path in tmp_path.iterdir()} == {"model.onnx", "model_card.json"}
@@ -381,7 +364,7 @@ def test_a_form_that_has_no_file(vit, tmp_path):
 def test_a_hardware_run_is_saved_and_loaded(vit, images, tmp_path):
     """Class token and position table lie as codes on the patches' step."""
     vit.save(tmp_path)
-    again = load(tmp_path, detector=tiny_vit())
+    again = load(tmp_path, detector=small_vit(SIDE))
     for form in ("quantized", "mixed"):
         assert np.array_equal(torch_says(again, form, images[:4]), torch_says(vit, form, images[:4]))
     assert vit.packed["quantized"]["embeddings"].numel() == 12 + 5 * 12

@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 import pytest
-import timm
 import torch
+from small_networks import small_vit
 from torch import nn
 
 from brevitas_defakeq import quantize
@@ -40,19 +40,7 @@ def cnn():
 
 
 def vit():
-    model = timm.create_model(
-        "deit_tiny_patch16_224",
-        img_size=SIDE,
-        patch_size=8,
-        depth=2,
-        embed_dim=24,
-        num_heads=3,
-        num_classes=1,
-    )
-    for parameter in model.parameters():
-        if parameter.dim() > 1:
-            nn.init.normal_(parameter, std=0.2)
-    return model
+    return small_vit(SIDE, depth=2, embed_dim=24, num_heads=3, std=0.2)
 
 
 @pytest.mark.parametrize(("make", "board"), [(cnn, "Pynq-Z1"), (vit, "VCK190")])

@@ -6,25 +6,13 @@ from dataclasses import asdict
 import pytest
 import timm
 import torch
+from small_networks import Net
 from torch import nn
 from torch.nn import functional as F
 
 from brevitas_defakeq.detectors.parts.classnseg import ClassNSeg
 from brevitas_defakeq.prepare.grids import Grids
 from brevitas_defakeq.prepare.plan import make_plan
-
-
-class Net(nn.Module):
-    """``flow(self, x)`` over the given parts."""
-
-    def __init__(self, flow, **parts):
-        super().__init__()
-        for name, part in parts.items():
-            setattr(self, name, part)
-        self.flow = flow
-
-    def forward(self, x):
-        return self.flow(self, x)
 
 
 class Residual(nn.Module):

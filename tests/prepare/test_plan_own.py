@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from small_networks import Net
 from timm.layers import BatchNormAct2d
 from timm.layers.conv2d_same import Conv2dSame
 from timm.models.vision_transformer import Attention
@@ -17,19 +18,6 @@ from brevitas_defakeq.prepare.trace import tensors_in
 from brevitas_defakeq.quant.activation import activation_proxies
 
 IMAGES = torch.randn(2, 3, 9, 9, generator=torch.Generator().manual_seed(0))
-
-
-class Net(nn.Module):
-    """``flow(self, x)`` over the given parts: a module whose forward the test writes in one line."""
-
-    def __init__(self, flow, **parts):
-        super().__init__()
-        for name, part in parts.items():
-            setattr(self, name, part)
-        self.flow = flow
-
-    def forward(self, x):
-        return self.flow(self, x)
 
 
 def plan_of(model):

@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-import numpy as np
 from torch import Tensor
 
 from brevitas_defakeq.artifact import WEIGHTS_FILES, QuantizedDetector
 from brevitas_defakeq.errors import UserError
 from brevitas_defakeq.export.describe import ends, require_form
 from brevitas_defakeq.export.finn.findings import Finding, cannot
-from brevitas_defakeq.export.qonnx import qonnx_graph
+from brevitas_defakeq.export.images import some
+from brevitas_defakeq.export.qonnx import IMAGES, qonnx_graph
 from brevitas_defakeq.export.quiet import quiet
 from brevitas_defakeq.files import write_json, written_whole
 from brevitas_defakeq.provenance import provenance
@@ -17,8 +17,6 @@ from brevitas_defakeq.runtime.fields import plain
 
 FORMAT_VERSION = 1
 HOST_NAME = "host.json"
-#: Images that the profile is executed on, beside the QONNX graph; qonnx runs node by node.
-IMAGES = 8
 
 
 def export_finn(
@@ -56,7 +54,9 @@ def export_finn(
         graph = normalized(written)
         require_mappable(check_graph(graph, result.config.target))
         profile = finn_profile(graph)
-        checked = None if verify is None else agreement(graph, profile, _some(verify)).to_dict()
+        checked = (
+            None if verify is None else agreement(graph, profile, some(verify, IMAGES).numpy()).to_dict()
+        )
     host = _host(result, form, profile, checked)
     path = Path(out) / "model.onnx"
     with written_whole(path) as partial:
@@ -91,10 +91,6 @@ def require_mappable(findings: list[Finding]) -> None:
             f"{refused[0].line()} ({len(refused)} such places; `defakeq export RUN --format finn --check` "
             "lists all); nothing was written"
         )
-
-
-def _some(images: Tensor) -> np.ndarray:
-    return images[:: max(1, len(images) // IMAGES)][:IMAGES].numpy()
 
 
 def _host(result: QuantizedDetector, form: str, profile, checked: dict | None) -> dict:

@@ -6,8 +6,8 @@ import json
 import numpy as np
 import onnx
 import pytest
-import timm
 import torch
+from small_networks import small_vit
 from torch import nn
 
 from brevitas_defakeq import UserError, check_finn, export_finn, quantize
@@ -32,20 +32,7 @@ class Residual(nn.Module):
 
 
 def vit() -> nn.Module:
-    torch.manual_seed(0)
-    model = timm.create_model(
-        "deit_tiny_patch16_224",
-        img_size=SIZE,
-        patch_size=8,
-        depth=1,
-        embed_dim=12,
-        num_heads=2,
-        num_classes=1,
-    )
-    for parameter in model.parameters():
-        if parameter.dim() > 1:
-            nn.init.normal_(parameter, std=0.3)
-    return model.eval()
+    return small_vit(SIZE)
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +156,7 @@ def test_the_export_as_a_command(workplace):
 
 
 PLAIN = """
+from small_networks import small_vit
 from torch import nn
 
 
