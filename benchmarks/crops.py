@@ -22,15 +22,15 @@ import numpy as np
 from PIL import Image
 from tables import markdown, reports
 
-from brevitas_defakeq.data.crop import Crop
-from brevitas_defakeq.data.crops import cut_videos
-from brevitas_defakeq.data.cutting import Cutting
+from brevitas_defakeq.data.crop_samples import cut_videos
+from brevitas_defakeq.data.face_crops import Cutting
 from brevitas_defakeq.data.procedural import draw
 from brevitas_defakeq.data.video import Frame, read_frames
-from brevitas_defakeq.files import write_json
+from brevitas_defakeq.imaging.crop import Crop
 from brevitas_defakeq.provenance import provenance
 from brevitas_defakeq.runtime.align import face_crop
 from brevitas_defakeq.runtime.yunet import FaceFinder
+from brevitas_defakeq.utils.files import write_json
 
 FRAMES, HEIGHT, WIDTH, FACE = 200, 1080, 1920, 256
 CROP = Crop("aligned", 0.15)

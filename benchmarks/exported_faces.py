@@ -23,10 +23,10 @@ from brevitas_defakeq.artifact import QuantizedDetector
 from brevitas_defakeq.detectors.resolve import Detector
 from brevitas_defakeq.evaluate.labelled import LabelledSet
 from brevitas_defakeq.evaluate.observe import observe_all
-from brevitas_defakeq.export.check import Run, ort_run
+from brevitas_defakeq.export.agreement import Run, ort_run
 from brevitas_defakeq.export.mobile import FORMATS
-from brevitas_defakeq.files import write_json
 from brevitas_defakeq.provenance import provenance
+from brevitas_defakeq.utils.files import write_json
 
 TRAINED = ("mobilenetv2_035", "hybrid")
 BITS = 3.0

@@ -21,11 +21,11 @@ from tables import markdown, reports  # noqa: E402
 
 from brevitas_defakeq.artifact import QuantizedDetector  # noqa: E402
 from brevitas_defakeq.evaluate.labelled import LabelledSet  # noqa: E402
-from brevitas_defakeq.files import write_bytes, write_json  # noqa: E402
-from brevitas_defakeq.haq.costs_file import read_costs  # noqa: E402
-from brevitas_defakeq.haq.hardware import HardwareCosts  # noqa: E402
+from brevitas_defakeq.haq.hardware_costs import HardwareCosts  # noqa: E402
+from brevitas_defakeq.haq.hardware_costs_file import read_costs  # noqa: E402
 from brevitas_defakeq.haq.solver import assign  # noqa: E402
 from brevitas_defakeq.provenance import provenance  # noqa: E402
+from brevitas_defakeq.utils.files import write_bytes, write_json  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results" / "hardware_budgets"
 #: Loss of AUC that counts as none: a fifth of the half-width of its 95 % interval on 2,000 faces.
@@ -110,7 +110,7 @@ def table(name: str, found: dict) -> str:
 
 def measure(options: argparse.Namespace) -> None:
     """All runs of one detector, written as JSON."""
-    from brevitas_defakeq.export.finn.export import export_finn
+    from brevitas_defakeq.export.finn.export_finn import export_finn
     from hw.boards import board_named
     from hw.costs import costs as costs_of
     from hw.designs.detector import DESIGNS, configuration, float_detector, quantized, test_faces

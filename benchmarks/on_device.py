@@ -27,11 +27,11 @@ from tables import markdown, reports
 from brevitas_defakeq import DefakeQConfig, export_onnx, quantize
 from brevitas_defakeq.demo import drawn_calibration
 from brevitas_defakeq.detectors.resolve import Detector, resolve
-from brevitas_defakeq.errors import UserError
-from brevitas_defakeq.files import write_json
 from brevitas_defakeq.provenance import provenance
 from brevitas_defakeq.runtime import latency
 from brevitas_defakeq.runtime.onnx_file import open_session
+from brevitas_defakeq.utils.errors import UserError
+from brevitas_defakeq.utils.files import write_json
 
 IMAGES = 8
 #: Average bits -> the forms that are measured.

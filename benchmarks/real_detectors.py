@@ -5,9 +5,9 @@ from pathlib import Path
 
 from plain_vit import PREPROCESSING, plain_vit
 
-from brevitas_defakeq.data.preprocessing import Preprocessing
 from brevitas_defakeq.detectors.checkpoint import load_weights
 from brevitas_defakeq.detectors.resolve import Detector, resolve
+from brevitas_defakeq.imaging.preprocessing import Preprocessing
 
 _HALF = (0.5, 0.5, 0.5)
 

@@ -30,11 +30,11 @@ from brevitas_defakeq.evaluate.bootstrap import auc_interval
 from brevitas_defakeq.evaluate.labelled import LabelledSet
 from brevitas_defakeq.evaluate.metrics import auc
 from brevitas_defakeq.evaluate.observe import Observer, observe_all
-from brevitas_defakeq.files import write_json
+from brevitas_defakeq.float_reference import prepare_float
 from brevitas_defakeq.pipeline import Job
 from brevitas_defakeq.provenance import provenance
-from brevitas_defakeq.reference import prepare_float
 from brevitas_defakeq.resume import Checkpoint
+from brevitas_defakeq.utils.files import write_json
 
 PAIRS = ("test_pair_ffhq_tpdne.csv", "test_pair_cip.csv")
 TRAINED = ("mobilenetv2_035", "hybrid")

@@ -28,7 +28,7 @@ from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from brevitas_defakeq.data.procedural import FAMILIES, HELD_OUT_FAMILIES, draw
-from brevitas_defakeq.detectors.demo import DEMO_PREPROCESSING, DEMO_TRAINING_SEED, build_demo
+from brevitas_defakeq.detectors.demo_detector import DEMO_PREPROCESSING, DEMO_TRAINING_SEED, build_demo
 
 RESULT = Path(__file__).parent / "results" / "train_demo.json"
 #: Options that say where to write, not how to train.

@@ -10,25 +10,25 @@ from torch import Tensor, nn
 from brevitas_defakeq.artifact import QuantizedDetector, float_bytes, weights_bytes
 from brevitas_defakeq.calibration_set import CalibrationSet, from_source, from_tensors
 from brevitas_defakeq.config import DefakeQConfig
-from brevitas_defakeq.data.images import usable
-from brevitas_defakeq.data.preprocessing import Preprocessing
-from brevitas_defakeq.data.shared import refuse_shared
+from brevitas_defakeq.data.source_overlap import refuse_shared
 from brevitas_defakeq.data.sources import Sample
 from brevitas_defakeq.detectors.output import OutputSpec
 from brevitas_defakeq.detectors.resolve import Detector
-from brevitas_defakeq.errors import UserError
 from brevitas_defakeq.evaluate.columns import Columns
 from brevitas_defakeq.evaluate.compare import compare
 from brevitas_defakeq.evaluate.labelled import LabelledSet
 from brevitas_defakeq.evaluate.observe import Observed, observe_all
 from brevitas_defakeq.evaluate.threshold import carry_threshold
-from brevitas_defakeq.haq.costs_file import open_costs
+from brevitas_defakeq.haq.hardware_costs_file import open_costs
 from brevitas_defakeq.haq.hardware_widths import hardware_figures
-from brevitas_defakeq.order import Order
+from brevitas_defakeq.imaging.image_files import usable
+from brevitas_defakeq.imaging.preprocessing import Preprocessing
 from brevitas_defakeq.pipeline import Job
 from brevitas_defakeq.progress import Listener, silent
 from brevitas_defakeq.provenance import provenance
+from brevitas_defakeq.quantization_request import QuantizationRequest
 from brevitas_defakeq.resume import Checkpoint
+from brevitas_defakeq.utils.errors import UserError
 
 _LOG = logging.getLogger(__name__)
 _BATCH = 16
@@ -92,7 +92,7 @@ def quantize(
 def begin(
     detector, calibration, config=None, *, labels=None, test=None, preprocessing=None, output=None,
     feature=None, on_corrupt="refuse", costs=None, cache_memory=2 << 30, device="cpu", listen=silent,
-) -> Order:  # fmt: skip
+) -> QuantizationRequest:  # fmt: skip
     """The arguments of ``quantize``, checked, loaded and prepared."""
     config = config or DefakeQConfig()
     hardware = open_costs(costs, config.budget)
@@ -101,13 +101,15 @@ def begin(
     images = _calibration(calibration, labels, detector, config, on_corrupt)
     if tests is not None:
         refuse_shared(images.samples, tests.samples)
-    order = Order(detector, images, tests, config, cache_memory, found_device(device), listen, hardware)
+    order = QuantizationRequest(
+        detector, images, tests, config, cache_memory, found_device(device), listen, hardware
+    )
     if len(images.images) < config.samples:
         _LOG.warning("%d calibration images, fewer than the %d asked for", len(images.images), config.samples)
     return order
 
 
-def report_(result: QuantizedDetector, order: Order, job: Job) -> None:
+def report_(result: QuantizedDetector, order: QuantizationRequest, job: Job) -> None:
     """Figures on the test images, or on held-out calibration images, and the report with them."""
     with job.stage("evaluate"):
         metrics, thresholds = _metrics(job, result, order.images, order.tests)

@@ -15,18 +15,18 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from brevitas_defakeq.config import DefakeQConfig
-from brevitas_defakeq.data.preprocessing import Preprocessing
 from brevitas_defakeq.detectors.output import OutputSpec
 from brevitas_defakeq.detectors.resolve import build, fill_, registered_weights
-from brevitas_defakeq.detectors.weights_files import Files
-from brevitas_defakeq.errors import UserError
+from brevitas_defakeq.detectors.weights_sources import Files
 from brevitas_defakeq.evaluate.observe import Observer
-from brevitas_defakeq.files import read_json, understanding, write_bytes, write_json
-from brevitas_defakeq.nn.modules import device_of
-from brevitas_defakeq.prepare.insert import QuantScheme, insert_quantizers_
+from brevitas_defakeq.float_reference import copy_module
+from brevitas_defakeq.imaging.preprocessing import Preprocessing
+from brevitas_defakeq.nn.module_tree import device_of
+from brevitas_defakeq.prepare.insert_quantizers import QuantScheme, insert_quantizers_
 from brevitas_defakeq.prepare.plan import Plan, replay_preparation_
-from brevitas_defakeq.reference import copy_module
-from brevitas_defakeq.storage.transfer import Reader, transfer
+from brevitas_defakeq.storage.weights_transfer import Reader, transfer
+from brevitas_defakeq.utils.errors import UserError
+from brevitas_defakeq.utils.files import read_json, understanding, write_bytes, write_json
 
 FORMAT_VERSION = 1
 #: Form of the detector -> the file it lies in.

@@ -46,7 +46,7 @@ from brevitas_defakeq.cli_options import (
     set_threads,
     triple,
 )
-from brevitas_defakeq.errors import UserError
+from brevitas_defakeq.utils.errors import UserError
 
 
 class _Interrupted(Exception):
@@ -146,10 +146,10 @@ def quantize(
 ) -> None:
     """Quantize a trained detector with a few hundred face crops."""
     from brevitas_defakeq import api
-    from brevitas_defakeq.data.opening import Faces, open_source
+    from brevitas_defakeq.budget_search import quantize_within
+    from brevitas_defakeq.data.open_source import Faces, open_source
     from brevitas_defakeq.evaluate.labelled import check_labelled
     from brevitas_defakeq.report.terminal import comparison, show, stages
-    from brevitas_defakeq.search import quantize_within
 
     set_threads(threads)
     searched = max_auc_drop is not None
@@ -214,7 +214,7 @@ def inspect(
     as_json: Json = False,
 ) -> None:
     """The dry run: layers, what stays float and why, size and time to expect."""
-    from brevitas_defakeq.report.inspection import inspect_detector, inspect_run, inspection_table
+    from brevitas_defakeq.report.inspection_report import inspect_detector, inspect_run, inspection_table
     from brevitas_defakeq.report.terminal import show
 
     set_threads(threads)
@@ -256,12 +256,12 @@ def export(
 ) -> None:
     """A run as a small file that runs on integers, with its model card."""
     from brevitas_defakeq.artifact import load, load_float
-    from brevitas_defakeq.export.finn.export import export_finn
-    from brevitas_defakeq.export.images import verification_images
+    from brevitas_defakeq.export.finn.export_finn import export_finn
     from brevitas_defakeq.export.mobile import export_mobile
     from brevitas_defakeq.export.onnx import export_onnx
     from brevitas_defakeq.export.qonnx import export_qonnx
-    from brevitas_defakeq.report.finn import check_mapping, host_table
+    from brevitas_defakeq.export.verification_images import verification_images
+    from brevitas_defakeq.report.finn_report import check_mapping, host_table
     from brevitas_defakeq.report.terminal import card_table, show
 
     if format != "onnx" and (pixels or runtime or storage != "packed"):

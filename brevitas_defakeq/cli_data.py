@@ -26,7 +26,7 @@ from brevitas_defakeq.cli_options import (
     selection_of,
     set_threads,
 )
-from brevitas_defakeq.errors import UserError
+from brevitas_defakeq.utils.errors import UserError
 
 datasets = typer.Typer(help="Data sets and layouts that are understood; check looks at one.")
 
@@ -65,9 +65,9 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Figures on labelled data, of a run or an exported file; robustness; --latency times the file."""
-    from brevitas_defakeq.data.opening import Faces, open_source
+    from brevitas_defakeq.data.open_source import Faces, open_source
     from brevitas_defakeq.evaluate.labelled import check_labelled
-    from brevitas_defakeq.report.evaluation import curves_table, evaluation_tables
+    from brevitas_defakeq.report.evaluation_report import curves_table, evaluation_tables
     from brevitas_defakeq.report.terminal import latencies, show, stages
     from brevitas_defakeq.runtime.latency import latency as latency_of
 
@@ -117,10 +117,10 @@ def table(
     as_json: Json = False,
 ) -> None:
     """Detectors x data sets x methods into one table, Markdown and JSON, in the form of the paper's."""
-    from brevitas_defakeq.report.evaluation import overview_table
+    from brevitas_defakeq.report.evaluation_report import overview_table
     from brevitas_defakeq.report.terminal import show, stages
-    from brevitas_defakeq.table.make import make_table
-    from brevitas_defakeq.table.spec_file import read_spec
+    from brevitas_defakeq.table.make_table import make_table
+    from brevitas_defakeq.table.table_spec_file import read_spec
 
     set_threads(threads)
     with stages() as listen:
@@ -131,8 +131,8 @@ def table(
 @datasets.callback(invoke_without_command=True)
 def _datasets(context: typer.Context, as_json: Json = False) -> None:
     if context.invoked_subcommand is None:
-        from brevitas_defakeq.data.describe import describe_datasets
-        from brevitas_defakeq.report.datasets import dataset_tables
+        from brevitas_defakeq.data.known_datasets import describe_datasets
+        from brevitas_defakeq.report.dataset_report import dataset_tables
         from brevitas_defakeq.report.terminal import show
 
         described = describe_datasets()
@@ -151,7 +151,7 @@ def check(
 ) -> None:
     """What lies there: counts, what is missing, what is shared, and what besides the face tells the label."""
     from brevitas_defakeq.data.check import check_source
-    from brevitas_defakeq.report.datasets import findings_tables
+    from brevitas_defakeq.report.dataset_report import findings_tables
     from brevitas_defakeq.report.terminal import show
 
     found = check_source(

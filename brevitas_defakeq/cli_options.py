@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from brevitas_defakeq.errors import UserError
+from brevitas_defakeq.utils.errors import UserError
 
 Name = Annotated[str, typer.Argument(metavar="DETECTOR", help="registry name, module:factory, or timm name")]
 FloatWeights = Annotated[list[Path] | None, typer.Option(help="the float checkpoint, for --which float")]
@@ -113,6 +113,6 @@ def selection_of(split, compression, datasets, frames, first, root):
 
 def crop_of(kind: str | None, margin: float):
     """The crop that the options name, or None."""
-    from brevitas_defakeq.data.crop import Crop
+    from brevitas_defakeq.imaging.crop import Crop
 
     return None if kind is None else Crop(kind, margin)

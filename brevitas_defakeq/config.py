@@ -7,7 +7,7 @@ best at equal bytes and bounded time. Both are whole; where they differ is what 
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Literal
 
-from brevitas_defakeq.errors import UserError
+from brevitas_defakeq.utils.errors import UserError
 
 Sensitivity = Literal["haq", "taylor", "measured"]
 _WIDTHS = (1.6, 2, 3, 4, 5, 6, 7, 8)

@@ -18,24 +18,24 @@ from brevitas_defakeq.config import DefakeQConfig
 from brevitas_defakeq.data.calibration import split_held_out
 from brevitas_defakeq.evaluate.observe import Observer
 from brevitas_defakeq.haq.allocate import allocate, layer_scores
-from brevitas_defakeq.haq.hardware import HardwareCosts
+from brevitas_defakeq.haq.hardware_costs import HardwareCosts
 from brevitas_defakeq.haq.importance import channel_energies, expand_energy
 from brevitas_defakeq.haq.solver import solve
-from brevitas_defakeq.memory import give_back
-from brevitas_defakeq.nn.modules import modules_by_name, recomputed, restore_, snapshot
+from brevitas_defakeq.memory_release import give_back
+from brevitas_defakeq.nn.module_tree import modules_by_name, recomputed, restore_, snapshot
 from brevitas_defakeq.prepare.calibrate import calibrate_
-from brevitas_defakeq.prepare.hardware import limit_ranges_
+from brevitas_defakeq.prepare.hardware_quantizers import limit_ranges_
 from brevitas_defakeq.prepare.plan import Plan
 from brevitas_defakeq.progress import Listener, Meter, silent
-from brevitas_defakeq.quant.activation import activation_proxies, mark_calibrated_
+from brevitas_defakeq.quant.activation_quantizer import activation_proxies, mark_calibrated_
 from brevitas_defakeq.quant.bit_width import relaxed, relaxed_bits, set_bits_
-from brevitas_defakeq.quant.quick import quick
+from brevitas_defakeq.quant.fused import quick
+from brevitas_defakeq.reconstruct.block_loop import CAPTURE_BATCH, Reconstruction
 from brevitas_defakeq.reconstruct.capture import TensorStore
-from brevitas_defakeq.reconstruct.final import Examples, tune_network_
-from brevitas_defakeq.reconstruct.joint import snapping_costs
-from brevitas_defakeq.reconstruct.loop import CAPTURE_BATCH, Reconstruction
+from brevitas_defakeq.reconstruct.final_pass import Examples, tune_network_
+from brevitas_defakeq.reconstruct.joint_widths import snapping_costs
 from brevitas_defakeq.resume import Checkpoint
-from brevitas_defakeq.storage.transfer import Writer, transfer
+from brevitas_defakeq.storage.weights_transfer import Writer, transfer
 from brevitas_defakeq.veft.restore import restore_channels_
 
 #: Activations that the last pass may keep; beyond, a batch goes in parts and every block runs twice.

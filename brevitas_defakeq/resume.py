@@ -10,8 +10,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from brevitas_defakeq.errors import UserError
-from brevitas_defakeq.files import check_writable, read_json, write_bytes, write_json
+from brevitas_defakeq.utils.errors import UserError
+from brevitas_defakeq.utils.files import check_writable, read_json, write_bytes, write_json
 
 _FOLDER = ".unfinished"
 

@@ -6,7 +6,7 @@ them equal. What a part holds is from the vendors' product tables: FINN's own la
 
 from dataclasses import dataclass
 
-from brevitas_defakeq.errors import UserError
+from brevitas_defakeq.utils.errors import UserError
 
 #: Shares of a device that a design may take and still meet its clock; AMD's advice, FINN's default too.
 MARGIN = {"lut": 0.70, "bram18": 0.80, "dsp": 0.80, "uram": 0.80}

@@ -3,7 +3,7 @@
 import argparse
 import contextlib
 
-from brevitas_defakeq.errors import UserError
+from brevitas_defakeq.utils.errors import UserError
 
 
 class Parser(argparse.ArgumentParser):

@@ -18,8 +18,8 @@ from pathlib import Path
 if __name__ == "__main__":  # the package `hw` instead of the files beside this one
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from brevitas_defakeq.errors import UserError
-from brevitas_defakeq.files import write_json
+from brevitas_defakeq.utils.errors import UserError
+from brevitas_defakeq.utils.files import write_json
 from hw.boards import BOARDS, Board, board_named
 from hw.command import Parser, rate
 from hw.finn_quirks import quiet_finn, require_finn

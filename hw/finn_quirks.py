@@ -33,7 +33,7 @@ from pathlib import Path
 
 import numpy as np
 
-from brevitas_defakeq.errors import UserError
+from brevitas_defakeq.utils.errors import UserError
 from hw.lookups import quick_lookups
 
 #: Layers that multiply or add floating-point numbers, or scale: they take DSPs whatever the estimator says.

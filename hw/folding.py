@@ -1,6 +1,6 @@
 """How much of each layer works at once: to a rate, or as fast as a device allows."""
 
-from brevitas_defakeq.errors import UserError
+from brevitas_defakeq.utils.errors import UserError
 from hw.boards import Board
 from hw.finn_quirks import FOLDED_HERE
 

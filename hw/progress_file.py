@@ -6,8 +6,8 @@ from pathlib import Path
 
 from qonnx.core.modelwrapper import ModelWrapper
 
-from brevitas_defakeq.errors import UserError
-from brevitas_defakeq.files import read_json, write_json, written_whole
+from brevitas_defakeq.utils.errors import UserError
+from brevitas_defakeq.utils.files import read_json, write_json, written_whole
 
 _NAME = "steps.json"
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import onnx
 from qonnx.core.modelwrapper import ModelWrapper
 
-from brevitas_defakeq.errors import UserError
+from brevitas_defakeq.utils.errors import UserError
 
 _MAKE = "make the profile with `defakeq export RUN --format finn`"
 

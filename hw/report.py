@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from brevitas_defakeq.files import write_bytes, write_json
+from brevitas_defakeq.utils.files import write_bytes, write_json
 from hw.boards import MARGIN, Board
 from hw.folding import excess
 

@@ -8,8 +8,8 @@ from time import perf_counter
 
 import numpy as np
 
-from brevitas_defakeq.errors import UserError
 from brevitas_defakeq.progress import Listener, silent
+from brevitas_defakeq.utils.errors import UserError
 from hw.boards import Board
 from hw.finn_quirks import quiet_finn
 

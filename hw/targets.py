@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from brevitas_defakeq.errors import UserError
+from brevitas_defakeq.utils.errors import UserError
 from hw.boards import Board
 
 

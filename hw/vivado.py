@@ -12,8 +12,8 @@ from collections import Counter
 from importlib.metadata import version
 from pathlib import Path
 
-from brevitas_defakeq.errors import UserError
-from brevitas_defakeq.files import write_bytes, write_json
+from brevitas_defakeq.utils.errors import UserError
+from brevitas_defakeq.utils.files import write_bytes, write_json
 from hw.boards import Board
 from hw.finn_quirks import builder_without_vivado, quiet_finn
 from hw.run import Build

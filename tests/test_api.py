@@ -15,8 +15,8 @@ from brevitas_defakeq import UserError, quantize
 from brevitas_defakeq.artifact import QuantizedDetector
 from brevitas_defakeq.calibration_set import from_tensors
 from brevitas_defakeq.config import without_haq, without_veft
-from brevitas_defakeq.data.preprocessing import Preprocessing
 from brevitas_defakeq.evaluate.labelled import LabelledSet
+from brevitas_defakeq.imaging.preprocessing import Preprocessing
 
 LAYERS = {
     "stem.0": 216, "stem.3": 1152, "block.attn.qkv": 768, "block.attn.proj": 256, "block.mlp.fc1": 512,

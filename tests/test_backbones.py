@@ -5,7 +5,7 @@ import torch
 
 from brevitas_defakeq import load, quantize
 from brevitas_defakeq.detectors import resolve
-from brevitas_defakeq.quant.quick import quick
+from brevitas_defakeq.quant.fused import quick
 
 #: What the paper uses, then convolutional detectors that people bring.
 NAMES = ["deit_tiny", "deit_small", "deit_base", "vit_small", "vit_base", "swin_small", "swin_base"]

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from brevitas_defakeq import UserError
-from brevitas_defakeq.files import write_bytes, write_json
+from brevitas_defakeq.utils.files import write_bytes, write_json
 
 QUANTIZE = ("quantize", "tiny_detector:build", "--calibration", "faces", "--out", "new", "--samples", "24")
 

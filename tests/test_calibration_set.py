@@ -4,10 +4,10 @@ import pytest
 from PIL import Image
 
 from brevitas_defakeq.calibration_set import from_source
-from brevitas_defakeq.data.preprocessing import Preprocessing
 from brevitas_defakeq.data.selection import Selection
 from brevitas_defakeq.data.sources import read_source
-from brevitas_defakeq.errors import UserError
+from brevitas_defakeq.imaging.preprocessing import Preprocessing
+from brevitas_defakeq.utils.errors import UserError
 
 HOW = Preprocessing((4, 4), "nearest", 0.0, 1.0)
 

@@ -16,7 +16,7 @@ from brevitas_defakeq.config import (
     without_haq,
     without_veft,
 )
-from brevitas_defakeq.errors import UserError
+from brevitas_defakeq.utils.errors import UserError
 
 STAGES = {
     "haq": HAQConfig,

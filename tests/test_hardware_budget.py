@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from brevitas_defakeq import UserError, load, quantize
-from brevitas_defakeq.search import quantize_within
+from brevitas_defakeq.budget_search import quantize_within
 
 SHAPES = {
     "stem.0": (8, 3, 3, 3), "stem.3": (16, 8, 3, 3), "block.attn.qkv": (48, 16), "block.attn.proj": (16, 16),

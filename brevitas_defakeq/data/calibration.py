@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from brevitas_defakeq.data.balanced_sampling import Turns, Videos, first
 from brevitas_defakeq.data.identities import identities
 from brevitas_defakeq.data.listing import Listing
-from brevitas_defakeq.data.sample import Sample
-from brevitas_defakeq.data.turns import Turns, Videos, first
-from brevitas_defakeq.errors import UserError
+from brevitas_defakeq.imaging.sample import Sample
+from brevitas_defakeq.utils.errors import UserError
 
 #: Videos of a manipulation to choose from, for each image that is asked for: enough to find other people.
 _CANDIDATES = 64

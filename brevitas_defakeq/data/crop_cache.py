@@ -18,9 +18,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from brevitas_defakeq.data.cutting import Cutting, UnusableFile
-from brevitas_defakeq.errors import UserError
-from brevitas_defakeq.files import write_json
+from brevitas_defakeq.data.face_crops import Cutting, UnusableFile
+from brevitas_defakeq.utils.errors import UserError
+from brevitas_defakeq.utils.files import write_json
 
 #: Counts the changes of the index, and of how a found face is cut: older crops are cut again.
 FORMAT_VERSION = 1

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from brevitas_defakeq.data.listing import Listing, Rows
-from brevitas_defakeq.data.sample import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Video
+from brevitas_defakeq.imaging.sample import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Video
 
 CLASS_FOLDERS = {"real": 0, "fake": 1, "0_real": 0, "1_fake": 1}
 

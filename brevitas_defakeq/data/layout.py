@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from brevitas_defakeq.data.benchmark.catalog import CATALOG
-from brevitas_defakeq.data.benchmark.index import located
-from brevitas_defakeq.data.benchmark.tree import Place
+from brevitas_defakeq.data.benchmark.dataset_folder import Place
+from brevitas_defakeq.data.benchmark.json_index import located
 from brevitas_defakeq.data.folders import class_folders
 from brevitas_defakeq.data.shards import shards_of
-from brevitas_defakeq.errors import UserError
+from brevitas_defakeq.utils.errors import UserError
 
 INDEX = "DeepfakeBench index"
 FRAMES = "frames folders"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from brevitas_defakeq.data.frames import order, positions
-from brevitas_defakeq.data.sample import Sample
+from brevitas_defakeq.data.frame_selection import order, positions
+from brevitas_defakeq.imaging.sample import Sample
 
 _TEXTS = ("folder", "name", "video", "dataset", "manipulation")
 _UNKNOWN = -1  #: the label None

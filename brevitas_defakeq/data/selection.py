@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from brevitas_defakeq.errors import UserError
+from brevitas_defakeq.utils.errors import UserError
 
 SPLITS = ("train", "val", "test")
 COMPRESSIONS = ("raw", "c23", "c40")

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from brevitas_defakeq.data.listing import Listing, Rows
-from brevitas_defakeq.data.sample import IMAGE_SUFFIXES, LABELS
-from brevitas_defakeq.data.stored import members
-from brevitas_defakeq.errors import UserError
+from brevitas_defakeq.imaging.sample import IMAGE_SUFFIXES, LABELS
+from brevitas_defakeq.imaging.stored_files import members
+from brevitas_defakeq.utils.errors import UserError
 
 _LABEL_FILES = ("cls", "json")
 

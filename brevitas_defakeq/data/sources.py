@@ -11,18 +11,18 @@ from pathlib import Path
 import numpy as np
 
 from brevitas_defakeq.data import layout as layouts
-from brevitas_defakeq.data.benchmark.index import read_index
-from brevitas_defakeq.data.benchmark.reading import Clip, Reading, listing_of, videos_of
-from brevitas_defakeq.data.benchmark.tree import read_place
+from brevitas_defakeq.data.benchmark.clips import Clip, Reading, listing_of, videos_of
+from brevitas_defakeq.data.benchmark.dataset_folder import read_place
+from brevitas_defakeq.data.benchmark.json_index import read_index
+from brevitas_defakeq.data.csv_file import read_csv
 from brevitas_defakeq.data.folders import folder_videos, read_folder
 from brevitas_defakeq.data.layout import Layout, recognise
 from brevitas_defakeq.data.listing import Listing
-from brevitas_defakeq.data.sample import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Sample, Video
 from brevitas_defakeq.data.selection import DEFAULT, Selection
 from brevitas_defakeq.data.shards import read_shards, shards_of
-from brevitas_defakeq.data.stored import open_file
-from brevitas_defakeq.data.table import read_csv
-from brevitas_defakeq.errors import UserError
+from brevitas_defakeq.imaging.sample import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Sample, Video
+from brevitas_defakeq.imaging.stored_files import open_file
+from brevitas_defakeq.utils.errors import UserError
 
 _LOG = logging.getLogger(__name__)
 

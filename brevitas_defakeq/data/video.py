@@ -16,7 +16,7 @@ import numpy as np
 
 from brevitas_defakeq.data.video_file import Developer, decoded, decoded_spans, packets_of
 from brevitas_defakeq.data.video_plan import Packet, shown, spans
-from brevitas_defakeq.errors import UserError
+from brevitas_defakeq.utils.errors import UserError
 
 CHOICES = ("even", "first")
 

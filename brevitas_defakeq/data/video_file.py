@@ -14,7 +14,7 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from brevitas_defakeq.data.video_plan import Packet
-from brevitas_defakeq.errors import UserError
+from brevitas_defakeq.utils.errors import UserError
 
 #: Containers that say when each packet is shown (AVI, for one, does not).
 _TIMED = {"mov", "matroska", "mpegts"}

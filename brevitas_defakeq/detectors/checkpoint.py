@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from brevitas_defakeq.detectors.read_weights_file import read_weights_file
 from brevitas_defakeq.detectors.recognize import looks_like
-from brevitas_defakeq.detectors.weights_file import read_weights_file
-from brevitas_defakeq.errors import UserError
+from brevitas_defakeq.utils.errors import UserError
 
 PREFIXES = ("backbone.", "model.", "net.")
 

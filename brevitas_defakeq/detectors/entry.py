@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from brevitas_defakeq.data.crop import Crop
-from brevitas_defakeq.data.preprocessing import Preprocessing, preprocessing_from_timm
 from brevitas_defakeq.detectors.output import OutputSpec
+from brevitas_defakeq.imaging.crop import Crop
+from brevitas_defakeq.imaging.preprocessing import Preprocessing, preprocessing_from_timm
 
 if TYPE_CHECKING:
     import torch

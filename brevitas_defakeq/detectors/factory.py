@@ -9,8 +9,8 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from brevitas_defakeq.data.preprocessing import Preprocessing
-from brevitas_defakeq.errors import UserError
+from brevitas_defakeq.imaging.preprocessing import Preprocessing
+from brevitas_defakeq.utils.errors import UserError
 
 if TYPE_CHECKING:
     from torch import nn

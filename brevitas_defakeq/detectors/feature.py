@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from brevitas_defakeq.errors import UserError
-from brevitas_defakeq.nn.modules import eval_mode, removed_after
+from brevitas_defakeq.nn.module_tree import eval_mode, removed_after
+from brevitas_defakeq.utils.errors import UserError
 
 SIDES = ("input", "output")
 

@@ -7,8 +7,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from brevitas_defakeq.data.preprocessing import Preprocessing
-from brevitas_defakeq.errors import UserError
+from brevitas_defakeq.imaging.preprocessing import Preprocessing
+from brevitas_defakeq.utils.errors import UserError
 
 if TYPE_CHECKING:
     import torch

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from brevitas_defakeq.detectors import published
-from brevitas_defakeq.detectors.demo import DEMO_PREPROCESSING, DEMO_WEIGHTS, build_demo
+from brevitas_defakeq.detectors.demo_detector import DEMO_PREPROCESSING, DEMO_WEIGHTS, build_demo
 from brevitas_defakeq.detectors.entry import DetectorEntry
 from brevitas_defakeq.detectors.parts.timm_model import build_timm
 

@@ -9,8 +9,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brevitas_defakeq.data.crop import Crop
-from brevitas_defakeq.data.preprocessing import Preprocessing, override, preprocessing_from_timm
 from brevitas_defakeq.data.sources import file_sha256
 from brevitas_defakeq.detectors.entry import DetectorEntry
 from brevitas_defakeq.detectors.factory import call_factory, preprocessing_from_factory
@@ -18,8 +16,10 @@ from brevitas_defakeq.detectors.model_args import complete_timm_args, json_args,
 from brevitas_defakeq.detectors.output import OutputSpec
 from brevitas_defakeq.detectors.parts.timm_model import build_timm
 from brevitas_defakeq.detectors.registry import REGISTRY, names
-from brevitas_defakeq.detectors.weights_files import Files, settings_beside, weights_files
-from brevitas_defakeq.errors import UserError
+from brevitas_defakeq.detectors.weights_sources import Files, settings_beside, weights_files
+from brevitas_defakeq.imaging.crop import Crop
+from brevitas_defakeq.imaging.preprocessing import Preprocessing, override, preprocessing_from_timm
+from brevitas_defakeq.utils.errors import UserError
 
 if TYPE_CHECKING:
     import torch
@@ -209,7 +209,7 @@ def _output(default: OutputSpec, output: OutputSpec | str | None, fake_index: in
 
 
 def _read(files: Sequence[Path]) -> dict[str, torch.Tensor] | None:
-    from brevitas_defakeq.detectors.loading import read_weights
+    from brevitas_defakeq.detectors.load_weights import read_weights
 
     return read_weights(files) if files else None
 
@@ -217,7 +217,7 @@ def _read(files: Sequence[Path]) -> dict[str, torch.Tensor] | None:
 def _load_(
     model: nn.Module, state: Mapping[str, torch.Tensor], entry: DetectorEntry | None, files: Sequence[Path]
 ) -> dict[str, int]:
-    from brevitas_defakeq.detectors.loading import load_weights_
+    from brevitas_defakeq.detectors.load_weights import load_weights_
 
     return load_weights_(model, state, entry, source=", ".join(map(str, files)))
 

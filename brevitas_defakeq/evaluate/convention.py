@@ -17,10 +17,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from brevitas_defakeq.errors import UserError
 from brevitas_defakeq.evaluate.columns import Columns
 from brevitas_defakeq.evaluate.curve import Curve
 from brevitas_defakeq.evaluate.metrics import accuracy, balanced_accuracy, calibration_error
+from brevitas_defakeq.utils.errors import UserError
 
 
 @dataclass(frozen=True)

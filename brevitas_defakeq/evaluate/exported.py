@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from brevitas_defakeq.data.images import Read, read_sample
 from brevitas_defakeq.data.sources import Sample
 from brevitas_defakeq.evaluate.convention import convention_named
 from brevitas_defakeq.evaluate.forms import FileForms
 from brevitas_defakeq.evaluate.labelled import labelled_samples
 from brevitas_defakeq.evaluate.measure import figures_of
+from brevitas_defakeq.imaging.image_files import Read, read_sample
 from brevitas_defakeq.progress import Listener, silent
 
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import nn
 
-from brevitas_defakeq.data.images import Read, iterate_batches, read_sample
-from brevitas_defakeq.data.preprocessing import Preprocessing
 from brevitas_defakeq.data.sources import Sample
-from brevitas_defakeq.errors import UserError
 from brevitas_defakeq.evaluate.observe import Observer, Seen, look
-from brevitas_defakeq.runtime.preprocessing import batches, model_input
-from brevitas_defakeq.runtime.session import Detector
+from brevitas_defakeq.imaging.image_files import Read, iterate_batches, read_sample
+from brevitas_defakeq.imaging.preprocessing import Preprocessing
+from brevitas_defakeq.runtime.exported_detector import ExportedDetector
+from brevitas_defakeq.runtime.model_input import batches, model_input
+from brevitas_defakeq.utils.errors import UserError
 
 if TYPE_CHECKING:
     from brevitas_defakeq.artifact import QuantizedDetector
@@ -69,7 +69,7 @@ class RunForms:
 class FileForms:
     """Exported files by form, run by onnxruntime as a device runs them; their cards say all else."""
 
-    detectors: Mapping[str, Detector]
+    detectors: Mapping[str, ExportedDetector]
 
     @classmethod
     def of(
@@ -77,7 +77,7 @@ class FileForms:
     ) -> FileForms:
         """A ``model.onnx`` as "exported", and the float one that it is compared with as "float"."""
         files = {"exported": model} | ({"float": against} if against else {})
-        return cls({form: Detector(file, threads=threads) for form, file in files.items()})
+        return cls({form: ExportedDetector(file, threads=threads) for form, file in files.items()})
 
     @property
     def thresholds(self) -> dict[str, float]:

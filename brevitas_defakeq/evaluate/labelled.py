@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from brevitas_defakeq.data.images import Read, iterate_batches, read_sample
-from brevitas_defakeq.data.preprocessing import Preprocessing
 from brevitas_defakeq.data.sources import Sample, read_source
-from brevitas_defakeq.errors import UserError
+from brevitas_defakeq.imaging.image_files import Read, iterate_batches, read_sample
+from brevitas_defakeq.imaging.preprocessing import Preprocessing
+from brevitas_defakeq.utils.errors import UserError
 
 _BATCH = 16
 

@@ -11,8 +11,8 @@ from brevitas_defakeq.evaluate.columns import Columns
 from brevitas_defakeq.evaluate.compare import compare
 from brevitas_defakeq.evaluate.observe import Observed, Seen, gather
 from brevitas_defakeq.evaluate.score_file import score_writer
-from brevitas_defakeq.files import check_writable
 from brevitas_defakeq.progress import Listener
+from brevitas_defakeq.utils.files import check_writable
 
 
 def figures_of(

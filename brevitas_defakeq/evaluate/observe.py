@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from brevitas_defakeq.detectors.feature import FeatureTap
 from brevitas_defakeq.detectors.output import OutputSpec
 from brevitas_defakeq.evaluate.fidelity import FeatureNoise
-from brevitas_defakeq.nn.modules import device_of
-from brevitas_defakeq.quant.quick import quick
+from brevitas_defakeq.nn.module_tree import device_of
+from brevitas_defakeq.quant.fused import quick
 
 
 @dataclass(frozen=True)

@@ -13,21 +13,21 @@ from typing import TYPE_CHECKING
 from PIL import Image
 from torch import nn
 
-from brevitas_defakeq.data.images import Read, read_sample
 from brevitas_defakeq.data.sources import Sample
 from brevitas_defakeq.evaluate.columns import Columns
 from brevitas_defakeq.evaluate.forms import FileForms, RunForms
 from brevitas_defakeq.evaluate.labelled import labelled_samples
 from brevitas_defakeq.evaluate.measured import Measured
 from brevitas_defakeq.evaluate.observe import gather
-from brevitas_defakeq.evaluate.perturb.kinds import (
+from brevitas_defakeq.evaluate.perturb.occlusion import BLOCK_UNIT
+from brevitas_defakeq.evaluate.perturb.perturbations import (
     LEVELS,
     PERTURBATIONS,
     chosen_levels,
     chosen_names,
     perturbed,
 )
-from brevitas_defakeq.evaluate.perturb.places import BLOCK_UNIT
+from brevitas_defakeq.imaging.image_files import Read, read_sample
 from brevitas_defakeq.progress import Listener, silent
 
 if TYPE_CHECKING:

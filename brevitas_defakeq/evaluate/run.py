@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from brevitas_defakeq.data.images import Read, read_sample
 from brevitas_defakeq.data.sources import Sample
 from brevitas_defakeq.evaluate.convention import convention_named
 from brevitas_defakeq.evaluate.exported import evaluate_exported
@@ -14,6 +13,7 @@ from brevitas_defakeq.evaluate.forms import RunForms
 from brevitas_defakeq.evaluate.labelled import LabelledSet
 from brevitas_defakeq.evaluate.measure import figures_of
 from brevitas_defakeq.evaluate.observe import look
+from brevitas_defakeq.imaging.image_files import Read, read_sample
 from brevitas_defakeq.progress import Listener, silent
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from brevitas_defakeq.data.sources import Sample
-from brevitas_defakeq.errors import UserError
 from brevitas_defakeq.evaluate.columns import Columns
 from brevitas_defakeq.evaluate.metrics import probabilities
-from brevitas_defakeq.files import written_whole
+from brevitas_defakeq.utils.errors import UserError
+from brevitas_defakeq.utils.files import written_whole
 
 COLUMNS = ("path", "label", "dataset", "manipulation", "video", "logit", "probability")
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from brevitas_defakeq.errors import UserError
 from brevitas_defakeq.evaluate.bootstrap import paired_interval
 from brevitas_defakeq.evaluate.columns import Columns
 from brevitas_defakeq.evaluate.metrics import auc
+from brevitas_defakeq.utils.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from brevitas_defakeq.data.crop import Crop
-from brevitas_defakeq.errors import UserError
+from brevitas_defakeq.imaging.crop import Crop
 from brevitas_defakeq.progress import Listener
+from brevitas_defakeq.utils.errors import UserError
 
 if TYPE_CHECKING:
     from torch import nn
 
     from brevitas_defakeq.artifact import QuantizedDetector
-    from brevitas_defakeq.data.opening import Opened
+    from brevitas_defakeq.data.open_source import Opened
 
 
 @dataclass(frozen=True)

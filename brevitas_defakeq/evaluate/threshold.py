@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from brevitas_defakeq.errors import UserError
 from brevitas_defakeq.evaluate.checked import finite
+from brevitas_defakeq.utils.errors import UserError
 
 
 def carry_threshold(

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from brevitas_defakeq.export.integer_form import Activation, Codes, Score, Style, centred, in_rows
-from brevitas_defakeq.export.weights import CodedWeight
+from brevitas_defakeq.export.integer_modules import Codes, IntegerActivation, Score, Style, centred, in_rows
+from brevitas_defakeq.export.integer_weights import IntegerWeight
 
 FILE, PACKAGE = "model.mlpackage", "coremltools"
 #: Width -> bits of an index into a table of the codes.
@@ -23,7 +23,7 @@ _INDEX_BITS = {1.6: 2, 2: 2, 3: 3, 5: 6, 6: 6}
 _LIFT = 16
 
 
-def own_zero_points(weight: CodedWeight) -> Codes:
+def own_zero_points(weight: IntegerWeight) -> Codes:
     """Unsigned codes; restored channels need signed bytes."""
     if weight.restored.size:
         return centred(weight)
@@ -37,17 +37,17 @@ def version() -> str:
     return "18.0"
 
 
-STYLE = Style(linear_input=Activation, linear_weight=own_zero_points, conv_weight=own_zero_points)
+STYLE = Style(linear_input=IntegerActivation, linear_weight=own_zero_points, conv_weight=own_zero_points)
 
 
-def _pays(weight: CodedWeight) -> bool:
+def _pays(weight: IntegerWeight) -> bool:
     """Whether indices and a table of bytes for each output channel are smaller than 4- or 8-bit codes."""
     bits = _INDEX_BITS.get(weight.bits)
     inputs = weight.codes.size / max(1, len(weight.scale))
     return bits is not None and inputs * (4 if bits < 4 else 8) / 8 > inputs * bits / 8 + 2**bits
 
 
-def write(form: Score, weights: Mapping[str, CodedWeight], example: Tensor, path: Path) -> Counter:
+def write(form: Score, weights: Mapping[str, IntegerWeight], example: Tensor, path: Path) -> Counter:
     """Write the package for one image; how often each operator is in it."""
     import coremltools as ct
     from coremltools.optimize import coreml

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from brevitas_defakeq.export.check import Run
-from brevitas_defakeq.export.describe import package_version
-from brevitas_defakeq.export.integer_form import Score, Style, TokenActivation, centred
-from brevitas_defakeq.export.weights import CodedWeight
+from brevitas_defakeq.export.agreement import Run
+from brevitas_defakeq.export.export_card import package_version
+from brevitas_defakeq.export.integer_modules import Score, Style, TokenActivation, centred
+from brevitas_defakeq.export.integer_weights import IntegerWeight
 
 FILE, PACKAGE = "model.pte", "executorch"
 STYLE = Style(linear_input=TokenActivation, linear_weight=centred, conv_weight=centred)
@@ -26,7 +26,7 @@ def version() -> str:
     return package_version("executorch")
 
 
-def write(form: Score, weights: Mapping[str, CodedWeight], example: Tensor, path: Path) -> Counter:
+def write(form: Score, weights: Mapping[str, IntegerWeight], example: Tensor, path: Path) -> Counter:
     """Write the file for one image; how often each operator is left outside XNNPACK."""
     import executorch.kernels.quantized  # noqa: F401 for what XNNPACK does not take
     from executorch.backends.xnnpack.partition import config

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from brevitas_defakeq.export.check import Run
-from brevitas_defakeq.export.describe import package_version
-from brevitas_defakeq.export.integer_form import (
+from brevitas_defakeq.export.agreement import Run
+from brevitas_defakeq.export.export_card import package_version
+from brevitas_defakeq.export.integer_modules import (
     Float,
     RangeActivation,
     Requantized,
@@ -22,7 +22,7 @@ from brevitas_defakeq.export.integer_form import (
     Style,
     signed_codes,
 )
-from brevitas_defakeq.export.weights import CodedWeight
+from brevitas_defakeq.export.integer_weights import IntegerWeight
 
 FILE, PACKAGE = "model.tflite", "litert_torch"
 STYLE = Style(linear_input=RangeActivation, linear_weight=Float, conv_weight=Requantized)
@@ -33,7 +33,7 @@ def version() -> str:
     return package_version("ai-edge-litert")
 
 
-def write(form: Score, weights: Mapping[str, CodedWeight], example: Tensor, path: Path) -> Counter:
+def write(form: Score, weights: Mapping[str, IntegerWeight], example: Tensor, path: Path) -> Counter:
     """Write the file for one image; how often each operator is in it."""
     import litert_torch
     from ai_edge_litert.tools import flatbuffer_utils
@@ -52,7 +52,7 @@ def write(form: Score, weights: Mapping[str, CodedWeight], example: Tensor, path
     return names
 
 
-def put_codes_(model, weights: Mapping[str, CodedWeight]) -> None:
+def put_codes_(model, weights: Mapping[str, IntegerWeight]) -> None:
     """Float weights of fully connected layers as int8 codes with a scale for each output channel."""
     from ai_edge_litert import schema_py_generated as schema
     from ai_edge_litert.tools.flatbuffer_utils import opcode_to_name

@@ -8,14 +8,14 @@ from types import ModuleType
 from torch import Tensor, nn
 
 from brevitas_defakeq.artifact import WEIGHTS_FILES, QuantizedDetector
-from brevitas_defakeq.errors import UserError
 from brevitas_defakeq.export import coreml, executorch, litert
-from brevitas_defakeq.export.check import Agreement, agreement, require_agreement
-from brevitas_defakeq.export.describe import card_of, ends, require_form
-from brevitas_defakeq.export.integer_form import integer_form
-from brevitas_defakeq.export.quiet import quiet
-from brevitas_defakeq.files import size_on_disk, written_whole
+from brevitas_defakeq.export.agreement import Agreement, agreement, require_agreement
+from brevitas_defakeq.export.export_card import card_of, ends, require_form
+from brevitas_defakeq.export.integer_modules import integer_form
+from brevitas_defakeq.export.quiet_converters import quiet
 from brevitas_defakeq.runtime.card import Card, card_beside
+from brevitas_defakeq.utils.errors import UserError
+from brevitas_defakeq.utils.files import size_on_disk, written_whole
 
 #: Name of the format and of the extra that brings its converter -> how it is written and run.
 FORMATS: Mapping[str, ModuleType] = {"executorch": executorch, "litert": litert, "coreml": coreml}

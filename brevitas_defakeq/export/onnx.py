@@ -13,19 +13,19 @@ from onnx import ModelProto
 from torch import Tensor, nn
 
 from brevitas_defakeq.artifact import QuantizedDetector
-from brevitas_defakeq.errors import UserError
-from brevitas_defakeq.export.check import agreement, fused_operators, ort_run, require_agreement
-from brevitas_defakeq.export.constants import Constants
-from brevitas_defakeq.export.describe import card_of, ends, require_form
-from brevitas_defakeq.export.form import OPSET, export_form
-from brevitas_defakeq.export.graph import shorten_, write_graph
-from brevitas_defakeq.export.pixels import take_pixels_
-from brevitas_defakeq.export.quantized import fold_clips_, pack_weights_, pool_numbers_
-from brevitas_defakeq.export.weights import coded_weight
-from brevitas_defakeq.files import written_whole
-from brevitas_defakeq.nn.modules import modules_by_name
+from brevitas_defakeq.export.agreement import agreement, fused_operators, ort_run, require_agreement
+from brevitas_defakeq.export.constant_pool import Constants
+from brevitas_defakeq.export.export_card import card_of, ends, require_form
+from brevitas_defakeq.export.graph_writer import shorten_, write_graph
+from brevitas_defakeq.export.integer_weights import coded_weight
+from brevitas_defakeq.export.onnx_modules import OPSET, export_form
+from brevitas_defakeq.export.pixel_input import take_pixels_
+from brevitas_defakeq.export.weight_packing import fold_clips_, pack_weights_, pool_numbers_
+from brevitas_defakeq.nn.module_tree import modules_by_name
 from brevitas_defakeq.runtime.card import Card, card_beside
 from brevitas_defakeq.runtime.onnx_file import is_version, version_numbers
+from brevitas_defakeq.utils.errors import UserError
+from brevitas_defakeq.utils.files import written_whole
 
 #: The oldest ONNX Runtime that has every operator of an integer file, and of a float one.
 RUNTIME, FLOAT_RUNTIME = "1.16", "1.18"

@@ -14,14 +14,14 @@ from onnx import ModelProto, NodeProto, helper
 from torch import Tensor, nn
 
 from brevitas_defakeq.artifact import WEIGHTS_FILES, QuantizedDetector
-from brevitas_defakeq.export.describe import card_of, ends, package_version, require_form
-from brevitas_defakeq.export.graph import write_graph
-from brevitas_defakeq.export.images import some
-from brevitas_defakeq.export.qonnx_form import OPSET, qonnx_form
-from brevitas_defakeq.export.qonnx_run import compared, require_qonnx
-from brevitas_defakeq.export.quiet import quiet
-from brevitas_defakeq.files import written_whole
+from brevitas_defakeq.export.export_card import card_of, ends, package_version, require_form
+from brevitas_defakeq.export.graph_writer import write_graph
+from brevitas_defakeq.export.qonnx_modules import OPSET, qonnx_form
+from brevitas_defakeq.export.qonnx_runtime import compared, require_qonnx
+from brevitas_defakeq.export.quiet_converters import quiet
+from brevitas_defakeq.export.verification_images import some
 from brevitas_defakeq.runtime.card import Card, card_beside
+from brevitas_defakeq.utils.files import written_whole
 
 #: Where torch's exporter notes the modules that a node comes from, outermost first.
 _SCOPES = "pkg.torch.onnx.name_scopes"

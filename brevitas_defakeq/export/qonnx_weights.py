@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.onnx.ops import symbolic
 
-from brevitas_defakeq.quant.activation import activation_grid, code_range
-from brevitas_defakeq.quant.coded import read_codes
+from brevitas_defakeq.quant.activation_quantizer import activation_grid, code_range
+from brevitas_defakeq.quant.coded_weight import read_codes
 
 _DOMAIN = "qonnx.custom_op.general"
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from brevitas_defakeq.config import DefakeQConfig
-from brevitas_defakeq.haq.hardware import HardwareCosts
+from brevitas_defakeq.haq.hardware_costs import HardwareCosts
 from brevitas_defakeq.haq.hardware_widths import hardware_widths, uniform_hardware_width
 from brevitas_defakeq.haq.importance import layer_importance, normalized
 from brevitas_defakeq.haq.relaxed import learn_bit_widths_
@@ -125,7 +125,7 @@ def _pinned(costs: Mapping[str, list[float]], config: DefakeQConfig) -> dict[str
 def raise_unknown_layer(name: str, sizes: Mapping[str, int]) -> None:
     from difflib import get_close_matches
 
-    from brevitas_defakeq.errors import UserError
+    from brevitas_defakeq.utils.errors import UserError
 
     close = get_close_matches(name, sizes, n=3) or list(sizes)[:3]
     raise UserError(f"pinned layer {name!r} is not quantized here; did you mean {', '.join(close)}?")

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from brevitas_defakeq.config import DefakeQConfig
-from brevitas_defakeq.errors import UserError
 from brevitas_defakeq.haq.constraint import average_bits_of
-from brevitas_defakeq.haq.hardware import CostTable, HardwareCosts
+from brevitas_defakeq.haq.hardware_costs import CostTable, HardwareCosts
 from brevitas_defakeq.haq.solver import assign
+from brevitas_defakeq.utils.errors import UserError
 
 
 def hardware_widths(

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
-from brevitas_defakeq.nn.modules import removed_after
+from brevitas_defakeq.nn.module_tree import removed_after
 
 
 class ChannelEnergy:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from brevitas_defakeq.nn.modules import device_of
+from brevitas_defakeq.nn.module_tree import device_of
 from brevitas_defakeq.quant.bit_width import candidate_parameter, relaxed_bits, set_bits_
 
 

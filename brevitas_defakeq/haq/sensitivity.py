@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from brevitas_defakeq.haq.solver import monotone
-from brevitas_defakeq.nn.modules import removed_after, replayed
-from brevitas_defakeq.quant.integer import effective_bits, num_levels
+from brevitas_defakeq.nn.module_tree import removed_after, replayed
+from brevitas_defakeq.quant.integer_range import effective_bits, num_levels
 from brevitas_defakeq.quant.moments import ChannelMoments, along_channels, channel_dim, matching_affine
 from brevitas_defakeq.quant.range_search import search_rows
 

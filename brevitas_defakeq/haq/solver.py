@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-from brevitas_defakeq.errors import UserError
 from brevitas_defakeq.haq.constraint import Constraint, average_bits_of
 from brevitas_defakeq.haq.knapsack import cheapest
+from brevitas_defakeq.utils.errors import UserError
 
 
 def monotone(costs: Sequence[float]) -> list[float]:

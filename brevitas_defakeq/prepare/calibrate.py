@@ -11,8 +11,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from brevitas_defakeq.nn.modules import removed_after
-from brevitas_defakeq.quant.activation import (
+from brevitas_defakeq.nn.module_tree import removed_after
+from brevitas_defakeq.quant.activation_quantizer import (
     activation_grid,
     activation_quantizer,
     code_range,

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from brevitas_defakeq.nn.attention import QUANTIZED_ATTENTION
-from brevitas_defakeq.nn.modules import modules_by_name
-from brevitas_defakeq.nn.padding import StaticPad
-from brevitas_defakeq.prepare import fold
+from brevitas_defakeq.nn.module_tree import modules_by_name
+from brevitas_defakeq.nn.static_padding import StaticPad
+from brevitas_defakeq.prepare import batch_norm_folding
 from brevitas_defakeq.prepare.blocks import Block, split_into_blocks
-from brevitas_defakeq.prepare.grids import Grids, find_grids
-from brevitas_defakeq.prepare.outputs import open_outputs
+from brevitas_defakeq.prepare.hardware_grids import Grids, find_grids
 from brevitas_defakeq.prepare.trace import Trace, trace
+from brevitas_defakeq.prepare.unquantized_outputs import open_outputs
 
 QUANTIZABLE = (nn.Linear, nn.Conv1d, nn.Conv2d)
 _PRODUCTS = {"linear", "bilinear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d",
@@ -110,12 +110,12 @@ def make_plan(
         blocks: modules that are one unit of reconstruction however many layers they hold.
     """
     seen = trace(model, images)
-    folds = tuple(fold.batch_norm_pairs(model, seen))
+    folds = tuple(batch_norm_folding.batch_norm_pairs(model, seen))
     for layer, norm in folds:
-        fold.fold_batch_norm_(model, layer, norm)
+        batch_norm_folding.fold_batch_norm_(model, layer, norm)
     paddings, strangers = _examine_subclasses(model, seen)
     for name, sides in paddings.items():
-        fold.make_static_(model, name, sides)
+        batch_norm_folding.make_static_(model, name, sides)
     if folds or paddings:
         seen = trace(model, images)
     strangers |= _kept_outside(model, outside)
@@ -125,9 +125,9 @@ def make_plan(
 def replay_preparation_(model: nn.Module, plan: Plan) -> None:
     """Fold and fix a freshly built architecture as the plan says (when a run is loaded)."""
     for layer, norm in plan.folds:
-        fold.fold_batch_norm_(model, layer, norm)
+        batch_norm_folding.fold_batch_norm_(model, layer, norm)
     for name, sides in plan.paddings.items():
-        fold.make_static_(model, name, sides)
+        batch_norm_folding.make_static_(model, name, sides)
 
 
 @torch.no_grad()
@@ -143,11 +143,13 @@ def _examine_subclasses(model: nn.Module, seen: Trace) -> tuple[dict, dict]:
         sources = [call.inputs[0] for call in seen.calls[name]]
         # Asked anew: the traced outputs are older than a folded norm, and may be overwritten in place.
         pairs = [(source, module(source)) for source in sources]
-        if all(fold.behaves_like(module, *pair) for pair in pairs):
+        if all(batch_norm_folding.behaves_like(module, *pair) for pair in pairs):
             continue
         conv = isinstance(module, nn.Conv2d)
-        sides = {fold.static_same_padding(module, source) for source in sources} if conv else set()
-        if len(sides) == 1 and all(fold.behaves_like(module, *pair, *sides) for pair in pairs):
+        sides = (
+            {batch_norm_folding.static_same_padding(module, source) for source in sources} if conv else set()
+        )
+        if len(sides) == 1 and all(batch_norm_folding.behaves_like(module, *pair, *sides) for pair in pairs):
             paddings[name] = sides.pop()
         else:
             strangers[name] = f"{type(module).__name__} computes something else than {base.__name__}"

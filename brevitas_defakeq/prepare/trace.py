@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode, resolve_name
 
-from brevitas_defakeq.errors import UserError
-from brevitas_defakeq.nn.modules import eval_mode, removed_after
+from brevitas_defakeq.nn.module_tree import eval_mode, removed_after
+from brevitas_defakeq.utils.errors import UserError
 
 
 @dataclass

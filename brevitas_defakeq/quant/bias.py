@@ -5,8 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from brevitas_defakeq.quant.coded import read_codes
-from brevitas_defakeq.quant.integer import LARGEST_SAFE_CODE
+from brevitas_defakeq.quant.coded_weight import read_codes
+from brevitas_defakeq.quant.integer_range import LARGEST_SAFE_CODE
 
 
 def product_gain(largest: float) -> int:

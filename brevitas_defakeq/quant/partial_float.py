@@ -6,7 +6,7 @@ from brevitas.core.quant import RescalingIntQuant
 from torch import Tensor, nn
 
 from brevitas_defakeq.quant.bit_width import is_relaxed
-from brevitas_defakeq.quant.integer import container_bits
+from brevitas_defakeq.quant.integer_range import container_bits
 from brevitas_defakeq.quant.range_search import search_rows
 
 

@@ -20,7 +20,7 @@ from brevitas.quant.shifted_scaled_int import ShiftedUint8ActPerTensorFloat
 from brevitas.quant.solver.weight import WeightQuantSolver
 
 from brevitas_defakeq.quant.bit_width import DEFAULT_CANDIDATE_BITS, CandidateBitWidth
-from brevitas_defakeq.quant.integer import CodeIntQuant, CodeScaling
+from brevitas_defakeq.quant.integer_range import CodeIntQuant, CodeScaling
 from brevitas_defakeq.quant.partial_float import PartialFloatIntQuant
 from brevitas_defakeq.quant.zero_point import IntegerZeroPoint
 

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from brevitas_defakeq.errors import UserError
-from brevitas_defakeq.nn.modules import removed_after
+from brevitas_defakeq.nn.module_tree import removed_after
+from brevitas_defakeq.utils.errors import UserError
 
 
 class TensorStore:

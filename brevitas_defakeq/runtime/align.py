@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from brevitas_defakeq.data.crop import Crop
-from brevitas_defakeq.runtime.face import Face
+from brevitas_defakeq.imaging.crop import Crop
+from brevitas_defakeq.runtime.face_box import Face
 from brevitas_defakeq.runtime.warp import warp
 
 #: The side in pixels, and the margin on each side, that the templates are written for.

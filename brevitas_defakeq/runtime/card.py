@@ -8,12 +8,20 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from brevitas_defakeq.data.crop import KINDS as CROPS
-from brevitas_defakeq.data.preprocessing import Preprocessing
-from brevitas_defakeq.errors import UserError
-from brevitas_defakeq.files import read_json, write_json
-from brevitas_defakeq.runtime.fields import is_count, is_number, is_text, plain, record, require, require_each
+from brevitas_defakeq.imaging.crop import KINDS as CROPS
+from brevitas_defakeq.imaging.preprocessing import Preprocessing
+from brevitas_defakeq.runtime.json_records import (
+    is_count,
+    is_number,
+    is_text,
+    plain,
+    record,
+    require,
+    require_each,
+)
 from brevitas_defakeq.runtime.onnx_file import is_version
+from brevitas_defakeq.utils.errors import UserError
+from brevitas_defakeq.utils.files import read_json, write_json
 
 FORMAT_VERSION = 1
 CARD_NAME = "model_card.json"
@@ -29,8 +37,8 @@ class CardInput:
 
     ``dtype`` "float32" wants the crop resized and normalised; "uint8" wants raw RGB pixels, since the graph
     does that itself. ``size`` (height, width in pixels), ``mean``, ``std`` (scale 0..1), ``interpolation``
-    and ``fit`` say how, in both cases (``data.preprocessing.Preprocessing``). ``crop`` and ``crop_margin``:
-    how faces were cut out in training (``data.crop.Crop``); None if unknown.
+    and ``fit`` say how, in both cases (``imaging.preprocessing.Preprocessing``). ``crop`` and
+    ``crop_margin``: how faces were cut out in training (``imaging.crop.Crop``); None if unknown.
     """
 
     size: tuple[int, int]

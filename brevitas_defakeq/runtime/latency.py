@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from brevitas_defakeq.errors import UserError
-from brevitas_defakeq.runtime.feed import random_feed
-from brevitas_defakeq.runtime.memory import peak_memory_bytes
 from brevitas_defakeq.runtime.onnx_file import onnxruntime, open_session
+from brevitas_defakeq.runtime.peak_memory import peak_memory_bytes
+from brevitas_defakeq.runtime.random_inputs import random_feed
+from brevitas_defakeq.utils.errors import UserError
 
 
 def latency(

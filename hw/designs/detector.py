@@ -11,8 +11,8 @@ from brevitas_defakeq import DefakeQConfig, quantize
 from brevitas_defakeq.artifact import QuantizedDetector
 from brevitas_defakeq.detectors.resolve import Detector, resolve
 from brevitas_defakeq.evaluate.labelled import LabelledSet
-from brevitas_defakeq.files import write_bytes
 from brevitas_defakeq.progress import Listener, silent
+from brevitas_defakeq.utils.files import write_bytes
 from hw.designs.training import CALIBRATION_SEED, TEST_SEED, faces, prepared, trained
 
 CALIBRATION_IMAGES = 256

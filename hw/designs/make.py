@@ -15,9 +15,9 @@ from sklearn.metrics import roc_auc_score
 
 from brevitas_defakeq.artifact import QuantizedDetector
 from brevitas_defakeq.evaluate.labelled import LabelledSet
-from brevitas_defakeq.export.finn.export import export_finn
-from brevitas_defakeq.files import write_bytes, write_json
-from brevitas_defakeq.reference import copy_module
+from brevitas_defakeq.export.finn.export_finn import export_finn
+from brevitas_defakeq.float_reference import copy_module
+from brevitas_defakeq.utils.files import write_bytes, write_json
 from hw.boards import board_named
 from hw.designs.baseline import baseline
 from hw.designs.detector import DESIGNS, Design, configuration, float_detector, quantized, test_faces

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from brevitas_defakeq.detectors.parts.classnseg import ClassNSeg
+from brevitas_defakeq.detectors.parts.classnseg_network import ClassNSeg
 
 #: Side of the images.
 SIZE = 64

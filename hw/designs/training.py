@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from brevitas_defakeq.data.procedural import DrawnFace, draw_many
-from brevitas_defakeq.detectors.demo import DEMO_TRAINING_SEED
+from brevitas_defakeq.detectors.demo_detector import DEMO_TRAINING_SEED
 from brevitas_defakeq.progress import Listener, silent
 from hw.designs.networks import PREPROCESSING, SIZE
 

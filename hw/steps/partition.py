@@ -6,7 +6,7 @@ from finn.transformation.fpgadataflow.create_dataflow_partition import CreateDat
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
-from brevitas_defakeq.errors import UserError
+from brevitas_defakeq.utils.errors import UserError
 from hw.mapping import unmapped
 from hw.steps.rounds import named
 

@@ -9,7 +9,7 @@ from qonnx.transformation.infer_datatypes import InferDataTypes
 from qonnx.transformation.infer_shapes import InferShapes
 from qonnx.transformation.remove import RemoveIdentityOps
 
-from brevitas_defakeq.errors import UserError
+from brevitas_defakeq.utils.errors import UserError
 
 #: Networks of 50 layers rest after 5 rounds; what has not after 40 goes in a circle.
 _LIMIT = 40

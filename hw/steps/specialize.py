@@ -3,7 +3,7 @@
 from finn.transformation.fpgadataflow.specialize_layers import SpecializeLayers
 from qonnx.core.modelwrapper import ModelWrapper
 
-from brevitas_defakeq.errors import UserError
+from brevitas_defakeq.utils.errors import UserError
 from hw.boards import BOARDS, Board
 from hw.finn_quirks import VERSAL_ONLY
 from hw.steps.hardware import minimized

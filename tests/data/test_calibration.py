@@ -12,7 +12,7 @@ from brevitas_defakeq.data import calibration
 from brevitas_defakeq.data.calibration import choose_calibration, split_held_out
 from brevitas_defakeq.data.listing import Listing
 from brevitas_defakeq.data.sources import Sample
-from brevitas_defakeq.errors import UserError
+from brevitas_defakeq.utils.errors import UserError
 
 
 def frames(label, dataset, videos, per_video=1):

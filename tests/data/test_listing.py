@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brevitas_defakeq.data.listing import Listing, Rows
-from brevitas_defakeq.data.sample import Sample
+from brevitas_defakeq.imaging.sample import Sample
 
 WORDS = st.sampled_from(("a", "b", "a/b", "0", "x y", "é"))
 SAMPLES = st.lists(

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from brevitas_defakeq.data.procedural import FAMILIES, HELD_OUT_FAMILIES, DrawnFace, draw, draw_many
-from brevitas_defakeq.data.procedural.draws import forge, photograph_index, stream
-from brevitas_defakeq.errors import UserError
+from brevitas_defakeq.data.procedural.drawn_faces import forge, photograph_index, stream
+from brevitas_defakeq.utils.errors import UserError
 
 EVERY_FAMILY = FAMILIES + HELD_OUT_FAMILIES
 

@@ -3,7 +3,7 @@
 import pytest
 
 from brevitas_defakeq.data.selection import Selection
-from brevitas_defakeq.errors import UserError
+from brevitas_defakeq.utils.errors import UserError
 
 
 @pytest.mark.parametrize(

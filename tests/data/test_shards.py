@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from brevitas_defakeq.data import layout as layouts
-from brevitas_defakeq.data import stored
-from brevitas_defakeq.data.images import load_image, usable
 from brevitas_defakeq.data.layout import recognise
-from brevitas_defakeq.data.sample import Sample
 from brevitas_defakeq.data.selection import Selection
 from brevitas_defakeq.data.sources import data_hash, file_sha256, read_source
-from brevitas_defakeq.errors import UserError
+from brevitas_defakeq.imaging import stored_files
+from brevitas_defakeq.imaging.image_files import load_image, usable
+from brevitas_defakeq.imaging.sample import Sample
+from brevitas_defakeq.utils.errors import UserError
 
 
 def picture(colour, kind="PNG"):
@@ -152,7 +152,7 @@ def test_headers_are_not_kept(tmp_path, monkeypatch):
         return entry
 
     monkeypatch.setattr(tarfile.TarFile, "next", watched)
-    assert len(list(stored.members(str(shard)))) == 50
+    assert len(list(stored_files.members(str(shard)))) == 50
     assert max(kept) <= 2
 
 
@@ -187,7 +187,7 @@ def test_random_shards(tmp_path_factory, keys):
         for shard, key in ordered
     ]
     for sample, (_, key) in zip(samples, ordered, strict=True):
-        with stored.open_file(sample.path) as file:
+        with stored_files.open_file(sample.path) as file:
             assert file.read() == key.encode()
 
 
@@ -200,7 +200,7 @@ def test_frames_of_a_video_are_thinned(tmp_path):
 def test_one_file_has_one_identity(tmp_path):
     shard = write(tmp_path / "x.tar", {"a.png": b"12345", "b.png": b""})
     (tmp_path / "link.tar").symlink_to(shard)
-    assert stored.identity(shard / "a.png") == stored.identity(tmp_path / "link.tar/a.png")
-    assert stored.identity(shard / "a.png")[1] == 5
-    assert stored.identity(shard / "a.png")[0] != stored.identity(shard / "b.png")[0]
-    assert stored.is_stored(shard / "a.png") and not stored.is_stored(shard / "c.png")
+    assert stored_files.identity(shard / "a.png") == stored_files.identity(tmp_path / "link.tar/a.png")
+    assert stored_files.identity(shard / "a.png")[1] == 5
+    assert stored_files.identity(shard / "a.png")[0] != stored_files.identity(shard / "b.png")[0]
+    assert stored_files.is_stored(shard / "a.png") and not stored_files.is_stored(shard / "c.png")

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from brevitas_defakeq.data.sample import Video
 from brevitas_defakeq.data.selection import Selection
 from brevitas_defakeq.data.sources import Sample, data_hash, list_videos, read_source
-from brevitas_defakeq.errors import UserError
+from brevitas_defakeq.imaging.sample import Video
+from brevitas_defakeq.utils.errors import UserError
 
 
 def save(path, colour=0):

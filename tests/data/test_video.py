@@ -13,7 +13,7 @@ from made_videos import moving_square, write_video
 
 from brevitas_defakeq.data import video_file
 from brevitas_defakeq.data.video import chosen_numbers, count_frames, read_frames
-from brevitas_defakeq.errors import UserError
+from brevitas_defakeq.utils.errors import UserError
 
 COUNT = 61
 #: Name -> (codec, pixel format, options). Key frames every 10 frames, frames out of order, packets without

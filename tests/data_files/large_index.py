@@ -15,7 +15,7 @@ from pathlib import Path
 from brevitas_defakeq.data.calibration import choose_calibration
 from brevitas_defakeq.data.selection import Selection
 from brevitas_defakeq.data.sources import read_source
-from brevitas_defakeq.runtime.memory import process_peak_bytes
+from brevitas_defakeq.runtime.peak_memory import process_peak_bytes
 
 PAIRS, FRAMES = 11_250, 32
 METHODS = {"FF-DF": "Deepfakes", "FF-F2F": "Face2Face", "FF-FS": "FaceSwap", "FF-NT": "NeuralTextures"}

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from brevitas_defakeq.detectors.checkpoint import fit_state, load_weights, read_checkpoint
-from brevitas_defakeq.errors import UserError
+from brevitas_defakeq.utils.errors import UserError
 
 
 def detector():

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from brevitas_defakeq.detectors.feature import FeatureTap, feature_tap, find_head
-from brevitas_defakeq.errors import UserError
+from brevitas_defakeq.utils.errors import UserError
 
 IMAGES = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brevitas_defakeq.detectors.output import OutputSpec
-from brevitas_defakeq.errors import UserError
+from brevitas_defakeq.utils.errors import UserError
 
 ONE = torch.tensor([[1.5], [-2.0]])
 TWO = torch.tensor([[1.0, 3.0], [0.5, -0.5]])

@@ -9,11 +9,11 @@ import timm
 import torch
 
 from brevitas_defakeq import detectors
-from brevitas_defakeq.data.preprocessing import Preprocessing
 from brevitas_defakeq.detectors.output import OutputSpec
 from brevitas_defakeq.detectors.registry import REGISTRY, describe, names
 from brevitas_defakeq.detectors.resolve import build, parse_model_args, resolve
-from brevitas_defakeq.errors import UserError
+from brevitas_defakeq.imaging.preprocessing import Preprocessing
+from brevitas_defakeq.utils.errors import UserError
 
 SMALL = "mobilenetv3_small_050"
 FACTORY = """

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from brevitas_defakeq.data.preprocessing import Preprocessing
-from brevitas_defakeq.data.procedural.samples import drawn_samples
+from brevitas_defakeq.data.procedural.drawn_samples import drawn_samples
 from brevitas_defakeq.data.sources import Sample
 from brevitas_defakeq.detectors.output import OutputSpec
 from brevitas_defakeq.evaluate.observe import Observer
+from brevitas_defakeq.imaging.preprocessing import Preprocessing
 
 
 @pytest.fixture(scope="session")

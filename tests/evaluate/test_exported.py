@@ -5,14 +5,14 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper, save
 from sklearn.metrics import roc_auc_score
 
-from brevitas_defakeq.data.preprocessing import preprocess_array
-from brevitas_defakeq.errors import UserError
 from brevitas_defakeq.evaluate.exported import evaluate_exported
-from brevitas_defakeq.evaluate.perturb.kinds import perturbed
+from brevitas_defakeq.evaluate.perturb.perturbations import perturbed
 from brevitas_defakeq.evaluate.robustness import robustness
 from brevitas_defakeq.evaluate.run import evaluate
 from brevitas_defakeq.evaluate.score_file import read_scores
+from brevitas_defakeq.imaging.preprocessing import preprocess_array
 from brevitas_defakeq.runtime.card import CARD_NAME, Card, CardInput, CardOutput
+from brevitas_defakeq.utils.errors import UserError
 
 SIZE = (24, 24)
 WEIGHTS = {"float": np.float32([[3.0, -1.0, -2.0]]), "small": np.float32([[3.0, -1.0, -1.5]])}

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from brevitas_defakeq.errors import UserError
 from brevitas_defakeq.evaluate.fidelity import FeatureNoise, fidelity
+from brevitas_defakeq.utils.errors import UserError
 
 
 def noise(reference, *others):

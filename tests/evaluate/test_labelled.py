@@ -5,9 +5,9 @@ import torch
 from PIL import Image
 
 from brevitas_defakeq import UserError
-from brevitas_defakeq.data.preprocessing import Preprocessing
 from brevitas_defakeq.data.sources import Sample
 from brevitas_defakeq.evaluate.labelled import LabelledSet
+from brevitas_defakeq.imaging.preprocessing import Preprocessing
 
 HOW = Preprocessing(4, mean=0.0, std=1.0)
 

@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as reference
 
-from brevitas_defakeq.errors import UserError
 from brevitas_defakeq.evaluate.bootstrap import auc_interval
 from brevitas_defakeq.evaluate.curve import Curve
 from brevitas_defakeq.evaluate.metrics import (
@@ -18,6 +17,7 @@ from brevitas_defakeq.evaluate.metrics import (
     eer,
     probabilities,
 )
+from brevitas_defakeq.utils.errors import UserError
 
 labelled_scores = st.lists(st.tuples(st.integers(0, 1), st.integers(-3, 3)), min_size=2, max_size=40).filter(
     lambda rows: len({label for label, _ in rows}) == 2

@@ -14,7 +14,7 @@ from brevitas_defakeq.evaluate.bootstrap import auc_interval
 from brevitas_defakeq.evaluate.columns import Columns
 from brevitas_defakeq.evaluate.metrics import auc
 from brevitas_defakeq.evaluate.summary import summaries
-from brevitas_defakeq.runtime.memory import process_peak_bytes
+from brevitas_defakeq.runtime.peak_memory import process_peak_bytes
 
 VIDEOS, FRAMES = 56_000, 32
 FORGERIES = ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures")

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brevitas_defakeq.data.sources import Sample
-from brevitas_defakeq.errors import UserError
 from brevitas_defakeq.evaluate.columns import Columns
 from brevitas_defakeq.evaluate.score_file import COLUMNS, read_scores, read_scores_together, score_writer
 from brevitas_defakeq.evaluate.summary import summaries
+from brevitas_defakeq.utils.errors import UserError
 
 words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0/\r"), min_size=1, max_size=8)
 names = words.filter(lambda word: word.strip(". \n") == word and word)

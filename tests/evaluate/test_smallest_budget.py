@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from brevitas_defakeq.errors import UserError
 from brevitas_defakeq.evaluate.bootstrap import paired_interval
 from brevitas_defakeq.evaluate.columns import Columns
 from brevitas_defakeq.evaluate.smallest_budget import smallest_budget
+from brevitas_defakeq.utils.errors import UserError
 
 BUDGETS = [2 + 0.25 * step for step in range(25)]
 

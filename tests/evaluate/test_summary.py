@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from brevitas_defakeq.errors import UserError
 from brevitas_defakeq.evaluate.bootstrap import auc_interval, bootstrap_aucs, paired_interval
 from brevitas_defakeq.evaluate.columns import Columns
 from brevitas_defakeq.evaluate.metrics import calibration_error, eer
 from brevitas_defakeq.evaluate.summary import summaries
+from brevitas_defakeq.utils.errors import UserError
 
 
 @pytest.fixture(scope="module")

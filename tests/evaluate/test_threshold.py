@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from brevitas_defakeq.errors import UserError
 from brevitas_defakeq.evaluate.threshold import carry_threshold
+from brevitas_defakeq.utils.errors import UserError
 
 distinct = st.lists(st.integers(-1000, 1000), min_size=1, max_size=30, unique=True)
 

@@ -8,7 +8,7 @@ from timm.models.vision_transformer import Block
 from torch import nn
 
 from brevitas_defakeq import export_onnx, quantize
-from brevitas_defakeq.data.preprocessing import Preprocessing
+from brevitas_defakeq.imaging.preprocessing import Preprocessing
 
 SIDE = 16
 WIDTHS = (2, 3, 4, 5, 6, 7, 8)

@@ -9,8 +9,8 @@ from timm.models.vision_transformer import VisionTransformer
 from timm.models.vision_transformer_hybrid import HybridEmbed
 
 from brevitas_defakeq import export_onnx, quantize
-from brevitas_defakeq.data.preprocessing import Preprocessing
 from brevitas_defakeq.demo import drawn_calibration
+from brevitas_defakeq.imaging.preprocessing import Preprocessing
 
 
 def hybrid():

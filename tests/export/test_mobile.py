@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from brevitas_defakeq import UserError, export_mobile, quantize
-from brevitas_defakeq.data.preprocessing import Preprocessing
 from brevitas_defakeq.export import coreml
-from brevitas_defakeq.export.integer_form import Float, integer_form
+from brevitas_defakeq.export.integer_modules import Float, integer_form
 from brevitas_defakeq.export.mobile import FORMATS
+from brevitas_defakeq.imaging.preprocessing import Preprocessing
 from brevitas_defakeq.runtime import Card
 
 PREPROCESSING = Preprocessing((16, 16))

@@ -7,12 +7,12 @@ import torch
 from torch import nn
 
 from brevitas_defakeq import UserError, export_onnx, quantize
-from brevitas_defakeq.data.preprocessing import Preprocessing
 from brevitas_defakeq.export import onnx as exporter
-from brevitas_defakeq.export.check import fused_operators, session
-from brevitas_defakeq.export.weights import coded_weight
-from brevitas_defakeq.quant.activation import activation_grid
-from brevitas_defakeq.runtime import Card, Detector
+from brevitas_defakeq.export.agreement import fused_operators, session
+from brevitas_defakeq.export.integer_weights import coded_weight
+from brevitas_defakeq.imaging.preprocessing import Preprocessing
+from brevitas_defakeq.quant.activation_quantizer import activation_grid
+from brevitas_defakeq.runtime import Card, ExportedDetector
 
 PREPROCESSING = Preprocessing((16, 16))
 #: Settings that reach every pattern.
@@ -97,7 +97,7 @@ def test_the_file_is_as_large_as_every_bit_map_says(setting, tiny, images, quick
 
 
 def test_any_batch_size_through_the_runtime_room(run, folder, images):
-    detector = Detector(folder / "model.onnx")
+    detector = ExportedDetector(folder / "model.onnx")
     with torch.no_grad():
         wanted = run.quantized(images)[:, 0].numpy()
     for count in (1, 3, 32):

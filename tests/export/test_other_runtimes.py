@@ -16,9 +16,9 @@ from PIL import Image
 
 import brevitas_defakeq
 from brevitas_defakeq import export_onnx, quantize
-from brevitas_defakeq.data.preprocessing import Preprocessing
 from brevitas_defakeq.demo import drawn_calibration
 from brevitas_defakeq.export.onnx import RUNTIME
+from brevitas_defakeq.imaging.preprocessing import Preprocessing
 from brevitas_defakeq.runtime import predict
 
 SOURCES = Path(brevitas_defakeq.__file__).resolve().parents[1]

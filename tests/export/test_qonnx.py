@@ -14,8 +14,8 @@ from timm.models.vision_transformer import Block
 from torch import nn
 
 from brevitas_defakeq import UserError, export_qonnx, load, quantize
-from brevitas_defakeq.data.preprocessing import Preprocessing
-from brevitas_defakeq.export import qonnx_run
+from brevitas_defakeq.export import qonnx_runtime
+from brevitas_defakeq.imaging.preprocessing import Preprocessing
 from brevitas_defakeq.runtime import Card
 
 SIDE = 16
@@ -313,8 +313,8 @@ def test_masked_and_normalized_attention_keeps_its_own_form(made, images, tmp_pa
 
 @pytest.mark.fpga
 def test_a_file_that_disagrees_is_not_written(vit, images, tmp_path, monkeypatch):
-    really = qonnx_run.executed
-    monkeypatch.setattr(qonnx_run, "executed", lambda model, image: really(model, image) + 0.01)
+    really = qonnx_runtime.executed
+    monkeypatch.setattr(qonnx_runtime, "executed", lambda model, image: really(model, image) + 0.01)
     with pytest.raises(UserError, match="disagrees with the model: off by .* nothing was written"):
         export_qonnx(vit, tmp_path / "out", verify=images[:2])
     assert not (tmp_path / "out").exists()

@@ -12,7 +12,7 @@ from brevitas_defakeq.haq.importance import (
     layer_importance,
     normalized,
 )
-from brevitas_defakeq.nn.padding import StaticPadConv2d
+from brevitas_defakeq.nn.static_padding import StaticPadConv2d
 
 
 def test_energy_of_a_linear_by_hand():

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
-from brevitas_defakeq.errors import UserError
 from brevitas_defakeq.haq.constraint import Constraint, average_bits_of
 from brevitas_defakeq.haq.solver import assign, monotone, solve
+from brevitas_defakeq.utils.errors import UserError
 
 INF = float("inf")
 

@@ -9,7 +9,7 @@ from small_networks import small_vit
 from torch import nn
 
 from brevitas_defakeq import quantize
-from brevitas_defakeq.data.preprocessing import Preprocessing
+from brevitas_defakeq.imaging.preprocessing import Preprocessing
 
 pytestmark = pytest.mark.fpga
 SIDE = 32

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from brevitas_defakeq import UserError, quantize
-from brevitas_defakeq.data.preprocessing import Preprocessing
-from brevitas_defakeq.haq.costs_file import read_costs
+from brevitas_defakeq.haq.hardware_costs_file import read_costs
+from brevitas_defakeq.imaging.preprocessing import Preprocessing
 
 pytestmark = pytest.mark.fpga
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,7 +64,7 @@ def run(quick_config):
 @pytest.fixture(scope="module")
 def profile(run, tmp_path_factory):
     """``profile(**settings)``: the FINN profile of such a run."""
-    from brevitas_defakeq.export.finn.export import export_finn
+    from brevitas_defakeq.export.finn.export_finn import export_finn
 
     done = {}
 
@@ -184,7 +184,7 @@ def test_without_a_rate_as_fast_as_the_board_allows(costs):
 
 def test_a_budget_kept_on_the_chip(costs, run, tmp_path):
     """From the costs to widths, and back to FINN: the exported run takes what its report says."""
-    from brevitas_defakeq.export.finn.export import export_finn
+    from brevitas_defakeq.export.finn.export_finn import export_finn
 
     file = tmp_path / "costs.json"
     file.write_text(json.dumps(costs(**one_width(8))))

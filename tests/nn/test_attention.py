@@ -15,7 +15,7 @@ from brevitas_defakeq.nn.attention import (
     QuantWindowAttention,
 )
 from brevitas_defakeq.prepare.calibrate import calibrate_, quantization_off
-from brevitas_defakeq.quant.activation import activation_proxies
+from brevitas_defakeq.quant.activation_quantizer import activation_proxies
 from brevitas_defakeq.quant.presets import HAQActPerTensorFloat, HAQActPerTensorSymmetric
 
 OPTIONS = {

@@ -14,7 +14,7 @@ from brevitas_defakeq.prepare.calibrate import (
     fit_range_,
     quantization_off,
 )
-from brevitas_defakeq.quant.activation import activation_grid, activation_proxies, share_step_
+from brevitas_defakeq.quant.activation_quantizer import activation_grid, activation_proxies, share_step_
 from brevitas_defakeq.quant.presets import (
     HAQActPerTensorFloat,
     HAQActPerTensorPositive,

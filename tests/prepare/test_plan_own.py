@@ -12,10 +12,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from brevitas_defakeq.prepare.calibrate import calibrate_, quantization_off
-from brevitas_defakeq.prepare.insert import QuantScheme, insert_quantizers_
+from brevitas_defakeq.prepare.insert_quantizers import QuantScheme, insert_quantizers_
 from brevitas_defakeq.prepare.plan import make_plan
 from brevitas_defakeq.prepare.trace import tensors_in
-from brevitas_defakeq.quant.activation import activation_proxies
+from brevitas_defakeq.quant.activation_quantizer import activation_proxies
 
 IMAGES = torch.randn(2, 3, 9, 9, generator=torch.Generator().manual_seed(0))
 

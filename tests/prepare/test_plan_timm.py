@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 from brevitas_defakeq.nn.attention import QuantAttention, QuantWindowAttention
-from brevitas_defakeq.nn.modules import modules_by_name
+from brevitas_defakeq.nn.module_tree import modules_by_name
 from brevitas_defakeq.prepare.calibrate import calibrate_, quantization_off
-from brevitas_defakeq.prepare.insert import QuantScheme, insert_quantizers_
+from brevitas_defakeq.prepare.insert_quantizers import QuantScheme, insert_quantizers_
 from brevitas_defakeq.prepare.plan import QUANTIZABLE, Plan, make_plan, replay_preparation_
-from brevitas_defakeq.quant.activation import activation_proxies
+from brevitas_defakeq.quant.activation_quantizer import activation_proxies
 
 SCHEME = QuantScheme((2, 3, 4, 8), 8)
 MODELS = {

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from brevitas_defakeq.errors import UserError
 from brevitas_defakeq.prepare.trace import tensors_in, trace
+from brevitas_defakeq.utils.errors import UserError
 
 IMAGES = torch.randn(2, 3, 8, 8)
 

@@ -4,7 +4,11 @@ import brevitas.nn as qnn
 import pytest
 import torch
 
-from brevitas_defakeq.quant.activation import activation_grid, activation_proxies, set_activation_range_
+from brevitas_defakeq.quant.activation_quantizer import (
+    activation_grid,
+    activation_proxies,
+    set_activation_range_,
+)
 from brevitas_defakeq.quant.bit_width import set_bits_
 from brevitas_defakeq.quant.presets import (
     HAQActPerTensorFloat,

@@ -4,8 +4,8 @@ import pytest
 
 from brevitas_defakeq.artifact import quantized_form
 from brevitas_defakeq.detectors.resolve import Detector
+from brevitas_defakeq.float_reference import prepare_float
 from brevitas_defakeq.pipeline import Job
-from brevitas_defakeq.reference import prepare_float
 from brevitas_defakeq.resume import Checkpoint
 
 

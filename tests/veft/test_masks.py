@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from brevitas_defakeq.quant.bit_width import set_bits_
-from brevitas_defakeq.quant.coded import coded_weights
+from brevitas_defakeq.quant.coded_weight import coded_weights
 from brevitas_defakeq.quant.presets import HAQWeightPerChannelFloat
 from brevitas_defakeq.veft.masks import FloatChannels, largest_mask, random_mask
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from brevitas_defakeq.haq.importance import channel_energies
-from brevitas_defakeq.prepare.insert import QuantScheme, quantize_layer
+from brevitas_defakeq.prepare.insert_quantizers import QuantScheme, quantize_layer
 from brevitas_defakeq.quant.bit_width import set_bits_
 from brevitas_defakeq.veft.restore import restore_channels_
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from brevitas_defakeq.data.benchmark import lists
-from brevitas_defakeq.data.benchmark.lists import ReadLists
+from brevitas_defakeq.data.benchmark import split_lists
+from brevitas_defakeq.data.benchmark.split_lists import ReadLists
 from brevitas_defakeq.data.selection import COMPRESSIONS
 
 
@@ -83,7 +83,7 @@ def _named(pattern: str, *folders: str) -> Callable[[Path], bool]:
 def _dfdc(root: Path) -> bool:
     """By its name, or by its lists beside frames or videos."""
     return _named(r"dfdc(?!.?p)", "test/frames", "test/videos", f"train/{_PART}", _PART)(root) or any(
-        _in_use(folder) and lists.has_dfdc_list(folder)
+        _in_use(folder) and split_lists.has_dfdc_list(folder)
         for part in _DFDC_FOLDERS
         for folder in ([root] if part.path == "." else root.glob(part.path))
     )
@@ -98,7 +98,7 @@ def _forensics(name: str, methods: dict[str, str], *, subset: bool = False) -> D
             ClassFolder("original_sequences/youtube/{c}", "FF-real"),
             *(ClassFolder(f"manipulated_sequences/{folder}/{{c}}", kind) for kind, folder in methods.items()),
         ),
-        read_lists=lists.pairs,
+        read_lists=split_lists.pairs,
         is_at=_has(*(f"manipulated_sequences/{folder}" for folder in methods.values())),
         split="train.json, val.json and test.json (pairs) in the folder",
         subset=subset,
@@ -114,7 +114,7 @@ def _celeb(version: str, named: str) -> Dataset:
             ClassFolder("Celeb-real", real), ClassFolder("YouTube-real", real),
             ClassFolder("Celeb-synthesis", fake),
         ),
-        read_lists=lists.testing_list,
+        read_lists=split_lists.testing_list,
         is_at=_named(named, "Celeb-real", "Celeb-synthesis"),
         split="test and val: List_of_testing_videos.txt in the folder; train: all others",
     )  # fmt: skip
@@ -140,7 +140,7 @@ CATALOG = {
                 ClassFolder("original_sequences/actors/{c}", "DFD_real"),
                 ClassFolder("manipulated_sequences/DeepFakeDetection/{c}", "DFD_fake"),
             ),
-            read_lists=lists.no_split,
+            read_lists=split_lists.no_split,
             is_at=_has("original_sequences/actors", "manipulated_sequences/DeepFakeDetection"),
             split="none: every video is in train, val and test",
         ),
@@ -153,7 +153,7 @@ CATALOG = {
                 ClassFolder("original_videos", "DFDCP_Real"), ClassFolder("method_A", "DFDCP_FakeA"),
                 ClassFolder("method_B", "DFDCP_FakeB"),
             ),
-            read_lists=lists.dfdcp,
+            read_lists=split_lists.dfdcp,
             is_at=_has("original_videos", "method_A", "method_B"),
             split="dataset.json in the folder; val is test",
         ),
@@ -161,7 +161,7 @@ CATALOG = {
             name="DFDC",
             kinds={"DFDC_Real": 0, "DFDC_Fake": 1},
             classes=_DFDC_FOLDERS,
-            read_lists=lists.dfdc,
+            read_lists=split_lists.dfdc,
             is_at=_dfdc,
             split="test: labels.csv beside the videos; train: metadata.json in every part; val: none",
         ),
@@ -169,7 +169,7 @@ CATALOG = {
             name="UADFV",
             kinds={"UADFV_Real": 0, "UADFV_Fake": 1},
             classes=(ClassFolder("real", "UADFV_Real"), ClassFolder("fake", "UADFV_Fake")),
-            read_lists=lists.no_split,
+            read_lists=split_lists.no_split,
             is_at=_named("uadfv", "real", "fake"),
             split="none: every video is in train, val and test",
         ),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from brevitas_defakeq.errors import UserError
+from brevitas_defakeq.utils.errors import UserError
 
 _FORM = "{data set: {label: {split: {video: {label, frames}}}}}"
 

@@ -1,5 +1,5 @@
 """What is found in a data set, what is missing, and what could make its figures wrong."""
 
-from brevitas_defakeq.data.check.findings import check_source
+from brevitas_defakeq.data.check.source_check import check_source
 
 __all__ = ["check_source"]

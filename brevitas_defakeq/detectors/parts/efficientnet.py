@@ -10,8 +10,8 @@ from timm.models.efficientnet import EfficientNet
 
 from brevitas_defakeq.detectors.entry import State
 from brevitas_defakeq.detectors.parts.timm_model import build_timm
-from brevitas_defakeq.nn.modules import modules_by_name, replace_module
-from brevitas_defakeq.nn.padding import with_static_padding
+from brevitas_defakeq.nn.module_tree import modules_by_name, replace_module
+from brevitas_defakeq.nn.static_padding import with_static_padding
 
 #: The convolutions of stride 2 -> (left, right, top, bottom); all others have stride 1 and pad evenly.
 _PADDINGS = {

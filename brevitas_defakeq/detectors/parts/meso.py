@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from brevitas_defakeq.detectors.entry import State
 from brevitas_defakeq.detectors.parts.chain import Chain
 from brevitas_defakeq.detectors.parts.keys import renamed
-from brevitas_defakeq.errors import UserError
+from brevitas_defakeq.utils.errors import UserError
 
 #: Keras' name of a tensor -> torch's.
 _TENSORS = {

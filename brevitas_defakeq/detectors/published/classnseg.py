@@ -1,10 +1,10 @@
 """ClassNSeg: the encoder of Nguyen et al., nine 3 x 3 convolutions whose latent map's halves are compared."""
 
-from brevitas_defakeq.data.crop import Crop
-from brevitas_defakeq.data.preprocessing import Preprocessing
 from brevitas_defakeq.detectors.entry import IMAGENET_STATISTICS, DetectorEntry
 from brevitas_defakeq.detectors.output import OutputSpec
-from brevitas_defakeq.detectors.parts.classnseg import ClassNSeg
+from brevitas_defakeq.detectors.parts.classnseg_network import ClassNSeg
+from brevitas_defakeq.imaging.crop import Crop
+from brevitas_defakeq.imaging.preprocessing import Preprocessing
 
 
 def build():

@@ -2,10 +2,10 @@
 
 import torch
 
-from brevitas_defakeq.data.preprocessing import Preprocessing
 from brevitas_defakeq.detectors.entry import BENCHMARK, CLIP_STATISTICS, DetectorEntry, State
 from brevitas_defakeq.detectors.parts.clip import clip_vit_large, timm_names
 from brevitas_defakeq.detectors.parts.keys import renamed
+from brevitas_defakeq.imaging.preprocessing import Preprocessing
 
 
 def build(**model_args):

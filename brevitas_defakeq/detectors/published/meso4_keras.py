@@ -2,11 +2,11 @@
 
 from functools import partial
 
-from brevitas_defakeq.data.crop import Crop
-from brevitas_defakeq.data.preprocessing import Preprocessing
 from brevitas_defakeq.detectors.entry import DetectorEntry
 from brevitas_defakeq.detectors.output import OutputSpec
 from brevitas_defakeq.detectors.parts.meso import MESO4, from_keras, meso4
+from brevitas_defakeq.imaging.crop import Crop
+from brevitas_defakeq.imaging.preprocessing import Preprocessing
 
 #: What both of the authors' detectors share: values from 0 to 1, one logit that is high for real faces.
 AUTHORS = {

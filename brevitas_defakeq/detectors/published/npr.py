@@ -1,10 +1,10 @@
 """NPR: the differences between neighbouring pixels, read by the first two stages of a ResNet-50."""
 
-from brevitas_defakeq.data.crop import Crop
-from brevitas_defakeq.data.preprocessing import Preprocessing
 from brevitas_defakeq.detectors.entry import IMAGENET_STATISTICS, DetectorEntry
 from brevitas_defakeq.detectors.output import OutputSpec
-from brevitas_defakeq.detectors.parts.npr import NPR
+from brevitas_defakeq.detectors.parts.npr_network import NPR
+from brevitas_defakeq.imaging.crop import Crop
+from brevitas_defakeq.imaging.preprocessing import Preprocessing
 
 
 def build():

@@ -1,11 +1,11 @@
 """SBI: EfficientNet-B4 trained on self-blended images, by its authors' own code."""
 
-from brevitas_defakeq.data.crop import Crop
-from brevitas_defakeq.data.preprocessing import Preprocessing
 from brevitas_defakeq.detectors.entry import DetectorEntry, State
 from brevitas_defakeq.detectors.output import OutputSpec
 from brevitas_defakeq.detectors.parts.efficientnet import efficientnet_b4, timm_names
 from brevitas_defakeq.detectors.parts.keys import renamed
+from brevitas_defakeq.imaging.crop import Crop
+from brevitas_defakeq.imaging.preprocessing import Preprocessing
 
 
 def build():

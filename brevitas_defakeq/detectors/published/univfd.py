@@ -2,13 +2,13 @@
 
 from torch import nn
 
-from brevitas_defakeq.data.crop import Crop
-from brevitas_defakeq.data.preprocessing import Preprocessing
 from brevitas_defakeq.detectors.entry import CLIP_STATISTICS, DetectorEntry, State
 from brevitas_defakeq.detectors.output import OutputSpec
 from brevitas_defakeq.detectors.parts.chain import Chain
 from brevitas_defakeq.detectors.parts.clip import clip_vit_large, timm_names
 from brevitas_defakeq.detectors.parts.keys import renamed
+from brevitas_defakeq.imaging.crop import Crop
+from brevitas_defakeq.imaging.preprocessing import Preprocessing
 
 
 def build(**model_args):

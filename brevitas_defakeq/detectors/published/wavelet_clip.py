@@ -1,10 +1,10 @@
 """Wavelet-CLIP: CLIP ViT-L/14, its head between wavelet transforms folded into the Linear that it equals."""
 
-from brevitas_defakeq.data.preprocessing import Preprocessing
 from brevitas_defakeq.detectors.entry import BENCHMARK, DetectorEntry, State
 from brevitas_defakeq.detectors.parts.clip import clip_vit_large, timm_names
 from brevitas_defakeq.detectors.parts.keys import renamed
 from brevitas_defakeq.detectors.parts.wavelet import folded
+from brevitas_defakeq.imaging.preprocessing import Preprocessing
 
 
 def build(**model_args):

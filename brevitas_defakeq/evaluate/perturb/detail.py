@@ -5,7 +5,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from brevitas_defakeq.data import opencv
+from brevitas_defakeq.imaging import opencv_resize
 
 
 def blur(pixels: np.ndarray, size: float, generator: np.random.Generator) -> np.ndarray:
@@ -28,7 +28,7 @@ def pixelation(pixels: np.ndarray, factor: float, generator: np.random.Generator
     """Scaled down by ``factor`` and up again, both by OpenCV's linear filter."""
     height, width = pixels.shape[:2]
     small = (max(1, height // int(factor)), max(1, width // int(factor)))
-    return opencv.resize(opencv.resize(pixels, small, "linear"), (height, width), "linear")
+    return opencv_resize.resize(opencv_resize.resize(pixels, small, "linear"), (height, width), "linear")
 
 
 def jpeg(pixels: np.ndarray, quality: float, generator: np.random.Generator) -> np.ndarray:

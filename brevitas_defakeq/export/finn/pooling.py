@@ -3,8 +3,8 @@
 import numpy as np
 from onnx import NodeProto
 
-from brevitas_defakeq.export.finn.graph import Graph, attribute, node
-from brevitas_defakeq.export.finn.ones import convolve_with_ones_
+from brevitas_defakeq.export.finn.graph_editor import Graph, attribute, node
+from brevitas_defakeq.export.finn.ones_convolution import convolve_with_ones_
 
 
 def pool_globally_(graph: Graph) -> None:

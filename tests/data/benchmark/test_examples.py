@@ -8,7 +8,7 @@ import pytest
 
 from brevitas_defakeq.data.selection import Selection
 from brevitas_defakeq.data.sources import read_source
-from brevitas_defakeq.errors import UserError
+from brevitas_defakeq.utils.errors import UserError
 
 EXAMPLE = Path(__file__).parents[2] / "data_files" / "dfb_tree"
 SHARED = Path(__file__).parents[4] / "shared" / "reference" / "dfb_tree"

@@ -9,7 +9,7 @@ from trees import COMPRESSED, SHAPES, SPLITS, videos, write_frames, write_lists,
 
 from brevitas_defakeq.data.selection import Selection
 from brevitas_defakeq.data.sources import list_videos, read_source
-from brevitas_defakeq.errors import UserError
+from brevitas_defakeq.utils.errors import UserError
 
 FEW = settings(max_examples=5, deadline=None)
 PREFIXES = ("", "./datasets/rgb/", "/data/of/the/authors/", "C:/data/", "../")

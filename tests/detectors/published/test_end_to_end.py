@@ -9,7 +9,7 @@ import torch
 from brevitas_defakeq import export_onnx, quantize
 from brevitas_defakeq.demo import drawn_calibration
 from brevitas_defakeq.detectors.resolve import resolve
-from brevitas_defakeq.report.inspection import inspect_detector
+from brevitas_defakeq.report.inspection_report import inspect_detector
 
 #: Detector -> (model arguments, side where not its own); two blocks stand for the 24 of CLIP's tower.
 DETECTORS = {

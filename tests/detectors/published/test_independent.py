@@ -11,12 +11,12 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import CLIPVisionConfig, CLIPVisionModel, CLIPVisionModelWithProjection
 
-from brevitas_defakeq.data.preprocessing import preprocess_array
-from brevitas_defakeq.detectors.loading import load_weights_
+from brevitas_defakeq.detectors.load_weights import load_weights_
 from brevitas_defakeq.detectors.parts.meso import MESO4, MESO_INCEPTION4, from_keras
 from brevitas_defakeq.detectors.parts.wavelet import folded, wavelet_head
 from brevitas_defakeq.detectors.registry import REGISTRY
 from brevitas_defakeq.detectors.resolve import resolve
+from brevitas_defakeq.imaging.preprocessing import preprocess_array
 
 DATA = Path(__file__).parents[4] / "shared" / "data"
 LARGE = {"hidden_size": 1024, "intermediate_size": 4096, "num_attention_heads": 16, "patch_size": 14}

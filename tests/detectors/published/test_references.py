@@ -9,7 +9,7 @@ import torch
 from reference import SIDES, checkpoint, noise, outputs, tiles
 
 from brevitas_defakeq.detectors.feature import feature_tap
-from brevitas_defakeq.detectors.loading import load_weights_, without_unused
+from brevitas_defakeq.detectors.load_weights import load_weights_, without_unused
 from brevitas_defakeq.detectors.registry import REGISTRY
 from brevitas_defakeq.detectors.resolve import resolve
 

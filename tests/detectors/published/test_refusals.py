@@ -4,11 +4,11 @@ import pytest
 import torch
 from reference import checkpoint, made
 
-from brevitas_defakeq.detectors.loading import load_weights_
+from brevitas_defakeq.detectors.load_weights import load_weights_
 from brevitas_defakeq.detectors.recognize import looks_like
 from brevitas_defakeq.detectors.registry import REGISTRY
 from brevitas_defakeq.detectors.resolve import resolve
-from brevitas_defakeq.errors import UserError
+from brevitas_defakeq.utils.errors import UserError
 
 
 def refused(name, state, tmp_path):

@@ -93,7 +93,7 @@ class Network:
 
     def model(self, output: str):
         """The ONNX model that ends at ``output``; shapes inferred, as the export cleans it."""
-        from brevitas_defakeq.export.finn.profile import normalized
+        from brevitas_defakeq.export.finn.finn_profile import normalized
 
         image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, self.size, self.size])
         end = helper.make_tensor_value_info(output, TensorProto.FLOAT, None)

@@ -182,10 +182,10 @@ def head(network, value, plan):
 
 def holds(plan, network, executed, hosted) -> None:
     """The property."""
-    from brevitas_defakeq.export.finn.check import check_graph
+    from brevitas_defakeq.export.finn.check_finn import check_graph
     from brevitas_defakeq.export.finn.findings import cannot
-    from brevitas_defakeq.export.finn.profile import finn_profile
-    from brevitas_defakeq.export.finn.verify import agreement
+    from brevitas_defakeq.export.finn.finn_profile import finn_profile
+    from brevitas_defakeq.export.finn.profile_agreement import agreement
 
     model = build(plan, network)
     refused = cannot(check_graph(model))

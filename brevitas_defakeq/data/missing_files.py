@@ -1,0 +1,42 @@
+"""How many of the files that a source names are not there: told where few are, refused where many."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from brevitas_defakeq.utils.errors import UserError
+
+_LOG = logging.getLogger(__name__)
+_NAMED = 10
+
+
+@dataclass
+class Missing:
+    """A count of files ("frames", "videos") and the first ten of those that are missing."""
+
+    what: str
+    total: int = 0
+    count: int = 0
+    first: list[str] = field(default_factory=list)
+
+    def add(self, total: int, missing: Sequence[str]) -> None:
+        self.total += total
+        self.count += len(missing)
+        self.first += missing[: _NAMED - len(self.first)]
+
+    def settle(self, source: object, allowed: float, advice: str) -> None:
+        """Warn of what is missing. Raises UserError above the share `allowed`, or if nothing is there."""
+        if not self.count:
+            return
+        share, named = self.count / self.total, ", ".join(self.first)
+        found = f"{source}: {self.count} of {self.total} {self.what} are missing"
+        if self.count == self.total:
+            raise UserError(f"{source}: none of the {self.total} {self.what} is there ({named}); {advice}")
+        if share > allowed:
+            raise UserError(
+                f"{found}, {100 * share:.0f} % where {100 * allowed:.0f} % are allowed: {named}; {advice}, "
+                "or allow more with missing="
+            )
+        _LOG.warning("%s and left out: %s", found, named)

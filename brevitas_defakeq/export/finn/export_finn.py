@@ -1,0 +1,115 @@
+"""``export_finn``: a run as an integer graph that FINN maps, with the host's arithmetic beside it."""
+
+from pathlib import Path
+
+from torch import Tensor
+
+from brevitas_defakeq.artifact import WEIGHTS_FILES, QuantizedDetector
+from brevitas_defakeq.export.export_card import ends, require_form
+from brevitas_defakeq.export.finn.findings import Finding, cannot
+from brevitas_defakeq.export.qonnx import IMAGES, qonnx_graph
+from brevitas_defakeq.export.quiet_converters import quiet
+from brevitas_defakeq.export.verification_images import some
+from brevitas_defakeq.provenance import provenance
+from brevitas_defakeq.runtime.json_records import plain
+from brevitas_defakeq.utils.errors import UserError
+from brevitas_defakeq.utils.files import write_json, written_whole
+
+FORMAT_VERSION = 1
+HOST_NAME = "host.json"
+
+
+def export_finn(
+    result: QuantizedDetector,
+    out: str | Path,
+    *,
+    form: str = "quantized",
+    verify: Tensor | None = None,
+) -> dict:
+    """Write ``out/model.onnx``, the integer core, and ``out/host.json``, what the host does around it.
+
+    The graph takes ``code - zero_point`` of the image's quantizer as float32 [1, 3, H, W], annotated with
+    their type, and gives the head's integers; ``logit = sum(output * scale) + bias``.
+
+    Args:
+        result: what ``quantize`` returned or ``load`` read.
+        form: "quantized" (M_q) or "mixed" (M_q^v: restored channels in layers of their own).
+        verify: preprocessed images [N, 3, H, W]; on eight of them the profile has to say what the QONNX
+            graph says, within 1e-5 of the outputs' range. None skips the check.
+
+    Returns:
+        what ``host.json`` holds.
+
+    Raises:
+        UserError: the extra ``fpga`` is missing, a layer cannot be mapped, or the profile differs; then
+            nothing is written.
+    """
+    require_form(result, form, tuple(WEIGHTS_FILES))
+    written = qonnx_graph(result, getattr(result, form))  # refuses where qonnx is missing
+    from brevitas_defakeq.export.finn.check_finn import check_graph
+    from brevitas_defakeq.export.finn.finn_profile import finn_profile, normalized
+    from brevitas_defakeq.export.finn.profile_agreement import agreement
+
+    with quiet():
+        graph = normalized(written)
+        require_mappable(check_graph(graph, result.config.target))
+        profile = finn_profile(graph)
+        checked = (
+            None if verify is None else agreement(graph, profile, some(verify, IMAGES).numpy()).to_dict()
+        )
+    host = _host(result, form, profile, checked)
+    path = Path(out) / "model.onnx"
+    with written_whole(path) as partial:
+        partial.write_bytes(profile.model.SerializeToString())
+        write_json(path.with_name(HOST_NAME), host)
+    return host
+
+
+def check_finn(result: QuantizedDetector, *, form: str = "quantized") -> list[Finding]:
+    """What keeps a run of any target from FINN, and what its zero points cost; nothing is written.
+
+    Args:
+        result: what ``quantize`` returned or ``load`` read.
+        form: "quantized" (M_q) or "mixed" (M_q^v).
+
+    Raises:
+        UserError: the extra ``fpga`` is missing, or torch cannot export the detector.
+    """
+    require_form(result, form, tuple(WEIGHTS_FILES))
+    written = qonnx_graph(result, getattr(result, form))
+    from brevitas_defakeq.export.finn.check_finn import check_graph
+    from brevitas_defakeq.export.finn.finn_profile import normalized
+
+    with quiet():
+        return check_graph(normalized(written), result.config.target)
+
+
+def require_mappable(findings: list[Finding]) -> None:
+    refused = cannot(findings)
+    if refused:
+        raise UserError(
+            f"{refused[0].line()} ({len(refused)} such places; `defakeq export RUN --format finn --check` "
+            "lists all); nothing was written"
+        )
+
+
+def _host(result: QuantizedDetector, form: str, profile, checked: dict | None) -> dict:
+    """What the host has to know, in plain JSON types, of a ``Profile``."""
+    given, _ = ends(result)
+    height, width = given.size
+    return {
+        "format_version": FORMAT_VERSION,
+        "name": result.report["detector"]["name"],
+        "form": form,
+        "input": plain(
+            {
+                "shape": [1, 3, height, width], **profile.input.to_dict(), "mean": given.mean,
+                "std": given.std, "interpolation": given.interpolation, "fit": given.fit, "crop": given.crop,
+                "crop_margin": given.crop_margin,
+            }
+        ),
+        "output": {**profile.output.to_dict(), "threshold": result.report["threshold"][form]},
+        "bits": result.bits,
+        "agreement": checked,
+        "provenance": provenance(result.config.seed),
+    }  # fmt: skip

@@ -1,0 +1,64 @@
+"""Layers in the forms that FINN lowers: dense or depthwise convolutions, attributes spelled out."""
+
+import numpy as np
+from onnx import NodeProto
+
+from brevitas_defakeq.export.finn.graph_editor import Graph, attribute, set_attribute
+from brevitas_defakeq.export.finn.weight_quantizers import weight_quantizer
+
+
+def spell_out_(graph: Graph) -> None:
+    """Write attributes that ONNX lets be left out and FINN's transformations read."""
+    for item in graph.nodes:
+        if item.op_type not in ("Conv", "MaxPool", "AveragePool"):
+            continue
+        if attribute(item, "kernel_shape") is None and item.op_type == "Conv":
+            set_attribute(item, "kernel_shape", graph.shapes[item.input[1]][2:])
+        rank = len(attribute(item, "kernel_shape", [1, 1]))
+        for name, usual in (("strides", [1] * rank), ("dilations", [1] * rank), ("pads", [0] * 2 * rank)):
+            if attribute(item, name) is None and attribute(item, "auto_pad", "NOTSET") == "NOTSET":
+                set_attribute(item, name, usual)
+        if item.op_type == "Conv":
+            set_attribute(item, "group", attribute(item, "group", 1))
+        elif attribute(item, "ceil_mode", 0) and _divides(graph, item):
+            set_attribute(item, "ceil_mode", 0)
+
+
+def _divides(graph: Graph, pool: NodeProto) -> bool:
+    """Whether rounding a pooling's size up or down is the same."""
+    kernel, strides = attribute(pool, "kernel_shape"), attribute(pool, "strides")
+    pads, sides = attribute(pool, "pads", [0] * 2 * len(kernel)), graph.shapes[pool.input[0]][2:]
+    return all(
+        (side + pads[axis] + pads[axis + len(kernel)] - kernel[axis]) % strides[axis] == 0
+        for axis, side in enumerate(sides)
+    )
+
+
+def densify_groups_(graph: Graph) -> None:
+    """A grouped convolution that is not depthwise becomes a dense one whose other weights are zero."""
+    for convolution in graph.nodes:
+        quant = weight_quantizer(graph, convolution)
+        if quant is None or not is_grouped(graph, convolution):
+            continue
+        groups, weights = attribute(convolution, "group"), graph.constants[quant.input[0]]
+        quant.input[0] = graph.constant(_dense(weights, groups), f"{convolution.name}.dense")
+        set_attribute(convolution, "group", 1)
+
+
+def is_grouped(graph: Graph, convolution: NodeProto) -> bool:
+    """Whether a convolution has groups that FINN cannot lower: neither one, nor one for each channel."""
+    if convolution.op_type != "Conv":
+        return False
+    outputs, inputs = graph.shapes[convolution.output[0]][1], graph.shapes[convolution.input[0]][1]
+    groups = attribute(convolution, "group", 1)
+    return groups != 1 and not groups == inputs == outputs
+
+
+def _dense(weights: np.ndarray, groups: int) -> np.ndarray:
+    """Weights [C_out, C_in / groups, k, k] among zeros [C_out, C_in, k, k]."""
+    outputs, inputs = weights.shape[0] // groups, weights.shape[1]
+    dense = np.zeros((weights.shape[0], inputs * groups, *weights.shape[2:]), np.float32)
+    for group in range(groups):
+        rows = slice(group * outputs, (group + 1) * outputs)
+        dense[rows, group * inputs : (group + 1) * inputs] = weights[rows]
+    return dense

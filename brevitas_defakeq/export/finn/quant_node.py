@@ -1,0 +1,114 @@
+"""A QONNX ``Quant`` node read as what it is: a grid of integers."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from onnx import NodeProto
+
+from brevitas_defakeq.export.finn.graph_editor import Graph, attribute, node
+
+
+@dataclass(frozen=True)
+class Quantizer:
+    """``x ~ scale (code - zero_point)`` with codes from ``low`` to ``high``.
+
+    Attributes:
+        scale, zero_point, bits: float32 arrays; one value, or one a channel, as they broadcast over x.
+        signed, narrow: which integers the codes are, as in QONNX.
+        rounding: QONNX's rounding mode, upper case.
+    """
+
+    scale: np.ndarray
+    zero_point: np.ndarray
+    bits: np.ndarray
+    signed: bool
+    narrow: bool
+    rounding: str
+
+    @classmethod
+    def of(cls, graph: Graph, quant: NodeProto) -> "Quantizer":
+        scale, zero_point, bits = (graph.constants[name].astype(np.float32) for name in quant.input[1:4])
+        return cls(
+            scale, zero_point, bits, bool(attribute(quant, "signed", 1)), bool(attribute(quant, "narrow", 1)),
+            attribute(quant, "rounding_mode", "ROUND").upper(),
+        )  # fmt: skip
+
+    @property
+    def is_per_tensor(self) -> bool:
+        return self.scale.size == self.zero_point.size == self.bits.size == 1
+
+    @property
+    def low(self) -> np.ndarray:
+        """The smallest code."""
+        if not self.signed:
+            return np.zeros_like(self.bits)
+        return -(2 ** (self.bits - 1)) + self.narrow
+
+    @property
+    def high(self) -> np.ndarray:
+        """The largest code."""
+        if self.signed:
+            return 2 ** (self.bits - 1) - 1
+        return 2**self.bits - 1 - self.narrow
+
+    @property
+    def lowest(self) -> int:
+        """The smallest integer that its zero-free form ``code - zero_point`` takes."""
+        return int((self.low - self.zero_point).min())
+
+    @property
+    def highest(self) -> int:
+        return int((self.high - self.zero_point).max())
+
+    @property
+    def whole_zero_point(self) -> bool:
+        return bool((self.zero_point == np.round(self.zero_point)).all())
+
+    def integers(self, values: np.ndarray) -> np.ndarray:
+        """``code - zero_point`` of float32 values, in the very operations that qonnx runs."""
+        codes = values.astype(np.float32) / self.scale + self.zero_point
+        codes = np.where(codes > self.high, self.high.astype(np.float32), codes)
+        codes = np.where(codes < self.low, self.low.astype(np.float32), codes)
+        return np.round(codes) - self.zero_point
+
+    def same_as(self, other: "Quantizer") -> bool:
+        """Whether both give the same integers and values."""
+        pairs = ((self.scale, other.scale), (self.zero_point, other.zero_point), (self.bits, other.bits))
+        alike = all(a.size == b.size == 1 and a.item() == b.item() for a, b in pairs)
+        return alike and (self.signed, self.narrow, self.rounding) == (
+            other.signed, other.narrow, other.rounding,
+        )  # fmt: skip
+
+
+def is_activation(graph: Graph, quant: NodeProto) -> bool:
+    """Whether a node quantizes something that depends on the image."""
+    return quant.op_type == "Quant" and not graph.is_constant(quant.input[0])
+
+
+def quant_node(
+    graph: Graph, source: str, output: str, name: str, *, scale: np.ndarray, bits: int, signed: bool,
+    narrow: bool = False,
+) -> NodeProto:  # fmt: skip
+    """A ``Quant`` node with zero point 0 in the form that FINN reads: scalars where one value is enough."""
+    scale = np.asarray(scale, np.float32)
+    scale = scale.reshape(()) if scale.size == 1 else scale
+    inputs = [source, graph.constant(scale, f"{name}.scale"), graph.constant(np.float32(0), f"{name}.zero"),
+              graph.constant(np.float32(bits), f"{name}.bits")]  # fmt: skip
+    return node("Quant", inputs, output, name, signed=int(signed), narrow=int(narrow), rounding_mode="ROUND")
+
+
+def smallest_type(lowest: int, highest: int) -> tuple[int, bool]:
+    """Width and signedness of the smallest integers, two bits or more, that hold ``lowest`` to ``highest``.
+
+    >>> smallest_type(-37, 218), smallest_type(0, 255), smallest_type(-128, 127)
+    ((9, True), (8, False), (8, True))
+    """
+    if lowest >= 0:
+        return max(2, int(highest).bit_length()), False
+    return max(2, max(int(-lowest - 1).bit_length(), int(highest).bit_length()) + 1), True
+
+
+def type_name(lowest: int, highest: int) -> str:
+    """The same in qonnx's words: "INT9"."""
+    bits, signed = smallest_type(lowest, highest)
+    return f"{'' if signed else 'U'}INT{bits}"

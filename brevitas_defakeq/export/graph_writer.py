@@ -1,0 +1,98 @@
+"""The export form written as an ONNX graph, by torch's exporter, and made small."""
+
+import numpy as np
+import onnx
+import torch
+from onnx import ModelProto, numpy_helper
+from torch import Tensor, nn
+
+from brevitas_defakeq.export.quiet_converters import quiet
+from brevitas_defakeq.utils.errors import UserError
+
+INPUT, OUTPUT = "image", "score"
+#: ONNX Runtime 1.18 names what it fuses by these nodes' names, and refuses two of the same.
+_NAMED = ("Gather", "Slice")
+
+
+class _Score(nn.Module):
+    """The detector with its fake logit as the only output."""
+
+    def __init__(self, form: nn.Module, read) -> None:
+        super().__init__()
+        self.form, self.read = form, read
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.read(self.form(image))
+
+
+def write_graph(
+    form: nn.Module, read, example: Tensor, opset: int, *, fixed_batch: bool = False
+) -> ModelProto:
+    """The graph of ``read(form(image))`` for any batch size, or for the example's alone.
+
+    Args:
+        read: raw output -> fake logit [N].
+        example: images [2, 3, H, W]; with one image the exporter would fix the batch size.
+
+    Raises:
+        UserError: torch cannot export the model; the first line of its reason.
+    """
+    wrapped = _Score(form, read).eval()
+    shapes = None if fixed_batch else {"image": {0: torch.export.Dim("batch", min=1)}}
+    with quiet(), torch.no_grad():
+        try:
+            program = torch.onnx.export(
+                wrapped, (example,), dynamo=True, opset_version=opset, verbose=False, optimize=True,
+                input_names=[INPUT], output_names=[OUTPUT], dynamic_shapes=shapes,
+            )  # fmt: skip
+        except Exception as error:  # the exporter's errors share no other base
+            reason = str(error.__cause__ or error).strip().splitlines()[0]
+            raise UserError(f"torch cannot write this detector as ONNX: {reason}") from error
+    return program.model_proto
+
+
+def initializers(model: ModelProto) -> dict[str, np.ndarray]:
+    return {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+
+
+def drop_unread_(model: ModelProto) -> None:
+    """Remove the initializers that no node reads any more."""
+    read = {name for node in model.graph.node for name in node.input}
+    for tensor in [tensor for tensor in model.graph.initializer if tensor.name not in read]:
+        model.graph.initializer.remove(tensor)
+
+
+def shorten_(model: ModelProto) -> None:
+    """Short names, no intermediate shapes, no documentation: on small networks they outweigh the weights."""
+    graph = model.graph
+    model.ir_version = onnx.helper.find_min_ir_version_for(model.opset_import)  # old runtimes refuse newer
+    del graph.value_info[:]
+    del model.metadata_props[:]
+    kept = {value.name for value in (*graph.input, *graph.output)}
+    names: dict[str, str] = {"": ""}
+
+    def short(name: str) -> str:
+        if name not in names:
+            names[name] = name if name in kept else _base36(len(names))
+        return names[name]
+
+    for tensor in graph.initializer:
+        tensor.name = short(tensor.name)
+        tensor.doc_string = ""
+    for node in graph.node:
+        node.name = node.doc_string = ""
+        del node.metadata_props[:]
+        node.input[:] = [short(name) for name in node.input]
+        node.output[:] = [short(name) for name in node.output]
+        if node.op_type in _NAMED:
+            node.name = node.output[0]
+    onnx.checker.check_model(model)
+
+
+def _base36(number: int) -> str:
+    digits = "0123456789abcdefghijklmnopqrstuvwxyz"
+    text = ""
+    while number:
+        number, rest = divmod(number, 36)
+        text = digits[rest] + text
+    return f"_{text}"

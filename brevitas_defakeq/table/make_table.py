@@ -1,0 +1,125 @@
+"""``make_table``: every cell that is not there yet, then the tables from all that are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from brevitas_defakeq.api import found_device
+from brevitas_defakeq.data.calibration import choose_calibration
+from brevitas_defakeq.data.source_overlap import refuse_shared
+from brevitas_defakeq.detectors.resolve import resolve
+from brevitas_defakeq.evaluate.fidelity import fidelity
+from brevitas_defakeq.evaluate.labelled import LabelledSet, check_labelled
+from brevitas_defakeq.evaluate.measure import scored
+from brevitas_defakeq.evaluate.observe import look
+from brevitas_defakeq.evaluate.score_file import read_scores_together
+from brevitas_defakeq.evaluate.summary import summaries
+from brevitas_defakeq.imaging.image_files import Read, read_sample
+from brevitas_defakeq.imaging.sample import Sample
+from brevitas_defakeq.progress import Listener, silent
+from brevitas_defakeq.provenance import provenance
+from brevitas_defakeq.runtime.json_records import plain
+from brevitas_defakeq.table.markdown import markdown
+from brevitas_defakeq.table.method_models import Made, Models
+from brevitas_defakeq.table.overview import overview
+from brevitas_defakeq.table.table_cells import Cell, all_cells
+from brevitas_defakeq.table.table_spec import TableSpec
+from brevitas_defakeq.utils.files import write_bytes, write_json
+
+
+def make_table(
+    spec: TableSpec,
+    out: str | Path,
+    *,
+    images: Read | None = None,
+    device: str = "cpu",
+    workers: int = 2,
+    listen: Listener = silent,
+) -> dict:
+    """Measure all cells of a table; those that OUT holds are not measured again.
+
+    Args:
+        out: a folder: ``cells/`` (a JSON each), ``scores/`` (a CSV each), ``runs/``, ``table.json`` and
+            ``table.md``, which are written anew after every cell.
+        images: how a sample's picture is come by when it is scored; None reads its file.
+        device: "cpu" or "cuda", where runs are made and scored.
+        workers: threads that read ahead.
+        listen: called with ("table", cells done, total), and as ``quantize`` and ``evaluate_forms`` do.
+
+    Returns:
+        What ``table.json`` holds (``table.overview``). Raises UserError, before the first run, for names,
+        weights and settings that are wrong, for data without both classes, and where OUT holds cells that
+        were measured with other settings.
+    """
+    folder = Path(out)
+    cells = all_cells(spec, folder)
+    missing = [cell for cell in cells if cell.finished() is None]
+    found_device(device)
+    _check(missing)
+    done = len(cells) - len(missing)
+    listen("table", done, len(cells))
+    for row in spec.detectors:
+        models = Models(spec, row, device, listen)
+        for method in spec.methods:
+            own = [cell for cell in missing if (cell.detector, cell.method) == (row, method)]
+            made = models.made(method, own[0].run) if own else None
+            for cell in own:
+                _measure(cell, models, made, images or read_sample, workers)
+                _write(spec, folder, cells)
+                done += 1
+                listen("table", done, len(cells))
+    return _write(spec, folder, cells)
+
+
+def _check(missing: Sequence[Cell]) -> None:
+    """What can be wrong with names, weights and data is said before the first run."""
+    for row in {cell.detector.label: cell.detector for cell in missing}.values():
+        resolve(row.name, weights=row.weights, **row.options)
+    calibrated = next((cell for cell in missing if cell.method.method != "float"), None)
+    chosen = [] if calibrated is None else _calibration(calibrated)
+    for cell in {cell.dataset: cell for cell in missing}.values():
+        tests = cell.spec.test_data(cell.dataset)
+        check_labelled(tests, cell.spec.datasets[cell.dataset])
+        refuse_shared(chosen, tests, many_are=f"the data set {cell.dataset}")
+
+
+def _calibration(cell: Cell) -> list[Sample]:
+    """The images that will calibrate."""
+    config = cell.spec.config(cell.method)
+    return choose_calibration(cell.spec.calibration_data(), config.samples, seed=config.seed)
+
+
+def _measure(cell: Cell, models: Models, made: Made, images: Read, workers: int) -> None:
+    """Score a data set, and keep scores and figures."""
+    data = LabelledSet.from_source(
+        cell.spec.test_data(cell.dataset), models.detector.preprocessing, read=images, workers=workers
+    )
+    model = made.model.eval().to(models.device)
+    seen = look({cell.scores.stem: model}, models.observer, data.batches())
+    scored(seen, data.samples, cell.scores.parent, models.listen)
+    model.cpu()
+    is_float = cell.method.method == "float"
+    form = "float" if is_float else "method"
+    columns, scores = read_scores_together({"float": cell.of_float().scores, form: cell.scores})
+    thresholds = {"float": 0.0, form: made.threshold}
+    figures = summaries(columns, scores, thresholds, convention=cell.spec.convention)[form]
+    if not is_float:
+        figures["fidelity"] = fidelity(scores["float"], scores[form], None, 0.0, made.threshold)
+    cell.finish(
+        {
+            "size_bytes": made.size_bytes, "float_bytes": models.float_bytes,
+            "average_bits": made.average_bits, "figures": figures,
+            "provenance": provenance(cell.spec.config(cell.method).seed),
+        }
+    )  # fmt: skip
+
+
+def _write(spec: TableSpec, folder: Path, cells: Sequence[Cell]) -> dict:
+    """The tables from the cells that are there."""
+    kept = [cell.finished() for cell in cells]
+    found = overview(plain(asdict(spec)), [cell for cell in kept if cell is not None])
+    write_json(folder / "table.json", found)
+    write_bytes(folder / "table.md", markdown(found).encode())
+    return found

@@ -1,0 +1,91 @@
+"""The model that a method makes of a detector, with its size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from brevitas_defakeq.api import begin, quantize
+from brevitas_defakeq.artifact import QuantizedDetector, float_bytes, load, weights_bytes
+from brevitas_defakeq.detectors.resolve import Detector, resolve
+from brevitas_defakeq.evaluate.observe import Observer
+from brevitas_defakeq.float_reference import prepare_float
+from brevitas_defakeq.progress import Listener
+from brevitas_defakeq.resume import Checkpoint
+from brevitas_defakeq.storage.weights_transfer import Writer, transfer
+from brevitas_defakeq.table.table_spec import DetectorRow, Method, TableSpec
+from brevitas_defakeq.utils.errors import UserError
+
+
+@dataclass(frozen=True)
+class Made:
+    """A model, its decision threshold, and what the tables say of it beside its figures."""
+
+    model: nn.Module
+    threshold: float
+    size_bytes: int
+    average_bits: float | None
+
+
+@dataclass
+class Models:
+    """One detector of a table, and what the methods make of it."""
+
+    spec: TableSpec
+    row: DetectorRow
+    device: str
+    listen: Listener
+
+    @cached_property
+    def detector(self) -> Detector:
+        return resolve(self.row.name, weights=self.row.weights, **self.row.options)
+
+    @cached_property
+    def observer(self) -> Observer:
+        example = torch.zeros(1, 3, *self.detector.preprocessing.input_size)
+        return prepare_float(self.detector, example)[2]
+
+    @cached_property
+    def float_bytes(self) -> int:
+        return float_bytes(self.detector.model)
+
+    def made(self, method: Method, run: Path) -> Made:
+        """The model; ``run`` is where the method's run folder lies or will lie."""
+        if method.method == "float":
+            return Made(self.detector.model, 0.0, self.float_bytes, None)
+        if method.method == "round_to_nearest":
+            return self._nearest(method)
+        result = self._run(method, run)
+        report, form = result.report, method.form
+        return Made(
+            getattr(result, form), report["threshold"][form], report["size_bytes"][form],
+            report["average_bits"],
+        )  # fmt: skip
+
+    def _run(self, method: Method, folder: Path) -> QuantizedDetector:
+        """From its folder if it is finished, else made there, from where it stopped."""
+        config = self.spec.config(method)
+        if not (folder / "config.json").exists():
+            calibration = self.spec.calibration_data()
+            return quantize(
+                self.detector, calibration, config, out=folder, device=self.device, listen=self.listen
+            )
+        result = load(folder, self.detector.model)
+        if result.config != config:
+            raise UserError(f"{folder} holds a run with other settings; remove it, or choose another --out")
+        return result
+
+    def _nearest(self, method: Method) -> Made:
+        """One width everywhere, searched ranges, nothing learned; scales and biases as a file holds them."""
+        config, width = self.spec.config(method), method.bits
+        order = begin(
+            self.detector, self.spec.calibration_data(), config, device=self.device, listen=self.listen
+        )
+        model = order.job(Checkpoint(None, {})).round_to_nearest(width).cpu()
+        bits, writer = {layer.name: width for layer in order.plan.layers}, Writer()
+        transfer(model, order.plan, bits, writer, mixed_bits=None, integer_biases=config.target != "any")
+        return Made(model, 0.0, len(weights_bytes(writer.tensors())), width)

@@ -1,0 +1,1 @@
+"""What every package uses: errors and files. No torch."""

@@ -1,0 +1,136 @@
+"""The pre-processing, by value: PIL's antialiased resize worked out by hand, and every step around it."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from brevitas_defakeq.imaging.preprocessing import (
+    Preprocessing,
+    override,
+    preprocess,
+    preprocess_array,
+    preprocessing_from_timm,
+    to_rgb,
+)
+from brevitas_defakeq.utils.errors import UserError
+
+RAW = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
+
+
+def pixels(tensor):
+    """Back to 0..255 for a pre-processing without normalisation."""
+    return (tensor * 255).round().to(torch.int64)
+
+
+def triangle_weights(size, target):
+    """[target, size]: the triangle filter, widened by the reduction, each row summing to 1."""
+    reduction = max(size / target, 1.0)
+    centres = (np.arange(target) + 0.5) * size / target
+    distance = (np.arange(size) + 0.5)[None] - centres[:, None]
+    weights = np.clip(1 - np.abs(distance) / reduction, 0, None)
+    return weights / weights.sum(1, keepdims=True)
+
+
+def test_halving_a_row_by_hand():
+    """Out 0 sees 3 pixels with weights 3/7, 3/7, 1/7: (0*3 + 70*3 + 140) / 7 = 50; out 1 mirrors it: 160."""
+    row = np.array([0, 70, 140, 210], dtype=np.uint8)
+    image = Image.fromarray(np.repeat(row[None], 4, axis=0))
+    resized = pixels(preprocess(image, Preprocessing((2, 2), "bilinear", **RAW)))
+    assert resized[0].tolist() == [[50, 160], [50, 160]]
+    assert torch.equal(resized[0], resized[1]) and torch.equal(resized[0], resized[2])
+
+
+def test_torch_without_antialiasing_gives_other_values():
+    row = torch.tensor([0.0, 70.0, 140.0, 210.0]).expand(1, 1, 4, 4)
+    plain = torch.nn.functional.interpolate(row, (2, 2), mode="bilinear", align_corners=False)
+    assert plain[0, 0, 0].tolist() == [35.0, 175.0]
+
+
+@pytest.mark.parametrize(("height", "width"), [(5, 9), (7, 4), (16, 20)])
+def test_resize_is_the_triangle_filter_rounded_after_each_pass(height, width):
+    source = np.random.default_rng(0).integers(0, 256, (16, 20, 3), dtype=np.uint8)
+    across = np.einsum("ow,hwc->hoc", triangle_weights(20, width), source)
+    across = np.floor(across + 0.5)
+    expected = np.floor(np.einsum("oh,hwc->owc", triangle_weights(16, height), across) + 0.5)
+    given = preprocess_array(Image.fromarray(source), Preprocessing((height, width), "bilinear", **RAW))
+    assert given.shape == (3, height, width)
+    assert np.array_equal(np.round(given * 255).transpose(1, 2, 0), expected)
+
+
+def test_box_and_nearest_by_hand():
+    image = Image.fromarray(np.array([[0, 100, 40, 60]], dtype=np.uint8))
+    assert pixels(preprocess(image, Preprocessing((1, 2), "box", **RAW)))[0, 0].tolist() == [50, 50]
+    assert pixels(preprocess(image, Preprocessing((1, 2), "nearest", **RAW)))[0, 0].tolist() == [100, 60]
+
+
+def test_normalisation_and_layout():
+    image = Image.new("RGB", (3, 2), (255, 0, 51))
+    tensor = preprocess(image, Preprocessing((2, 3), mean=(0.5, 0.25, 0.2), std=(0.5, 0.5, 0.1)))
+    assert tensor.dtype == torch.float32 and tensor.shape == (3, 2, 3) and tensor.is_contiguous()
+    torch.testing.assert_close(tensor[:, 0, 0], torch.tensor([1.0, -0.5, 0.0]))
+
+
+def test_whole_crop_is_kept():
+    """No centre crop: the left edge of a wide picture still reaches the result."""
+    wide = np.zeros((8, 32), dtype=np.uint8)
+    wide[:, :4] = 255
+    assert pixels(preprocess(Image.fromarray(wide), Preprocessing((8, 8), "box", **RAW)))[0, 0, 0] == 255
+
+
+def test_unusual_modes():
+    sixteen = Image.fromarray(np.array([[0, 257, 65535]], dtype=np.uint16))
+    assert np.asarray(to_rgb(sixteen))[0, :, 0].tolist() == [0, 1, 255]
+    assert to_rgb(Image.new("L", (1, 1), 7)).getpixel((0, 0)) == (7, 7, 7)
+    assert to_rgb(Image.new("RGBA", (1, 1), (1, 2, 3, 0))).getpixel((0, 0)) == (1, 2, 3)
+    assert to_rgb(Image.new("RGB", (2, 2), (9, 8, 7)).convert("P")).mode == "RGB"
+    assert to_rgb(Image.new("1", (1, 1), 1)).getpixel((0, 0)) == (255, 255, 255)
+    with pytest.raises(UserError, match="8 bits"):
+        to_rgb(Image.new("F", (1, 1)))
+
+
+def test_json_round_trip():
+    given = Preprocessing((192, 160), "bicubic", (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    assert Preprocessing.from_dict(given.to_dict()) == given
+    assert given.to_dict()["input_size"] == [192, 160]
+    with pytest.raises(UserError, match="unknown: crop"):
+        Preprocessing.from_dict({"input_size": 8, "crop": 1})
+    with pytest.raises(UserError, match="input_size is missing"):
+        Preprocessing.from_dict({"mean": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("input_size", 0),
+        ("input_size", (224, 224, 3)),
+        ("input_size", 224.5),
+        ("interpolation", "area"),
+        ("mean", (0.5, 0.5)),
+        ("mean", "half"),
+        ("std", 0),
+        ("std", float("nan")),
+    ],
+)
+def test_wrong_values_are_refused_in_one_line(field, value):
+    with pytest.raises(UserError, match=field) as caught:
+        override(Preprocessing((8, 8)), **{field: value})
+    assert "\n" not in str(caught.value)
+
+
+def test_override():
+    changed = override(Preprocessing((8, 8)), input_size=192, mean=0.25, std=(1, 2, 3))
+    assert changed == Preprocessing((192, 192), "bilinear", (0.25,) * 3, (1.0, 2.0, 3.0))
+    assert override(changed) == changed
+
+
+def test_from_timm():
+    timm = pytest.importorskip("timm")
+    with torch.device("meta"):
+        swin = timm.create_model("swin_tiny_patch4_window7_224", img_size=192)
+        mobile = timm.create_model("mobilenetv2_035")
+    imagenet = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+    assert preprocessing_from_timm(mobile) == Preprocessing((224, 224), "bicubic", **imagenet)
+    assert preprocessing_from_timm(swin).input_size == (192, 192)
+    with pytest.raises(UserError, match="Linear"):
+        preprocessing_from_timm(torch.nn.Linear(1, 1))

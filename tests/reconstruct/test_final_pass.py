@@ -1,0 +1,60 @@
+"""The last pass over the whole network: towards the float model's logits and features, never away."""
+
+import pytest
+import torch
+
+from brevitas_defakeq.quant.coded_weight import read_codes
+
+
+@torch.no_grad()
+def held_out_error(job, model):
+    """Of logit and feature on the held-out images, each relative to the float spread over all images."""
+    pictures, spread = job.images[job.held_out], {}
+    seen = {}
+    for form, network in (("float", job.reference), ("quantized", model)):
+        handle = network.head.register_forward_pre_hook(
+            lambda _, inputs, form=form: seen.update({f"{form} feature": inputs[0]})
+        )
+        seen[f"{form} logit"] = network(pictures)
+        if form == "float":
+            spread["logit"] = network(job.images).var()
+            spread["feature"] = seen["float feature"].var()
+            network(pictures)
+        handle.remove()
+    return sum(
+        float((seen[f"quantized {part}"] - seen[f"float {part}"]).square().mean() / spread[part])
+        for part in ("logit", "feature")
+    )
+
+
+def codes(job, model):
+    return {layer.name: read_codes(model.get_submodule(layer.name))[0] for layer in job.plan.layers}
+
+
+@pytest.mark.parametrize(("loss", "rounding_lr"), [("mse", 0.0), ("mse", 0.03), ("contrastive", 0.03)])
+def test_it_helps(begun, loss, rounding_lr):
+    """Codes stay where rounding_lr is 0, and within their width otherwise."""
+    job, model = begun(3, final__steps=25, final__loss=loss, final__rounding_lr=rounding_lr)
+    before, start = held_out_error(job, model), codes(job, model)
+    job.tune_(model)
+    after = held_out_error(job, model)
+    assert after < 0.95 * before, (before, after)
+    found = codes(job, model)
+    assert all(torch.equal(found[name], start[name]) for name in found) is (rounding_lr == 0)
+    for name in found:
+        assert found[name].min() >= 0 and found[name].max() <= 7
+        assert torch.equal(found[name], found[name].round())
+
+
+def test_never_worse_than_its_start(begun):
+    job, model = begun(3, final__steps=5, final__lr=50.0)
+    before = held_out_error(job, model)
+    job.tune_(model)
+    assert held_out_error(job, model) <= before * 1.001
+
+
+def test_no_steps_no_change(begun):
+    job, model = begun(3, final__steps=0)
+    before = {name: tensor.clone() for name, tensor in model.named_parameters()}
+    job.tune_(model)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.named_parameters())

@@ -1,0 +1,124 @@
+"""Tables of an evaluation: what they show is what was found, for every convention and with every gap."""
+
+from io import StringIO
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from brevitas_defakeq.evaluate.columns import Columns
+from brevitas_defakeq.evaluate.measured import Measured
+from brevitas_defakeq.evaluate.summary import summaries
+from brevitas_defakeq.report.evaluation_report import curves_table, evaluation_tables, overview_table
+
+
+def shown(*tables):
+    """As it is printed where standard output is no terminal."""
+    console = Console(file=StringIO(), width=110)
+    console.print(*tables)
+    return console.file.getvalue()
+
+
+def columns(count=40):
+    rows = []
+    for index in range(count):
+        label, dataset = index % 2, ("FF", "CDF")[index // 2 % 2]
+        name = ("swap", "smile")[index // 4 % 2] if label and dataset == "FF" else ""
+        rows.append((label, dataset, name, str(index), str(index)))
+    return Columns.collect(rows)
+
+
+@pytest.fixture(scope="module")
+def scores():
+    generator, labels = np.random.default_rng(0), columns().labels
+    base = generator.normal(size=40) + labels
+    return {"quantized": base + 0.3 * generator.normal(size=40), "float": base}
+
+
+def evaluated(scores, **options):
+    forms = summaries(columns(), scores, {}, **options)
+    first = next(iter(forms))
+    return {**forms[first], "form": first, "forms": forms}
+
+
+def test_forms_and_parts(scores):
+    found = evaluated(scores, no_face=3)
+    text = shown(*evaluation_tables(found))
+    own = found["forms"]["quantized"]
+    ranks, verdicts = (line for line in text.splitlines() if line.startswith("│ M_q "))
+    for row, keys in (
+        (ranks, ("auc", "video_auc", "eer", "ap")),
+        (verdicts, ("accuracy", "balanced_accuracy_at_half", "tpr_at_1_percent_fpr", "ece")),
+    ):
+        for key in keys:
+            assert f"{own[key]:.3f}" in row, key
+    low, high = own["drop"]["auc_interval"]
+    assert f"{own['drop']['auc']:.3f} ({low:.3f} to {high:.3f})" in ranks
+    assert "3 frames had no face" in text and "40 images" in text
+    for name in ("FF", "  swap", "  smile", "CDF", "mean of data sets"):
+        assert name in text
+    smile = next(line for line in text.splitlines() if "smile" in line)
+    figures = own["per_dataset"]["FF"]["per_manipulation"]["smile"]
+    assert f"{figures['auc']:.3f}" in smile and f"{figures['drop']['auc']:.3f} (" in smile
+
+
+def test_one_form_of_that_benchmark(scores):
+    found = evaluated({"float": scores["float"]}, convention="deepfakebench")
+    text = shown(*evaluation_tables(found))
+    assert "by deepfakebench's convention" in text and "ECE" not in text and "lost to float" not in text
+
+
+def test_a_data_set_without_reals(scores):
+    labels = [0, 1, 0, 1, 1, 1]
+    names = ["a"] * 4 + ["fakes"] * 2
+    made = Columns.collect(
+        (label, name, "", str(n), str(n)) for n, (label, name) in enumerate(zip(labels, names, strict=True))
+    )
+    forms = summaries(made, {"mixed": np.arange(6.0)}, {})
+    text = shown(*evaluation_tables({**forms["mixed"], "form": "mixed", "forms": forms}))
+    assert "M_q^v" in text and "no AUC of their own for fakes" in text
+
+
+def test_curves(scores):
+    made, labels = columns(), columns().labels
+    clean = Measured.of({"float": scores["float"], "quantized": scores["quantized"]}, made)
+    noise = np.random.default_rng(1).normal(size=(2, len(labels)))
+    points = [Measured.of({form: values + grain for form, values in scores.items()}, made) for grain in noise]
+    mean = Measured.mean(points)
+    found = {
+        "n": 40, "levels": [1, 5], "clean": clean.figures(), "mean": mean.figures(clean),
+        "notes": ["so it is"],
+        "perturbations": {
+            "blur": {
+                "points": [{"level": 1, "forms": points[0].figures(clean)},
+                           {"level": 5, "forms": points[1].figures(clean)}],
+                "mean": mean.figures(clean),
+            }
+        },
+    }  # fmt: skip
+    text = shown(curves_table(found))
+    lines = text.splitlines()
+    start = next(n for n, line in enumerate(lines) if "blur" in line)
+    wanted = (
+        ("float", lambda own: own["float"]),
+        ("M_q", lambda own: own["quantized"]),
+        ("M_q below float", lambda own: own["quantized"]["drop"]),
+        ("M_q beyond clean", lambda own: own["quantized"]["extra_drop"]),
+    )
+    for line, (label, pick) in zip(lines[start : start + 4], wanted, strict=True):
+        cells = [cell.strip() for cell in line.strip("│").split("│")]
+        every = [*(point.figures(clean) for point in points), mean.figures(clean)]
+        assert cells[1] == label and cells[2:5] == [f"{pick(own)['auc']:.3f}" for own in every]
+        low, high = pick(every[-1])["auc_interval"]
+        assert cells[5] == f"{low:.3f} to {high:.3f}"
+    assert "so it is" in text and "│ nothing " in text and "│ all " in text
+
+
+def test_overview():
+    found = {
+        "spec": {"detectors": [{"label": "UCF"}], "methods": [{"label": "float"}, {"label": "missing"}]},
+        "sizes": {"UCF": {"float": {"mib": 80.0, "compression_percent": 0.0}}},
+        "auc": {"DFD": {"UCF": {"float": 0.849}}, "CDF": {}}, "mean": {},
+    }  # fmt: skip
+    text = shown(overview_table(found))
+    assert "84.9" in text and "80.00" in text and "missing" not in text
