@@ -24,7 +24,7 @@ from brevitas_defakeq.haq.hardware_widths import hardware_figures
 from brevitas_defakeq.imaging.image_files import usable
 from brevitas_defakeq.imaging.preprocessing import Preprocessing
 from brevitas_defakeq.pipeline import Job
-from brevitas_defakeq.progress import Listener, silent
+from brevitas_defakeq.progress import ProgressCallback, silent
 from brevitas_defakeq.provenance import provenance
 from brevitas_defakeq.quantization_request import QuantizationRequest
 from brevitas_defakeq.resume import Checkpoint
@@ -50,7 +50,7 @@ def quantize(
     costs: str | Path | None = None,
     cache_memory: int = 2 << 30,
     device: str = "cpu",
-    listen: Listener = silent,
+    on_progress: ProgressCallback = silent,
 ) -> QuantizedDetector:
     """Quantize a trained detector by HAQ and VEFT (Algorithm 1).
 
@@ -68,7 +68,7 @@ def quantize(
         costs: what layers cost on a chip, a file of ``hw/costs.py``; for a config with a ``budget``.
         cache_memory: bytes of captured activations kept in memory; more go to disk.
         device: "cpu", or "cuda" for a graphics card; the result comes back to the processor.
-        listen: called with (stage, done, total).
+        on_progress: called with (stage, done, total).
 
     Raises:
         UserError: for everything the user can mend.
@@ -76,7 +76,7 @@ def quantize(
     order = begin(
         detector, calibration, config, labels=labels, test=test, preprocessing=preprocessing, output=output,
         feature=feature, on_corrupt=on_corrupt, costs=costs, cache_memory=cache_memory, device=device,
-        listen=listen,
+        on_progress=on_progress,
     )  # fmt: skip
     checkpoint = Checkpoint(Path(out) if out else None, order.identity())
     job = order.job(checkpoint)
@@ -91,7 +91,7 @@ def quantize(
 
 def begin(
     detector, calibration, config=None, *, labels=None, test=None, preprocessing=None, output=None,
-    feature=None, on_corrupt="refuse", costs=None, cache_memory=2 << 30, device="cpu", listen=silent,
+    feature=None, on_corrupt="refuse", costs=None, cache_memory=2 << 30, device="cpu", on_progress=silent,
 ) -> QuantizationRequest:  # fmt: skip
     """The arguments of ``quantize``, checked, loaded and prepared."""
     config = config or DefakeQConfig()
@@ -102,7 +102,7 @@ def begin(
     if tests is not None:
         refuse_shared(images.samples, tests.samples)
     order = QuantizationRequest(
-        detector, images, tests, config, cache_memory, found_device(device), listen, hardware
+        detector, images, tests, config, cache_memory, found_device(device), on_progress, hardware
     )
     if len(images.images) < config.samples:
         _LOG.warning("%d calibration images, fewer than the %d asked for", len(images.images), config.samples)

@@ -74,7 +74,7 @@ def quantize_within(
     runs = _Runs(order, judges, checkpoint.folder)
     budget, trials = smallest_budget(
         runs.scores, budgets_of(order), runs.float_scores(), Columns.of(judges.samples), max_auc_drop,
-        listen=runs.judged,
+        on_progress=runs.judged,
     )  # fmt: skip
     job, result = runs.done[budget]
     report_(result, order, job)
@@ -117,9 +117,11 @@ class _Runs:
         if folder is not None and (folder / _SCORES).exists():
             return self._finished(budget, folder)
         job = self.first.at_budget(budget, Checkpoint(folder, {"budget": budget}))
-        job.listen = lambda stage, done, total: self.order.listen(f"{budget:g} bits: {stage}", done, total)
+        job.on_progress = lambda stage, done, total: self.order.on_progress(
+            f"{budget:g} bits: {stage}", done, total
+        )
         result = self.order.carry_out(job)
-        job.listen = self.order.listen
+        job.on_progress = self.order.on_progress
         self.done[budget] = job, result
         logits = self._logits(result.quantized)
         if folder is not None:

@@ -92,8 +92,8 @@ def demo(
     from brevitas_defakeq.report.terminal import comparison, show, stages
 
     set_threads(threads)
-    with stages() as listen:
-        report = run_demo(out, average_bits=average_bits, seed=seed, listen=listen)
+    with stages() as on_progress:
+        report = run_demo(out, average_bits=average_bits, seed=seed, on_progress=on_progress)
     show(report, comparison(report), as_json=as_json)
 
 
@@ -164,14 +164,14 @@ def quantize(
     )
     resolved = replace(resolved, crop=crop_of(crop, crop_margin) or resolved.crop)
     cutting = Faces(faces, crops_cache)
-    with stages() as listen:
+    with stages() as on_progress:
 
         def opened(source: str | None, split: str, *, labelled: bool = True):
             if source is None:
                 return None
             chosen = selection_of(split, compression, datasets, None, False, root)
             samples = open_source(
-                source, chosen, cutting, crop=resolved.crop, on_corrupt=on_corrupt, listen=listen
+                source, chosen, cutting, crop=resolved.crop, on_corrupt=on_corrupt, on_progress=on_progress
             ).samples
             if labelled:
                 check_labelled(samples, source)
@@ -179,7 +179,7 @@ def quantize(
 
         options = {
             "test": opened(test, "test"), "out": out, "on_corrupt": on_corrupt, "device": device,
-            "costs": costs, "cache_memory": byte_count(cache_memory), "listen": listen,
+            "costs": costs, "cache_memory": byte_count(cache_memory), "on_progress": on_progress,
         }  # fmt: skip
         calibrating = opened(calibration, "train", labelled=False)
         if not searched:

@@ -82,12 +82,12 @@ def evaluate(
         found["latency"] = latency_of([against, run] if against else [run], threads=threads or 1)
         tables.append(latencies(found["latency"]))
     if data is not None:
-        with stages() as listen:
+        with stages() as on_progress:
             subject = _subject(run, which, weights, against, threads)
             crop = crop_of(crop, crop_margin) or subject.crop
-            opened = open_source(data, chosen, Faces(faces, crops_cache), crop=crop, listen=listen)
+            opened = open_source(data, chosen, Faces(faces, crops_cache), crop=crop, on_progress=on_progress)
             check_labelled(opened.samples, data)
-            options = {"workers": workers, "listen": listen}
+            options = {"workers": workers, "on_progress": on_progress}
             if perturb is not None:
                 names = perturb if perturb == "all" else perturb.split(",")
                 degrees = numbers(levels, "--levels")
@@ -123,8 +123,8 @@ def table(
     from brevitas_defakeq.table.table_spec_file import read_spec
 
     set_threads(threads)
-    with stages() as listen:
-        found = make_table(read_spec(spec), out, device=device, workers=workers, listen=listen)
+    with stages() as on_progress:
+        found = make_table(read_spec(spec), out, device=device, workers=workers, on_progress=on_progress)
     show(found, overview_table(found), as_json=as_json)
 
 

@@ -16,7 +16,7 @@ from brevitas_defakeq.data.procedural import FAMILIES, HELD_OUT_FAMILIES, DrawnF
 from brevitas_defakeq.detectors.resolve import resolve
 from brevitas_defakeq.evaluate.labelled import LabelledSet
 from brevitas_defakeq.imaging.preprocessing import Preprocessing, preprocess
-from brevitas_defakeq.progress import Listener, silent
+from brevitas_defakeq.progress import ProgressCallback, silent
 
 CALIBRATION_IMAGES = 256
 #: Images of the forgery families that training and calibration saw, and of the two that they did not.
@@ -25,17 +25,19 @@ _WORKERS = os.cpu_count() or 1
 _CALIBRATION_SEED, _TEST_SEED, _CROSS_SEED = 11, 22, 33
 
 
-def run_demo(out: Path, *, average_bits: float = 3.0, seed: int = 0, listen: Listener = silent) -> dict:
+def run_demo(
+    out: Path, *, average_bits: float = 3.0, seed: int = 0, on_progress: ProgressCallback = silent
+) -> dict:
     """Quantize the shipped detector and report on 2,500 drawn faces; returns the report.
 
     The report's ``per_dataset`` tells "in domain" (known forgery families) from "cross domain" (others).
     """
     detector = resolve("demo")
-    listen("draw", 0, 1)
+    on_progress("draw", 0, 1)
     images, labels = drawn_calibration(detector.preprocessing, CALIBRATION_IMAGES)
     config = DefakeQConfig.for_recipe("best", average_bits=average_bits, seed=seed)
     test = drawn_test(detector.preprocessing)
-    result = quantize(detector, images, config, labels=labels, test=test, out=out, listen=listen)
+    result = quantize(detector, images, config, labels=labels, test=test, out=out, on_progress=on_progress)
     return result.report
 
 

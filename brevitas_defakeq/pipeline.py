@@ -26,10 +26,11 @@ from brevitas_defakeq.nn.module_tree import modules_by_name, recomputed, restore
 from brevitas_defakeq.prepare.calibrate import calibrate_
 from brevitas_defakeq.prepare.hardware_quantizers import limit_ranges_
 from brevitas_defakeq.prepare.plan import Plan
-from brevitas_defakeq.progress import Listener, Meter, silent
+from brevitas_defakeq.progress import Meter, ProgressCallback, silent
 from brevitas_defakeq.quant.activation_quantizer import activation_proxies, mark_calibrated_
 from brevitas_defakeq.quant.bit_width import relaxed, relaxed_bits, set_bits_
 from brevitas_defakeq.quant.fused import quick
+from brevitas_defakeq.quant.partial_float import weight_quantizer
 from brevitas_defakeq.reconstruct.block_loop import CAPTURE_BATCH, Reconstruction
 from brevitas_defakeq.reconstruct.capture import TensorStore
 from brevitas_defakeq.reconstruct.final_pass import Examples, tune_network_
@@ -77,7 +78,7 @@ class Job:
     observer: Observer
     config: DefakeQConfig
     checkpoint: Checkpoint
-    listen: Listener = silent
+    on_progress: ProgressCallback = silent
     cache_bytes: int = 2 << 30
     device: torch.device = torch.device("cpu")
     hardware: HardwareCosts | None = None
@@ -130,7 +131,7 @@ class Job:
         """Step 5a: one width a layer, never above the budget; ranges searched anew at that width."""
         bits = allocate(
             self.reference, self.quantized_layers(model), self.plan, self.energies, self.images[self.train],
-            self.observer.logit, self.config, self.meter, self.listen, self.hardware,
+            self.observer.logit, self.config, self.meter, self.on_progress, self.hardware,
         )  # fmt: skip
         if self.config.reconstruction.joint:
             bits = self.learn_jointly_(model)
@@ -140,13 +141,11 @@ class Job:
     def learn_jointly_(self, model: nn.Module) -> dict[str, float]:
         """Eq. 10 as printed: the widths go on from the relaxed optimum, block by block, and are snapped."""
         scores, config = layer_scores(self.reference_layers, self.energies), self.config
-        quantizers = {
-            name: layer.weight_quant.tensor_quant for name, layer in self.quantized_layers(model).items()
-        }
+        quantizers = {name: weight_quantizer(layer) for name, layer in self.quantized_layers(model).items()}
         with relaxed(model), quick(model):
             work = self.reconstruction(model)
             for index in range(len(self.plan.blocks)):
-                self.listen("joint", index, len(self.plan.blocks))
+                self.on_progress("joint", index, len(self.plan.blocks))
                 work.learn_widths_(index, scores, config)
         learned = {name: float(relaxed_bits(quantizer)) for name, quantizer in quantizers.items()}
         costs = snapping_costs(learned, scores, config.candidate_bits, config.haq.error_base)
@@ -159,11 +158,11 @@ class Job:
         work = self.reconstruction(model)
         total, done = len(self.plan.blocks), self.checkpoint.notes.get("blocks", 0)
         for index in range(done, total):
-            self.listen("reconstruct", index, total)
+            self.on_progress("reconstruct", index, total)
             with self.stage("reconstruct"):
                 work.block_(index)
             self.keep(f"block-{index + 1:03d}", model, blocks=index + 1)
-        self.listen("reconstruct", total, total)
+        self.on_progress("reconstruct", total, total)
 
     def tune_(self, model: nn.Module) -> None:
         """The last pass over the whole network (``recipe="best"``)."""
@@ -177,7 +176,7 @@ class Job:
         def count(step: int) -> None:
             nonlocal done
             done += step
-            self.listen("tune", done, steps)
+            self.on_progress("tune", done, steps)
 
         at_once = self.images_at_once()
         modules = modules_by_name(model)
@@ -274,7 +273,7 @@ class Job:
     def set_bits_(self, model: nn.Module, bits: dict[str, float], *, weighted: bool = True) -> None:
         """Set every layer's width and search its range, errors weighted by A_j^2: what reaches the output."""
         for name, layer in self.quantized_layers(model).items():
-            quantizer = layer.weight_quant.tensor_quant
+            quantizer = weight_quantizer(layer)
             set_bits_(quantizer, bits[name])
             importance = expand_energy(self.energies[name], len(layer.weight)).square() if weighted else None
             quantizer.search_range_(layer.weight, importance)
@@ -289,7 +288,7 @@ class Job:
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         start = perf_counter()
-        self.listen(name, 0, 1)
+        self.on_progress(name, 0, 1)
         try:
             yield
         finally:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 #: Called with a stage's name, how much of it is done and how much there is.
-Listener = Callable[[str, int, int], None]
+ProgressCallback = Callable[[str, int, int], None]
 
 
 def silent(stage: str, done: int, total: int) -> None:

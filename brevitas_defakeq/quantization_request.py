@@ -15,7 +15,7 @@ from brevitas_defakeq.float_reference import prepare_float
 from brevitas_defakeq.haq.hardware_costs import HardwareCosts
 from brevitas_defakeq.pipeline import Job
 from brevitas_defakeq.prepare.plan import Plan
-from brevitas_defakeq.progress import Listener
+from brevitas_defakeq.progress import ProgressCallback
 from brevitas_defakeq.resume import Checkpoint, tensor_digest
 
 
@@ -29,7 +29,7 @@ class QuantizationRequest:
     config: DefakeQConfig
     cache_bytes: int
     device: torch.device
-    listen: Listener
+    on_progress: ProgressCallback
     hardware: HardwareCosts | None = None
     reference: nn.Module = field(init=False)
     plan: Plan = field(init=False)
@@ -59,7 +59,7 @@ class QuantizationRequest:
         """Algorithm 1 on it, not yet run."""
         return Job(
             self.reference, self.plan, self.images.images, self.images.labels, self.observer, self.config,
-            checkpoint, self.listen, self.cache_bytes, self.device, self.hardware,
+            checkpoint, self.on_progress, self.cache_bytes, self.device, self.hardware,
         )  # fmt: skip
 
     def carry_out(self, job: Job) -> QuantizedDetector:

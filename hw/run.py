@@ -8,7 +8,7 @@ from time import perf_counter
 
 import numpy as np
 
-from brevitas_defakeq.progress import Listener, silent
+from brevitas_defakeq.progress import ProgressCallback, silent
 from brevitas_defakeq.utils.errors import UserError
 from hw.boards import Board
 from hw.finn_quirks import quiet_finn
@@ -31,7 +31,7 @@ class Build:
     out: Path
     fps: float | None = None
     inputs: np.ndarray | None = None
-    listen: Listener = silent
+    on_progress: ProgressCallback = silent
     verified: dict[str, dict] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     resumed: list[str] = field(default_factory=list)
@@ -56,7 +56,7 @@ class Build:
         key = first_key(self.model.read_bytes(), {name: version(name) for name in _PACKAGES}, given)
         plan = self.plan()
         for number, (name, told, step) in enumerate(plan, 1):
-            self.listen(name, number - 1, len(plan))
+            self.on_progress(name, number - 1, len(plan))
             key = next_key(key, name, told)
             kept = steps.kept(number, name, key)
             if kept is None:
@@ -70,7 +70,7 @@ class Build:
                 self.resumed.append(name)
                 self.seconds[name] = notes["seconds"]
             self.verified[name] = notes["verified"]
-        self.listen("estimate", len(plan), len(plan))
+        self.on_progress("estimate", len(plan), len(plan))
         return graph
 
     def plan(self) -> list[tuple[str, str, Callable]]:

@@ -119,7 +119,7 @@ def test_the_users_module_stays_as_it_was(tiny, images, quick_config):
     drawn = torch.get_rng_state(), np.random.get_state()[1].copy()
     heard = []
     config = quick_config(reconstruction__iterations=1, final__steps=2)
-    result = quantize(model, images, config, listen=lambda *words: heard.append(words))
+    result = quantize(model, images, config, on_progress=lambda *words: heard.append(words))
 
     assert all(map(torch.equal, model.state_dict().values(), before.state_dict().values()))
     assert [m.training for m in model.modules()] == [m.training for m in before.modules()]

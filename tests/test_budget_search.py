@@ -106,11 +106,11 @@ def test_interrupted_it_goes_on_and_tries_nothing_twice(search, found, tiny, tmp
     monkeypatch.setattr(QuantizationRequest, "carry_out", counting)
     tried, heard = [trial["average_bits"] for trial in found.report["search"]["trials"]], []
     with pytest.raises(KeyboardInterrupt):
-        search(tmp_path, listen=in_the_second_run)
+        search(tmp_path, on_progress=in_the_second_run)
     with pytest.raises(UserError, match="another configuration, detector or calibration set"):
         search(tmp_path, max_auc_drop=0.9)
     with pytest.raises(KeyboardInterrupt):
-        search(tmp_path, listen=after_the_last)
+        search(tmp_path, on_progress=after_the_last)
     assert carried_out == [*tried[:2], *tried[1:]]
     assert f"{tried[1]:g} bits: allocate" not in heard, "the second run did not go on where it stopped"
     assert not (tmp_path / "config.json").exists()

@@ -34,8 +34,10 @@ def settings(quick_config):
 
 @pytest.fixture(scope="module")
 def start(tiny, images, labels, settings):
-    def run(out, listen, config=settings, seed=0):
-        return quantize(tiny.model(seed=seed), images, config, labels=labels, out=out, listen=listen)
+    def run(out, on_progress, config=settings, seed=0):
+        return quantize(
+            tiny.model(seed=seed), images, config, labels=labels, out=out, on_progress=on_progress
+        )
 
     return run
 
@@ -77,13 +79,13 @@ def test_in_the_middle_of_a_block_and_again(start, whole, tiny, tmp_path, monkey
             raise KeyboardInterrupt
         return step(*arguments, **options)
 
-    def listen(stage, done, total):
+    def on_progress(stage, done, total):
         if (stage, done) == ("reconstruct", 2):
             left.extend([False] + [True] * 5)  # five more steps
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(torch.optim.Adam, "step", counting)
-        start(tmp_path, listen)
+        start(tmp_path, on_progress)
     assert [file.name for file in (tmp_path / STATE).glob("*.safetensors")] == ["block-002.safetensors"]
     with pytest.raises(KeyboardInterrupt):
         start(tmp_path, Interrupting("tune", 5))

@@ -25,7 +25,7 @@ from brevitas_defakeq.data.crop_cache import (
 from brevitas_defakeq.data.face_crops import Cutter, Cutting, Finder, UnusableFile, is_picture
 from brevitas_defakeq.data.sources import Sample
 from brevitas_defakeq.data.video_crops import Listed, VideoCrops
-from brevitas_defakeq.progress import Listener, silent
+from brevitas_defakeq.progress import ProgressCallback, silent
 from brevitas_defakeq.runtime.yunet import FaceFinder
 from brevitas_defakeq.utils.errors import UserError
 
@@ -62,7 +62,7 @@ def cut_videos(
     finder: Finder | None = None,
     workers: int | None = None,
     on_corrupt: str = "refuse",
-    listen: Listener = silent,
+    on_progress: ProgressCallback = silent,
 ) -> list[VideoCrops]:
     """Cut every video and picture into crops, as far as the cache does not hold them.
 
@@ -73,7 +73,7 @@ def cut_videos(
         finder: finds the faces; None takes YuNet.
         workers: threads that find and cut, from 1, beside those that decode; None: as many as processors.
         on_corrupt: "refuse" raises once all others are done, "skip" returns such files with their problem.
-        listen: called with ("crop", videos done, videos).
+        on_progress: called with ("crop", videos done, videos).
 
     Whole pictures are not copied: their crop is the file itself, which is not opened.
 
@@ -94,7 +94,7 @@ def cut_videos(
         work = _Work(cutting, finder.version if finder else None, cutter, root, max(1, workers // at_once))
         for crops in _in_order(pool, work, videos, ahead=2 * at_once):
             finished.append(crops)
-            listen("crop", len(finished), len(videos))
+            on_progress("crop", len(finished), len(videos))
     _check(finished, on_corrupt)
     return finished
 

@@ -12,7 +12,7 @@ from brevitas_defakeq.data.selection import DEFAULT, Selection
 from brevitas_defakeq.data.sources import list_videos, read_source
 from brevitas_defakeq.imaging.crop import Crop
 from brevitas_defakeq.imaging.sample import Sample, Video
-from brevitas_defakeq.progress import Listener, silent
+from brevitas_defakeq.progress import ProgressCallback, silent
 from brevitas_defakeq.utils.errors import UserError
 
 FACES = ("crop", "largest", "all")
@@ -51,7 +51,7 @@ def open_source(
     crop: Crop | None = None,
     side: int = 256,
     on_corrupt: str = "refuse",
-    listen: Listener = silent,
+    on_progress: ProgressCallback = silent,
 ) -> Opened:
     """The samples of a source, their faces cut out where the source or ``faces`` asks for it.
 
@@ -59,7 +59,7 @@ def open_source(
         crop: how the detector's faces were cut out in training.
         side: of aligned crops, pixels.
         on_corrupt: "refuse" or "skip" videos and pictures that cannot be read.
-        listen: called with ("crop", videos done, total).
+        on_progress: called with ("crop", videos done, total).
 
     Raises:
         UserError: as ``read_source`` and ``cut_videos`` do, and where faces are to be cut out for a detector
@@ -81,7 +81,7 @@ def open_source(
         "all" if faces.kind == "all" else "largest", side,
     )  # fmt: skip
     listed = list_videos(path, selection) if raw else [_as_video(s) for s in read_source(path, selection)]
-    cut = cut_videos(listed, cutting, faces.cache, on_corrupt=on_corrupt, listen=listen)
+    cut = cut_videos(listed, cutting, faces.cache, on_corrupt=on_corrupt, on_progress=on_progress)
     return Opened(samples_of(cut), sum(video.without_face for video in cut))
 
 

@@ -9,7 +9,7 @@ from brevitas_defakeq.evaluate.forms import FileForms
 from brevitas_defakeq.evaluate.labelled import labelled_samples
 from brevitas_defakeq.evaluate.measure import figures_of
 from brevitas_defakeq.imaging.image_files import Read, read_sample
-from brevitas_defakeq.progress import Listener, silent
+from brevitas_defakeq.progress import ProgressCallback, silent
 
 
 def evaluate_exported(
@@ -22,7 +22,7 @@ def evaluate_exported(
     scores: Path | None = None,
     images: Read | None = None,
     no_face: int | None = None,
-    listen: Listener = silent,
+    on_progress: ProgressCallback = silent,
 ) -> dict:
     """The figures of ``evaluate_forms`` for a ``model.onnx`` with its card beside it.
 
@@ -30,7 +30,7 @@ def evaluate_exported(
         data: labelled images: folder with ``real/`` and ``fake/``, CSV, or samples.
         threads: threads within an operator; None lets onnxruntime choose.
         against: another exported file, the float one: adds fidelity and the paired differences.
-        convention, scores, images, no_face, listen: as in ``evaluate_forms``.
+        convention, scores, images, no_face, on_progress: as in ``evaluate_forms``.
 
     Returns:
         The figures of the file, and in ``forms`` of "exported" and "float".
@@ -40,5 +40,11 @@ def evaluate_exported(
     samples = labelled_samples(data)
     seen = forms.look(samples, images or read_sample)
     return figures_of(
-        seen, samples, forms.thresholds, convention=convention, scores=scores, no_face=no_face, listen=listen
+        seen,
+        samples,
+        forms.thresholds,
+        convention=convention,
+        scores=scores,
+        no_face=no_face,
+        on_progress=on_progress,
     )

@@ -11,7 +11,7 @@ from brevitas_defakeq.evaluate.columns import Columns
 from brevitas_defakeq.evaluate.compare import compare
 from brevitas_defakeq.evaluate.observe import Observed, Seen, gather
 from brevitas_defakeq.evaluate.score_file import score_writer
-from brevitas_defakeq.progress import Listener
+from brevitas_defakeq.progress import ProgressCallback
 from brevitas_defakeq.utils.files import check_writable
 
 
@@ -23,17 +23,17 @@ def figures_of(
     convention: str,
     scores: Path | None,
     no_face: int | None,
-    listen: Listener,
+    on_progress: ProgressCallback,
 ) -> dict:
     """The figures of the first form that was seen, and of all in ``forms``."""
-    observed = scored(seen, samples, scores, listen)
+    observed = scored(seen, samples, scores, on_progress)
     figures = compare(observed, thresholds, Columns.of(samples), convention=convention, no_face=no_face)
     first = next(iter(figures))
     return {**figures[first], "form": first, "forms": figures}
 
 
 def scored(
-    seen: Iterable[Seen], samples: Sequence[Sample], folder: Path | None, listen: Listener
+    seen: Iterable[Seen], samples: Sequence[Sample], folder: Path | None, on_progress: ProgressCallback
 ) -> dict[str, Observed]:
     """All logits by form; written to ``FOLDER/<form>.csv`` on the way, where a folder is given."""
     if folder is not None:
@@ -49,6 +49,6 @@ def scored(
                     write[form] = stack.enter_context(score_writer(folder / f"{form}.csv"))
                 write[form](samples[done : done + count], values)
             done += count
-            listen("score", done, len(samples))
+            on_progress("score", done, len(samples))
 
         return gather(seen, keep)

@@ -28,7 +28,7 @@ from brevitas_defakeq.evaluate.perturb.perturbations import (
     perturbed,
 )
 from brevitas_defakeq.imaging.image_files import Read, read_sample
-from brevitas_defakeq.progress import Listener, silent
+from brevitas_defakeq.progress import ProgressCallback, silent
 
 if TYPE_CHECKING:
     from brevitas_defakeq.artifact import QuantizedDetector
@@ -51,7 +51,7 @@ def robustness(
     against: str | Path | None = None,
     seed: int = 0,
     workers: int = 2,
-    listen: Listener = silent,
+    on_progress: ProgressCallback = silent,
 ) -> dict:
     """The AUC of every form on clean pictures and under each perturbation at each level.
 
@@ -64,7 +64,7 @@ def robustness(
         images: how a sample's picture is come by, 8-bit RGB; None reads its file.
         which: forms of a run. ``against``: for an exported file the float one, exported as well.
         seed: of what is random in a perturbation, together with path and level.
-        listen: called with ("perturb", passes over the data that are done, total).
+        on_progress: called with ("perturb", passes over the data that are done, total).
 
     Returns:
         ``clean``, and in ``perturbations`` of each its ``points`` (one a level) and their ``mean``; ``mean``
@@ -81,14 +81,14 @@ def robustness(
         return Measured.of({form: seen.scores for form, seen in observed.items()}, columns)
 
     total = 1 + len(kinds) * len(levels)
-    listen("perturb", 0, total)
+    on_progress("perturb", 0, total)
     clean = measured(_noting_sizes(read, sizes))
     points: dict[str, list[Measured]] = {}
     for name in kinds:
         for level in levels:
-            listen("perturb", 1 + sum(map(len, points.values())), total)
+            on_progress("perturb", 1 + sum(map(len, points.values())), total)
             points.setdefault(name, []).append(measured(perturbed(read, name, level, seed)))
-    listen("perturb", total, total)
+    on_progress("perturb", total, total)
     return {
         "n": len(samples),
         "seed": seed,

@@ -14,7 +14,7 @@ from brevitas_defakeq.evaluate.labelled import LabelledSet
 from brevitas_defakeq.evaluate.measure import figures_of
 from brevitas_defakeq.evaluate.observe import look
 from brevitas_defakeq.imaging.image_files import Read, read_sample
-from brevitas_defakeq.progress import Listener, silent
+from brevitas_defakeq.progress import ProgressCallback, silent
 
 if TYPE_CHECKING:
     from brevitas_defakeq.artifact import QuantizedDetector
@@ -55,7 +55,7 @@ def evaluate_forms(
     images: Read | None = None,
     workers: int = 2,
     no_face: int | None = None,
-    listen: Listener = silent,
+    on_progress: ProgressCallback = silent,
 ) -> dict:
     """Several forms of a run on the same images, each read once and let go.
 
@@ -66,7 +66,7 @@ def evaluate_forms(
         images: how a sample's picture is come by; None reads its file.
         workers: threads that read ahead.
         no_face: frames that had no face and so are not in the data, if known.
-        listen: called with ("score", done, total).
+        on_progress: called with ("score", done, total).
 
     Returns:
         At the top the figures of "quantized" (or "mixed", or "float", whichever is there first), ``form``,
@@ -78,5 +78,5 @@ def evaluate_forms(
         data = LabelledSet.from_source(data, forms.feeding(), read=images or read_sample, workers=workers)
     return figures_of(
         look(forms.models, forms.observer, data.batches()), data.samples, forms.thresholds,
-        convention=convention, scores=scores, no_face=no_face, listen=listen,
+        convention=convention, scores=scores, no_face=no_face, on_progress=on_progress,
     )  # fmt: skip

@@ -33,7 +33,7 @@ def smallest_budget(
     columns: Columns,
     max_drop: float,
     *,
-    listen: Callable[[Trial], None] = lambda trial: None,
+    on_progress: Callable[[Trial], None] = lambda trial: None,
 ) -> tuple[float, list[Trial]]:
     """Bisection over ascending budgets; of 25 at most 5 are tried.
 
@@ -41,7 +41,7 @@ def smallest_budget(
         scores: called with a budget in bits a weight, gives that model's logits [N] on the validation data.
         float_scores: the float model's, [N]. ``columns``: what the validation data say beside their images.
         max_drop: the largest loss of AUC, 0 to 1, that the upper end of the interval may reach.
-        listen: called after each trial.
+        on_progress: called after each trial.
 
     Returns:
         The budget, which was tried and is allowed, while the next smaller one that was tried is not; and all
@@ -56,7 +56,7 @@ def smallest_budget(
     while allowed - refused > 1:
         middle = (refused + allowed) // 2
         trials.append(_trial(budgets[middle], scores(budgets[middle]), float_scores, columns, max_drop))
-        listen(trials[-1])
+        on_progress(trials[-1])
         refused, allowed = (refused, middle) if trials[-1].allowed else (middle, allowed)
     if allowed == len(budgets):
         last = trials[-1]

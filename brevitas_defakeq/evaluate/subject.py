@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brevitas_defakeq.imaging.crop import Crop
-from brevitas_defakeq.progress import Listener
+from brevitas_defakeq.progress import ProgressCallback
 from brevitas_defakeq.utils.errors import UserError
 
 if TYPE_CHECKING:
@@ -40,14 +40,20 @@ class RunSubject:
         return None if known is None else Crop(**known)
 
     def figures(
-        self, data: Opened, *, convention: str, scores: Path | None, workers: int, listen: Listener
+        self,
+        data: Opened,
+        *,
+        convention: str,
+        scores: Path | None,
+        workers: int,
+        on_progress: ProgressCallback,
     ) -> dict:
         """As ``evaluate_forms``."""
         from brevitas_defakeq.evaluate.run import evaluate_forms
 
         return evaluate_forms(
             self.run, data.samples, self.which, float_model=self.float_model, no_face=data.no_face,
-            convention=convention, scores=scores, workers=workers, listen=listen,
+            convention=convention, scores=scores, workers=workers, on_progress=on_progress,
         )  # fmt: skip
 
     def curves(self, data: Opened, names, levels, **options) -> dict:
@@ -80,14 +86,20 @@ class FileSubject:
         return None if known.crop is None else Crop(known.crop, known.crop_margin or 0.0)
 
     def figures(
-        self, data: Opened, *, convention: str, scores: Path | None, workers: int, listen: Listener
+        self,
+        data: Opened,
+        *,
+        convention: str,
+        scores: Path | None,
+        workers: int,
+        on_progress: ProgressCallback,
     ) -> dict:
         """As ``evaluate_exported``, which reads in turn whatever ``workers`` are."""
         from brevitas_defakeq.evaluate.exported import evaluate_exported
 
         return evaluate_exported(
             self.file, data.samples, threads=self.threads, against=self.against, no_face=data.no_face,
-            convention=convention, scores=scores, listen=listen,
+            convention=convention, scores=scores, on_progress=on_progress,
         )  # fmt: skip
 
     def curves(self, data: Opened, names, levels, **options) -> dict:

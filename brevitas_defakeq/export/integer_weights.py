@@ -11,6 +11,7 @@ from brevitas_defakeq.quant.activation_quantizer import activation_grid
 from brevitas_defakeq.quant.bias import product_gain
 from brevitas_defakeq.quant.coded_weight import read_codes
 from brevitas_defakeq.quant.integer_range import LARGEST_SAFE_CODE
+from brevitas_defakeq.quant.partial_float import weight_quantizer
 
 #: Bits of a bias where its scale is free: 32 less a sign, six for the codes' largest gain and one to spare.
 _BIAS_BITS = 24
@@ -85,7 +86,7 @@ class IntegerWeight:
 def coded_weight(layer: nn.Module, bits: float) -> IntegerWeight:
     """Codes of an M_q or M_q^v layer. Symmetric codes ``-n..n`` are stored from 0, with zero point n."""
     codes, scale, zero_point = read_codes(layer)
-    quantizer = layer.weight_quant.tensor_quant
+    quantizer = weight_quantizer(layer)
     if quantizer.symmetric:
         zero_point = zero_point + float(quantizer.int_quant.max_int(quantizer.msb_clamp_bit_width_impl()))
         codes = codes + zero_point
@@ -138,7 +139,7 @@ def _revived(layer: nn.Module, centred: Tensor, scale: Tensor) -> Tensor:
 
 def _restored(layer: nn.Module, mask: Tensor) -> tuple[Tensor, Tensor]:
     """Centred int8 codes and scales of the restored channels, or float rows (of 16 bits too) and ones."""
-    rows, quantizer = layer.weight[mask], layer.weight_quant.tensor_quant
+    rows, quantizer = layer.weight[mask], weight_quantizer(layer)
     grid = quantizer.restored_grid
     if mask.any() and (grid is None or quantizer.restored_bits > 8):
         return rows, torch.ones(len(rows))

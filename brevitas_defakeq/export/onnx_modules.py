@@ -15,6 +15,7 @@ from brevitas_defakeq.export.replace_layers import byte_grid, conv_pads, quantiz
 from brevitas_defakeq.nn.module_tree import modules_by_name, replace_module
 from brevitas_defakeq.prepare.plan import Plan
 from brevitas_defakeq.prepare.trace import trace
+from brevitas_defakeq.quant.partial_float import weight_quantizer
 
 #: The ONNX operator set of every node that is written here: the newest that ONNX Runtime 1.16 runs.
 OPSET = 18
@@ -82,7 +83,7 @@ class OnnxConvolution(nn.Module):
 @torch.no_grad()
 def _rounded(layer: nn.Module) -> Tensor:
     """The weight as the quantized layer uses it; packed codes take its place in the file."""
-    return layer.weight_quant.tensor_quant(layer.weight)[0].clone()
+    return weight_quantizer(layer)(layer.weight)[0].clone()
 
 
 class Gelu(nn.Module):

@@ -8,6 +8,7 @@ from torch.onnx.ops import symbolic
 
 from brevitas_defakeq.quant.activation_quantizer import activation_grid, code_range
 from brevitas_defakeq.quant.coded_weight import read_codes
+from brevitas_defakeq.quant.partial_float import weight_quantizer
 
 _DOMAIN = "qonnx.custom_op.general"
 
@@ -63,7 +64,7 @@ class Rows:
     @classmethod
     @torch.no_grad()
     def of(cls, layer: nn.Module) -> "Rows":
-        quantizer = layer.weight_quant.tensor_quant
+        quantizer = weight_quantizer(layer)
         _, scale, zero_point = (tensor.clone() for tensor in read_codes(layer))
         values, restored = quantizer(layer.weight)[0].detach().clone(), quantizer.float_mask.flatten().clone()
         scale, zero_point, restored_bits = scale.flatten(), zero_point.flatten(), None

@@ -13,8 +13,9 @@ from brevitas_defakeq.haq.relaxed import learn_bit_widths_
 from brevitas_defakeq.haq.sensitivity import Logit, haq_costs, measured_costs, taylor_costs
 from brevitas_defakeq.haq.solver import solve
 from brevitas_defakeq.prepare.plan import Plan
-from brevitas_defakeq.progress import Listener, Meter
+from brevitas_defakeq.progress import Meter, ProgressCallback
 from brevitas_defakeq.quant.bit_width import storage_bits
+from brevitas_defakeq.quant.partial_float import weight_quantizer
 
 _LOG = logging.getLogger(__name__)
 _BATCH = 8
@@ -29,7 +30,7 @@ def allocate(
     logit: Logit,
     config: DefakeQConfig,
     meter: Meter,
-    listen: Listener,
+    on_progress: ProgressCallback,
     hardware: HardwareCosts | None = None,
 ) -> dict[str, float]:
     """Width of every layer, within ``config.average_bits`` and ``config.budget``.
@@ -51,14 +52,14 @@ def allocate(
     floats = {name: floats[name] for name in sizes}
     importance = layer_scores(floats, energies)
     if hardware is not None:  # eq. 6 knows average bits only
-        costs = _costs(reference, floats, plan, importance, images, logit, config, meter, listen)
+        costs = _costs(reference, floats, plan, importance, images, logit, config, meter, on_progress)
         return hardware_widths(_pinned(costs, config), sizes, config, hardware)
-    quantizers = {name: layer.weight_quant.tensor_quant for name, layer in layers.items()}
+    quantizers = {name: weight_quantizer(layer) for name, layer in layers.items()}
     learned = learn_bit_widths_(
         quantizers, importance, sizes, config.average_bits, error_base=config.haq.error_base,
         penalty=config.haq.penalty, steps=config.haq.relaxed_steps,
     )  # fmt: skip
-    costs = _costs(reference, floats, plan, importance, images, logit, config, meter, listen)
+    costs = _costs(reference, floats, plan, importance, images, logit, config, meter, on_progress)
     exact = solve(_pinned(costs, config), sizes, config.candidate_bits, config.average_bits)
     gap = max(abs(exact[name] - learned[name]) for name in sizes)
     _LOG.info("exact widths differ from the relaxed optimum by at most %.2f bits", gap)
@@ -84,7 +85,7 @@ def uniform(
 
 
 def _costs(
-    reference, floats, plan, importance, images, logit, config, meter, listen
+    reference, floats, plan, importance, images, logit, config, meter, on_progress
 ) -> dict[str, list[float]]:
     kind, widths = config.haq.sensitivity, config.candidate_bits
     if kind == "haq":
@@ -101,7 +102,7 @@ def _costs(
     def count_layer(step: int) -> None:
         nonlocal done
         done += step
-        listen("allocate", done, len(floats))
+        on_progress("allocate", done, len(floats))
 
     meter.add("allocate", count * len(widths) * len(floats) / 2)
     return measured_costs(

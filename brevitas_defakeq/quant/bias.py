@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from brevitas_defakeq.quant.coded_weight import read_codes
 from brevitas_defakeq.quant.integer_range import LARGEST_SAFE_CODE
+from brevitas_defakeq.quant.partial_float import weight_quantizer
 
 
 def product_gain(largest: float) -> int:
@@ -30,7 +31,7 @@ def round_bias_(layer: nn.Module, step: Tensor) -> None:
     Args:
         step: of the codes that the layer reads.
     """
-    quantizer = layer.weight_quant.tensor_quant
+    quantizer = weight_quantizer(layer)
     restored = quantizer.float_mask.flatten()
     if layer.weight.dim() == 2 or (restored.any() and quantizer.restored_grid is None):
         return

@@ -12,6 +12,8 @@ import torch
 from brevitas.core.function_wrapper.learned_round import LearnedRoundHardSigmoid
 from torch import Tensor, nn
 
+from brevitas_defakeq.quant.partial_float import set_weight_quantizer_, weight_quantizer
+
 
 class CodedWeight(nn.Module):
     """Stands in for a weight's ``tensor_quant`` while its codes, scale or both are optimized.
@@ -28,7 +30,7 @@ class CodedWeight(nn.Module):
 
     def __init__(self, layer: nn.Module, *, learn_rounding: bool) -> None:
         super().__init__()
-        quantizer = layer.weight_quant.tensor_quant
+        quantizer = weight_quantizer(layer)
         with torch.no_grad():
             _, scale, zero, self.bit_width = quantizer(layer.weight)
             real_width = quantizer.msb_clamp_bit_width_impl()
@@ -74,7 +76,7 @@ def _inverse_hard_sigmoid(fraction: Tensor) -> Tensor:
 @torch.no_grad()
 def write_codes_(layer: nn.Module, codes: Tensor, scale: Tensor, zero_point: Tensor) -> None:
     """Make the layer's weight exactly ``scale (codes - zero_point)``: plain rounding keeps the codes."""
-    quantizer = layer.weight_quant.tensor_quant
+    quantizer = weight_quantizer(layer)
     bit_width = quantizer.msb_clamp_bit_width_impl()
     layer.weight.copy_(scale * (codes - zero_point))
     quantizer.scaling_impl.value.copy_(scale * quantizer.int_scaling_impl(bit_width))
@@ -86,7 +88,7 @@ def write_codes_(layer: nn.Module, codes: Tensor, scale: Tensor, zero_point: Ten
 @torch.no_grad()
 def read_codes(layer: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
     """Codes (integers as floats, shaped like the weight), scale and zero point (``[C_out, 1, ...]``)."""
-    quantizer = layer.weight_quant.tensor_quant
+    quantizer = weight_quantizer(layer)
     quantizer(layer.weight)  # a first forward searches the range
     bit_width = quantizer.msb_clamp_bit_width_impl()
     scale = quantizer.scaling_impl(layer.weight, quantizer.int_scaling_impl(bit_width))
@@ -102,15 +104,15 @@ def coded_weights(
 
     An exception (Ctrl-C) leaves the layers as they were.
     """
-    stock = {name: layer.weight_quant.tensor_quant for name, layer in layers.items()}
+    stock = {name: weight_quantizer(layer) for name, layer in layers.items()}
     coded = {name: CodedWeight(layer, learn_rounding=learn_rounding) for name, layer in layers.items()}
     try:
         for name, layer in layers.items():
-            layer.weight_quant.tensor_quant = coded[name]
+            set_weight_quantizer_(layer, coded[name])
         yield coded
     finally:
         for name, layer in layers.items():
-            layer.weight_quant.tensor_quant = stock[name]
+            set_weight_quantizer_(layer, stock[name])
     for name, layer in layers.items():
         hardened = coded[name].eval()
         with torch.no_grad():

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from brevitas_defakeq.quant.activation_quantizer import activation_proxies
+from brevitas_defakeq.quant.partial_float import weight_quantizer
 
 #: Elements worked on at a time: 1 MB of float32, within a core's cache.
 _PIECE = 262_144
@@ -132,4 +133,4 @@ def _weight_layers(model: nn.Module) -> list[nn.Module]:
 
 @torch.no_grad()
 def _constant(layer: nn.Module) -> ConstantWeight:
-    return ConstantWeight(layer.weight_quant.tensor_quant(layer.weight))
+    return ConstantWeight(weight_quantizer(layer)(layer.weight))

@@ -101,3 +101,13 @@ class PartialFloatIntQuant(RescalingIntQuant):
         if config.IGNORE_MISSING_KEYS:  # a float checkpoint, as stock Brevitas parameters allow
             own = {prefix + "float_mask", prefix + "searched_bits"}
             missing[:] = [key for key in missing if key not in own]
+
+
+def weight_quantizer(layer: nn.Module) -> "PartialFloatIntQuant":
+    """The quantizer behind a quantized layer's weight proxy: the one place that knows Brevitas' path to it."""
+    return layer.weight_quant.tensor_quant
+
+
+def set_weight_quantizer_(layer: nn.Module, quantizer: nn.Module) -> None:
+    """Let another module quantize the layer's weight."""
+    layer.weight_quant.tensor_quant = quantizer

@@ -11,6 +11,7 @@ from brevitas_defakeq.nn.module_tree import modules_by_name, replayed
 from brevitas_defakeq.prepare.blocks import Block
 from brevitas_defakeq.prepare.plan import Plan
 from brevitas_defakeq.progress import Meter
+from brevitas_defakeq.quant.partial_float import weight_quantizer
 from brevitas_defakeq.reconstruct.capture import TensorStore, capture
 from brevitas_defakeq.reconstruct.joint_widths import learn_block_widths_
 from brevitas_defakeq.reconstruct.learned_rounding import BlockTask, reconstruct_block_
@@ -64,7 +65,7 @@ class Reconstruction:
         """Eq. 10 as printed on block ``index``: moves the relaxed widths that its layers carry."""
         block = self.plan.blocks[index]
         layers = {layer.name: modules_by_name(self.quantized)[layer.name] for layer in self.plan.layers}
-        quantizers = {name: layer.weight_quant.tensor_quant for name, layer in layers.items()}
+        quantizers = {name: weight_quantizer(layer) for name, layer in layers.items()}
         sizes = {layer.name: layer.num_params for layer in self.plan.layers}
         learn_block_widths_(self._task(block, index), quantizers, importance, sizes, config)
         self._count_steps("joint", block)

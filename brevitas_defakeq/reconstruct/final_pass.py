@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from brevitas_defakeq.config import FinalPassConfig
 from brevitas_defakeq.nn.module_tree import restore_, snapshot
 from brevitas_defakeq.quant.coded_weight import coded_weights, read_codes
+from brevitas_defakeq.quant.partial_float import weight_quantizer
 from brevitas_defakeq.reconstruct.learned_rounding import affine_groups
 from brevitas_defakeq.veft.contrastive import contrastive_loss
 
@@ -111,7 +112,7 @@ def _learned_scales(layers: Mapping[str, nn.Module], config: FinalPassConfig) ->
         return
     groups = []
     for layer in layers.values():
-        scaling = layer.weight_quant.tensor_quant.scaling_impl.value
+        scaling = weight_quantizer(layer).scaling_impl.value
         step = float(read_codes(layer)[1].mean())  # of the grid
         groups.append({"params": [layer.weight], "lr": config.rounding_lr * step})
         groups.append({"params": [scaling], "lr": config.lr * float(scaling.detach().mean())})

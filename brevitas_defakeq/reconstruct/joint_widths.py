@@ -13,6 +13,7 @@ from brevitas_defakeq.config import DefakeQConfig
 from brevitas_defakeq.haq.relaxed import horizontal_loss
 from brevitas_defakeq.nn.module_tree import device_of
 from brevitas_defakeq.quant.bit_width import candidate_parameter, relaxed_bits
+from brevitas_defakeq.quant.partial_float import weight_quantizer
 from brevitas_defakeq.reconstruct.learned_rounding import BlockTask, block_loss, draw_images, variance_of
 from brevitas_defakeq.veft.masks import FloatChannels
 
@@ -37,8 +38,8 @@ def learn_block_widths_(
     device = device_of(task.quantized)
     score = torch.tensor([importance[name] for name in names], device=device)
     size = torch.tensor([float(sizes[name]) for name in names], device=device)
-    own = [candidate_parameter(layer.weight_quant.tensor_quant) for layer in task.layers.values()]
-    rounding = {name: layer.weight_quant.tensor_quant for name, layer in task.layers.items()}
+    own = [candidate_parameter(weight_quantizer(layer)) for layer in task.layers.values()]
+    rounding = {name: weight_quantizer(layer) for name, layer in task.layers.items()}
     channels = FloatChannels(task.layers, rounding, task.reference_layers)
     optimizer = torch.optim.Adam([carrier.bit_width_offset for carrier in own], lr=0.05)
     work, variance = config.reconstruction, variance_of(task)

@@ -15,6 +15,7 @@ from brevitas_defakeq.nn.module_tree import removed_after
 from brevitas_defakeq.prepare.calibrate import ActivationSample, fit_range_
 from brevitas_defakeq.quant.activation_quantizer import activation_proxies, is_shared
 from brevitas_defakeq.quant.moments import ChannelMoments, along_channels, channel_dim, matching_affine
+from brevitas_defakeq.quant.partial_float import weight_quantizer
 from brevitas_defakeq.reconstruct.capture import Captured
 
 
@@ -45,7 +46,7 @@ def fold_affine_(layer: nn.Module, gain: Tensor, shift: Tensor) -> None:
     """
     per_channel = gain.view(-1, *[1] * (layer.weight.dim() - 1))
     layer.weight.mul_(per_channel)
-    layer.weight_quant.tensor_quant.scaling_impl.value.mul_(per_channel)
+    weight_quantizer(layer).scaling_impl.value.mul_(per_channel)
     layer.bias.copy_(layer.bias * gain + shift)
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from brevitas_defakeq.progress import Listener, silent
+from brevitas_defakeq.progress import ProgressCallback, silent
 
 _FORMS = {
     "float": "float",
@@ -21,7 +21,7 @@ _FORMS = {
 
 
 @contextmanager
-def stages() -> Iterator[Listener]:
+def stages() -> Iterator[ProgressCallback]:
     """A bar for each stage of a run, with the time left; nothing where standard error is no terminal."""
     columns = (TextColumn("{task.description:>12}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
     console = Console(stderr=True)
@@ -31,7 +31,7 @@ def stages() -> Iterator[Listener]:
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as progress:
         tasks: dict[str, int] = {}
 
-        def listen(stage: str, done: int, total: int) -> None:
+        def on_progress(stage: str, done: int, total: int) -> None:
             if stage not in tasks:
                 for earlier in tasks.values():
                     progress.update(earlier, completed=progress.tasks[earlier].total)
@@ -39,7 +39,7 @@ def stages() -> Iterator[Listener]:
             if total > 1 or progress.tasks[tasks[stage]].total == 1:
                 progress.update(tasks[stage], completed=done, total=total)
 
-        yield listen
+        yield on_progress
         for task in tasks.values():
             progress.update(task, completed=progress.tasks[task].total)
 

@@ -24,6 +24,7 @@ from brevitas_defakeq.quant.activation_quantizer import (
 from brevitas_defakeq.quant.bias import round_bias_
 from brevitas_defakeq.quant.bit_width import set_bits_
 from brevitas_defakeq.quant.coded_weight import read_codes, write_codes_
+from brevitas_defakeq.quant.partial_float import weight_quantizer
 from brevitas_defakeq.quant.range_search import SMALLEST_SCALE, search_rows
 from brevitas_defakeq.storage.packing import pack, packed_size, unpack
 from brevitas_defakeq.storage.precision import column_codes, column_scale, from_half, to_half
@@ -155,7 +156,7 @@ def _input_quantizer(model: nn.Module, name: str, plan: Plan) -> nn.Module:
 
 
 def _transfer_layer(layer: nn.Module, bits: float, stream: Writer | Reader, mixed_bits: int | None) -> None:
-    quantizer = layer.weight_quant.tensor_quant
+    quantizer = weight_quantizer(layer)
     set_bits_(quantizer, bits)
     codes, scale, zero_point = stream.layer(layer)
     restored, restored_rows = _restored_channels(layer, stream, mixed_bits)
@@ -176,7 +177,7 @@ def _restored_channels(
     layer: nn.Module, stream: Writer | Reader, mixed_bits: int | None
 ) -> tuple[Tensor, Tensor]:
     """VEFT's restored channels: which they are, bool [C_out], and their rows at 8 bits or in float."""
-    quantizer = layer.weight_quant.tensor_quant
+    quantizer = weight_quantizer(layer)
     mask = quantizer.float_mask
     if mixed_bits is None:
         return mask.flatten(), layer.weight[mask.flatten()]

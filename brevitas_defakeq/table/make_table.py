@@ -18,7 +18,7 @@ from brevitas_defakeq.evaluate.score_file import read_scores_together
 from brevitas_defakeq.evaluate.summary import summaries
 from brevitas_defakeq.imaging.image_files import Read, read_sample
 from brevitas_defakeq.imaging.sample import Sample
-from brevitas_defakeq.progress import Listener, silent
+from brevitas_defakeq.progress import ProgressCallback, silent
 from brevitas_defakeq.provenance import provenance
 from brevitas_defakeq.runtime.json_records import plain
 from brevitas_defakeq.table.markdown import markdown
@@ -36,7 +36,7 @@ def make_table(
     images: Read | None = None,
     device: str = "cpu",
     workers: int = 2,
-    listen: Listener = silent,
+    on_progress: ProgressCallback = silent,
 ) -> dict:
     """Measure all cells of a table; those that OUT holds are not measured again.
 
@@ -46,7 +46,7 @@ def make_table(
         images: how a sample's picture is come by when it is scored; None reads its file.
         device: "cpu" or "cuda", where runs are made and scored.
         workers: threads that read ahead.
-        listen: called with ("table", cells done, total), and as ``quantize`` and ``evaluate_forms`` do.
+        on_progress: called with ("table", cells done, total), and as ``quantize`` and ``evaluate_forms`` do.
 
     Returns:
         What ``table.json`` holds (``table.overview``). Raises UserError, before the first run, for names,
@@ -59,9 +59,9 @@ def make_table(
     found_device(device)
     _check(missing)
     done = len(cells) - len(missing)
-    listen("table", done, len(cells))
+    on_progress("table", done, len(cells))
     for row in spec.detectors:
-        models = Models(spec, row, device, listen)
+        models = Models(spec, row, device, on_progress)
         for method in spec.methods:
             own = [cell for cell in missing if (cell.detector, cell.method) == (row, method)]
             made = models.made(method, own[0].run) if own else None
@@ -69,7 +69,7 @@ def make_table(
                 _measure(cell, models, made, images or read_sample, workers)
                 _write(spec, folder, cells)
                 done += 1
-                listen("table", done, len(cells))
+                on_progress("table", done, len(cells))
     return _write(spec, folder, cells)
 
 
@@ -98,7 +98,7 @@ def _measure(cell: Cell, models: Models, made: Made, images: Read, workers: int)
     )
     model = made.model.eval().to(models.device)
     seen = look({cell.scores.stem: model}, models.observer, data.batches())
-    scored(seen, data.samples, cell.scores.parent, models.listen)
+    scored(seen, data.samples, cell.scores.parent, models.on_progress)
     model.cpu()
     is_float = cell.method.method == "float"
     form = "float" if is_float else "method"

@@ -14,7 +14,7 @@ from brevitas_defakeq.artifact import QuantizedDetector, float_bytes, load, weig
 from brevitas_defakeq.detectors.resolve import Detector, resolve
 from brevitas_defakeq.evaluate.observe import Observer
 from brevitas_defakeq.float_reference import prepare_float
-from brevitas_defakeq.progress import Listener
+from brevitas_defakeq.progress import ProgressCallback
 from brevitas_defakeq.resume import Checkpoint
 from brevitas_defakeq.storage.weights_transfer import Writer, transfer
 from brevitas_defakeq.table.table_spec import DetectorRow, Method, TableSpec
@@ -38,7 +38,7 @@ class Models:
     spec: TableSpec
     row: DetectorRow
     device: str
-    listen: Listener
+    on_progress: ProgressCallback
 
     @cached_property
     def detector(self) -> Detector:
@@ -72,7 +72,12 @@ class Models:
         if not (folder / "config.json").exists():
             calibration = self.spec.calibration_data()
             return quantize(
-                self.detector, calibration, config, out=folder, device=self.device, listen=self.listen
+                self.detector,
+                calibration,
+                config,
+                out=folder,
+                device=self.device,
+                on_progress=self.on_progress,
             )
         result = load(folder, self.detector.model)
         if result.config != config:
@@ -83,7 +88,11 @@ class Models:
         """One width everywhere, searched ranges, nothing learned; scales and biases as a file holds them."""
         config, width = self.spec.config(method), method.bits
         order = begin(
-            self.detector, self.spec.calibration_data(), config, device=self.device, listen=self.listen
+            self.detector,
+            self.spec.calibration_data(),
+            config,
+            device=self.device,
+            on_progress=self.on_progress,
         )
         model = order.job(Checkpoint(None, {})).round_to_nearest(width).cpu()
         bits, writer = {layer.name: width for layer in order.plan.layers}, Writer()

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from brevitas_defakeq.quant.partial_float import weight_quantizer
+
 
 @torch.no_grad()
 def restore_channels_(
@@ -40,4 +42,4 @@ def restore_channels_(
 def _restore_channel_(layer: nn.Module, reference: nn.Module, channel: int) -> None:
     layer.weight[channel] = reference.weight[channel]
     layer.bias[channel] = 0.0 if reference.bias is None else reference.bias[channel]
-    layer.weight_quant.tensor_quant.float_mask.view(-1)[channel] = True
+    weight_quantizer(layer).float_mask.view(-1)[channel] = True

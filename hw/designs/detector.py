@@ -11,7 +11,7 @@ from brevitas_defakeq import DefakeQConfig, quantize
 from brevitas_defakeq.artifact import QuantizedDetector
 from brevitas_defakeq.detectors.resolve import Detector, resolve
 from brevitas_defakeq.evaluate.labelled import LabelledSet
-from brevitas_defakeq.progress import Listener, silent
+from brevitas_defakeq.progress import ProgressCallback, silent
 from brevitas_defakeq.utils.files import write_bytes
 from hw.designs.training import CALIBRATION_SEED, TEST_SEED, faces, prepared, trained
 
@@ -44,11 +44,11 @@ DESIGNS = {
 }
 
 
-def float_detector(design: Design, work: Path, listen: Listener = silent) -> Detector:
+def float_detector(design: Design, work: Path, on_progress: ProgressCallback = silent) -> Detector:
     """The trained float detector; its weights are kept in ``work`` and taken from there."""
     path, name = work / f"{design.name}.safetensors", f"hw.designs.networks:{design.name}"
     if not path.exists():
-        state = trained(lambda: resolve(name).model, listen=listen).state_dict()
+        state = trained(lambda: resolve(name).model, on_progress=on_progress).state_dict()
         write_bytes(path, save({key: tensor.contiguous() for key, tensor in state.items()}))
     return resolve(name, weights=[path])
 

@@ -40,7 +40,7 @@ def make(design: Design, work: Path) -> None:
     torch.set_num_threads(1)
     detector = float_detector(design, work, _say)
     test = LabelledSet.from_tensors(*test_faces(TEST_IMAGES))
-    run = quantized(detector, configuration(design), test, out=work / design.name, listen=_say)
+    run = quantized(detector, configuration(design), test, out=work / design.name, on_progress=_say)
     run.save(folder / "run")
     export_finn(run, folder, verify=test_faces(SAMPLES)[0])
     samples = sample(run, Host(folder / "host.json"))

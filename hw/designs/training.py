@@ -9,7 +9,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from brevitas_defakeq.data.procedural import DrawnFace, draw_many
 from brevitas_defakeq.detectors.demo_detector import DEMO_TRAINING_SEED
-from brevitas_defakeq.progress import Listener, silent
+from brevitas_defakeq.progress import ProgressCallback, silent
 from hw.designs.networks import PREPROCESSING, SIZE
 
 #: Seeds of the drawn faces; training has those that the package keeps for it.
@@ -29,7 +29,9 @@ def prepared(images: np.ndarray) -> Tensor:
     return scaled.permute(0, 3, 1, 2).contiguous()
 
 
-def trained(build: Callable[[], nn.Module], *, seed: int = 0, listen: Listener = silent) -> nn.Module:
+def trained(
+    build: Callable[[], nn.Module], *, seed: int = 0, on_progress: ProgressCallback = silent
+) -> nn.Module:
     """A network of ``build``, trained on drawn faces, in evaluation mode."""
     torch.set_num_threads(1)
     torch.manual_seed(seed)
@@ -52,7 +54,7 @@ def trained(build: Callable[[], nn.Module], *, seed: int = 0, listen: Listener =
             loss.backward()
             optimizer.step()
             schedule.step()
-        listen("train", epoch + 1, EPOCHS)
+        on_progress("train", epoch + 1, EPOCHS)
     return network.eval()
 
 

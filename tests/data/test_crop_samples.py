@@ -192,7 +192,7 @@ def test_what_is_cut_once_is_not_cut_again(tmp_path):
     videos, told = small_videos(tmp_path, 5), []
     first = cut_videos(
         videos, Cutting(Crop("box")), tmp_path / "cache", finder=Middle(),
-        listen=lambda *report: told.append(report),
+        on_progress=lambda *report: told.append(report),
     )  # fmt: skip
     assert told == [("crop", done, 5) for done in range(1, 6)]
     assert [cut.source for cut in first] == videos

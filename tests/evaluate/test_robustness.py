@@ -21,7 +21,7 @@ def found(made_run, faces, contrasts):
     told = []
     result = robustness(
         made_run, faces[0], NAMES, LEVELS, contrasts(), faces[1], seed=7,
-        listen=lambda *news: told.append(news),
+        on_progress=lambda *news: told.append(news),
     )  # fmt: skip
     return result, told
 

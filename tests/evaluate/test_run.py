@@ -27,7 +27,7 @@ def found(made_run, faces, contrasts, tmp_path_factory):
     folder, told = tmp_path_factory.mktemp("scores"), []
     result = evaluate_forms(
         made_run, faces[0], float_model=contrasts(), images=faces[1], scores=folder, no_face=3,
-        listen=lambda *news: told.append(news),
+        on_progress=lambda *news: told.append(news),
     )  # fmt: skip
     return result, folder, told
 

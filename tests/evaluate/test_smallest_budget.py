@@ -39,7 +39,7 @@ def test_the_smallest_of_all_in_few_trials(made, bound):
         tried.append(budget)
         return at(budget)
 
-    found, trials = smallest_budget(counted, BUDGETS, scores, columns, bound, listen=told.append)
+    found, trials = smallest_budget(counted, BUDGETS, scores, columns, bound, on_progress=told.append)
     assert found == BUDGETS[each.index(True)]
     assert len(tried) <= 5 and tried == [trial.average_bits for trial in trials] and told == trials
     for trial in trials:

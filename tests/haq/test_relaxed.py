@@ -8,6 +8,7 @@ from scipy.optimize import minimize
 
 from brevitas_defakeq.haq.relaxed import closed_form, horizontal_loss, learn_bit_widths_, shift_to_budget
 from brevitas_defakeq.quant.bit_width import relaxed_bits
+from brevitas_defakeq.quant.partial_float import weight_quantizer
 from brevitas_defakeq.quant.presets import HAQWeightPerChannelFloat
 
 
@@ -39,9 +40,15 @@ def test_closed_form_against_scipy(base, spread):
 
 def quantizers(count, candidates=(2, 3, 4, 6, 8)):
     return {
-        f"l{index}": qnn.QuantLinear(
-            4, 2, weight_quant=HAQWeightPerChannelFloat, weight_bit_width=8, weight_candidate_bits=candidates
-        ).weight_quant.tensor_quant
+        f"l{index}": weight_quantizer(
+            qnn.QuantLinear(
+                4,
+                2,
+                weight_quant=HAQWeightPerChannelFloat,
+                weight_bit_width=8,
+                weight_candidate_bits=candidates,
+            )
+        )
         for index in range(count)
     }
 

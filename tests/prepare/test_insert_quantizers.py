@@ -8,6 +8,7 @@ from torch import nn
 from brevitas_defakeq.nn.static_padding import StaticPadConv2d
 from brevitas_defakeq.prepare.insert_quantizers import QuantScheme, StaticPadQuantConv2d, quantize_layer
 from brevitas_defakeq.quant.bit_width import nominal_bits
+from brevitas_defakeq.quant.partial_float import weight_quantizer
 
 LAYERS = {
     "linear": (lambda: nn.Linear(6, 4, bias=False), qnn.QuantLinear, (2, 6)),
@@ -31,8 +32,8 @@ def test_a_layer_keeps_its_function(kind, symmetric):
     assert not made.training
     assert torch.equal(made.weight, layer.weight)
     assert made.bias is not None and (layer.bias is not None or not made.bias.any())
-    assert nominal_bits(made.weight_quant.tensor_quant) == 8
-    assert made.weight_quant.tensor_quant.symmetric == symmetric
+    assert nominal_bits(weight_quantizer(made)) == 8
+    assert weight_quantizer(made).symmetric == symmetric
     x = torch.randn(shape)
     torch.testing.assert_close(made(x), layer(x), atol=0.03, rtol=0.03)
     with torch.no_grad():
@@ -43,4 +44,4 @@ def test_a_layer_keeps_its_function(kind, symmetric):
 
 def test_candidates_include_the_ternary_width():
     made = quantize_layer(nn.Linear(6, 4), QuantScheme((1.6, 2), None), {})
-    assert nominal_bits(made.weight_quant.tensor_quant) == 2
+    assert nominal_bits(weight_quantizer(made)) == 2

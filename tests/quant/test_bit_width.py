@@ -16,6 +16,7 @@ from brevitas_defakeq.quant.bit_width import (
     set_bits_,
     storage_bits,
 )
+from brevitas_defakeq.quant.partial_float import weight_quantizer
 from brevitas_defakeq.quant.presets import HAQWeightPerChannelFloat, HAQWeightPerChannelSymmetric
 
 CANDIDATES = (1.6, 2.0, 3.0, 4.0, 8.0)
@@ -62,7 +63,7 @@ def test_order_of_the_candidates_does_not_matter():
 
 @pytest.mark.parametrize("bits", [1.6, 2, 3, 4, 8])
 def test_set_and_nominal_bits(bits):
-    quantizer = layer(candidates=CANDIDATES).weight_quant.tensor_quant
+    quantizer = weight_quantizer(layer(candidates=CANDIDATES))
     set_bits_(quantizer, bits)
     assert nominal_bits(quantizer) == bits
     assert relaxed_bits(quantizer).item() == pytest.approx(bits)
@@ -72,7 +73,7 @@ def test_set_and_nominal_bits(bits):
 
 def test_a_width_in_between_is_kept_while_relaxed_and_snapped_after():
     made = layer()
-    quantizer = made.weight_quant.tensor_quant
+    quantizer = weight_quantizer(made)
     set_bits_(quantizer, 4.4)
     with relaxed(made):
         assert quantizer.msb_clamp_bit_width_impl().item() == pytest.approx(4.4)
@@ -86,7 +87,7 @@ def test_a_width_in_between_is_kept_while_relaxed_and_snapped_after():
 @pytest.mark.parametrize("bits", [2, 4, 8])
 def test_relaxed_bits_has_gradient_one_at_the_ends_too(bits):
     """torch's own clamp gives none there since 2.14, and a layer at its largest width would never learn."""
-    quantizer = layer(bits).weight_quant.tensor_quant
+    quantizer = weight_quantizer(layer(bits))
     bits = relaxed_bits(quantizer)
     (gradient,) = torch.autograd.grad(bits, quantizer.msb_clamp_bit_width_impl.bit_width_offset)
     assert float(gradient) == 1.0
@@ -96,7 +97,7 @@ def test_relaxed_bits_has_gradient_one_at_the_ends_too(bits):
 def test_more_bits_lower_the_rounding_error_and_the_gradient_says_so(preset):
     """With the range fixed, d(error)/db̂ by hand: ds/db̂ = -s 2^b ln2 / n and dE/ds = sum 2 e^2 / s inside."""
     made = layer(preset=preset)
-    quantizer = made.weight_quant.tensor_quant
+    quantizer = weight_quantizer(made)
     made.quant_weight()  # searches the range at 4 bits
     with torch.no_grad():  # widen it so that nothing is clamped
         quantizer.scaling_impl.value.mul_(4.0)

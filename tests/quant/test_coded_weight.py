@@ -6,6 +6,7 @@ import torch
 
 from brevitas_defakeq.quant.bit_width import set_bits_
 from brevitas_defakeq.quant.coded_weight import coded_weights, read_codes, write_codes_
+from brevitas_defakeq.quant.partial_float import weight_quantizer
 from brevitas_defakeq.quant.presets import HAQWeightPerChannelFloat, HAQWeightPerChannelSymmetric
 
 PRESETS = [HAQWeightPerChannelFloat, HAQWeightPerChannelSymmetric]
@@ -14,7 +15,7 @@ PRESETS = [HAQWeightPerChannelFloat, HAQWeightPerChannelSymmetric]
 def layer(preset=HAQWeightPerChannelFloat, bits=3, candidates=(1.6, 2, 3, 4, 8)):
     torch.manual_seed(2)
     made = qnn.QuantConv2d(4, 6, 3, weight_quant=preset, weight_bit_width=8, weight_candidate_bits=candidates)
-    set_bits_(made.weight_quant.tensor_quant, bits)
+    set_bits_(weight_quantizer(made), bits)
     made.quant_weight()
     return made
 
@@ -91,14 +92,14 @@ def test_exit_writes_codes_that_plain_rounding_reproduces(preset, bits):
     assert torch.equal(new_zero, zero)
     rounded = (made.weight / new_scale + new_zero).round()
     assert torch.equal(rounded, codes), "plain rounding, without clamping, gives the codes"
-    assert made.weight_quant.tensor_quant.__class__.__name__ == "PartialFloatIntQuant"
+    assert weight_quantizer(made).__class__.__name__ == "PartialFloatIntQuant"
 
 
 @pytest.mark.parametrize("learn_rounding", [True, False])
 def test_an_exception_leaves_the_layer_untouched(learn_rounding):
     made, other = layer(), layer()
     before = state(made)
-    quantizer = made.weight_quant.tensor_quant
+    quantizer = weight_quantizer(made)
     with (
         pytest.raises(KeyboardInterrupt),
         coded_weights({"x": made, "y": other}, learn_rounding=learn_rounding) as coded,
@@ -106,7 +107,7 @@ def test_an_exception_leaves_the_layer_untouched(learn_rounding):
         with torch.no_grad():
             coded["x"].gain.mul_(3)
         raise KeyboardInterrupt
-    assert made.weight_quant.tensor_quant is quantizer
+    assert weight_quantizer(made) is quantizer
     after = state(made)
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
@@ -143,7 +144,7 @@ def test_adaround_lowers_the_output_error_below_plain_rounding():
         optimizer = torch.optim.Adam([coded["x"].rounding], lr=0.05)
         for step in range(300):
             optimizer.zero_grad()
-            value = made.weight_quant.tensor_quant(made.weight)[0]
+            value = weight_quantizer(made)(made.weight)[0]
             soft = coded["x"].soft_rounding()
             beta = 20 - 18 * step / 300
             penalty = (1 - (2 * soft - 1).abs() ** beta).sum()

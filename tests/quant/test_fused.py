@@ -12,6 +12,7 @@ from brevitas_defakeq.quant.activation_quantizer import (
     set_activation_range_,
 )
 from brevitas_defakeq.quant.fused import quick
+from brevitas_defakeq.quant.partial_float import weight_quantizer
 from brevitas_defakeq.quant.presets import (
     HAQActPerTensorFloat,
     HAQActPerTensorSymmetric,
@@ -166,7 +167,7 @@ def test_a_snapshot_reads_the_same_within_and_without(frozen):
 
 def test_frozen_weights_are_quantized_once_and_the_same():
     model = network()
-    model[3].weight_quant.tensor_quant.float_mask[1] = True
+    weight_quantizer(model[3]).float_mask[1] = True
     expected = model(IMAGES)
     with torch.no_grad(), quick(model, frozen=True):
         assert torch.equal(model(IMAGES), expected)

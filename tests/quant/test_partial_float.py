@@ -7,6 +7,7 @@ from brevitas import config
 from torch import nn
 
 from brevitas_defakeq.quant.bit_width import nominal_bits, relaxed, set_bits_
+from brevitas_defakeq.quant.partial_float import weight_quantizer
 from brevitas_defakeq.quant.presets import (
     HAQActPerTensorFloat,
     HAQWeightPerChannelFloat,
@@ -33,7 +34,7 @@ def network(seed, preset=HAQWeightPerChannelFloat):
 @pytest.mark.parametrize("index", [0, 3])
 def test_masked_channels_are_the_float_weight_bit_for_bit(preset, index):
     layer = network(0, preset)[index]
-    quantizer = layer.weight_quant.tensor_quant
+    quantizer = weight_quantizer(layer)
     set_bits_(quantizer, 3)
     plain = layer.quant_weight().value
     quantizer.float_mask[1] = quantizer.float_mask[3] = True
@@ -46,7 +47,7 @@ def test_masked_channels_are_the_float_weight_bit_for_bit(preset, index):
 
 def test_a_masked_channel_gets_its_whole_gradient():
     layer = network(0)[3]
-    quantizer = layer.weight_quant.tensor_quant
+    quantizer = weight_quantizer(layer)
     quantizer.float_mask[1] = True
     quantizer(layer.weight)[0].sum().backward()
     assert (layer.weight.grad[1] == 1).all()
@@ -59,16 +60,16 @@ def test_state_dict_into_a_fresh_network(preset):
     trained.train()(images)  # activation statistics
     trained.eval()
     for index, bits in ((0, 3), (3, 2)):
-        quantizer = trained[index].weight_quant.tensor_quant
+        quantizer = weight_quantizer(trained[index])
         set_bits_(quantizer, bits)
         quantizer.search_range_(trained[index].weight)
         quantizer.scaling_impl.value.data.mul_(1.1)  # a learned scale, which no search would give
-    trained[3].weight_quant.tensor_quant.float_mask[2] = True
+    weight_quantizer(trained[3]).float_mask[2] = True
     expected = trained(images)
     fresh.eval().load_state_dict(trained.state_dict())
     assert torch.equal(fresh(images), expected)
-    assert nominal_bits(fresh[0].weight_quant.tensor_quant) == 3
-    assert fresh[3].weight_quant.tensor_quant.float_mask.flatten().tolist() == [False, False, True, False]
+    assert nominal_bits(weight_quantizer(fresh[0])) == 3
+    assert weight_quantizer(fresh[3]).float_mask.flatten().tolist() == [False, False, True, False]
 
 
 def test_state_dict_into_a_network_that_was_used_before():
@@ -77,7 +78,7 @@ def test_state_dict_into_a_network_that_was_used_before():
     for model in (trained, used):
         model.train()(images)
         model.eval()
-    trained[0].weight_quant.tensor_quant.scaling_impl.value.data.mul_(1.1)
+    weight_quantizer(trained[0]).scaling_impl.value.data.mul_(1.1)
     used.load_state_dict(trained.state_dict())
     assert torch.equal(used(images), trained(images))
 
@@ -113,7 +114,7 @@ def test_a_float_state_dict_is_refused_without_that_switch():
 def test_a_relaxed_width_takes_the_range_along():
     """From 8 bits to 3.3: the zero point's code shrinks with the codes, what is representable stays."""
     layer = network(0)[3]
-    quantizer = layer.weight_quant.tensor_quant
+    quantizer = weight_quantizer(layer)
     low, high = layer.weight.amin(1), layer.weight.amax(1)
     with relaxed(layer):
         for bits in (8, 6.5, 5, 3.3):
@@ -128,7 +129,7 @@ def test_a_relaxed_width_takes_the_range_along():
 
 def test_the_range_is_searched_once_on_the_first_forward():
     layer = network(0)[3]
-    quantizer = layer.weight_quant.tensor_quant
+    quantizer = weight_quantizer(layer)
     assert quantizer.searched_bits == -1
     layer.quant_weight()
     assert quantizer.searched_bits == 8

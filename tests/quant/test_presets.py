@@ -10,6 +10,7 @@ from brevitas_defakeq.quant.activation_quantizer import (
     set_activation_range_,
 )
 from brevitas_defakeq.quant.bit_width import set_bits_
+from brevitas_defakeq.quant.partial_float import weight_quantizer
 from brevitas_defakeq.quant.presets import (
     HAQActPerTensorFloat,
     HAQActPerTensorSymmetric,
@@ -39,7 +40,7 @@ def layer(kind, preset, bits=4, **options):
 @pytest.mark.parametrize("preset", PRESETS)
 def test_codes_and_values(preset, kind, bits):
     made, _ = layer(kind, preset)
-    set_bits_(made.weight_quant.tensor_quant, bits)
+    set_bits_(weight_quantizer(made), bits)
     with torch.no_grad():
         made.weight[0] += 0.5  # a channel that is not centred
     quantized = made.quant_weight()
@@ -73,7 +74,7 @@ def test_the_layer_computes_with_the_quantized_weight(preset, kind):
 @pytest.mark.parametrize("preset", PRESETS)
 def test_three_levels_are_exactly_three_codes(preset):
     made, _ = layer("linear", preset)
-    quantizer = made.weight_quant.tensor_quant
+    quantizer = weight_quantizer(made)
     set_bits_(quantizer, 1.6)
     codes = made.quant_weight().int(float_datatype=True)
     expected = {0.0, 1.0, 2.0} if preset is HAQWeightPerChannelFloat else {-1.0, 0.0, 1.0}
@@ -88,7 +89,7 @@ def test_a_search_at_the_new_width_beats_min_max_there(preset, bits):
     with torch.no_grad():
         made.weight[:, 0] *= 3
     made.quant_weight()  # searched at 8 bits, where it is all but min-max
-    quantizer = made.weight_quant.tensor_quant
+    quantizer = weight_quantizer(made)
     set_bits_(quantizer, bits)
     fresh = (made.quant_weight().value - made.weight).square().sum(dim=1)
     weight = made.weight.detach()
@@ -112,7 +113,7 @@ def test_a_search_at_the_new_width_beats_min_max_there(preset, bits):
 
 def test_importance_weighs_the_search():
     made, _ = layer("linear", HAQWeightPerChannelFloat)
-    quantizer = made.weight_quant.tensor_quant
+    quantizer = weight_quantizer(made)
     set_bits_(quantizer, 2)
     importance = torch.ones(1, 24)
     importance[:, :4] = 1000.0

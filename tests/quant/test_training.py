@@ -12,6 +12,7 @@ from brevitas_defakeq.haq.relaxed import horizontal_loss
 from brevitas_defakeq.haq.sensitivity import haq_costs
 from brevitas_defakeq.haq.solver import solve
 from brevitas_defakeq.quant.bit_width import nominal_bits, relaxed, relaxed_bits, set_bits_
+from brevitas_defakeq.quant.partial_float import weight_quantizer
 from brevitas_defakeq.quant.presets import (
     HAQActPerTensorFloat,
     HAQWeightPerChannelFloat,
@@ -46,7 +47,7 @@ def network(preset):
 
 
 def quantizers(model):
-    return [model[index].weight_quant.tensor_quant for index in (0, 2, 4)]
+    return [weight_quantizer(model[index]) for index in (0, 2, 4)]
 
 
 def accuracy(model, points, labels):

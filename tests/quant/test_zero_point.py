@@ -6,6 +6,7 @@ import torch
 from brevitas.inject.enum import FloatToIntImplType, LearnedRoundImplType
 from brevitas.quant.shifted_scaled_int import ShiftedUint8WeightPerChannelFloat
 
+from brevitas_defakeq.quant.partial_float import weight_quantizer
 from brevitas_defakeq.quant.presets import HAQWeightPerChannelFloat
 
 ROUNDING = {
@@ -24,9 +25,9 @@ def layer(preset, **options):
 
 def test_learned_rounding_leaves_the_zero_point_an_integer_per_channel():
     made = layer(HAQWeightPerChannelFloat, **ROUNDING)
-    _, _, zero, _ = made.weight_quant.tensor_quant(made.weight)
+    _, _, zero, _ = weight_quantizer(made)(made.weight)
     plain = layer(HAQWeightPerChannelFloat)
-    _, _, expected, _ = plain.weight_quant.tensor_quant(plain.weight)
+    _, _, expected, _ = weight_quantizer(plain)(plain.weight)
     assert zero.shape == (4, 1)
     assert torch.equal(zero, zero.round())
     assert torch.equal(zero, expected)
@@ -35,7 +36,7 @@ def test_learned_rounding_leaves_the_zero_point_an_integer_per_channel():
 def test_the_stock_zero_point_becomes_weight_shaped():
     """The defect that ``IntegerZeroPoint`` exists for; when stock Brevitas mends it, ours may go."""
     made = layer(ShiftedUint8WeightPerChannelFloat, **ROUNDING)
-    _, _, zero, _ = made.weight_quant.tensor_quant(made.weight)
+    _, _, zero, _ = weight_quantizer(made)(made.weight)
     assert zero.shape == made.weight.shape
 
 
@@ -43,7 +44,7 @@ def test_the_stock_zero_point_becomes_weight_shaped():
 def test_rounds_and_stays_within_the_codes(value, expected):
     made = layer(HAQWeightPerChannelFloat)
     made.quant_weight()
-    quantizer = made.weight_quant.tensor_quant
+    quantizer = weight_quantizer(made)
     quantizer.zero_point_impl.value.data.fill_(value)
     _, _, zero, _ = quantizer(made.weight)
     assert (zero == expected).all()
@@ -51,7 +52,7 @@ def test_rounds_and_stays_within_the_codes(value, expected):
 
 def test_a_changed_scale_does_not_move_it_and_gradients_reach_it():
     made = layer(HAQWeightPerChannelFloat)
-    quantizer = made.weight_quant.tensor_quant
+    quantizer = weight_quantizer(made)
     _, _, before, _ = quantizer(made.weight)
     quantizer.scaling_impl.value.data.mul_(1.3)
     _, _, after, _ = quantizer(made.weight)

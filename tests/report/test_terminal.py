@@ -88,18 +88,18 @@ def test_tables_are_all_of_standard_output(capsys):
 
 
 def run_stages():
-    with stages() as listen:
-        listen("calibrate", 0, 1)
-        listen("allocate", 0, 1)
-        listen("allocate", 3, 7)
+    with stages() as on_progress:
+        on_progress("calibrate", 0, 1)
+        on_progress("allocate", 0, 1)
+        on_progress("allocate", 3, 7)
         for index in range(5):
-            listen("reconstruct", index, 4)
+            on_progress("reconstruct", index, 4)
 
 
 def test_no_bars_in_files(capsys):
     run_stages()
-    with pytest.raises(KeyError), stages() as listen:
-        listen("calibrate", 0, 1)
+    with pytest.raises(KeyError), stages() as on_progress:
+        on_progress("calibrate", 0, 1)
         raise KeyError
     assert capsys.readouterr() == ("", "")
 

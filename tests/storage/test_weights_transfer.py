@@ -14,6 +14,7 @@ from brevitas_defakeq.quant.activation_quantizer import activation_grid, activat
 from brevitas_defakeq.quant.bias import product_gain
 from brevitas_defakeq.quant.bit_width import nominal_bits, set_bits_
 from brevitas_defakeq.quant.coded_weight import read_codes
+from brevitas_defakeq.quant.partial_float import weight_quantizer
 from brevitas_defakeq.storage.weights_transfer import Reader, Writer, transfer
 from brevitas_defakeq.utils.errors import UserError
 
@@ -57,8 +58,8 @@ def quantized(bits, **options):
     calibrate_(model, activation_proxies(model), [IMAGES], count=1)
     for name, width in bits.items():
         layer = modules_by_name(model)[name]
-        set_bits_(layer.weight_quant.tensor_quant, width)
-        layer.weight_quant.tensor_quant.search_range_(layer.weight)
+        set_bits_(weight_quantizer(layer), width)
+        weight_quantizer(layer).search_range_(layer.weight)
     return model, plan
 
 
@@ -68,7 +69,7 @@ def restore_channels(model, channels):
         layer = modules_by_name(model)[name]
         with torch.no_grad():
             layer.weight[channel] = torch.randn(layer.weight[channel].shape)
-        layer.weight_quant.tensor_quant.float_mask.view(-1)[channel] = True
+        weight_quantizer(layer).float_mask.view(-1)[channel] = True
 
 
 def write(model, plan, bits, mixed_bits=None):
@@ -97,7 +98,7 @@ def test_writer_to_reader(width, symmetric):
         assert torch.equal(ours[name], theirs[name]), name
     for name in bits:
         layer = modules_by_name(fresh)[name]
-        assert nominal_bits(layer.weight_quant.tensor_quant) == bits[name]
+        assert nominal_bits(weight_quantizer(layer)) == bits[name]
         assert torch.equal(read_codes(layer)[0], codes[name])
 
 
@@ -124,7 +125,7 @@ def test_restored_channels(symmetric, mixed_bits):
     fresh, _ = prepared(seed=1, symmetric=symmetric)
     transfer(fresh, plan, bits, Reader(stored), mixed_bits=mixed_bits)
     assert torch.equal(fresh(IMAGES), expected)
-    mask = modules_by_name(fresh)["stem"].weight_quant.tensor_quant.float_mask
+    mask = weight_quantizer(modules_by_name(fresh)["stem"]).float_mask
     assert mask.flatten().tolist() == [False, True, False, False, True]
     kept = modules_by_name(fresh)["stem"].weight[[1, 4]]
     if mixed_bits == 32:
@@ -181,7 +182,7 @@ def test_weights_only_and_zero_channels():
         layer.weight[0] = 0.0
         layer.weight[1] *= 1e6
     for name, width in bits.items():
-        quantizer = modules_by_name(model)[name].weight_quant.tensor_quant
+        quantizer = weight_quantizer(modules_by_name(model)[name])
         set_bits_(quantizer, width)
         quantizer.search_range_(modules_by_name(model)[name].weight)
     stored = write(model, plan, bits)
@@ -232,7 +233,7 @@ def test_biases_of_convolutions_lie_on_their_integer_grid(mixed_bits):
     stem = modules_by_name(model)["stem"]
     scale = read_codes(stem)[1].flatten()
     if restored:
-        scale[[1, 4]] = stem.weight_quant.tensor_quant.restored_grid[1].flatten()
+        scale[[1, 4]] = weight_quantizer(stem).restored_grid[1].flatten()
     steps = stem.bias / (activation_grid(stem.input_quant)[0] * scale)
     codes, _, zero_point = read_codes(stem)
     gain = 1 if restored else product_gain(float((codes - zero_point).abs().max()))  # restored: up to 127

@@ -56,7 +56,7 @@ def spec(tiny, folder):
 @pytest.fixture(scope="module")
 def made(spec, tmp_path_factory):
     out, told = tmp_path_factory.mktemp("out"), []
-    found = make_table(spec, out, listen=lambda *news: told.append(news))
+    found = make_table(spec, out, on_progress=lambda *news: told.append(news))
     return found, out, told
 
 

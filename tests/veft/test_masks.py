@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from brevitas_defakeq.quant.bit_width import set_bits_
 from brevitas_defakeq.quant.coded_weight import coded_weights
+from brevitas_defakeq.quant.partial_float import weight_quantizer
 from brevitas_defakeq.quant.presets import HAQWeightPerChannelFloat
 from brevitas_defakeq.veft.masks import FloatChannels, largest_mask, random_mask
 
@@ -56,7 +57,7 @@ def pair():
             quantized[index].weight.copy_(plain[index].weight)
             quantized[index].bias.normal_()
             quantized[index].weight_quant.init_tensor_quant()
-            set_bits_(quantized[index].weight_quant.tensor_quant, 2)
+            set_bits_(weight_quantizer(quantized[index]), 2)
             quantized[index].quant_weight()
     floats = {"conv": plain[0], "fc": plain[3]}
     return plain, quantized, floats, {"conv": quantized[0], "fc": quantized[3]}
@@ -140,7 +141,7 @@ def test_fixed_masks_choose_the_largest_error():
 def test_it_works_on_plain_quantizers_too_and_gives_their_own_mask_back():
     """Where widths are learned jointly, the layers' quantizers themselves carry the masks."""
     plain, quantized, floats, layers = pair()
-    quantizers = {name: layer.weight_quant.tensor_quant for name, layer in layers.items()}
+    quantizers = {name: weight_quantizer(layer) for name, layer in layers.items()}
     quantizers["conv"].float_mask[4] = True  # a channel that M_q^v keeps for good
     before = quantized(IMAGES)
     channels = FloatChannels(layers, quantizers, floats)

@@ -9,6 +9,7 @@ from torch import nn
 from brevitas_defakeq.haq.importance import channel_energies
 from brevitas_defakeq.prepare.insert_quantizers import QuantScheme, quantize_layer
 from brevitas_defakeq.quant.bit_width import set_bits_
+from brevitas_defakeq.quant.partial_float import weight_quantizer
 from brevitas_defakeq.veft.restore import restore_channels_
 
 
@@ -20,7 +21,7 @@ def pair():
     quantized = copy.deepcopy(plain)
     for index in (0, 3):
         quantized[index] = quantize_layer(plain[index], QuantScheme((2, 8), None), {})
-        set_bits_(quantized[index].weight_quant.tensor_quant, 8)
+        set_bits_(weight_quantizer(quantized[index]), 8)
         quantized[index].quant_weight()
     references = {"conv": plain[0], "fc": plain[3]}
     images = torch.randn(6, 4, 4, 4)
@@ -30,7 +31,7 @@ def pair():
 
 def restored(layers):
     return {
-        name: layer.weight_quant.tensor_quant.float_mask.flatten().nonzero().flatten().tolist()
+        name: weight_quantizer(layer).float_mask.flatten().nonzero().flatten().tolist()
         for name, layer in layers.items()
     }
 
@@ -40,7 +41,7 @@ def spoil(layer, channel, amount):
     with torch.no_grad():
         layer.weight[channel] += amount
         layer.bias[channel] += 1.0
-    layer.weight_quant.tensor_quant.search_range_(layer.weight)
+    weight_quantizer(layer).search_range_(layer.weight)
 
 
 def test_the_worst_channels_are_restored_exactly():
@@ -67,7 +68,7 @@ def test_error_counts_as_the_output_sees_it():
     layer = quantize_layer(plain, QuantScheme((8,), None), {})
     with torch.no_grad():
         layer.weight.copy_(torch.tensor([[1.5, 1.0], [1.0, 1.4]]))  # channel 0 errs more in weight only
-    layer.weight_quant.tensor_quant.search_range_(layer.weight)
+    weight_quantizer(layer).search_range_(layer.weight)
     energies = {"fc": torch.tensor([[0.01, 10.0]])}
     restore_channels_({"fc": layer}, {"fc": plain}, energies, 0.5)
     assert restored({"fc": layer}) == {"fc": [1]}
