@@ -117,9 +117,8 @@ class _Runs:
         if folder is not None and (folder / _SCORES).exists():
             return self._finished(budget, folder)
         job = self.first.at_budget(budget, Checkpoint(folder, {"budget": budget}))
-        job.on_progress = lambda stage, done, total: self.order.on_progress(
-            f"{budget:g} bits: {stage}", done, total
-        )
+        report = self.order.on_progress
+        job.on_progress = lambda stage, done, total: report(f"{budget:g} bits: {stage}", done, total)
         result = self.order.carry_out(job)
         job.on_progress = self.order.on_progress
         self.done[budget] = job, result

@@ -104,7 +104,7 @@ class PartialFloatIntQuant(RescalingIntQuant):
 
 
 def weight_quantizer(layer: nn.Module) -> "PartialFloatIntQuant":
-    """The quantizer behind a quantized layer's weight proxy: the one place that knows Brevitas' path to it."""
+    """The quantizer behind a quantized layer's weight proxy. Only here is Brevitas' path to it known."""
     return layer.weight_quant.tensor_quant
 
 
