@@ -61,9 +61,8 @@ class Width:
         """(width, shift) of the planes that a runtime puts a code together from; none at 8 bits."""
         if self.codes_per_byte:
             return ((self.bits, 0),)
-        widths = (
-            [width for width in (4, 2, 1) if (self.levels - 1).bit_length() & width] if self.bits < 8 else []
-        )
+        whole = 0 if self.bits == 8 else self.container_bits
+        widths = [width for width in (4, 2, 1) if whole & width]
         return tuple((width, sum(widths[:index])) for index, width in enumerate(widths))
 
 

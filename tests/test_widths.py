@@ -5,7 +5,9 @@ import pytest
 import torch
 
 from brevitas_defakeq import DefakeQConfig, export_onnx, load, quantize
+from brevitas_defakeq.config import ReconstructionConfig
 from brevitas_defakeq.imaging.preprocessing import Preprocessing
+from brevitas_defakeq.quant.coded_weight import read_codes
 from brevitas_defakeq.storage.packing import pack, packed_size, unpack
 from brevitas_defakeq.utils.errors import UserError
 from brevitas_defakeq.widths import WIDTHS, Width, register_width, width_of
@@ -52,13 +54,16 @@ def test_an_added_width_packs(six_levels):
 
 
 def test_an_added_width_is_chosen_stored_and_exported(six_levels, tiny, images, tmp_path):
-    config = DefakeQConfig(candidate_bits=(six_levels.bits,), average_bits=2.7, samples=8, target="mobile")
+    widths = {"candidate_bits": (six_levels.bits,), "average_bits": 2.7, "samples": 32, "target": "mobile"}
+    config = DefakeQConfig(**widths, reconstruction=ReconstructionConfig(iterations=2))
     result = quantize(tiny.model(), images, config, preprocessing=PREPROCESSING)
     assert set(result.bits.values()) == {six_levels.bits}
-    levels = {len(torch.unique(w)) for w in result.quantized.stem.quant_weight().value.flatten(1)}
-    assert max(levels) <= 6
+    codes = read_codes(result.quantized.stem[0])[0]
+    assert 3 < len(codes.unique()) <= 6
     result.save(tmp_path / "run")
     again = load(tmp_path / "run", tiny.model())
     assert torch.equal(again.quantized(images), result.quantized(images))
     card = export_onnx(result, tmp_path, verify=images)
     assert card.bits == result.bits
+    sizes = [layer.num_params for layer in result.plan.layers]
+    assert card.bytes["codes"] == packed_size(sum(sizes), six_levels.bits)
