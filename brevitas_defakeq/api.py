@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from brevitas_defakeq.artifact import QuantizedDetector, float_bytes, weights_bytes
+from brevitas_defakeq.artifact import QuantizedDetector, float_bytes
 from brevitas_defakeq.calibration_set import CalibrationSet, from_source, from_tensors
 from brevitas_defakeq.config import DefakeQConfig
 from brevitas_defakeq.data.source_overlap import refuse_shared
@@ -207,7 +207,7 @@ def _report(job: Job, result, detector: Detector, images: CalibrationSet, metric
         chip = {"hardware": hardware_figures(result.bits, job.sizes, job.config, job.hardware)}
     size_bytes: Mapping[str, int] = {
         "float": float_bytes(detector.model),
-        **{form: len(weights_bytes(tensors)) for form, tensors in result.packed.items()},
+        **{form: len(result.weights_bytes(form)) for form in result.packed},
     }
     return {
         "format_version": _REPORT_VERSION,

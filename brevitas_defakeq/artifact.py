@@ -24,6 +24,7 @@ from brevitas_defakeq.imaging.preprocessing import Preprocessing
 from brevitas_defakeq.nn.module_tree import device_of
 from brevitas_defakeq.prepare.insert_quantizers import QuantScheme, insert_quantizers_
 from brevitas_defakeq.prepare.plan import Plan, replay_preparation_
+from brevitas_defakeq.storage.weights_index import weights_file
 from brevitas_defakeq.storage.weights_transfer import Reader, transfer
 from brevitas_defakeq.utils.errors import UserError
 from brevitas_defakeq.utils.files import read_json, understanding, write_bytes, write_json
@@ -64,9 +65,14 @@ class QuantizedDetector:
         """Write the run folder; each file appears whole or not at all."""
         folder = Path(folder)
         for form, name in WEIGHTS_FILES.items():
-            write_bytes(folder / name, weights_bytes(self.packed[form]))
+            write_bytes(folder / name, self.weights_bytes(form))
         write_json(folder / "config.json", self._settings())
         write_json(folder / "report.json", self.report)
+
+    def weights_bytes(self, form: str) -> bytes:
+        """The weights file as it lies on disk; its length is ``size_bytes``."""
+        mixed_bits = self.config.mixed_channel_bits if form == "mixed" else None
+        return weights_file(getattr(self, form), self.packed[form], self.plan, self.bits, mixed_bits)
 
     def _settings(self) -> dict:
         return {
@@ -79,11 +85,6 @@ class QuantizedDetector:
             "plan": self.plan.to_dict(),
             "bits": self.bits,
         }
-
-
-def weights_bytes(tensors: dict[str, Tensor]) -> bytes:
-    """The weights file as it will lie on disk; its length is ``size_bytes``."""
-    return save({name: tensor.contiguous() for name, tensor in tensors.items()})
 
 
 def float_bytes(model: nn.Module) -> int:

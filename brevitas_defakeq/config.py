@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Literal
 
 from brevitas_defakeq.utils.errors import UserError
+from brevitas_defakeq.widths import WIDTHS
 
 Sensitivity = Literal["haq", "taylor", "measured"]
-_WIDTHS = (1.6, 2, 3, 4, 5, 6, 7, 8)
 
 
 def _require(condition: bool, message: str) -> None:
@@ -175,7 +175,8 @@ class DefakeQConfig:
         widths = tuple(sorted({min(bits, 7) if mobile else bits for bits in self.candidate_bits}))
         object.__setattr__(self, "candidate_bits", widths)
         for bits in widths:
-            _require(bits in _WIDTHS, f"candidate_bits={widths}: {bits} is not one of {_WIDTHS}; drop it")
+            known = ", ".join(f"{width:g}" for width in WIDTHS)
+            _require(bits in WIDTHS, f"candidate_bits={widths}: {bits} is not one of {known}; drop it")
         _require(bool(widths), "candidate_bits is empty; give widths such as 2,3,4,6,8")
         self._check_budgets()
         act = self.activation_bits
@@ -213,7 +214,7 @@ class DefakeQConfig:
         if self.average_bits is None and not self.budget:
             object.__setattr__(self, "average_bits", 3.0)
         average, smallest = self.average_bits, self.candidate_bits[0]
-        least = 2 if self.target == "fpga" else 1.6
+        least = min(bits for bits in WIDTHS if self.target != "fpga" or bits == int(bits))
         if average is not None:
             _require(
                 average >= smallest,

@@ -5,14 +5,20 @@ import json
 import shutil
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
 
 from brevitas_defakeq import UserError, load, quantize
-from brevitas_defakeq.artifact import load_float
+from brevitas_defakeq.artifact import WEIGHTS_FILES, load_float
 from brevitas_defakeq.detectors import resolve
 from brevitas_defakeq.evaluate.run import evaluate
+from brevitas_defakeq.quant.activation_quantizer import range_parameters
+from brevitas_defakeq.quant.coded_weight import read_codes
+from brevitas_defakeq.quant.partial_float import weight_quantizer
+from brevitas_defakeq.storage.weights_index import read_by_name
+from brevitas_defakeq.widths import width_of
 
 FILES = {"config.json", "report.json", "weights.safetensors", "mixed.safetensors"}
 
@@ -220,3 +226,25 @@ def test_a_folder_of_a_newer_format(folder, importable):
 def test_the_registry_name_is_kept_in_the_folder(finished, importable):
     detector = resolve("tiny_detector:build", weights="tiny.pth")
     assert detector.spec == load("run").spec
+
+
+@pytest.mark.parametrize("form", WEIGHTS_FILES)
+def test_another_tool_reads_the_weights_by_name(result, tmp_path, form):
+    result.save(tmp_path)
+    found = read_by_name(tmp_path / WEIGHTS_FILES[form])
+    model = getattr(result, form)
+    for layer in result.plan.layers:
+        module = model.get_submodule(layer.name)
+        used = weight_quantizer(module)(module.weight)[0]
+        assert torch.equal(torch.from_numpy(found[f"{layer.name}.weight"]), used), layer.name
+        assert torch.equal(torch.from_numpy(found[f"{layer.name}.scale"]).flatten(), kept_scales(module))
+        assert found[f"{layer.name}.codes"].max(initial=0) < width_of(result.bits[layer.name]).levels
+    proxy = model.get_submodule("stem.3.input_quant")
+    if proxy.is_quant_enabled:
+        width = range_parameters(proxy)[0].detach().numpy()
+        assert np.array_equal(found["stem.3.input_quant.range"][:1], width.reshape(-1))
+    assert np.array_equal(found["norm.weight"], model.norm.weight.numpy())
+
+
+def kept_scales(layer):
+    return read_codes(layer)[1].flatten()[~weight_quantizer(layer).float_mask.flatten()]

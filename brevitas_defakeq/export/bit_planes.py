@@ -2,26 +2,14 @@
 
 A plane holds 1, 2 or 4 bits of every code, packed in bytes; a table turns a byte into its 8, 4 or 2 values,
 and ``BitwiseOr`` joins the planes: 3 bits are a plane of 2 and one of 1, so a code takes its own width on
-disk. Three levels are one byte for five codes. Constant folding leaves plain int8 weights in memory.
+disk. A fractional width is one plane of bytes that hold several codes each. Constant folding leaves plain
+int8 weights in memory.
 """
 
 import numpy as np
 
-from brevitas_defakeq.quant.integer_range import TERNARY_BITS
 from brevitas_defakeq.storage.packing import pack, unpack
-
-#: Width of the codes -> (width, shift) of each plane.
-PLANES: dict[float, tuple[tuple[float, int], ...]] = {
-    TERNARY_BITS: ((TERNARY_BITS, 0),),
-    2: ((2, 0),),
-    3: ((2, 0), (1, 2)),
-    4: ((4, 0),),
-    5: ((4, 0), (1, 4)),
-    6: ((4, 0), (2, 4)),
-    7: ((4, 0), (2, 4), (1, 6)),
-}
-#: Codes in a byte of a plane.
-CODES_IN_BYTE = {TERNARY_BITS: 5, 1: 8, 2: 4, 4: 2}
+from brevitas_defakeq.widths import WIDTHS, Width
 
 
 def plane_bytes(codes: np.ndarray, width: float, shift: int) -> np.ndarray:
@@ -30,14 +18,21 @@ def plane_bytes(codes: np.ndarray, width: float, shift: int) -> np.ndarray:
     >>> plane_bytes(np.array([5, 2, 7], dtype=np.uint8), 1, 2)  # the third bits: 1, 0, 1
     array([5], dtype=uint8)
     """
-    if width == TERNARY_BITS:
+    if _shares_bytes(width):
         return pack(codes, width)
     return pack((codes >> shift) & (2 ** int(width) - 1), width)
 
 
 def plane_table(width: float, shift: int) -> np.ndarray:
     """uint8 [bytes, codes in a byte]: what each byte of a plane adds to its codes."""
-    values = 243 if width == TERNARY_BITS else 256
-    count = CODES_IN_BYTE[width]
+    own = _shares_bytes(width)
+    count = own.codes_per_group if own else 8 // int(width)
+    values = own.levels**count if own else 256
     codes = unpack(np.arange(values, dtype=np.uint8), values * count, width)
     return (codes << shift).astype(np.uint8).reshape(values, count)
+
+
+def _shares_bytes(width: float) -> Width | None:
+    """The fractional width of a plane; None for one of 1, 2 or 4 bits."""
+    found = WIDTHS.get(width)
+    return found if found and found.codes_per_byte else None

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from brevitas_defakeq.export.bit_planes import PLANES, plane_bytes, plane_table
+from brevitas_defakeq.export.bit_planes import plane_bytes, plane_table
 from brevitas_defakeq.export.graph_writer import drop_unread_
 from brevitas_defakeq.export.integer_weights import IntegerWeight
-from brevitas_defakeq.quant.integer_range import TERNARY_BITS
 from brevitas_defakeq.storage.precision import column_codes, column_scale, from_half, to_half
+from brevitas_defakeq.widths import width_of
 
 #: Codes from which on a weight is unpacked by nodes of its own, which saves the runtime two copies of it.
 _ALONE = 100_000
@@ -98,7 +98,7 @@ class Constants:
         Args:
             dtype: numpy's int8, uint8 or float32.
         """
-        unpacked = not packed or weight.bits not in PLANES
+        unpacked = not packed or not width_of(weight.bits).planes
         restored = middle + gain * weight.restored.astype(np.float32)
         if not weight.codes.size or (unpacked and dtype != np.float32):
             return self.array(weight.joined(middle + gain * weight.centred, restored).astype(dtype), "codes")
@@ -199,12 +199,12 @@ class Constants:
 
     def _write_codes(self, kind: str, bits: float, parts: Sequence[tuple[str, np.ndarray]]) -> None:
         codes = _joined(parts)
-        padding = -len(codes) % (5 if bits == TERNARY_BITS else 8)
+        padding = -len(codes) % width_of(bits).codes_per_group
         codes = np.pad(codes, (0, padding))
         alone = len(parts) == 1 and not padding
         shape = self.array(np.array(parts[0][1].shape if alone else [-1]))
         joined = ""
-        for width, shift in PLANES[bits]:
+        for width, shift in width_of(bits).planes:
             index = self._cast(self._store(plane_bytes(codes, width, shift), kind), TensorProto.INT32)
             values = self._add("Gather", self.array(plane_table(width, shift), "tables"), index)
             values = self._add("Reshape", values, shape)

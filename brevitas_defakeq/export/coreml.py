@@ -15,10 +15,11 @@ from torch import Tensor
 
 from brevitas_defakeq.export.integer_modules import Codes, IntegerActivation, Score, Style, centred, in_rows
 from brevitas_defakeq.export.integer_weights import IntegerWeight
+from brevitas_defakeq.widths import width_of
 
 FILE, PACKAGE = "model.mlpackage", "coremltools"
-#: Width -> bits of an index into a table of the codes.
-_INDEX_BITS = {1.6: 2, 2: 2, 3: 3, 5: 6, 6: 6}
+#: Bits that an index into a table of codes may have; 4-bit codes have a type of their own.
+_INDEX_BITS = (2, 3, 6)
 #: Moves codes that go into a table out of the range that the converter stores as 4 bits.
 _LIFT = 16
 
@@ -42,7 +43,8 @@ STYLE = Style(linear_input=IntegerActivation, linear_weight=own_zero_points, con
 
 def _pays(weight: IntegerWeight) -> bool:
     """Whether indices and a table of bytes for each output channel are smaller than 4- or 8-bit codes."""
-    bits = _INDEX_BITS.get(weight.bits)
+    container = width_of(weight.bits).container_bits
+    bits = None if container == 4 else next((bits for bits in _INDEX_BITS if bits >= container), None)
     inputs = weight.codes.size / max(1, len(weight.scale))
     return bits is not None and inputs * (4 if bits < 4 else 8) / 8 > inputs * bits / 8 + 2**bits
 

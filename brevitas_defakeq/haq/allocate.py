@@ -14,7 +14,6 @@ from brevitas_defakeq.haq.sensitivity import Logit, haq_costs, measured_costs, t
 from brevitas_defakeq.haq.solver import solve
 from brevitas_defakeq.prepare.plan import Plan
 from brevitas_defakeq.progress import Meter, ProgressCallback
-from brevitas_defakeq.quant.bit_width import storage_bits
 from brevitas_defakeq.quant.partial_float import weight_quantizer
 
 _LOG = logging.getLogger(__name__)
@@ -80,7 +79,7 @@ def uniform(
     if hardware is not None:
         width = uniform_hardware_width(sizes, config, hardware)
     else:
-        width = max(bits for bits in config.candidate_bits if storage_bits(bits) <= config.average_bits)
+        width = max(bits for bits in config.candidate_bits if bits <= config.average_bits)
     return {name: float(config.haq.pinned.get(name, width)) for name in sizes}
 
 

@@ -4,7 +4,6 @@ There is one table or several, each at a frame rate: a faster one takes more of 
 the weights have no part in (line buffers, padding, pooling) is ``fixed``.
 """
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -12,6 +11,7 @@ import numpy as np
 
 from brevitas_defakeq.haq.constraint import Constraint
 from brevitas_defakeq.utils.errors import UserError
+from brevitas_defakeq.widths import width_of
 
 #: What adds up over the layers, and how a message calls it. Cycles do not: the slowest layer sets the rate.
 UNITS = {"lut": " LUT", "bram": " BRAM18", "dsp": " DSP"}
@@ -73,7 +73,7 @@ class HardwareCosts:
         Raises:
             UserError: costs of another network, or none for one of the widths.
         """
-        absent = [bits for bits in candidate_bits if math.ceil(bits) not in self.bits]
+        absent = [bits for bits in candidate_bits if width_of(bits).container_bits not in self.bits]
         if absent:
             raise UserError(
                 f"the costs have no width {absent[0]:g}, only {', '.join(map(str, self.bits))}; "
@@ -111,8 +111,8 @@ class HardwareCosts:
     def usage(
         self, table: CostTable, resource: str, layers: Iterable[str], candidate_bits: Sequence[float]
     ) -> np.ndarray:
-        """[L, B]; three levels (1.6 bits) take two bits on a chip."""
-        columns = [self.bits.index(math.ceil(bits)) for bits in candidate_bits]
+        """[L, B]; a fractional width takes whole bits on a chip."""
+        columns = [self.bits.index(width_of(bits).container_bits) for bits in candidate_bits]
         return np.asarray([[table.layers[name][resource][at] for at in columns] for name in layers], float)
 
     def constraints(

@@ -2,7 +2,7 @@
 
 Stock ``BitWidthParameter`` carries the width (so that Brevitas' bit-width losses and
 ``has_learned_weight_bit_width`` keep working); only what restricts its value is ours, because stock
-``IntRestrictValue`` knows every integer but no set of candidates, no relaxed form and no 1.6.
+``IntRestrictValue`` knows every integer but no set of candidates, no relaxed width and no fractional one.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,7 @@ import torch
 from brevitas.function.ops_ste import scalar_clamp_ste
 from torch import Tensor, nn
 
-from brevitas_defakeq.quant.integer_range import TERNARY_BITS, effective_bits
+from brevitas_defakeq.quant.integer_range import effective_bits
 
 #: What METHOD and most runtimes can hold; 1.6 is opt-in.
 DEFAULT_CANDIDATE_BITS = (2, 3, 4, 6, 8)
@@ -23,11 +23,11 @@ class CandidateBitWidth(nn.Module):
 
     Relaxed (``relaxed = True``): clamped to the candidates' range, continuous, gradient 1 (b̂ of
     eq. 6), at the ends of the range too, so that a width can leave them again. Snapped (the default):
-    the nearest candidate, gradient passed straight through. The candidate 1.6 comes out as ``log2(3)``:
-    three levels.
+    the nearest candidate, gradient passed straight through. A fractional candidate comes out as
+    ``log2(levels)``: 1.6 as ``log2(3)``.
 
     Args:
-        candidate_bits: allowed widths in bits, 1.6 or integers from 2 to 16.
+        candidate_bits: widths in bits, registered in ``widths`` or integers up to 16 (activations).
     """
 
     def __init__(self, candidate_bits: Sequence[float] = DEFAULT_CANDIDATE_BITS) -> None:
@@ -100,8 +100,3 @@ def relaxed(model: nn.Module) -> Iterator[None]:
     finally:
         for restriction, state in zip(restrictions, before, strict=True):
             restriction.relaxed = state
-
-
-def storage_bits(bits: float) -> float:
-    """Bits one code takes in a file: the width itself, 8/5 for the ternary candidate."""
-    return 8.0 / 5.0 if abs(bits - TERNARY_BITS) < 1e-3 else float(bits)

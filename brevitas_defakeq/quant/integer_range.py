@@ -1,30 +1,36 @@
 """The integer side of a quantizer: how many codes a bit-width has, and where they lie.
 
-Brevitas' ``IntQuant`` takes ``2**b - 1`` as it comes. With ``b = log2(3)`` (the ternary width, stored
-as 1.6 bits: five codes to a byte) that is 1.9999999, which clamps codes to non-integers; hence the
-two small classes here, used in place of ``IntQuant`` and ``IntScaling``.
+Brevitas' ``IntQuant`` takes ``2**b - 1`` as it comes. With ``b = log2(3)`` (three levels) that is 1.9999999,
+which clamps codes to non-integers; hence the two small classes here, used in place of ``IntQuant`` and
+``IntScaling``. Which widths there are is said in ``widths``.
 """
 
 import torch
 from brevitas.core.quant import IntQuant
 from torch import Tensor
 
-#: Candidate width that stands for three levels: five ternary codes fit in one byte, 8/5 bits each.
-TERNARY_BITS = 1.6
+from brevitas_defakeq.widths import fractional_widths
+
 #: Beyond it two products with unsigned bytes overflow the 16 bits that processors without VNNI add them in.
 LARGEST_SAFE_CODE = 64
 
 
 def effective_bits(bits: Tensor) -> Tensor:
-    """The width whose ``2**b`` is the number of codes: ``log2(3)`` for 1.6, itself otherwise."""
-    ternary = (bits - TERNARY_BITS).abs() < 1e-3
-    return torch.where(ternary, bits + (bits.new_tensor(3.0).log2() - bits).detach(), bits)
+    """The width whose ``2**b`` is the number of codes: ``log2(levels)`` of fractional ones, else itself."""
+    for width in fractional_widths():
+        chosen = (bits - width.bits).abs() < 1e-3
+        exact = bits.new_tensor(float(width.levels)).log2()
+        bits = torch.where(chosen, bits + (exact - bits).detach(), bits)
+    return bits
 
 
 def container_bits(bit_width: Tensor) -> Tensor:
     """The width a ``QuantTensor`` may claim: whole bits, so 2 for three levels."""
-    ternary = (2.0**bit_width - 3.0).abs() < 1e-3
-    return torch.where(ternary, bit_width + (2.0 - bit_width).detach(), bit_width)
+    levels = 2.0**bit_width
+    for width in fractional_widths():
+        chosen = (levels - width.levels).abs() < 1e-3
+        bit_width = torch.where(chosen, bit_width + (width.container_bits - bit_width).detach(), bit_width)
+    return bit_width
 
 
 def num_levels(bit_width: Tensor, signed_narrow: bool = False) -> Tensor:
@@ -45,7 +51,7 @@ def num_levels(bit_width: Tensor, signed_narrow: bool = False) -> Tensor:
 
 
 class CodeIntQuant(IntQuant):
-    """``IntQuant`` whose bounds are exact integers for the ternary width too."""
+    """``IntQuant`` whose bounds are exact integers for fractional widths too."""
 
     def min_int(self, bit_width: Tensor) -> Tensor:
         if self.signed:

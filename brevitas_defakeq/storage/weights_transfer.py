@@ -128,7 +128,7 @@ def transfer(
         for parameter in range_parameters(proxy):
             parameter.copy_(stream.exact(parameter, "activations"))
         mark_calibrated_(proxy)
-    for kind, name, tensor in _rest(model, plan):
+    for kind, name, tensor in tensors_outside_layers(model, plan):
         if kind == "half":
             tensor.copy_(stream.half(tensor))
         elif kind == "embedding":
@@ -140,7 +140,7 @@ def transfer(
             codes = codes.round().clamp(*code_range(proxy)).to(torch.int8)
             tensor.copy_(stream.signed(codes).float() * scale)
         else:
-            tensor.copy_(stream.exact(tensor, "integers" if not tensor.is_floating_point() else "full"))
+            tensor.copy_(stream.exact(tensor, kind))
     if integer_biases:  # last: the grid hangs on the activations' scales
         for layer in plan.layers:
             source = _input_quantizer(model, layer.name, plan)
@@ -211,7 +211,7 @@ def _sixteen_bits(rows: Tensor, stream: Writer | Reader) -> tuple[Tensor, Tensor
     return codes, scale, torch.zeros_like(scale)
 
 
-def _rest(model: nn.Module, plan: Plan) -> Iterator[tuple[str, str, Tensor]]:
+def tensors_outside_layers(model: nn.Module, plan: Plan) -> Iterator[tuple[str, str, Tensor]]:
     """Parameters and persistent buffers outside the quantized layers and quantizers, and how each is kept."""
     inside = {f"{layer.name}.{part}" for layer in plan.layers for part in ("weight", "bias")}
     proxies = (name for name, part in model.named_modules() if isinstance(part, QuantProxyFromInjector))
@@ -226,4 +226,4 @@ def _rest(model: nn.Module, plan: Plan) -> Iterator[tuple[str, str, Tensor]]:
         for name, buffer in module._buffers.items():
             kept = buffer is not None and name not in module._non_persistent_buffers_set
             if kept and not f"{prefix}.{name}".startswith(quantizers):
-                yield "full", f"{prefix}.{name}", buffer
+                yield "full" if buffer.is_floating_point() else "integers", f"{prefix}.{name}", buffer

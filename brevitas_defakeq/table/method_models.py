@@ -10,12 +10,13 @@ import torch
 from torch import nn
 
 from brevitas_defakeq.api import begin, quantize
-from brevitas_defakeq.artifact import QuantizedDetector, float_bytes, load, weights_bytes
+from brevitas_defakeq.artifact import QuantizedDetector, float_bytes, load
 from brevitas_defakeq.detectors.resolve import Detector, resolve
 from brevitas_defakeq.evaluate.observe import Observer
 from brevitas_defakeq.float_reference import prepare_float
 from brevitas_defakeq.progress import ProgressCallback
 from brevitas_defakeq.resume import Checkpoint
+from brevitas_defakeq.storage.weights_index import weights_file
 from brevitas_defakeq.storage.weights_transfer import Writer, transfer
 from brevitas_defakeq.table.table_spec import DetectorRow, Method, TableSpec
 from brevitas_defakeq.utils.errors import UserError
@@ -97,4 +98,4 @@ class Models:
         model = order.job(Checkpoint(None, {})).round_to_nearest(width).cpu()
         bits, writer = {layer.name: width for layer in order.plan.layers}, Writer()
         transfer(model, order.plan, bits, writer, mixed_bits=None, integer_biases=config.target != "any")
-        return Made(model, 0.0, len(weights_bytes(writer.tensors())), width)
+        return Made(model, 0.0, len(weights_file(model, writer.tensors(), order.plan, bits)), width)

@@ -14,7 +14,6 @@ from brevitas_defakeq.quant.bit_width import (
     relaxed,
     relaxed_bits,
     set_bits_,
-    storage_bits,
 )
 from brevitas_defakeq.quant.partial_float import weight_quantizer
 from brevitas_defakeq.quant.presets import HAQWeightPerChannelFloat, HAQWeightPerChannelSymmetric
@@ -114,7 +113,3 @@ def test_more_bits_lower_the_rounding_error_and_the_gradient_says_so(preset):
     d_largest = math.log(2) * 2**4.5 / (2 if symmetric else 1)
     expected = (by_scale * (-s / largest) * d_largest).sum()
     assert float(gradient) == pytest.approx(float(expected), rel=1e-3)
-
-
-def test_storage_bits():
-    assert [storage_bits(bits) for bits in (1.6, 2, 8)] == [1.6, 2.0, 8.0]

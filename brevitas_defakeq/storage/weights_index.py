@@ -1,0 +1,161 @@
+"""What stands where in a weights file, for other tools: an index in its metadata, and a reader by name.
+
+A weights file holds one tensor a kind (``codes``, ``half``, ...): on small networks a header for each of some
+hundred tensors would outweigh their data. The index names what the tensors hold, in order:
+
+``layers``       [name, bits, shape] of each quantized weight
+``activations``  [name, count] of each activation quantizer's range: width, then lower end where it is free; a
+                 number instead of the name is the place in ``layers`` of the layer whose input it quantizes
+``others``       [name, kind, shape] of all else: "half", "embedding", "grid", "full" or "integers"
+``symmetric``    whether codes have no zero points
+``mixed``        bits of the restored channels (8, 16 or 32); null in M_q's file
+
+``read_by_name`` follows it with numpy alone.
+"""
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from brevitas_defakeq.prepare.plan import Plan
+from brevitas_defakeq.quant.activation_quantizer import activation_proxies, range_parameters
+from brevitas_defakeq.quant.partial_float import weight_quantizer
+from brevitas_defakeq.storage.packing import packed_size, unpack
+from brevitas_defakeq.storage.weights_transfer import tensors_outside_layers
+from brevitas_defakeq.widths import width_of
+
+#: Key of the index in the file's metadata.
+INDEX = "index"
+
+
+def weights_file(
+    model: nn.Module, tensors: Mapping[str, Tensor], plan: Plan, bits: Mapping[str, float],
+    mixed_bits: int | None = None,
+) -> bytes:  # fmt: skip
+    """The weights file as it lies on disk: what a ``Writer`` collected of ``model``, and its index."""
+    contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    return save(contiguous, metadata=weights_index(model, plan, bits, mixed_bits))
+
+
+def weights_index(
+    model: nn.Module, plan: Plan, bits: Mapping[str, float], mixed_bits: int | None
+) -> dict[str, str]:
+    """The metadata of a weights file of M_q, or of M_q^v (``mixed_bits`` given)."""
+    inputs = {f"{layer.name}.input_quant": place for place, layer in enumerate(plan.layers)}
+    index = {
+        "layers": [[layer.name, bits[layer.name], list(layer.weight_shape)] for layer in plan.layers],
+        "activations": [
+            [inputs.get(name, name), len(range_parameters(proxy))]
+            for name, proxy in activation_proxies(model).items()
+        ],
+        "others": [
+            [name, kind, list(tensor.shape)] for kind, name, tensor in tensors_outside_layers(model, plan)
+        ],
+        "symmetric": weight_quantizer(model.get_submodule(plan.layers[0].name)).symmetric,
+        "mixed": mixed_bits,
+    }
+    return {INDEX: json.dumps(index, separators=(",", ":"))}
+
+
+def read_by_name(path: str | Path) -> dict[str, np.ndarray]:
+    """The tensors of a weights file under the names of the model, by numpy alone.
+
+    Returns:
+        of each quantized layer ``NAME.weight`` [C_out, ...], de-quantized, and what it comes from:
+        ``NAME.codes`` [kept, C_in] uint8, ``NAME.scale`` and ``NAME.zero_point`` [kept, 1], ``NAME.bias``
+        [C_out]; in M_q^v's file ``NAME.float_mask`` bool [C_out], whose channels are not among the kept ones.
+        Of each activation quantizer ``NAME.range``; every other tensor under its own name, in float32.
+    """
+    with safe_open(path, framework="np") as file:
+        index = json.loads(file.metadata()[INDEX])
+        stream = _Stream({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 no dict
+    found: dict[str, np.ndarray] = {}
+    for name, bits, shape in index["layers"]:
+        own = _read_layer(stream, bits, shape, index["symmetric"], index["mixed"])
+        found |= {f"{name}.{key}": value for key, value in own.items()}
+    for at, count in index["activations"]:
+        name = f"{index['layers'][at][0]}.input_quant" if isinstance(at, int) else at
+        found[f"{name}.range"] = stream.take("activations", count)
+    for name, kind, shape in index["others"]:
+        found[name] = _READ_OTHER[kind](stream, shape)
+    return found
+
+
+class _Stream:
+    """The tensors of a file, each read from front to end."""
+
+    def __init__(self, tensors: Mapping[str, np.ndarray]) -> None:
+        self._tensors, self._position = tensors, dict.fromkeys(tensors, 0)
+
+    def take(self, kind: str, count: int) -> np.ndarray:
+        if not count:
+            return np.zeros(0, np.float32)
+        start = self._position[kind]
+        self._position[kind] = start + count
+        return self._tensors[kind][start : start + count]
+
+    def half(self, count: int) -> np.ndarray:
+        """float32 [count], kept as half precision times a power of two."""
+        values = self.take("half", count).astype(np.float32)
+        return values * np.float32(2.0) ** -self.take("exponents", 1).astype(np.float32)
+
+    def codes(self, kind: str, count: int, bits: float) -> np.ndarray:
+        """uint8 [count]"""
+        return unpack(self.take(kind, packed_size(count, bits)).astype(np.uint8), count, bits)
+
+
+def _read_layer(
+    stream: _Stream, bits: float, shape: Sequence[int], symmetric: bool, mixed: int | None
+) -> dict[str, np.ndarray]:
+    channels, inputs = shape[0], math.prod(shape[1:])
+    weight = np.zeros((channels, inputs), np.float32)
+    mask = np.zeros(channels, bool)
+    if mixed is not None:
+        mask = stream.codes("float_mask", channels, 1).astype(bool)
+        weight[mask] = _read_restored(stream, int(mask.sum()), inputs, mixed)
+    kept = int((~mask).sum())
+    codes = stream.codes("codes", kept * inputs, bits).reshape(kept, inputs)
+    scale = stream.half(kept)[:, None]
+    if symmetric:
+        zero_point = np.full((kept, 1), max(width_of(bits).levels // 2 - 1, 1), np.uint8)
+    else:
+        zero_point = stream.codes("zero_points", kept, bits)[:, None]
+    weight[~mask] = (codes.astype(np.float32) - zero_point) * scale
+    found = {
+        "weight": weight.reshape(shape), "codes": codes, "scale": scale, "zero_point": zero_point,
+        "bias": stream.half(channels),
+    }  # fmt: skip
+    return found if mixed is None else {**found, "float_mask": mask}
+
+
+def _read_restored(stream: _Stream, channels: int, inputs: int, bits: int) -> np.ndarray:
+    """Weights [channels, inputs] of restored channels."""
+    if bits == 32:
+        return stream.take("full", channels * inputs).reshape(channels, inputs)
+    if bits == 16:
+        scale = stream.half(channels)[:, None]
+        return stream.take("restored_codes_16", channels * inputs).reshape(channels, inputs) * scale
+    codes = stream.codes("restored_codes", channels * inputs, 8).reshape(channels, inputs)
+    scale, zero_point = stream.half(channels)[:, None], stream.codes("zero_points", channels, 8)[:, None]
+    return (codes.astype(np.float32) - zero_point) * scale
+
+
+def _read_embedding(stream: _Stream, shape: Sequence[int]) -> np.ndarray:
+    scale = stream.half(shape[-1])
+    return stream.take("embeddings", math.prod(shape)).reshape(shape) * scale
+
+
+#: Kind of a tensor outside the layers -> how it is read. "grid" are codes of an activation quantizer.
+_READ_OTHER: dict[str, Callable[[_Stream, Sequence[int]], np.ndarray]] = {
+    "half": lambda stream, shape: stream.half(math.prod(shape)).reshape(shape),
+    "embedding": _read_embedding,
+    "grid": lambda stream, shape: stream.take("embeddings", math.prod(shape)).reshape(shape),
+    "full": lambda stream, shape: stream.take("full", math.prod(shape)).reshape(shape),
+    "integers": lambda stream, shape: stream.take("integers", math.prod(shape)).reshape(shape),
+}

@@ -1,0 +1,69 @@
+"""Widths: what each packs, and one that is added from outside the package."""
+
+import numpy as np
+import pytest
+import torch
+
+from brevitas_defakeq import DefakeQConfig, export_onnx, load, quantize
+from brevitas_defakeq.config import ReconstructionConfig
+from brevitas_defakeq.imaging.preprocessing import Preprocessing
+from brevitas_defakeq.quant.coded_weight import read_codes
+from brevitas_defakeq.storage.packing import pack, packed_size, unpack
+from brevitas_defakeq.utils.errors import UserError
+from brevitas_defakeq.widths import WIDTHS, Width, register_width, width_of
+
+PREPROCESSING = Preprocessing((16, 16), "bilinear", (0.5,) * 3, (0.5,) * 3)
+
+
+@pytest.fixture
+def six_levels():
+    """Six codes, three to a byte: 2 2/3 bits."""
+    width = register_width(Width.of_levels(6, codes_per_byte=3))
+    yield width
+    del WIDTHS[width.bits]
+
+
+@pytest.mark.parametrize(
+    ("bits", "levels", "container", "planes"),
+    [
+        (1.6, 3, 2, ((1.6, 0),)),
+        (2, 4, 2, ((2, 0),)),
+        (3, 8, 3, ((2, 0), (1, 2))),
+        (5, 32, 5, ((4, 0), (1, 4))),
+        (7, 128, 7, ((4, 0), (2, 4), (1, 6))),
+        (8, 256, 8, ()),
+    ],
+)
+def test_the_table(bits, levels, container, planes):
+    width = width_of(bits)
+    assert (width.levels, width.container_bits, width.planes) == (levels, container, planes)
+
+
+def test_what_is_no_width():
+    with pytest.raises(UserError, match="2.5 bits is not a known width; choose of 1.6, 2, 3"):
+        width_of(2.5)
+    with pytest.raises(UserError, match="do not fit in a byte"):
+        Width.of_levels(7, codes_per_byte=3)
+
+
+def test_an_added_width_packs(six_levels):
+    codes = np.random.default_rng(0).integers(0, 6, 1000).astype(np.uint8)
+    data = pack(codes, six_levels.bits)
+    assert len(data) == packed_size(1000, six_levels.bits) == 334
+    assert np.array_equal(unpack(data, 1000, six_levels.bits), codes)
+
+
+def test_an_added_width_is_chosen_stored_and_exported(six_levels, tiny, images, tmp_path):
+    widths = {"candidate_bits": (six_levels.bits,), "average_bits": 2.7, "samples": 32, "target": "mobile"}
+    config = DefakeQConfig(**widths, reconstruction=ReconstructionConfig(iterations=2))
+    result = quantize(tiny.model(), images, config, preprocessing=PREPROCESSING)
+    assert set(result.bits.values()) == {six_levels.bits}
+    codes = read_codes(result.quantized.stem[0])[0]
+    assert 3 < len(codes.unique()) <= 6
+    result.save(tmp_path / "run")
+    again = load(tmp_path / "run", tiny.model())
+    assert torch.equal(again.quantized(images), result.quantized(images))
+    card = export_onnx(result, tmp_path, verify=images)
+    assert card.bits == result.bits
+    sizes = [layer.num_params for layer in result.plan.layers]
+    assert card.bytes["codes"] == packed_size(sum(sizes), six_levels.bits)
