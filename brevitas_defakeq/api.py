@@ -14,11 +14,11 @@ from brevitas_defakeq.data.source_overlap import refuse_shared
 from brevitas_defakeq.data.sources import Sample
 from brevitas_defakeq.detectors.output import OutputSpec
 from brevitas_defakeq.detectors.resolve import Detector
-from brevitas_defakeq.evaluate.columns import Columns
-from brevitas_defakeq.evaluate.compare import compare
-from brevitas_defakeq.evaluate.labelled import LabelledSet
-from brevitas_defakeq.evaluate.observe import Observed, observe_all
-from brevitas_defakeq.evaluate.threshold import carry_threshold
+from brevitas_defakeq.evaluation.columns import Columns
+from brevitas_defakeq.evaluation.compare import compare
+from brevitas_defakeq.evaluation.labelled import LabelledSet
+from brevitas_defakeq.evaluation.observe import Observed, observe_all
+from brevitas_defakeq.evaluation.threshold import carry_threshold
 from brevitas_defakeq.haq.hardware_costs_file import open_costs
 from brevitas_defakeq.haq.hardware_widths import hardware_figures
 from brevitas_defakeq.imaging.image_files import usable

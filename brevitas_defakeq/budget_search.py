@@ -18,10 +18,10 @@ from brevitas_defakeq.artifact import QuantizedDetector, load
 from brevitas_defakeq.config import DefakeQConfig
 from brevitas_defakeq.data.source_overlap import refuse_shared
 from brevitas_defakeq.data.sources import Sample
-from brevitas_defakeq.evaluate.columns import Columns
-from brevitas_defakeq.evaluate.labelled import LabelledSet
-from brevitas_defakeq.evaluate.observe import observe_all
-from brevitas_defakeq.evaluate.smallest_budget import Trial, check_drop, smallest_budget
+from brevitas_defakeq.evaluation.columns import Columns
+from brevitas_defakeq.evaluation.labelled import LabelledSet
+from brevitas_defakeq.evaluation.observe import observe_all
+from brevitas_defakeq.evaluation.smallest_budget import Trial, check_drop, smallest_budget
 from brevitas_defakeq.pipeline import Job
 from brevitas_defakeq.quantization_request import QuantizationRequest
 from brevitas_defakeq.resume import Checkpoint

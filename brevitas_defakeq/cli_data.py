@@ -66,7 +66,7 @@ def evaluate(
 ) -> None:
     """Figures on labelled data, of a run or an exported file; robustness; --latency times the file."""
     from brevitas_defakeq.data.open_source import Faces, open_source
-    from brevitas_defakeq.evaluate.labelled import check_labelled
+    from brevitas_defakeq.evaluation.labelled import check_labelled
     from brevitas_defakeq.report.evaluation_report import curves_table, evaluation_tables
     from brevitas_defakeq.report.terminal import latencies, show, stages
     from brevitas_defakeq.runtime.latency import latency as latency_of
@@ -100,7 +100,7 @@ def evaluate(
 
 
 def _subject(path: Path, which: str, weights, against: Path | None, threads: int | None):
-    from brevitas_defakeq.evaluate.subject import FileSubject, RunSubject
+    from brevitas_defakeq.evaluation.subject import FileSubject, RunSubject
 
     if path.suffix == ".onnx":
         return FileSubject(path, against, threads)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from brevitas_defakeq.detectors.resolve import Detector
-from brevitas_defakeq.evaluate.observe import Observer
+from brevitas_defakeq.evaluation.observe import Observer
 from brevitas_defakeq.prepare.plan import Plan, make_plan
 from brevitas_defakeq.utils.errors import UserError
 

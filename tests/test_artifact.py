@@ -12,7 +12,7 @@ import torch
 from brevitas_defakeq import UserError, load, quantize
 from brevitas_defakeq.artifact import load_float
 from brevitas_defakeq.detectors import resolve
-from brevitas_defakeq.evaluate.run import evaluate
+from brevitas_defakeq.evaluation.evaluate_run import evaluate
 
 FILES = {"config.json", "report.json", "weights.safetensors", "mixed.safetensors"}
 

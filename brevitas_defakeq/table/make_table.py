@@ -10,12 +10,12 @@ from brevitas_defakeq.api import found_device
 from brevitas_defakeq.data.calibration import choose_calibration
 from brevitas_defakeq.data.source_overlap import refuse_shared
 from brevitas_defakeq.detectors.resolve import resolve
-from brevitas_defakeq.evaluate.fidelity import fidelity
-from brevitas_defakeq.evaluate.labelled import LabelledSet, check_labelled
-from brevitas_defakeq.evaluate.measure import scored
-from brevitas_defakeq.evaluate.observe import look
-from brevitas_defakeq.evaluate.score_file import read_scores_together
-from brevitas_defakeq.evaluate.summary import summaries
+from brevitas_defakeq.evaluation.fidelity import fidelity
+from brevitas_defakeq.evaluation.labelled import LabelledSet, check_labelled
+from brevitas_defakeq.evaluation.measure import scored
+from brevitas_defakeq.evaluation.observe import look
+from brevitas_defakeq.evaluation.score_file import read_scores_together
+from brevitas_defakeq.evaluation.summary import summaries
 from brevitas_defakeq.imaging.image_files import Read, read_sample
 from brevitas_defakeq.imaging.sample import Sample
 from brevitas_defakeq.progress import ProgressCallback, silent

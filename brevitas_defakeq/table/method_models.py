@@ -12,7 +12,7 @@ from torch import nn
 from brevitas_defakeq.api import begin, quantize
 from brevitas_defakeq.artifact import QuantizedDetector, float_bytes, load, weights_bytes
 from brevitas_defakeq.detectors.resolve import Detector, resolve
-from brevitas_defakeq.evaluate.observe import Observer
+from brevitas_defakeq.evaluation.observe import Observer
 from brevitas_defakeq.float_reference import prepare_float
 from brevitas_defakeq.progress import ProgressCallback
 from brevitas_defakeq.resume import Checkpoint

@@ -10,7 +10,7 @@ from brevitas_defakeq.config import DefakeQConfig
 from brevitas_defakeq.data.listing import Listing
 from brevitas_defakeq.data.selection import Selection
 from brevitas_defakeq.data.sources import read_source
-from brevitas_defakeq.evaluate.convention import convention_named
+from brevitas_defakeq.evaluation.convention import convention_named
 from brevitas_defakeq.utils.errors import UserError
 
 METHODS = ("float", "round_to_nearest", "defakeq")

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from brevitas_defakeq.evaluate.columns import Columns
-from brevitas_defakeq.evaluate.measured import Measured
-from brevitas_defakeq.evaluate.summary import summaries
+from brevitas_defakeq.evaluation.columns import Columns
+from brevitas_defakeq.evaluation.measured import Measured
+from brevitas_defakeq.evaluation.summary import summaries
 from brevitas_defakeq.report.evaluation_report import curves_table, evaluation_tables, overview_table
 
 

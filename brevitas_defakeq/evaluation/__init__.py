@@ -1,0 +1,1 @@
+"""From images to metrics: predict, scores, metrics, summary."""
