@@ -4,11 +4,11 @@ import time
 
 import numpy as np
 import pytest
-from brevitas_defakeq.evaluation import bootstrap
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as reference
 
+from brevitas_defakeq.evaluation import bootstrap
 from brevitas_defakeq.evaluation.bootstrap import auc_interval, bootstrap_aucs, paired_interval
 from brevitas_defakeq.evaluation.metrics import auc
 
