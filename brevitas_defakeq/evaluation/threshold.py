@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from brevitas_defakeq.evaluation.checked import finite
+from brevitas_defakeq.evaluation.metrics import finite
 from brevitas_defakeq.utils.errors import UserError
 
 

@@ -48,7 +48,7 @@ PERTURBATIONS = {
 
 
 def perturb(pixels: np.ndarray, name: str, level: int, generator: np.random.Generator) -> np.ndarray:
-    """A picture, uint8 RGB [H, W, 3], perturbed at level 1 to 5; the given one stays as it is."""
+    """An image, uint8 RGB [H, W, 3], perturbed at level 1 to 5; the given one stays as it is."""
     kind = PERTURBATIONS[name]
     return kind.apply(pixels, kind.values[level - 1], generator)
 

@@ -9,8 +9,8 @@ import pytest
 from sklearn import metrics as reference
 
 from brevitas_defakeq.data.sources import Sample
-from brevitas_defakeq.evaluation.columns import Columns
-from brevitas_defakeq.evaluation.convention import softmax
+from brevitas_defakeq.evaluation.conventions import softmax
+from brevitas_defakeq.evaluation.frame_table import FrameTable
 from brevitas_defakeq.evaluation.summary import summaries
 
 GIVEN = json.loads((Path(__file__).parents[1] / "data_files" / "deepfakebench_metrics.json").read_text())
@@ -23,7 +23,9 @@ def logit(shares):
 
 def figures(samples, shares, dataset_convention="deepfakebench"):
     scores = {"it": logit(shares)}
-    return summaries(Columns.of(samples), scores, {"it": 3.0}, convention=dataset_convention)["it"]
+    return summaries(FrameTable.from_samples(samples), scores, {"it": 3.0}, convention=dataset_convention)[
+        "it"
+    ]
 
 
 def check(found, expected):
@@ -83,8 +85,8 @@ def test_folders_of_both_classes_that_share_a_name_are_real():
 def test_single_precision_ties_count():
     samples = [Sample(Path(f"{n}/0.png"), n % 2, str(n), "x") for n in range(4)]
     scores = {"it": np.array([40.0, 50.0, -1.0, 60.0])}  # three whose softmax is exactly 1
-    ours = summaries(Columns.of(samples), scores, {})["it"]
-    theirs = summaries(Columns.of(samples), scores, {}, convention="deepfakebench")["it"]
+    ours = summaries(FrameTable.from_samples(samples), scores, {})["it"]
+    theirs = summaries(FrameTable.from_samples(samples), scores, {}, convention="deepfakebench")["it"]
     assert ours["auc"] == 1.0 and theirs["auc"] == 0.75 and theirs["distinct_scores"] == 2
     assert any("75.0 % of the scores tie" in note for note in theirs["notes"])
 
@@ -102,7 +104,7 @@ def test_eer_is_the_rate_at_a_point_of_the_thinned_curve(scored):
     labels, logits = scored(300)
     samples = [Sample(Path(f"{n}/0.png"), int(y), str(n), "x") for n, y in enumerate(labels)]
     shares = softmax(logits)
-    found = summaries(Columns.of(samples), {"it": logits}, {}, convention="deepfakebench")["it"]
+    found = summaries(FrameTable.from_samples(samples), {"it": logits}, {}, convention="deepfakebench")["it"]
     false_positive, true_positive, _ = reference.roc_curve(labels, shares)
     assert found["eer"] == false_positive[np.argmin(abs(1 - true_positive - false_positive))]
     assert found["accuracy"] == np.mean((shares > 0.5) == labels), "never at the run's threshold"
