@@ -89,19 +89,21 @@ def evaluate(
     if data is not None:
         with stages() as on_progress:
             predictor = _predictor(run, which, weights, against, threads)
-            crop = crop_of(crop, crop_margin) or predictor.crop
-            opened = open_source(data, chosen, Faces(faces, crops_cache), crop=crop, on_progress=on_progress)
+            cut = crop_of(crop, crop_margin) or predictor.crop
+            opened = open_source(data, chosen, Faces(faces, crops_cache), crop=cut, on_progress=on_progress)
             check_labelled(opened.samples, data)
-            options = {"workers": workers, "on_progress": on_progress}
             if perturb is not None:
                 names = perturb if perturb == "all" else perturb.split(",")
                 degrees = numbers(levels, "--levels")
-                found |= robustness(predictor, opened.samples, names, degrees, seed=seed, **options)
+                found |= robustness(
+                    predictor, opened.samples, names, degrees, seed=seed, workers=workers,
+                    on_progress=on_progress,
+                )  # fmt: skip
                 tables.append(curves_table(found))
             else:
                 found |= evaluate_variants(
                     predictor, opened.samples, convention=convention, scores=scores, no_face=opened.no_face,
-                    **options,
+                    workers=workers, on_progress=on_progress,
                 )  # fmt: skip
                 tables += evaluation_tables(found)
     show(found, *tables, as_json=as_json)

@@ -59,15 +59,18 @@ class LabelledSet:
 
 
 def labelled_samples(source: str | Path | Sequence[Sample]) -> Sequence[Sample]:
-    """The samples of a source, refused where a class or a label is missing."""
-    named = isinstance(source, str | Path)
-    samples = read_source(source) if named else source
-    check_labelled(samples, source if named else "the test data")
+    """The samples of a source; raises UserError where a class or a label is missing."""
+    if isinstance(source, str | Path):
+        samples: Sequence[Sample] = read_source(source)
+        check_labelled(samples, source)
+    else:
+        samples = source
+        check_labelled(samples, "the test data")
     return samples
 
 
 def check_labelled(samples: Sequence[Sample], source: object) -> None:
-    """Test data need both classes; said before anything runs."""
+    """Raise UserError unless both classes are there and every image has a label; called before anything runs."""
     labels = {sample.label for sample in samples}
     if labels != {0, 1}:
         only = ", ".join(sorted(str(label) for label in labels if label is not None))

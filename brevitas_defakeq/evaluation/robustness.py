@@ -39,7 +39,7 @@ def robustness(
     predictor: Predictor,
     data: str | Path | Sequence[Sample],
     names: str | Sequence[str] = "all",
-    levels: Sequence[int] = LEVELS,
+    levels: Sequence[float] = LEVELS,
     *,
     images: Read = read_sample,
     seed: int = 0,
@@ -61,29 +61,30 @@ def robustness(
         ``clean``, and in ``perturbations`` of each its ``points`` (one a level) and their ``mean``; ``mean``
         over all perturbations; ``notes``. ``point_metrics`` says what each holds by variant.
     """
-    kinds, levels = chosen_names(names), chosen_levels(levels)
+    kinds, chosen = chosen_names(names), chosen_levels(levels)
     samples = labelled_samples(data)
-    frames, sizes = FrameTable.from_samples(samples), []
+    frames = FrameTable.from_samples(samples)
+    sizes: list[int] = []
 
     def estimates(read: Read) -> Estimates:
         observed = collect(predictor.outputs(samples, read, workers))
         scores = {variant: own.scores for variant, own in observed.items()}
         return auc_estimates(frames.labels, scores, groups=frames.videos)
 
-    total = 1 + len(kinds) * len(levels)
+    total = 1 + len(kinds) * len(chosen)
     on_progress("perturb", 0, total)
     clean = estimates(_noting_sizes(images, sizes))
     points: dict[str, list[Estimates]] = {name: [] for name in kinds}
-    for done, (name, level) in enumerate([(name, level) for name in kinds for level in levels], start=1):
+    for done, (name, level) in enumerate([(name, level) for name in kinds for level in chosen], start=1):
         on_progress("perturb", done, total)
         points[name].append(estimates(perturbed(images, name, level, seed)))
     on_progress("perturb", total, total)
     return {
         "n": len(samples),
         "seed": seed,
-        "levels": levels,
+        "levels": chosen,
         "clean": point_metrics(clean),
-        "perturbations": {name: _curve(name, levels, points[name], clean) for name in kinds},
+        "perturbations": {name: _curve(name, chosen, points[name], clean) for name in kinds},
         "mean": point_metrics(mean_estimates([mean_estimates(points[name]) for name in kinds]), clean),
         "notes": [_CROPS_NOTE, *_small_images(kinds, sizes)],
     }

@@ -51,7 +51,9 @@ def subset_metrics(frames: ScoredFrames, seed: Sequence[int]) -> SubsetMetrics:
     videos = convention.videos(frames.table)
     by_frame = _level(frames, labels, scores, videos, seed)
     by_video = _videos(frames, scores, videos, seed, by_frame)
-    aucs = by_frame.aucs | ({"video_auc": by_video.aucs["auc"]} if by_video.aucs else {})
+    aucs = dict(by_frame.aucs)
+    if by_video.aucs:
+        aucs["video_auc"] = by_video.aucs["auc"]
     found = {}
     for variant, own in by_frame.metrics.items():
         video = by_video.metrics[variant]

@@ -64,7 +64,9 @@ def make_table(
         models = MethodModels(spec, row, device, on_progress)
         for method in spec.methods:
             own = [cell for cell in missing if (cell.detector, cell.method) == (row, method)]
-            made = models.made(method, own[0].run) if own else None
+            if not own:
+                continue
+            made = models.made(method, own[0].run)
             for cell in own:
                 _evaluate_cell(cell, models, made, images, workers)
                 _write(spec, folder, cells)

@@ -87,6 +87,7 @@ class MethodModels:
     def _nearest(self, method: Method) -> MethodModel:
         """One width everywhere, searched ranges, nothing learned; scales and biases as a file holds them."""
         config, width = self.spec.config(method), method.bits
+        assert width is not None  # ``Method`` refuses it
         order = begin(
             self.detector,
             self.spec.calibration_data(),

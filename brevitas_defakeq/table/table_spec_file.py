@@ -33,7 +33,7 @@ from brevitas_defakeq.utils.errors import UserError
 
 SpecRow = TypeVar("SpecRow", DetectorRow, Method)
 #: How a field's annotation begins -> what TOML has to hold, and its name.
-_TOML_TYPES = {
+_TOML_TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
     "str": (str, "text"),
     "float": ((int, float), "a number"),
     "Mapping": (dict, "a table"),
