@@ -70,7 +70,7 @@ def labelled_samples(source: str | Path | Sequence[Sample]) -> Sequence[Sample]:
 
 
 def check_labelled(samples: Sequence[Sample], source: object) -> None:
-    """Raise UserError unless both classes are there and every image has a label; called before anything runs."""
+    """Raise UserError unless every image has a label and both classes are there."""
     labels = {sample.label for sample in samples}
     if labels != {0, 1}:
         only = ", ".join(sorted(str(label) for label in labels if label is not None))
