@@ -15,7 +15,7 @@ from brevitas_defakeq.data.sources import Sample
 from brevitas_defakeq.evaluation.conventions import convention_named
 from brevitas_defakeq.evaluation.frame_table import FrameTable
 from brevitas_defakeq.evaluation.labelled_set import LabelledSet, labelled_samples
-from brevitas_defakeq.evaluation.predict import Observed, Outputs, collect, counted
+from brevitas_defakeq.evaluation.predict import Observed, Outputs, collect, with_progress
 from brevitas_defakeq.evaluation.predictors import FilePredictor, Predictor, RunPredictor
 from brevitas_defakeq.evaluation.score_file import write_scores
 from brevitas_defakeq.evaluation.summary import summarize
@@ -99,4 +99,4 @@ def score(
 ) -> dict[str, Observed]:
     """All scores by variant; written to ``FOLDER/<variant>.csv`` batch by batch, where a folder is given."""
     written = outputs if folder is None else write_scores(outputs, samples, folder)
-    return collect(counted(written, len(samples), on_progress))
+    return collect(with_progress(written, len(samples), on_progress))

@@ -21,7 +21,7 @@ _COPIED_WEIGHTS = 100_000_000
 
 
 @dataclass(frozen=True)
-class Output:
+class BatchOutput:
     """Fake logits [n] of a batch, and features [n, C] (None for an exported file, which gives none)."""
 
     logits: np.ndarray
@@ -29,7 +29,7 @@ class Output:
 
 
 #: Variant -> its output for one batch.
-Outputs = Mapping[str, Output]
+Outputs = Mapping[str, BatchOutput]
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Observed:
 
 
 @torch.no_grad()
-def predict(
+def model_outputs(
     models: Mapping[str, nn.Module], observer: Observer, batches: Iterable[Tensor]
 ) -> Iterator[Outputs]:
     """Run every model, in evaluation mode, on the same batches [n, 3, H, W]; each batch is read once."""
@@ -70,11 +70,11 @@ def collect(outputs: Iterable[Outputs]) -> dict[str, Observed]:
 def observe_all(
     models: Mapping[str, nn.Module], observer: Observer, batches: Iterable[Tensor]
 ) -> dict[str, Observed]:
-    """`predict` and `collect`: the logits of every model on the same batches."""
-    return collect(predict(models, observer, batches))
+    """`model_outputs` and `collect`: the logits of every model on the same batches."""
+    return collect(model_outputs(models, observer, batches))
 
 
-def counted(outputs: Iterable[Outputs], total: int, on_progress: ProgressCallback) -> Iterator[Outputs]:
+def with_progress(outputs: Iterable[Outputs], total: int, on_progress: ProgressCallback) -> Iterator[Outputs]:
     """The same outputs; after each batch ``on_progress`` is called with ("score", images done, total)."""
     done = 0
     for batch in outputs:
@@ -83,9 +83,9 @@ def counted(outputs: Iterable[Outputs], total: int, on_progress: ProgressCallbac
         on_progress("score", done, total)
 
 
-def _output(observer: Observer, model: nn.Module, batch: Tensor) -> Output:
+def _output(observer: Observer, model: nn.Module, batch: Tensor) -> BatchOutput:
     logits, features = observer(model, batch.to(device_of(model)))
-    return Output(logits.cpu().numpy(), features.cpu().numpy())
+    return BatchOutput(logits.cpu().numpy(), features.cpu().numpy())
 
 
 def _is_small(model: nn.Module) -> bool:

@@ -13,7 +13,7 @@ from torch import nn
 
 from brevitas_defakeq.data.sources import Sample
 from brevitas_defakeq.evaluation.labelled_set import BATCH, LabelledSet
-from brevitas_defakeq.evaluation.predict import Output, Outputs, predict
+from brevitas_defakeq.evaluation.predict import BatchOutput, Outputs, model_outputs
 from brevitas_defakeq.imaging.crop import Crop
 from brevitas_defakeq.imaging.image_files import Read, iterate_batches, read_sample
 from brevitas_defakeq.runtime.exported_detector import ExportedDetector
@@ -89,13 +89,13 @@ class RunPredictor:
         how = self.run.preprocessing
         if how is None:
             raise UserError("this run was made from tensors and knows no preprocessing; give a LabelledSet")
-        return predict(
+        return model_outputs(
             self.models, self.run.observer, iterate_batches(samples, how, BATCH, workers=workers, read=read)
         )
 
     def outputs_of(self, data: LabelledSet) -> Iterator[Outputs]:
         """Logits and features of preprocessed images."""
-        return predict(self.models, self.run.observer, data.batches())
+        return model_outputs(self.models, self.run.observer, data.batches())
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class FilePredictor:
         """Logits; images are read in place whatever ``workers`` is: onnxruntime has threads of its own."""
         for start in range(0, len(samples), BATCH):
             images = [read(sample) for sample in samples[start : start + BATCH]]
-            yield {name: Output(_logits(each, images)) for name, each in self.detectors.items()}
+            yield {name: BatchOutput(_logits(each, images)) for name, each in self.detectors.items()}
 
 
 def _logits(detector: ExportedDetector, images: Sequence[Image.Image]) -> np.ndarray:

@@ -13,7 +13,7 @@ from brevitas_defakeq.detectors.resolve import resolve
 from brevitas_defakeq.evaluation.evaluate_run import score
 from brevitas_defakeq.evaluation.fidelity import fidelity
 from brevitas_defakeq.evaluation.labelled_set import LabelledSet, check_labelled
-from brevitas_defakeq.evaluation.predict import predict
+from brevitas_defakeq.evaluation.predict import model_outputs
 from brevitas_defakeq.evaluation.score_file import read_scores_together
 from brevitas_defakeq.evaluation.summary import summaries
 from brevitas_defakeq.imaging.image_files import Read, read_sample
@@ -99,7 +99,7 @@ def _evaluate_cell(cell: Cell, models: MethodModels, made: MethodModel, images: 
         cell.spec.test_data(cell.dataset), models.detector.preprocessing, read=images, workers=workers
     )
     model = made.model.to(models.device)
-    outputs = predict({cell.scores.stem: model}, models.observer, data.batches())
+    outputs = model_outputs({cell.scores.stem: model}, models.observer, data.batches())
     score(outputs, data.samples, cell.scores.parent, models.on_progress)
     model.cpu()
     is_float = cell.method.method == "float"

@@ -1,7 +1,7 @@
 """The tables in Markdown, in the form of the paper's Tables 1 to 5; a cell that is missing stays empty.
 
 The paper's "detection accuracy" is the frames' AUC in percent, its MB are MiB; its GT is our float. In
-brackets stands what is lost or won against float, in percent points.
+brackets: the difference from float, in percentage points.
 """
 
 from __future__ import annotations

@@ -25,29 +25,29 @@ def by_hand(model, faces, how):
 
 @pytest.fixture(scope="module")
 def found(made_run, faces, contrasts, tmp_path_factory):
-    folder, told = tmp_path_factory.mktemp("scores"), []
+    folder, progress = tmp_path_factory.mktemp("scores"), []
     result = evaluate_variants(
         RunPredictor.of(made_run, ("float", "quantized", "mixed"), contrasts()), faces[0],
         images=faces[1], scores=folder, no_face=3,
-        on_progress=lambda *news: told.append(news),
+        on_progress=lambda *news: progress.append(news),
     )  # fmt: skip
-    return result, folder, told
+    return result, folder, progress
 
 
 def test_every_variant_is_its_model(found, made_run, faces, contrasts):
-    result, folder, told = found
+    result, folder, progress = found
     labels = [sample.label for sample in faces[0]]
     models = {"quantized": made_run.quantized, "mixed": made_run.mixed, "float": contrasts()}
     assert list(result["forms"]) == list(models) and result["form"] == "quantized"
     for form, model in models.items():
-        logits, figures = by_hand(model, faces, made_run.preprocessing), result["forms"][form]
+        logits, metrics = by_hand(model, faces, made_run.preprocessing), result["forms"][form]
         np.testing.assert_allclose(read_scores(folder / f"{form}.csv").logits, logits, atol=1e-6)
-        assert figures["auc"] == pytest.approx(roc_auc_score(labels, logits))
+        assert metrics["auc"] == pytest.approx(roc_auc_score(labels, logits))
         threshold = made_run.report["threshold"][form]
-        assert figures["accuracy"] == np.mean((logits > threshold) == np.array(labels))
-        assert figures["threshold"] == threshold and figures["no_face"] == 3
-        assert 0 < figures["fidelity"]["rank_correlation"] <= 1
-        assert set(figures["per_dataset"]["drawn"]["per_manipulation"]) == {
+        assert metrics["accuracy"] == np.mean((logits > threshold) == np.array(labels))
+        assert metrics["threshold"] == threshold and metrics["no_face"] == 3
+        assert 0 < metrics["fidelity"]["rank_correlation"] <= 1
+        assert set(metrics["per_dataset"]["drawn"]["per_manipulation"]) == {
             sample.manipulation for sample in faces[0] if sample.label
         }
     quantized = result["forms"]["quantized"]
@@ -56,7 +56,7 @@ def test_every_variant_is_its_model(found, made_run, faces, contrasts):
     assert (
         quantized["fidelity"]["feature_snr_db"] < result["forms"]["mixed"]["fidelity"]["feature_snr_db"] < 200
     )
-    assert told == [("score", done, 48) for done in (16, 32, 48)]
+    assert progress == [("score", done, 48) for done in (16, 32, 48)]
 
 
 def test_the_score_file_says_what_each_frame_is(found, faces):
@@ -92,9 +92,9 @@ def files(faces, tmp_path_factory):
     """The drawn faces as files, in real/ and fake/, a folder a video."""
     folder = tmp_path_factory.mktemp("faces")
     for index, sample in enumerate(faces[0]):
-        place = folder / ("real", "fake")[sample.label] / sample.video
-        place.mkdir(parents=True, exist_ok=True)
-        faces[1](sample).save(place / f"{index:03d}.png")
+        video = folder / ("real", "fake")[sample.label] / sample.video
+        video.mkdir(parents=True, exist_ok=True)
+        faces[1](sample).save(video / f"{index:03d}.png")
     return folder
 
 

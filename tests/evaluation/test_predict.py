@@ -5,10 +5,15 @@ import pytest
 import torch
 from torch import nn
 
-from brevitas_defakeq import UserError
 from brevitas_defakeq.detectors.observer import Observer
 from brevitas_defakeq.detectors.output import OutputSpec
-from brevitas_defakeq.evaluation.predict import Output, collect, counted, observe_all, predict
+from brevitas_defakeq.evaluation.predict import (
+    BatchOutput,
+    collect,
+    model_outputs,
+    observe_all,
+    with_progress,
+)
 
 
 def test_observing_reads_logit_and_feature_of_every_model():
@@ -46,18 +51,10 @@ def test_observing_reads_logit_and_feature_of_every_model():
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in models["float"].modules())
 
 
-def test_an_unreached_feature_is_refused():
-    model = nn.Sequential(nn.Linear(3, 1))
-    model.add_module("spare", nn.Identity())
-    model.forward = lambda images: model[0](images)
-    with pytest.raises(UserError, match="'spare' was not reached"):
-        Observer(OutputSpec(), "spare", "output")(model, torch.zeros(2, 3))
-
-
 def test_models_are_run_in_evaluation_mode_and_keep_their_own():
     model = nn.Sequential(nn.Flatten(), nn.Dropout(), nn.Linear(12, 1))
     images, observer = torch.randn(4, 3, 2, 2), Observer(OutputSpec(), "2", "input")
-    (first,) = predict({"it": model}, observer, [images])
+    (first,) = model_outputs({"it": model}, observer, [images])
     assert model.training and model[1].training
     with torch.no_grad():
         expected = model.eval()(images)[:, 0]
@@ -65,8 +62,8 @@ def test_models_are_run_in_evaluation_mode_and_keep_their_own():
 
 
 def test_progress_and_scores_batch_by_batch():
-    batches = [{"exported": Output(np.zeros(3))}, {"exported": Output(np.ones(2))}]
-    told = []
-    found = collect(counted(batches, 5, lambda *news: told.append(news)))
-    assert told == [("score", 3, 5), ("score", 5, 5)]
+    batches = [{"exported": BatchOutput(np.zeros(3))}, {"exported": BatchOutput(np.ones(2))}]
+    progress = []
+    found = collect(with_progress(batches, 5, lambda *news: progress.append(news)))
+    assert progress == [("score", 3, 5), ("score", 5, 5)]
     assert found["exported"].scores.tolist() == [0, 0, 0, 1, 1] and found["exported"].noise is None

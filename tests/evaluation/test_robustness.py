@@ -19,13 +19,13 @@ NAMES, LEVELS = ("noise", "jpeg"), (1, 4)
 
 @pytest.fixture(scope="module")
 def found(made_run, faces, contrasts):
-    told = []
+    progress = []
     result = robustness(
         RunPredictor.of(made_run, ("float", "quantized"), contrasts()), faces[0], NAMES, LEVELS,
         images=faces[1], seed=7,
-        on_progress=lambda *news: told.append(news),
+        on_progress=lambda *news: progress.append(news),
     )  # fmt: skip
-    return result, told
+    return result, progress
 
 
 def logits(model, faces, how, name=None, level=None):

@@ -1,4 +1,4 @@
-"""1.8 million frames of 56,000 videos: exact figures with intervals in minutes, below 1 GB, on one core."""
+"""1.8 million frames of 56,000 videos: exact metrics with intervals in minutes, below 1 GB, on one core."""
 
 import json
 import os

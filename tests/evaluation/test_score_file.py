@@ -71,7 +71,7 @@ def test_the_file_is_whole_or_not_there(tmp_path):
     assert path.read_text() == "before" and list(tmp_path.iterdir()) == [path]
 
 
-def test_figures_from_a_file_are_those_of_the_scores(tmp_path, as_samples, scored):
+def test_metrics_from_a_file_are_those_of_the_scores(tmp_path, as_samples, scored):
     labels, scores = scored(60)
     samples, other = as_samples(list(labels), [str(n // 3) for n in range(60)]), scores * 2 + 0.1
     for form, values in (("float", scores), ("quantized", other)):

@@ -34,15 +34,15 @@ def test_the_smallest_of_all_in_few_trials(made, bound):
     frames, scores, at = made
     each = [allowed(frames, scores, at(budget), bound) for budget in BUDGETS]
     assert each == sorted(each), "made so that more bits never lose more"
-    tried, told = [], []
+    tried, progress = [], []
 
     def counted(budget):
         tried.append(budget)
         return at(budget)
 
-    found, trials = smallest_budget(counted, BUDGETS, scores, frames, bound, on_progress=told.append)
+    found, trials = smallest_budget(counted, BUDGETS, scores, frames, bound, on_progress=progress.append)
     assert found == BUDGETS[each.index(True)]
-    assert len(tried) <= 5 and tried == [trial.average_bits for trial in trials] and told == trials
+    assert len(tried) <= 5 and tried == [trial.average_bits for trial in trials] and progress == trials
     for trial in trials:
         own = roc_auc_score(frames.labels, at(trial.average_bits))
         assert trial.auc == pytest.approx(own)

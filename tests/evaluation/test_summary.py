@@ -1,4 +1,4 @@
-"""All figures of several forms, each against scikit-learn on the frames or videos that it is about."""
+"""All metrics of several forms, each against scikit-learn on the frames or videos that it is about."""
 
 import json
 
@@ -27,7 +27,7 @@ def made(as_samples):
     labels, videos, datasets, manipulations = map(list, zip(*rows, strict=True))
     samples = as_samples(labels, videos, datasets, manipulations)
     order = generator.permutation(len(samples))
-    samples = [samples[place] for place in order]
+    samples = [samples[index] for index in order]
     labels = np.array([sample.label for sample in samples])
     base = generator.normal(size=len(samples)) + labels
     scores = {"float": base, "quantized": np.round(base + 0.4 * generator.normal(size=len(base)), 1)}
@@ -41,9 +41,9 @@ def column(samples, name):
 def of_videos(samples, scores, chosen):
     """Label and mean score of every video of the chosen frames."""
     groups = {}
-    for place in np.flatnonzero(chosen):
-        sample = samples[place]
-        groups.setdefault((sample.dataset, sample.label, sample.video), []).append(scores[place])
+    for index in np.flatnonzero(chosen):
+        sample = samples[index]
+        groups.setdefault((sample.dataset, sample.label, sample.video), []).append(scores[index])
     return [label for _, label, _ in groups], [np.mean(values) for values in groups.values()]
 
 

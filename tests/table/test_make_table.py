@@ -55,9 +55,9 @@ def spec(tiny, folder):
 
 @pytest.fixture(scope="module")
 def made(spec, tmp_path_factory):
-    out, told = tmp_path_factory.mktemp("out"), []
-    found = make_table(spec, out, on_progress=lambda *news: told.append(news))
-    return found, out, told
+    out, progress = tmp_path_factory.mktemp("out"), []
+    found = make_table(spec, out, on_progress=lambda *news: progress.append(news))
+    return found, out, progress
 
 
 def logits(model, detector, data):
@@ -68,9 +68,9 @@ def logits(model, detector, data):
 
 
 def test_every_cell_is_evaluate_celld(made, spec):
-    found, out, told = made
+    found, out, progress = made
     assert len(found["cells"]) == 4 * 2
-    assert [news for news in told if news[0] == "table"] == [("table", done, 8) for done in range(9)]
+    assert [news for news in progress if news[0] == "table"] == [("table", done, 8) for done in range(9)]
     labels = ["float", "nearest 4 bits", "DeFakeQ 3 bits", "DeFakeQ 3 bits, restored"]
     for row in spec.detectors:
         detector = resolve(row.name, **row.options)
