@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from timm.models.vision_transformer import VisionTransformer
 
 from brevitas_defakeq.data.sources import read_source
-from brevitas_defakeq.evaluate.metrics import auc
+from brevitas_defakeq.evaluation.metrics import auc
 from brevitas_defakeq.imaging.image_files import load_batch
 from brevitas_defakeq.imaging.preprocessing import Preprocessing
 

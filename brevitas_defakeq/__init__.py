@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "Adapter": "brevitas_defakeq.detectors.adapter",
     "quantize": "brevitas_defakeq.api",
+    "evaluate": "brevitas_defakeq.evaluation.evaluate_run",
     "load": "brevitas_defakeq.artifact",
     "QuantizedDetector": "brevitas_defakeq.artifact",
     "DefakeQConfig": "brevitas_defakeq.config",
@@ -23,12 +24,10 @@ _PUBLIC = {
     "export_qonnx": "brevitas_defakeq.export.qonnx",
 }
 
-__all__ = ["__version__", "evaluate", *_PUBLIC]
+__all__ = ["__version__", *_PUBLIC]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "evaluate":  # a room that can be called
-        return import_module("brevitas_defakeq.evaluate")
     if name in _PUBLIC:
         return getattr(import_module(_PUBLIC[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -13,7 +13,6 @@ import torch
 from brevitas_defakeq import UserError, load, quantize
 from brevitas_defakeq.artifact import WEIGHTS_FILES, load_float
 from brevitas_defakeq.detectors import resolve
-from brevitas_defakeq.evaluate.run import evaluate
 from brevitas_defakeq.quant.activation_quantizer import range_parameters
 from brevitas_defakeq.quant.coded_weight import read_codes
 from brevitas_defakeq.quant.partial_float import weight_quantizer
@@ -118,10 +117,10 @@ def test_the_shipped_detector_brings_its_float_weights():
 
 
 def test_evaluate_takes_a_run_or_its_folder(finished, importable):
-    figures = evaluate("run", "faces", which="mixed")
-    assert figures == evaluate(load("run"), finished.folder / "faces", which="mixed")
+    figures = evaluate("run", "faces", variant="mixed")
+    assert figures == evaluate(load("run"), finished.folder / "faces", variant="mixed")
     with pytest.raises(UserError, match="give float_model="):
-        evaluate("run", "faces", which="float")
+        evaluate("run", "faces", variant="float")
 
 
 # ------------------------------------------------------------------------------------------ what lies there
