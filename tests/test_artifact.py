@@ -13,6 +13,7 @@ import torch
 from brevitas_defakeq import UserError, load, quantize
 from brevitas_defakeq.artifact import WEIGHTS_FILES, load_float
 from brevitas_defakeq.detectors import resolve
+from brevitas_defakeq.evaluation.evaluate_run import evaluate
 from brevitas_defakeq.quant.activation_quantizer import range_parameters
 from brevitas_defakeq.quant.coded_weight import read_codes
 from brevitas_defakeq.quant.partial_float import weight_quantizer
