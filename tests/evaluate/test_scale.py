@@ -63,5 +63,7 @@ def test_the_whole_benchmark_on_one_core(pace):
     assert found["n"] == 1_792_000 and len(found["manipulations"]) == 4
     assert found["interval"][0] < found["auc"] < found["interval"][1]
     assert found["alone"] < 3000 * pace, "AUC and 1,000 draws of one form"
-    assert found["all"] < 12_000 * pace, "two forms: overall, frames and videos, by data set and manipulation, paired"
+    assert found["all"] < 12_000 * pace, (
+        "two forms: overall, frames and videos, by data set and manipulation, paired"
+    )
     assert found["peak"] < 1e9
