@@ -28,7 +28,7 @@ def make_run(out: Path, *, count: int = 32, tests: int = 120, iterations: int = 
 
 
 def print_metrics(run: Path) -> None:
-    """AUC with its interval, by variant and by dataset; the size; how often the verdict is the float one's."""
+    """AUC with its interval by variant and dataset, the size, and how many verdicts equal the float ones."""
     report = json.loads((run / "report.json").read_text())
     sizes = report["size_bytes"]
     for variant, metrics in report["metrics"].items():

@@ -45,7 +45,7 @@ def main(*, steps: int = 200) -> None:
     for index, (layer, quantizer) in enumerate(zip(layers, quantizers, strict=True)):
         set_bits_(quantizer, chosen[index])
         quantizer.search_range_(layer.weight)
-    print("learned:", [round(float(width), 2) for width in bits], "chosen:", list(chosen.values()))
+    print("learned:", [round(width, 2) for width in bits.tolist()], "chosen:", list(chosen.values()))
     accuracy = (model.eval()(points).argmax(1) == labels).float().mean()
     print(f"accuracy: {100 * float(accuracy):.1f} %")
 
