@@ -1,4 +1,4 @@
-"""The README's picture and table, from the run folder that ``defakeq demo`` wrote.
+"""Writes the diagram and the table of README.md from the run folder that ``defakeq demo`` wrote.
 
 Usage: python benchmarks/picture.py defakeq-demo docs/demo.svg README.md
 """
@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 WIDTH, HEIGHT, LEFT, TOP = 900, 300, 50, 64
-FORMS = {
+VARIANTS = {
     "float": "float",
     "round_to_nearest": "round to nearest, 3 bits everywhere",
     "quantized": "DeFakeQ, 3 bits on average",
@@ -58,22 +58,22 @@ def headline(report: dict) -> str:
 
 
 def table(report: dict) -> str:
-    """Markdown: AUC in and across domain, verdicts and size of every form."""
+    """Markdown: AUC in and across domain, verdicts and size of every variant."""
     lines = [
         "| `defakeq demo` | AUC in domain | AUC across | verdicts as float | size |",
         "|---|---|---|---|---|",
     ]
-    for form, label in FORMS.items():
-        figures, size = report["metrics"][form], report["size_bytes"].get(form)
-        known, unknown = (figures["per_dataset"][name]["auc"] for name in ("in domain", "cross domain"))
-        verdicts = f"{100 * figures['fidelity']['verdict_agreement']:.1f} %"
+    for variant, label in VARIANTS.items():
+        metrics, size = report["metrics"][variant], report["size_bytes"].get(variant)
+        known, unknown = (metrics["per_dataset"][name]["auc"] for name in ("in domain", "cross domain"))
+        verdicts = f"{100 * metrics['fidelity']['verdict_agreement']:.1f} %"
         share = f"{100 * size / report['size_bytes']['float']:.1f} %" if size else ""
         lines.append(f"| {label} | {known:.4f} | {unknown:.4f} | {verdicts} | {share} |")
     return "\n".join(lines)
 
 
 def put_table(readme: Path, text: str) -> None:
-    """Replace what stands between the README's result marks."""
+    """Replace the text between the result marks of the README."""
     begin, end = "<!-- results:begin -->", "<!-- results:end -->"
     before, rest = readme.read_text().split(begin)
     readme.write_text(f"{before}{begin}\n{text}\n{end}{rest.split(end)[1]}")

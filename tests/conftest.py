@@ -29,6 +29,12 @@ def tiny():
     return importlib.import_module("tiny_detector")
 
 
+@pytest.fixture
+def pace() -> float:
+    """Processor seconds of a fixed piece of work, measured now; time limits are multiples of it."""
+    return importlib.import_module("pace").pace()
+
+
 def draw(count: int, seed: int = 0, size: int = 16) -> tuple[torch.Tensor, torch.Tensor]:
     """Smooth images [N, 3, size, size] of unit spread; every second one carries a checkerboard (label 1)."""
     generator = torch.Generator().manual_seed(seed)

@@ -54,14 +54,16 @@ def test_every_folder_with_code_is_a_package():
 
 
 def test_import_is_quick_and_leaves_torch_alone():
+    """Quicker than ``import numpy``, measured in the same process."""
     code = (
         "import json, sys, time; start = time.perf_counter(); import brevitas_defakeq; "
-        "print(json.dumps([time.perf_counter() - start, sorted(sys.modules)]))"
+        "own = time.perf_counter() - start; modules = sorted(sys.modules); start = time.perf_counter(); "
+        "import numpy; print(json.dumps([own, time.perf_counter() - start, modules]))"
     )
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    seconds, modules = json.loads(run.stdout)
+    own, numpy, modules = json.loads(run.stdout)
     assert not HEAVY.intersection(modules)
-    assert seconds < 1.0, f"import brevitas_defakeq took {seconds:.2f} s"
+    assert own < numpy
 
 
 def module_name(file: Path) -> str:

@@ -12,6 +12,7 @@ from brevitas_defakeq.detectors import published
 from brevitas_defakeq.detectors.demo_detector import DEMO_PREPROCESSING, DEMO_WEIGHTS, build_demo
 from brevitas_defakeq.detectors.entry import DetectorEntry
 from brevitas_defakeq.detectors.parts.timm_model import build_timm
+from brevitas_defakeq.utils.errors import UserError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,7 +29,7 @@ _BACKBONES = {
 }
 
 
-class _Registry(Mapping):
+class _Registry(Mapping[str, DetectorEntry]):
     """Name -> entry. A published detector's file is imported when its entry is asked for."""
 
     def __init__(self, entries: Mapping[str, DetectorEntry]) -> None:
@@ -46,6 +47,12 @@ class _Registry(Mapping):
 
     def __len__(self) -> int:
         return len(self._entries) + len(self._published)
+
+    def add(self, entry: DetectorEntry) -> None:
+        """Take an entry in. Raises UserError where the name is taken."""
+        if entry.name in self:
+            raise UserError(f"a detector {entry.name!r} is known already; choose another name")
+        self._entries[entry.name] = entry
 
 
 def names() -> list[str]:
@@ -104,6 +111,12 @@ _DEMO = DetectorEntry(
     weights=DEMO_WEIGHTS,
 )
 
-REGISTRY: Mapping[str, DetectorEntry] = _Registry(
+REGISTRY = _Registry(
     {entry.name: entry for entry in (_DEMO, *(_backbone(name, *rest) for name, rest in _BACKBONES.items()))}
 )
+
+
+def register_detector(entry: DetectorEntry) -> DetectorEntry:
+    """Make a detector known by its name in this process. Raises UserError where the name is taken."""
+    REGISTRY.add(entry)
+    return entry

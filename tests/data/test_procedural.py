@@ -83,9 +83,8 @@ def test_unknown_family_and_odd_size_are_refused_with_the_correction():
         draw(1, seed=0, size=33)
 
 
-def test_drawing_is_quick():
+def test_drawing_is_quick(pace):
     draw(1, seed=10)
     started = time.process_time()
     draw_many(40, seed=10)
-    milliseconds = (time.process_time() - started) / 40 * 1000
-    assert milliseconds < 40, f"{milliseconds:.1f} ms an image; about 8 are expected on an idle core"
+    assert time.process_time() - started < 75 * pace, "about 15 are expected"

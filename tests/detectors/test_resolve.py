@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import timm
@@ -10,7 +11,7 @@ import torch
 
 from brevitas_defakeq import detectors
 from brevitas_defakeq.detectors.output import OutputSpec
-from brevitas_defakeq.detectors.registry import REGISTRY, describe, names
+from brevitas_defakeq.detectors.registry import REGISTRY, describe, names, register_detector
 from brevitas_defakeq.detectors.resolve import build, parse_model_args, resolve
 from brevitas_defakeq.imaging.preprocessing import Preprocessing
 from brevitas_defakeq.utils.errors import UserError
@@ -229,3 +230,11 @@ def test_importing_the_names_is_quick():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.strip() == "set()"
+
+
+def test_a_registered_detector_is_found_by_its_name(monkeypatch):
+    monkeypatch.setattr(REGISTRY, "_entries", dict(REGISTRY._entries))
+    entry = register_detector(replace(REGISTRY["demo"], name="mine"))
+    assert REGISTRY["mine"] is entry and resolve("mine").name == "mine"
+    with pytest.raises(UserError, match="'mine' is known already"):
+        register_detector(entry)

@@ -71,11 +71,11 @@ def test_interval_over_groups_is_wider_where_groups_agree(scored):
     assert grouped == pytest.approx(single, rel=0.08) and alone < 0.5 * single
 
 
-def test_intervals_repeat_and_are_quick(scored):
+def test_intervals_repeat_and_are_quick(scored, pace):
     labels, scores = scored(1500)
-    started = time.perf_counter()
+    started = time.process_time()
     first = auc_interval(labels, scores)
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 10 * pace, "about one is expected"
     assert first == auc_interval(labels, scores) != auc_interval(labels, scores, seed=1)
     assert first[0] < auc(labels, scores) < first[1]
 

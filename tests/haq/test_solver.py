@@ -120,11 +120,11 @@ def problem(kind, layers=300):
 
 @pytest.mark.parametrize("kind", ["random", "transformer", "equal", "measured"])
 @pytest.mark.parametrize("budget", [1.9, 3.0])
-def test_300_layers_take_less_than_a_second(kind, budget):
+def test_300_layers_are_quick(kind, budget, pace):
     costs, sizes, candidates = problem(kind)
     start = time.process_time()
     widths = solve(costs, sizes, candidates, budget)
-    assert time.process_time() - start < 1.0
+    assert time.process_time() - start < 20 * pace, "about one is expected"
     assert average(widths, sizes) <= budget * (1 + 1e-9)
     uniform = {name: values[1 if budget == 1.9 else 2] for name, values in costs.items()}
     if budget == 3.0:
@@ -229,7 +229,7 @@ def test_one_rule_and_the_same_rule_twice_cost_the_same():
     assert cost[rows, once].sum() == pytest.approx(cost[rows, twice].sum(), rel=1e-9)
 
 
-def test_300_layers_under_three_budgets():
+def test_300_layers_under_three_budgets(pace):
     costs, sizes, candidates = problem("random")
     cost = np.asarray(list(costs.values()))
     rng = np.random.default_rng(1)
@@ -239,7 +239,7 @@ def test_300_layers_under_three_budgets():
     rules = [average_bits_of(sizes, candidates, 3), Constraint("lut", lut, lut.mean() * 200),
              Constraint("bram", bram, bram.mean() * 250)]  # fmt: skip
     choice = assign(cost, rules)
-    assert time.process_time() - start < 10
+    assert time.process_time() - start < 300 * pace, "about 30 are expected"
     assert all(rule.met(choice) for rule in rules)
     # The linear relaxation is a bound from below; at most one layer a rule is split in its optimum.
     relaxed = linear_bound(cost, rules)
