@@ -31,18 +31,18 @@ def take_pixels_(model: ModelProto, preprocessing: Preprocessing, constants: Con
     """
     if preprocessing.interpolation not in _RESIZE:
         raise UserError(
-            f"interpolation={preprocessing.interpolation!r} has no ONNX form; export without --pixels, "
+            f"interpolation={preprocessing.interpolation!r} cannot be written as ONNX; export without --pixels, "
             f"or use one of {', '.join(_RESIZE)}"
         )
     if preprocessing.fit != "stretch":
-        raise UserError(f"fit={preprocessing.fit!r} has no ONNX form here; export without --pixels")
+        raise UserError(f"fit={preprocessing.fit!r} cannot be written as ONNX; export without --pixels")
     graph = model.graph
     sides = constants.array(np.array(preprocessing.input_size))
     node = helper.make_node
     front = [
         node("Transpose", [PIXELS], ["pixels.planes"], perm=[0, 3, 1, 2]),
         node("Shape", ["pixels.planes"], ["pixels.kept"], end=2),
-        # All four sides, not `axes`: ONNX Runtime moves the transposition and forgets to move those.
+        # All four sides, not `axes`: ONNX Runtime moves the Transpose but leaves the axes as they were.
         node("Concat", ["pixels.kept", sides], ["pixels.sizes"], axis=0),
         *_resized(preprocessing.interpolation, constants),
     ]
@@ -83,7 +83,7 @@ def _resized(interpolation: str, constants: Constants) -> list[NodeProto]:
 
 
 def pixels_of(images: Tensor, preprocessing: Preprocessing) -> np.ndarray:
-    """The uint8 pixels [N, H, W, 3] whose preprocessed form is ``images`` [N, 3, H, W]."""
-    mean, std = (torch.tensor(part).view(3, 1, 1) for part in (preprocessing.mean, preprocessing.std))
-    values = ((images * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
-    return values.permute(0, 2, 3, 1).contiguous().numpy()
+    """The uint8 pixels [N, H, W, 3] that preprocessing turns into ``images`` [N, 3, H, W]."""
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (preprocessing.mean, preprocessing.std))
+    pixels = ((images * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
+    return pixels.permute(0, 2, 3, 1).contiguous().numpy()

@@ -82,5 +82,5 @@ def test_agrees(seed, images, quick_config, tmp_path):
     run = quantize(model, images, config, preprocessing=Preprocessing((SIDE, SIDE)))
     for form in ("quantized", "mixed"):
         options = {"pixels": draw.random() < 0.3, "storage": draw.choice(("packed", "int8"))}
-        card = export_onnx(run, tmp_path / form, form=form, verify=images, **options)
+        card = export_onnx(run, tmp_path / form, variant=form, verify=images, **options)
         assert card.provenance["agreement"]["difference"] < 0.05, settings

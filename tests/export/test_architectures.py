@@ -59,7 +59,7 @@ def test_the_file_says_what_the_model_says(name, quick_config, randomized, tmp_p
     )
     run = quantize(randomized(make()), images[:16], config, preprocessing=preprocessing)
     for form in ("quantized", "mixed"):
-        card = export_onnx(run, tmp_path / form, form=form, verify=images)
+        card = export_onnx(run, tmp_path / form, variant=form, verify=images)
         found = card.provenance["agreement"]
         # Untrained networks hardly tell images apart: what flips one code moves the score by its own spread.
         assert found["images"] == 64 and found["verdicts"] >= 0.95, found

@@ -58,7 +58,7 @@ def exports(quick_config, randomized, tmp_path_factory):
             run = quantize(randomized(make()), images, config, preprocessing=preprocessing)
             for form in ("quantized", "mixed"):
                 out = folder / name / target / form
-                card = export_onnx(run, out, form=form, pixels=form == "mixed", verify=images)
+                card = export_onnx(run, out, variant=form, pixels=form == "mixed", verify=images)
                 logits = np.array([verdict.logit for verdict in predict(out / "model.onnx", pictures)])
                 allowed = 0.02 + 2 * card.provenance["agreement"]["unrest"]
                 wanted[out / "model.onnx"] = logits, allowed * max(np.std(logits), 1e-3)

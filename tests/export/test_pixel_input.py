@@ -7,11 +7,11 @@ from onnx import TensorProto, helper
 from PIL import Image
 
 from brevitas_defakeq import UserError
-from brevitas_defakeq.export.agreement import session
 from brevitas_defakeq.export.constant_pool import Constants
 from brevitas_defakeq.export.graph_writer import INPUT, OUTPUT
 from brevitas_defakeq.export.pixel_input import PIXELS, pixels_of, take_pixels_
 from brevitas_defakeq.imaging.preprocessing import Preprocessing, preprocess_array
+from brevitas_defakeq.runtime.onnx_file import open_session
 
 SIZES = [(32, 48), (100, 75), (17, 19), (200, 260), (1, 5)]
 #: Preprocessed values differ where PIL's fixed-point filter and the runtime's round a byte differently.
@@ -37,7 +37,7 @@ def graph(preprocessing: Preprocessing):
     model.graph.output.append(
         helper.make_tensor_value_info("seen", TensorProto.FLOAT, ["batch", 3, height, width])
     )
-    return session(model.SerializeToString())
+    return open_session(model.SerializeToString())
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ def files(vit, tmp_path_factory):
     """Both forms of it, exported without a check."""
     folder = tmp_path_factory.mktemp("vit")
     for form in ("quantized", "mixed"):
-        export_qonnx(vit, folder / form, form=form)
+        export_qonnx(vit, folder / form, variant=form)
     return {form: Graph(folder / form / "model.onnx") for form in ("quantized", "mixed")}
 
 
@@ -149,7 +149,7 @@ def test_random_networks(seed, target, made, images, tmp_path):
     bits = random.Random(seed).choice((2.5, 3.0, 4.5))
     run = made(random_cnn(seed), average_bits=bits, target=target, candidate_bits=(2, 3, 4, 5, 6, 8))
     for form in ("quantized", "mixed"):
-        export_qonnx(run, tmp_path / form, form=form, verify=images[:4])
+        export_qonnx(run, tmp_path / form, variant=form, verify=images[:4])
         assert same(
             Graph(tmp_path / form / "model.onnx").run(images[4:6]), torch_says(run, form, images[4:6])
         )
@@ -160,7 +160,7 @@ def test_random_networks(seed, target, made, images, tmp_path):
 @pytest.mark.parametrize("target", ["any", "fpga"])
 def test_a_transformer(target, form, made, vit, images, tmp_path):
     run = vit if target == "fpga" else made(small_vit(SIDE), average_bits=3)
-    card = export_qonnx(run, tmp_path, form=form, verify=images[:2], licence="MIT")
+    card = export_qonnx(run, tmp_path, variant=form, verify=images[:2], licence="MIT")
     assert same(Graph(tmp_path / "model.onnx").run(images[4:6]), torch_says(run, form, images[4:6]))
     assert {path.name for path in tmp_path.iterdir()} == {"model.onnx", "model_card.json"}
     assert Card.read(tmp_path / "model_card.json") == card
@@ -181,7 +181,7 @@ SETTINGS = {
 def test_settings(setting, made, tiny, images, tmp_path):
     run = made(tiny.model("two"), **SETTINGS[setting])
     form = "mixed" if setting == "channels in float" else "quantized"
-    export_qonnx(run, tmp_path, form=form)
+    export_qonnx(run, tmp_path, variant=form)
     graph = Graph(tmp_path / "model.onnx")
     assert same(graph.run(images[:2]), torch_says(run, form, images[:2]))
     assert {fields["bits"] for fields in graph.activations()} == {run.config.activation_bits} - {None}
@@ -355,7 +355,7 @@ def test_a_missing_extra_is_named(vit, tmp_path, monkeypatch):
 
 def test_a_form_that_has_no_file(vit, tmp_path):
     with pytest.raises(UserError, match="choose of quantized, mixed"):
-        export_qonnx(vit, tmp_path, form="float")
+        export_qonnx(vit, tmp_path, variant="float")
 
 
 # The run -------------------------------------------------------------------------------------------------

@@ -49,6 +49,7 @@ def test_unknown_field_is_named(content, name):
 WRONG = {
     "format_version": [2, "1", True],
     "name": ["", 3, None],
+    "format": ["", 3, None],
     "input": [None, [6, 4], "NCHW"],
     "input__size": [[0, 4], [6], 6, "6x4", [6.5, 4]],
     "input__layout": ["NCWH", None, ["NCHW"]],
