@@ -100,7 +100,7 @@ def test_quantize_refuses(finished, options, message):
         ),
         (
             ("export", "run", "--out", "x", "--format", "litert", "--pixels"),
-            "is for --format onnx, not litert",
+            "is for --format onnx",
         ),
     ],
 )

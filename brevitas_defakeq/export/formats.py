@@ -196,7 +196,7 @@ register_format(ExportFormat(
 ))  # fmt: skip
 register_format(ExportFormat(
     name="finn", description="model.onnx, the integer core for FINN, and host.json",
-    exporter="brevitas_defakeq.export.finn.export_finn:export_finn", options=(), package="qonnx", extra="fpga",
+    exporter="brevitas_defakeq.export.finn.export_finn:export_finn", options=(),
     table="brevitas_defakeq.report.finn_report:host_table",
-    check="brevitas_defakeq.report.finn_report:check_mapping",
+    check="brevitas_defakeq.report.finn_report:check_mapping", package="qonnx", extra="fpga",
 ))  # fmt: skip

@@ -56,6 +56,7 @@ def write_graph(
         except Exception as error:  # the exporter's errors share no other base
             reason = str(error.__cause__ or error).strip().splitlines()[0]
             raise UserError(f"torch cannot write this detector as ONNX: {reason}") from error
+    assert program is not None  # dynamo=True returns one
     return program.model_proto
 
 

@@ -75,7 +75,7 @@ def _put_codes_(model: "ModelT", weights: Mapping[str, IntegerWeight]) -> None:
 
 
 def _quantize_input_(model: "ModelT") -> None:
-    """Quantize the image inside the file: the converter moves the first quantizer out to its caller."""
+    """Quantize the image inside the file: the converter leaves the first quantizer to the caller."""
     from ai_edge_litert import schema_py_generated as schema
 
     graph = model.subgraphs[0]

@@ -59,7 +59,7 @@ def export_onnx(
         float_model: the float detector, for ``variant="float"``: a run holds no float weights.
 
     Raises:
-        UserError: a layer cannot be written as ONNX, or the file disagrees with the model; then nothing is written.
+        UserError: ONNX cannot hold a layer, or the file disagrees with the model; then nothing is written.
     """
     require_exportable(result, variant, "onnx")
     if storage not in _STORAGES:

@@ -52,7 +52,7 @@ def export_qonnx(
 
     Args:
         result: what ``quantize`` returned or ``load`` read, of any target.
-        variant: "quantized" (M_q) or "mixed" (M_q^v: two widths in a layer, put together by Concat and Gather).
+        variant: "quantized" (M_q) or "mixed" (M_q^v: two widths in a layer, joined by Concat and Gather).
         verify: preprocessed images [N, 3, H, W]; qonnx executes the file on eight of them and the answers
             have to be torch's within 1e-5 of their range. None skips the check.
         licence: of the source weights, for the card.

@@ -6,6 +6,7 @@ from typing import TypeVar
 from torch import Tensor
 
 from brevitas_defakeq.artifact import QuantizedDetector
+from brevitas_defakeq.data.listing import Listing
 from brevitas_defakeq.data.sources import Sample, read_source
 from brevitas_defakeq.export.export_card import preprocessing_of
 from brevitas_defakeq.imaging.image_files import load_batch
@@ -13,11 +14,11 @@ from brevitas_defakeq.imaging.stored_files import is_stored
 from brevitas_defakeq.utils.errors import UserError
 
 _MAX_IMAGES = 64
-Images = TypeVar("Images", Tensor, list[Sample])
+Images = TypeVar("Images", Tensor, Listing)
 
 
 def evenly_spaced(images: Images, count: int) -> Images:
-    """At most ``count`` of a tensor's images or of samples, evenly spaced."""
+    """At most ``count`` of images [N, ...] or of samples, evenly spaced."""
     return images[:: max(1, len(images) // count)][:count]
 
 
@@ -38,7 +39,7 @@ def verification_images(result: QuantizedDetector, data: str | Path | None) -> T
     files = [Path(name) for name in result.report["calibration"]["files"][:_MAX_IMAGES]]
     if not files or not all(map(is_stored, files)):
         raise UserError(
-            "the run's calibration images, on which the file is checked, are gone; give --data with some faces, "
-            "or --no-verify"
+            "the run's calibration images, on which the file is checked, are gone; give --data with "
+            "some faces, or --no-verify"
         )
     return load_batch([Sample(file, None, file.name, "") for file in files], preprocessing)

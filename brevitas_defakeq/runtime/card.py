@@ -92,7 +92,7 @@ class CardOutput:
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """The card; ``input`` and ``output`` may be given as dictionaries. Raises UserError for wrong values.
+    """The card. Raises UserError for wrong values.
 
     Attributes:
         name: the detector's name.
@@ -123,10 +123,6 @@ class Card:
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.input, CardInput):
-            object.__setattr__(self, "input", record(CardInput, self.input, "input"))
-        if not isinstance(self.output, CardOutput):
-            object.__setattr__(self, "output", record(CardOutput, self.output, "output"))
         _check_version(self.format_version)
         require(is_text(self.name), "name", self.name, "a word or more")
         require(is_text(self.format), "format", self.format, "the name of an export format")
@@ -144,6 +140,11 @@ class Card:
         """The card from a parsed JSON object that has every field; the inverse of `to_json`."""
         if isinstance(content, Mapping) and "format_version" in content:
             _check_version(content["format_version"])  # first: a later format may have other fields
+            nested = {"input": CardInput, "output": CardOutput}
+            parsed: dict[str, Any] = {
+                name: record(nested[name], content[name], name) for name in nested if name in content
+            }
+            content = {**content, **parsed}
         return record(cls, content, "the card")
 
     def to_json(self) -> dict[str, Any]:

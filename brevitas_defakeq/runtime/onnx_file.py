@@ -30,7 +30,8 @@ def version_numbers(version: str) -> tuple[int, ...]:
     >>> version_numbers("1.24.0.dev20250101") > version_numbers("1.18")
     True
     """
-    return tuple(int(number) for number in re.match(r"\d+(\.\d+)*", version).group().split("."))
+    leading = re.match(r"\d+(\.\d+)*", version)
+    return tuple(int(number) for number in leading.group().split(".")) if leading else ()
 
 
 def open_session(

@@ -49,16 +49,16 @@ QUICK = {("mobile", "mixed")}
 
 
 @pytest.mark.parametrize(
-    ("setting", "form"),
+    ("setting", "variant"),
     [
-        pytest.param(name, form, marks=[pytest.mark.slow] * ((name, form) not in QUICK))
+        pytest.param(name, variant, marks=[pytest.mark.slow] * ((name, variant) not in QUICK))
         for name in SETTINGS
-        for form in ("quantized", "mixed")
+        for variant in ("quantized", "mixed")
     ],
 )
-def test_the_file_says_what_the_model_says(setting, form, tiny, images, quick_config, tmp_path):
+def test_the_file_agrees_with_the_model(setting, variant, tiny, images, quick_config, tmp_path):
     run = quantized(tiny, images, quick_config, **SETTINGS[setting])
-    found = export_onnx(run, tmp_path, variant=form, verify=images).provenance["agreement"]
+    found = export_onnx(run, tmp_path, variant=variant, verify=images).provenance["agreement"]
     allowed = 0.5 if "four" in setting else 0.1  # a step of a four-bit quantizer is a sixteenth of its range
     assert found["verdicts"] >= 0.95 and found["largest"] < allowed and found["plain"] < allowed, found
 

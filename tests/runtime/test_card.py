@@ -21,7 +21,8 @@ def test_values_are_typed(content):
 
 
 def test_constructor_checks_too(content):
-    given = {name: content()[name] for name in ("name", "input", "output", "threshold", "runtime")}
+    card = Card.from_json(content())
+    given = {name: getattr(card, name) for name in ("name", "input", "output", "threshold", "runtime")}
     assert Card(**given).bits == {}
     with pytest.raises(UserError, match="threshold='high' must be a number"):
         Card(**{**given, "threshold": "high"})

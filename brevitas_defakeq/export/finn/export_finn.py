@@ -54,11 +54,10 @@ def export_finn(
         graph = normalized(written)
         require_mappable(check_graph(graph, result.config.target))
         profile = finn_profile(graph)
-        checked = (
-            None
-            if verify is None
-            else agreement(graph, profile, evenly_spaced(verify, QONNX_IMAGES).numpy()).to_dict()
-        )
+        checked = None
+        if verify is not None:
+            images = evenly_spaced(verify, QONNX_IMAGES).numpy()
+            checked = agreement(graph, profile, images).to_dict()
     host = _host(result, variant, profile, checked)
     path = Path(out) / "model.onnx"
     with written_whole(path) as partial:
