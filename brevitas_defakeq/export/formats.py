@@ -67,9 +67,9 @@ class ExportFormat:
         for option in options:
             if not self.takes(option):
                 others = [known.name for known in export_formats() if known.takes(option)]
-                raise UserError(
-                    f"--{option} is for --format {' or '.join(others) or 'none'}, not {self.name}"
-                )
+                if not others:
+                    raise UserError(f"no export format has an option {option!r}; leave it out")
+                raise UserError(f"--{option} is for --format {' or '.join(others)}, not {self.name}")
 
     def takes(self, option: str) -> bool:
         """Whether the exporter has this option; "check" is one."""

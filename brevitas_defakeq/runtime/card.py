@@ -140,11 +140,9 @@ class Card:
         """The card from a parsed JSON object that has every field; the inverse of `to_json`."""
         if isinstance(content, Mapping) and "format_version" in content:
             _check_version(content["format_version"])  # first: a later format may have other fields
-            nested = {"input": CardInput, "output": CardOutput}
-            parsed: dict[str, Any] = {
-                name: record(nested[name], content[name], name) for name in nested if name in content
-            }
-            content = {**content, **parsed}
+            kinds: dict[str, type] = {"input": CardInput, "output": CardOutput}
+            nested = {name: record(kinds[name], content[name], name) for name in kinds if name in content}
+            content = {**content, **nested}
         return record(cls, content, "the card")
 
     def to_json(self) -> dict[str, Any]:

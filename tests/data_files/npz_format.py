@@ -14,13 +14,12 @@ def export_npz(result, out, *, variant, verify=None, licence=None):
     from brevitas_defakeq.utils.files import written_whole
 
     modules = dict(getattr(result, variant).named_modules())
-    weights = {layer.name: modules[layer.name].quant_weight() for layer in result.plan.layers}
+    names = [layer.name for layer in result.plan.layers]
+    weights = {name: np.asarray(modules[name].quant_weight().value.detach()) for name in names}
     path = Path(out) / "model.npz"
     with written_whole(path) as partial:
         with partial.open("wb") as file:
-            np.savez_compressed(
-                file, **{name: np.asarray(weight.value.detach()) for name, weight in weights.items()}
-            )
+            np.savez_compressed(file, **weights)
         card = card_of(
             result, variant, input_output_of(result), format="npz", runtime=package_version("numpy"),
             bytes={"file": partial.stat().st_size}, patterns={"weights": len(weights)}, agreement=None,

@@ -100,7 +100,7 @@ def test_refusals_before_the_run_is_read(workplace, arguments, message):
 def test_refusals_in_python(npz, run, tmp_path):
     for options, message in (
         ({"format": "npz", "pixels": True}, "--pixels is for --format onnx, not npz"),
-        ({"format": "npz", "colour": 1}, "--colour is for --format none, not npz"),
+        ({"format": "npz", "colour": 1}, "no export format has an option 'colour'"),
         ({"format": "npz", "variant": "float"}, "choose of quantized, mixed"),
     ):
         with pytest.raises(UserError, match=message):
