@@ -5,12 +5,13 @@ import sys
 import warnings
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from brevitas_defakeq import __version__, cli_data
+from brevitas_defakeq.cli_export import ExportCommand
 from brevitas_defakeq.cli_options import (
     ActivationBits,
     Bits,
@@ -46,6 +47,8 @@ from brevitas_defakeq.cli_options import (
     set_threads,
     triple,
 )
+from brevitas_defakeq.export.formats import export as export_run
+from brevitas_defakeq.export.formats import format_names, get_format
 from brevitas_defakeq.utils.errors import UserError
 
 
@@ -232,13 +235,15 @@ def inspect(
 app.command()(cli_data.evaluate)
 
 
-@app.command()
+@app.command(cls=ExportCommand)
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="run folder")],
     out: Annotated[
         Path | None, typer.Option(help="folder for the model's file and model_card.json or host.json")
     ] = None,
-    format: Annotated[str, typer.Option(help="onnx, qonnx, finn, executorch, litert or coreml")] = "onnx",
+    format: Annotated[
+        str, typer.Option(help="file format, of those listed below", autocompletion=format_names)
+    ] = "onnx",
     which: Annotated[str, typer.Option(help="quantized, mixed, or float to compare with")] = "quantized",
     storage: Annotated[str, typer.Option(help="packed: weights at their own width; int8: larger")] = "packed",
     pixels: Annotated[
@@ -250,45 +255,33 @@ def export(
     verify: Annotated[bool, typer.Option(help="refuse to write a file that disagrees")] = True,
     licence: Annotated[str | None, typer.Option(help="of the source weights, for the card")] = None,
     check: Annotated[
-        bool, typer.Option("--check", help="of finn: list what cannot be mapped and why; writes nothing")
+        bool, typer.Option("--check", help="list what the format cannot hold and why; writes nothing")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """A run as a small file that runs on integers, with its model card."""
-    from brevitas_defakeq.artifact import load, load_float
-    from brevitas_defakeq.export.finn.export_finn import export_finn
-    from brevitas_defakeq.export.mobile import export_mobile
-    from brevitas_defakeq.export.onnx import export_onnx
-    from brevitas_defakeq.export.qonnx import export_qonnx
-    from brevitas_defakeq.export.verification_images import verification_images
-    from brevitas_defakeq.report.finn_report import check_mapping, host_table
-    from brevitas_defakeq.report.terminal import card_table, show
-
-    if format != "onnx" and (pixels or runtime or storage != "packed"):
-        raise UserError("--pixels, --runtime and --storage are for --format onnx")
-    if check and format != "finn":
-        raise UserError("--check is for --format finn")
+    """Write a run as a small file that runs on integers, with its model card."""
+    defaults = {"storage": "packed", "pixels": False, "runtime": None, "licence": None}
+    options = {"storage": storage, "pixels": pixels, "runtime": runtime, "licence": licence}
+    given: dict[str, Any] = {name: value for name, value in options.items() if value != defaults[name]}
+    chosen = get_format(format)
+    chosen.require(which, [*given, *(["check"] if check else [])])
     if out is None and not check:
         raise UserError("give --out, the folder to write to")
+    chosen.require_package()
+
+    from brevitas_defakeq.artifact import load, load_float
+    from brevitas_defakeq.export.verification_images import verification_images
+    from brevitas_defakeq.report.terminal import show
+
     result = load(run)
-    if check:
-        check_mapping(result, which, as_json=as_json)
+    if out is None or check:
+        chosen.run_check(result, which, as_json=as_json)
         return
+    if which == "float":
+        given["float_model"] = load_float(result, weights)
     images = verification_images(result, data) if verify else None
-    if format == "onnx":
-        card = export_onnx(
-            result, out, form=which, storage=storage, pixels=pixels, runtime=runtime, verify=images,
-            licence=licence, float_model=load_float(result, weights) if which == "float" else None,
-        )  # fmt: skip
-    elif format == "qonnx":
-        card = export_qonnx(result, out, form=which, verify=images, licence=licence)
-    elif format == "finn":
-        host = export_finn(result, out, form=which, verify=images)
-        show(host, host_table(host), as_json=as_json)
-        return
-    else:
-        card = export_mobile(result, out, format=format, form=which, verify=images, licence=licence)
-    show(card.to_json(), card_table(card.to_json()), as_json=as_json)
+    content = export_run(result, out, format, variant=which, verify=images, **given)
+    show(content, chosen.render(content), as_json=as_json)
 
 
 @app.command()

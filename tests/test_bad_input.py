@@ -98,7 +98,10 @@ def test_quantize_refuses(finished, options, message):
             ("export", "run", "--out", "x", "--format", "pdf"),
             "format='pdf': choose of onnx, qonnx, executorch",
         ),
-        (("export", "run", "--out", "x", "--format", "litert", "--pixels"), "are for --format onnx"),
+        (
+            ("export", "run", "--out", "x", "--format", "litert", "--pixels"),
+            "is for --format onnx",
+        ),
     ],
 )
 def test_commands_refuse(finished, arguments, message):

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 import typer
+from brevitas_defakeq.evaluate.convention import CONVENTIONS
+from brevitas_defakeq.evaluate.perturb.perturbations import PERTURBATIONS
 from torch import nn
 
 from brevitas_defakeq.cli import app
 from brevitas_defakeq.detectors.registry import REGISTRY
-from brevitas_defakeq.evaluate.convention import CONVENTIONS
-from brevitas_defakeq.evaluate.perturb.perturbations import PERTURBATIONS
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted(f"docs/{file.name}" for file in ROOT.glob("docs/*.md"))

@@ -4,9 +4,10 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from brevitas_defakeq.progress import ProgressCallback, silent
@@ -29,7 +30,7 @@ def stages() -> Iterator[ProgressCallback]:
         yield silent
         return
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as progress:
-        tasks: dict[str, int] = {}
+        tasks: dict[str, TaskID] = {}
 
         def on_progress(stage: str, done: int, total: int) -> None:
             if stage not in tasks:
@@ -113,8 +114,8 @@ def latencies(found: dict) -> Table:
     return table
 
 
-def card_table(card: dict) -> Table:
-    """What ``defakeq export`` wrote."""
+def card_table(card: dict[str, Any]) -> Table:
+    """A model card: what is in the file, and how well it agrees with the model."""
     table = Table(title=f"{card['name']} for {card['format']}: {card['bytes']['file'] / 1e3:,.0f} kB")
     table.add_column("in the file and in the runtime")
     table.add_column("count", justify="right")
