@@ -31,7 +31,7 @@ class _Interrupted(Exception):
 
 
 class _Commands(TyperGroup):
-    def invoke(self, ctx: Any) -> Any:  # Any: a context of click, or of the copy of it in newer typers
+    def invoke(self, ctx: Any) -> Any:  # Any: typer's own copy of click is private
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:

@@ -12,8 +12,7 @@ MARKUP_MODE: MarkupMode = "rich" if sys.stdout.isatty() else None
 class GroupedCommand(TyperCommand):
     """A command whose plain help has a heading for each ``rich_help_panel``."""
 
-    # Any: a context and a formatter of click, or of the copy of it that newer versions of typer carry
-    def format_options(self, ctx: Any, formatter: Any) -> None:
+    def format_options(self, ctx: Any, formatter: Any) -> None:  # Any: typer's own copy of click is private
         groups: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
             default = "Arguments" if parameter.param_type_name == "argument" else "Options"

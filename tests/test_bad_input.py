@@ -1,4 +1,4 @@
-"""What the user can mend: one line on standard error, exit status 2, no traceback, nothing half-written."""
+"""What the user can fix: one line on standard error, exit status 2, no traceback, nothing half-written."""
 
 import errno
 import json
@@ -56,7 +56,9 @@ def refused(workplace, *arguments):
         (("--cache-memory", "much"), "--cache-memory 'much'"),
         (("--threads", 0), "--threads 0"),
         (("--seed", -1), "--seed"),
-        (("--on-corrupt", "ignore"), "'ignore'"),
+        (("--on-corrupt", "ignore"), "Invalid value for '--on-corrupt': 'ignore' is not one of"),
+        (("--recipe", "bst"), "'bst' is not one of 'best', 'paper'."),
+        (("--samples", "many"), "--samples"),
         (("--colour", "red"), "No such option: --colour"),
         (("--weights", "nowhere.pth"), "nowhere.pth does not exist"),
         (("--calibration", "nowhere"), "nowhere does not exist"),
@@ -94,10 +96,8 @@ def test_quantize_refuses(finished, options, message):
         (("export", "run", "--out", "x", "--runtime", "1.10"), "need onnxruntime 1.16"),
         (("export", "run", "--out", "x", "--runtime", "new"), "runtime 'new'"),
         (("export", "run", "--out", "x", "--which", "float"), "give --weights"),
-        (
-            ("export", "run", "--out", "x", "--format", "pdf"),
-            "format='pdf': choose of onnx, qonnx, executorch",
-        ),
+        (("export", "run", "--out", "x", "--format", "pdf"), "'pdf'"),
+        (("export", "run", "--out", "x", "--storage", "float"), "'float' is not one of"),
         (("export", "run", "--out", "x", "--format", "litert", "--pixels"), "are for --format onnx"),
     ],
 )

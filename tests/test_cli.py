@@ -51,6 +51,25 @@ def test_help(workplace):
         assert option in options.output, option
 
 
+def test_an_unexpected_error_is_one_line(workplace):
+    """Its type, what to do about it, status 1; the traceback with --debug only."""
+    (workplace.folder / "odd_detector.py").write_text(
+        "from torch import nn\n"
+        "class Odd(nn.Linear):\n"
+        "    def forward(self, images):\n"
+        "        return 1 / 0\n"
+        "def build():\n"
+        "    return Odd(1, 1), {'input_size': 8, 'mean': 0.5, 'std': 0.5}\n"
+    )
+    outcome = workplace("inspect", "odd_detector:build")
+    assert outcome.status == 1 and outcome.output == ""
+    line = outcome.one_line()
+    assert line.startswith("unexpected ZeroDivisionError: division by zero") and "issue tracker" in line
+    outcome = workplace("--debug", "inspect", "odd_detector:build")
+    assert outcome.status == 1 and "Traceback" in outcome.errors and "return 1 / 0" in outcome.errors
+    assert outcome.errors.endswith(f"defakeq: {line}\n")
+
+
 def test_detectors(workplace):
     outcome = workplace("detectors", "--json")
     rows = {row["name"]: row for row in outcome.json()["detectors"]}

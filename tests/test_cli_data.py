@@ -32,14 +32,14 @@ def test_a_part_of_a_data_set(finished):
     said = finished("evaluate", "run", "--data", "others", "--dataset", "Celeb-DF-v2")
     assert said.status == 2 and "Celeb-DF-v2" in said.one_line()
     said = finished("evaluate", "run", "--data", "others", "--split", "exam")
-    assert said.status == 2 and "train, val, test or all" in said.one_line()
+    assert said.status == 2 and "'exam' is not one of 'train', 'val', 'test', 'all'" in said.one_line()
 
 
 def test_faces_are_cut_out_only_where_the_crop_is_known(finished):
     said = finished("evaluate", "run", "--data", "others", "--faces", "largest")
     assert said.status == 2 and "--crop" in said.one_line()
     said = finished("evaluate", "run", "--data", "others", "--faces", "both")
-    assert said.status == 2 and "crop, largest, all" in said.one_line()
+    assert said.status == 2 and "'both' is not one of 'crop', 'largest', 'all'" in said.one_line()
 
 
 def test_faces_out_of_videos(finished):
