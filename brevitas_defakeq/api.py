@@ -14,10 +14,10 @@ from brevitas_defakeq.data.source_overlap import refuse_shared
 from brevitas_defakeq.data.sources import Sample
 from brevitas_defakeq.detectors.output import OutputSpec
 from brevitas_defakeq.detectors.resolve import Detector
-from brevitas_defakeq.evaluation.columns import Columns
-from brevitas_defakeq.evaluation.compare import compare
-from brevitas_defakeq.evaluation.labelled import LabelledSet
-from brevitas_defakeq.evaluation.observe import Observed, observe_all
+from brevitas_defakeq.evaluation.frame_table import FrameTable
+from brevitas_defakeq.evaluation.labelled_set import LabelledSet
+from brevitas_defakeq.evaluation.predict import Observed, observe_all
+from brevitas_defakeq.evaluation.summary import summarize
 from brevitas_defakeq.evaluation.threshold import carry_threshold
 from brevitas_defakeq.haq.hardware_costs_file import open_costs
 from brevitas_defakeq.haq.hardware_widths import hardware_figures
@@ -190,9 +190,9 @@ def _metrics(job: Job, result, images: CalibrationSet, tests: LabelledSet | None
     }
     if tests is None:
         held_out = images.images[job.held_out].split(_BATCH)
-        return compare(observe_all(models, result.observer, held_out), thresholds, None), thresholds
+        return summarize(observe_all(models, result.observer, held_out), thresholds, None), thresholds
     observed = observe_all(models, result.observer, tests.batches())
-    return compare(observed, thresholds, Columns.of(tests.samples)), thresholds
+    return summarize(observed, thresholds, FrameTable.from_samples(tests.samples)), thresholds
 
 
 def carried_threshold(reference: Observed, other: Observed, labels: Tensor | None) -> float:

@@ -15,10 +15,10 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from brevitas_defakeq.config import DefakeQConfig
+from brevitas_defakeq.detectors.observer import Observer
 from brevitas_defakeq.detectors.output import OutputSpec
 from brevitas_defakeq.detectors.resolve import build, fill_, registered_weights
 from brevitas_defakeq.detectors.weights_sources import Files
-from brevitas_defakeq.evaluation.observe import Observer
 from brevitas_defakeq.float_reference import copy_module
 from brevitas_defakeq.imaging.preprocessing import Preprocessing
 from brevitas_defakeq.nn.module_tree import device_of

@@ -18,9 +18,9 @@ from brevitas_defakeq.artifact import QuantizedDetector, load
 from brevitas_defakeq.config import DefakeQConfig
 from brevitas_defakeq.data.source_overlap import refuse_shared
 from brevitas_defakeq.data.sources import Sample
-from brevitas_defakeq.evaluation.columns import Columns
-from brevitas_defakeq.evaluation.labelled import LabelledSet
-from brevitas_defakeq.evaluation.observe import observe_all
+from brevitas_defakeq.evaluation.frame_table import FrameTable
+from brevitas_defakeq.evaluation.labelled_set import LabelledSet
+from brevitas_defakeq.evaluation.predict import observe_all
 from brevitas_defakeq.evaluation.smallest_budget import Trial, check_drop, smallest_budget
 from brevitas_defakeq.pipeline import Job
 from brevitas_defakeq.quantization_request import QuantizationRequest
@@ -73,8 +73,8 @@ def quantize_within(
     checkpoint.keep("search", {})  # another search in this folder is refused from now on
     runs = _Runs(order, judges, checkpoint.folder)
     budget, trials = smallest_budget(
-        runs.scores, budgets_of(order), runs.float_scores(), Columns.of(judges.samples), max_auc_drop,
-        on_progress=runs.judged,
+        runs.scores, budgets_of(order), runs.float_scores(), FrameTable.from_samples(judges.samples),
+        max_auc_drop, on_progress=runs.judged,
     )  # fmt: skip
     job, result = runs.done[budget]
     report_(result, order, job)

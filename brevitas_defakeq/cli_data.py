@@ -1,7 +1,7 @@
 """The commands about data: evaluate, table, datasets."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -32,6 +32,9 @@ from brevitas_defakeq.cli_options import (
 )
 from brevitas_defakeq.cli_values import crop_of, numbers, selection_of, set_threads
 from brevitas_defakeq.utils.errors import UserError
+
+if TYPE_CHECKING:
+    from brevitas_defakeq.evaluation.predictors import Predictor
 
 datasets_app = typer.Typer(help="List known data sets and layouts, or check a data source.")
 
@@ -91,7 +94,9 @@ def evaluate(
     Reports metrics with confidence intervals; --perturb gives robustness curves, --latency times a file.
     """
     from brevitas_defakeq.data.open_source import Faces, open_source
-    from brevitas_defakeq.evaluation.labelled import check_labelled
+    from brevitas_defakeq.evaluation.evaluate_run import evaluate_variants
+    from brevitas_defakeq.evaluation.labelled_set import check_labelled
+    from brevitas_defakeq.evaluation.robustness import robustness
     from brevitas_defakeq.report.evaluation_report import curves_table, evaluation_tables
     from brevitas_defakeq.report.terminal import latencies, show, stages
     from brevitas_defakeq.runtime.latency import latency as latency_of
@@ -108,29 +113,39 @@ def evaluate(
         tables.append(latencies(found["latency"]))
     if data is not None:
         with stages() as on_progress:
-            subject = _subject(run, which, weights, against, threads)
-            crop = crop_of(crop, crop_margin) or subject.crop
-            opened = open_source(data, chosen, Faces(faces, crops_cache), crop=crop, on_progress=on_progress)
+            predictor = _predictor(run, which, weights, against, threads)
+            cut = crop_of(crop, crop_margin) or predictor.crop
+            opened = open_source(data, chosen, Faces(faces, crops_cache), crop=cut, on_progress=on_progress)
             check_labelled(opened.samples, data)
-            options = {"workers": workers, "on_progress": on_progress}
             if perturb is not None:
                 names = perturb if perturb == "all" else perturb.split(",")
                 degrees = numbers(levels, "--levels")
-                found |= subject.curves(opened, names, degrees, seed=seed, **options)
+                found |= robustness(
+                    predictor, opened.samples, names, degrees, seed=seed, workers=workers,
+                    on_progress=on_progress,
+                )  # fmt: skip
                 tables.append(curves_table(found))
             else:
-                found |= subject.figures(opened, convention=convention, scores=scores, **options)
+                found |= evaluate_variants(
+                    predictor, opened.samples, convention=convention, scores=scores, no_face=opened.no_face,
+                    workers=workers, on_progress=on_progress,
+                )  # fmt: skip
                 tables += evaluation_tables(found)
     show(found, *tables, as_json=as_json)
 
 
-def _subject(path: Path, which: str, weights, against: Path | None, threads: int | None):
-    from brevitas_defakeq.evaluation.subject import FileSubject, RunSubject
+def _predictor(
+    path: Path, which: str, weights: list[Path] | None, against: Path | None, threads: int | None
+) -> "Predictor":
+    """The exported file, or the variants of the run; their weights are loaded."""
+    from brevitas_defakeq.artifact import load, load_float
+    from brevitas_defakeq.evaluation.predictors import FilePredictor, RunPredictor
 
     if path.suffix == ".onnx":
-        return FileSubject(path, against, threads)
-    set_threads(threads)  # torch's; an exported file's runtime has its own
-    return RunSubject.of(path, tuple(which.split(",")), weights)
+        return FilePredictor.of(path, against, threads)
+    set_threads(threads)  # torch's; onnxruntime takes its own
+    run, variants = load(path), which.split(",")
+    return RunPredictor.of(run, variants, load_float(run, weights) if "float" in variants else None)
 
 
 def table(

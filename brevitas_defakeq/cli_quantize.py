@@ -143,7 +143,7 @@ def quantize(
     from brevitas_defakeq.budget_search import quantize_within
     from brevitas_defakeq.config import DefakeQConfig
     from brevitas_defakeq.data.open_source import Faces, open_source
-    from brevitas_defakeq.evaluation.labelled import check_labelled
+    from brevitas_defakeq.evaluation.labelled_set import check_labelled
     from brevitas_defakeq.report.terminal import comparison, show, stages
 
     set_threads(threads)

@@ -5,8 +5,8 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from brevitas_defakeq.detectors.observer import Observer
 from brevitas_defakeq.detectors.resolve import Detector
-from brevitas_defakeq.evaluation.observe import Observer
 from brevitas_defakeq.prepare.plan import Plan, make_plan
 from brevitas_defakeq.utils.errors import UserError
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from brevitas_defakeq.artifact import quantized_form
 from brevitas_defakeq.config import DefakeQConfig
 from brevitas_defakeq.data.calibration import split_held_out
-from brevitas_defakeq.evaluation.observe import Observer
+from brevitas_defakeq.detectors.observer import Observer
 from brevitas_defakeq.haq.allocate import allocate, layer_scores
 from brevitas_defakeq.haq.hardware_costs import HardwareCosts
 from brevitas_defakeq.haq.importance import channel_energies, expand_energy

@@ -8,9 +8,9 @@ from torch import nn
 from brevitas_defakeq.artifact import QuantizedDetector
 from brevitas_defakeq.calibration_set import CalibrationSet
 from brevitas_defakeq.config import DefakeQConfig
+from brevitas_defakeq.detectors.observer import Observer
 from brevitas_defakeq.detectors.resolve import Detector
-from brevitas_defakeq.evaluation.labelled import LabelledSet
-from brevitas_defakeq.evaluation.observe import Observer
+from brevitas_defakeq.evaluation.labelled_set import LabelledSet
 from brevitas_defakeq.float_reference import prepare_float
 from brevitas_defakeq.haq.hardware_costs import HardwareCosts
 from brevitas_defakeq.pipeline import Job

@@ -112,10 +112,10 @@ def test_the_shipped_detector_brings_its_float_weights():
 
 
 def test_evaluate_takes_a_run_or_its_folder(finished, importable):
-    figures = evaluate("run", "faces", which="mixed")
-    assert figures == evaluate(load("run"), finished.folder / "faces", which="mixed")
+    figures = evaluate("run", "faces", variant="mixed")
+    assert figures == evaluate(load("run"), finished.folder / "faces", variant="mixed")
     with pytest.raises(UserError, match="give float_model="):
-        evaluate("run", "faces", which="float")
+        evaluate("run", "faces", variant="float")
 
 
 # ------------------------------------------------------------------------------------------ what lies there

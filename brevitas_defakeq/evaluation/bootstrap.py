@@ -1,4 +1,4 @@
-"""How sure an AUC is: its 95 % interval by resampling videos, and that of a difference of two.
+"""How sure an AUC is: its 95 % interval by resampling videos.
 
 Frames of a video are not independent, so whole videos are drawn. An AUC under drawn videos is one pass over
 the frames, which are sorted once: every real counts as often as its video was drawn, every fake counts the
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from brevitas_defakeq.evaluation.checked import both_classes
+from brevitas_defakeq.evaluation.metrics import both_classes
 
 SAMPLES = 1000
 #: Frame weights held at a time: few enough for the processor's cache, many enough for small data sets.
@@ -35,21 +35,6 @@ def auc_interval(
     so that their numbers stay; `samples` times.
     """
     return interval(bootstrap_aucs(labels, [scores], groups=groups, samples=samples, seed=seed)[0])
-
-
-def paired_interval(
-    labels: ArrayLike,
-    first_scores: ArrayLike,
-    second_scores: ArrayLike,
-    *,
-    groups: ArrayLike | None = None,
-    samples: int = SAMPLES,
-    seed: int | Sequence[int] = 0,
-) -> tuple[float, float]:
-    """The 95 % bootstrap interval of AUC(first) - AUC(second), both on the same resampled images."""
-    both = [first_scores, second_scores]
-    first, second = bootstrap_aucs(labels, both, groups=groups, samples=samples, seed=seed)
-    return interval(first - second)
 
 
 def bootstrap_aucs(

@@ -1,82 +1,102 @@
-"""``evaluate``: figures of a quantized detector on a labelled data set."""
+"""``evaluate``: metrics of a run or an exported file on a labelled data set.
 
-from collections.abc import Sequence
+Data flow one way: a predictor yields outputs, which become scores, metrics of subsets, and a summary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from brevitas_defakeq.data.sources import Sample
-from brevitas_defakeq.evaluation.convention import convention_named
-from brevitas_defakeq.evaluation.exported import evaluate_exported
-from brevitas_defakeq.evaluation.forms import RunForms
-from brevitas_defakeq.evaluation.labelled import LabelledSet
-from brevitas_defakeq.evaluation.measure import figures_of
-from brevitas_defakeq.evaluation.observe import look
+from brevitas_defakeq.evaluation.conventions import convention_named
+from brevitas_defakeq.evaluation.frame_table import FrameTable
+from brevitas_defakeq.evaluation.labelled_set import LabelledSet, labelled_samples
+from brevitas_defakeq.evaluation.predict import Observed, Outputs, collect, with_progress
+from brevitas_defakeq.evaluation.predictors import FilePredictor, Predictor, RunPredictor
+from brevitas_defakeq.evaluation.score_file import write_scores
+from brevitas_defakeq.evaluation.summary import summarize
 from brevitas_defakeq.imaging.image_files import Read, read_sample
 from brevitas_defakeq.progress import ProgressCallback, silent
+from brevitas_defakeq.utils.errors import UserError
 
 if TYPE_CHECKING:
     from brevitas_defakeq.artifact import QuantizedDetector
 
 
 def evaluate(
-    run: "str | Path | QuantizedDetector",
+    run: str | Path | QuantizedDetector,
     data: str | Path | Sequence[Sample] | LabelledSet,
     *,
-    which: str = "quantized",
+    variant: str = "quantized",
     float_model: nn.Module | None = None,
-) -> dict:
-    """AUC (frame and video) with its interval, accuracy, EER, AP and the rest of one form of a detector.
+) -> dict[str, Any]:
+    """AUC (frame and video) with its interval, accuracy, EER, AP and more of one variant of a detector.
 
     Args:
         run: a run folder, what ``quantize`` or ``load`` returned, or an exported ``model.onnx``.
-        data: labelled images: folder with ``real/`` and ``fake/``, CSV, samples, or (for no file) a
-            ``LabelledSet``.
-        which: "quantized" (M_q), "mixed" (M_q^v) or "float".
-        float_model: the float detector, for ``which="float"``: a run folder does not hold its weights.
+        data: labelled images: folder with ``real/`` and ``fake/``, CSV, samples, or a ``LabelledSet``.
+        variant: "quantized" (M_q), "mixed" (M_q^v) or "float"; not used for an exported file.
+        float_model: the float detector, for "float": a run folder does not hold its weights.
 
     Returns:
-        What ``evaluation.summary.summaries`` says of one form.
+        What ``evaluation.summary.summaries`` returns for one variant.
     """
     if isinstance(run, str | Path) and Path(run).suffix == ".onnx":
-        return evaluate_exported(run, data)["forms"]["exported"]
-    return evaluate_forms(run, data, (which,), float_model=float_model)["forms"][which]
+        return evaluate_variants(FilePredictor.of(run), data)["forms"]["exported"]
+    predictor = RunPredictor.of(run, (variant,), float_model)
+    return evaluate_variants(predictor, data)["forms"][variant]
 
 
-def evaluate_forms(
-    run: "str | Path | QuantizedDetector",
+def evaluate_variants(
+    predictor: Predictor,
     data: str | Path | Sequence[Sample] | LabelledSet,
-    which: Sequence[str] = ("float", "quantized", "mixed"),
     *,
-    float_model: nn.Module | None = None,
     convention: str = "default",
     scores: Path | None = None,
-    images: Read | None = None,
+    images: Read = read_sample,
     workers: int = 2,
     no_face: int | None = None,
     on_progress: ProgressCallback = silent,
-) -> dict:
-    """Several forms of a run on the same images, each read once and let go.
+) -> dict[str, Any]:
+    """All variants of a predictor on the same images, each read once.
 
     Args:
-        which: of "float", "quantized", "mixed"; with "float" the others get ``fidelity`` and ``drop``.
-        convention: "default", or "deepfakebench" for that benchmark's choices.
-        scores: a folder for the scores of each form, ``<form>.csv``.
-        images: how a sample's picture is come by; None reads its file.
+        data: as for ``evaluate``; a ``LabelledSet`` only for a run.
+        convention: "default", or "deepfakebench" for that benchmark's definitions.
+        scores: a folder for the scores of each variant, ``<variant>.csv``.
+        images: gives a sample's image, 8-bit RGB.
         workers: threads that read ahead.
         no_face: frames that had no face and so are not in the data, if known.
-        on_progress: called with ("score", done, total).
+        on_progress: called with ("score", images done, total).
 
     Returns:
-        At the top the figures of "quantized" (or "mixed", or "float", whichever is there first), ``form``,
-        which one that is, and ``forms``, the figures of each.
+        The metrics of the predictor's first variant; ``form``, its name; and ``forms``, the metrics of each.
+        With "float" among them the others have ``fidelity`` and ``drop``.
     """
     convention_named(convention)  # refused before anything runs
-    forms = RunForms.of(run, which, float_model)
     if not isinstance(data, LabelledSet):
-        data = LabelledSet.from_source(data, forms.feeding(), read=images or read_sample, workers=workers)
-    return figures_of(
-        look(forms.models, forms.observer, data.batches()), data.samples, forms.thresholds,
-        convention=convention, scores=scores, no_face=no_face, on_progress=on_progress,
+        samples = labelled_samples(data)
+        outputs = predictor.outputs(samples, images, workers)
+    elif isinstance(predictor, RunPredictor):
+        samples, outputs = data.samples, predictor.outputs_of(data)
+    else:
+        raise UserError("an exported file prepares its images itself; give a folder, a CSV or samples")
+    observed = score(outputs, samples, scores, on_progress)
+    found = summarize(
+        observed, predictor.thresholds, FrameTable.from_samples(samples), convention=convention,
+        no_face=no_face,
     )  # fmt: skip
+    first = next(iter(found))
+    return {**found[first], "form": first, "forms": found}
+
+
+def score(
+    outputs: Iterable[Outputs], samples: Sequence[Sample], folder: Path | None, on_progress: ProgressCallback
+) -> dict[str, Observed]:
+    """All scores by variant; written to ``FOLDER/<variant>.csv`` batch by batch, where a folder is given."""
+    written = outputs if folder is None else write_scores(outputs, samples, folder)
+    return collect(with_progress(written, len(samples), on_progress))

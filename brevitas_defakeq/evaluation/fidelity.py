@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from brevitas_defakeq.evaluation.checked import finite
+from brevitas_defakeq.evaluation.metrics import finite
 
 #: A copy without any error would be infinitely close, which JSON cannot say.
 _HIGHEST_SNR_DB = 200.0
@@ -43,7 +43,7 @@ def fidelity(
 ) -> dict[str, float | None]:
     """`rank_correlation` of the scores [N] (Spearman, -1..1; 0 where all scores of one are equal),
     `verdict_agreement`, the share of equal verdicts, each by its own threshold, and `feature_snr_db`
-    (None where no features were seen).
+    (None without ``noise``).
     """
     float_scores, other_scores = finite(float_scores, "float scores"), finite(other_scores, "other scores")
     agreement = np.mean((float_scores > float_threshold) == (other_scores > other_threshold))

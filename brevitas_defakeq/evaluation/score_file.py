@@ -5,40 +5,56 @@ from __future__ import annotations
 import csv
 import hashlib
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from brevitas_defakeq.data.sources import Sample
-from brevitas_defakeq.evaluation.columns import Columns
+from brevitas_defakeq.evaluation.frame_table import FrameTable
 from brevitas_defakeq.evaluation.metrics import probabilities
+from brevitas_defakeq.evaluation.predict import Outputs
 from brevitas_defakeq.utils.errors import UserError
-from brevitas_defakeq.utils.files import written_whole
+from brevitas_defakeq.utils.files import check_writable, written_whole
 
-COLUMNS = ("path", "label", "dataset", "manipulation", "video", "logit", "probability")
+HEADER = ("path", "label", "dataset", "manipulation", "video", "logit", "probability")
 
 
 @dataclass(frozen=True)
 class ScoreFile:
-    """A file's frames as columns, their logits [N], and a hash of what frames they are, in order."""
+    """A file's frames, their logits [N], and a hash over the frames' paths and labels, in order."""
 
-    columns: Columns
+    frames: FrameTable
     logits: np.ndarray
-    frames: str
+    digest: str
+
+
+def write_scores(outputs: Iterable[Outputs], samples: Sequence[Sample], folder: Path) -> Iterator[Outputs]:
+    """The same outputs; the logits of each variant are written to ``FOLDER/<variant>.csv`` meanwhile."""
+    check_writable(folder)
+    done, write = 0, {}
+    with ExitStack() as stack:
+        for batch in outputs:
+            count = len(next(iter(batch.values())).logits)
+            for variant, output in batch.items():
+                if variant not in write:
+                    write[variant] = stack.enter_context(score_writer(folder / f"{variant}.csv"))
+                write[variant](samples[done : done + count], output.logits)
+            done += count
+            yield batch
 
 
 @contextmanager
 def score_writer(path: Path) -> Iterator[Callable[[Sequence[Sample], np.ndarray], None]]:
-    """``write(samples, logits)`` for the length of the context; the file is there when it has ended well."""
+    """Gives ``write(samples, logits)``; the file appears, whole, when the context ends without an error."""
     with (
         written_whole(path) as temporary,
         open(temporary, "w", newline="", encoding="utf-8") as file,
     ):
         lines = csv.writer(file, lineterminator="\n")
-        lines.writerow(COLUMNS)
+        lines.writerow(HEADER)
 
         def write(samples: Sequence[Sample], logits: np.ndarray) -> None:
             # As doubles, whose shortest text reads back as the same number.
@@ -46,18 +62,8 @@ def score_writer(path: Path) -> Iterator[Callable[[Sequence[Sample], np.ndarray]
             shares = probabilities(values).tolist()
             for sample, logit, share in zip(samples, values.tolist(), shares, strict=True):
                 label = "" if sample.label is None else sample.label
-                name = sample.path.as_posix()
-                lines.writerow(
-                    (
-                        name,
-                        label,
-                        sample.dataset,
-                        sample.manipulation,
-                        sample.video,
-                        repr(logit),
-                        f"{share:.6g}",
-                    )
-                )
+                names = sample.dataset, sample.manipulation, sample.video
+                lines.writerow((sample.path.as_posix(), label, *names, repr(logit), f"{share:.6g}"))
 
         yield write
 
@@ -75,24 +81,25 @@ def read_scores(path: Path) -> ScoreFile:
             yield int(label), dataset, manipulation, video, PurePosixPath(name).parent.name
 
     try:
-        columns = Columns.collect(rows())
+        frames = FrameTable.from_rows(rows())
     except ValueError as error:
         raise UserError(
-            f"{path}, line {len(logits) + 2}: {error}; a line holds {','.join(COLUMNS)}, label 0 or 1"
+            f"{path}, line {len(logits) + 2}: {error}; a line holds {','.join(HEADER)}, label 0 or 1"
         ) from None
-    return ScoreFile(columns, np.asarray(logits), digest.hexdigest())
+    return ScoreFile(frames, np.asarray(logits), digest.hexdigest())
 
 
-def read_scores_together(files: Mapping[str, Path]) -> tuple[Columns, dict[str, np.ndarray]]:
-    """Several forms' scores of the same frames; UserError where the files differ in their frames."""
-    read = {form: read_scores(path) for form, path in files.items()}
+def read_scores_together(files: Mapping[str, Path]) -> tuple[FrameTable, dict[str, np.ndarray]]:
+    """Several variants' scores of the same frames; UserError where the files differ in their frames."""
+    read = {variant: read_scores(path) for variant, path in files.items()}
     (first, reference), *others = read.items()
-    for form, found in others:
-        if found.frames != reference.frames:
+    for variant, found in others:
+        if found.digest != reference.digest:
             raise UserError(
-                f"{files[form]} and {files[first]} hold scores of different frames; score the same data again"
+                f"{files[variant]} and {files[first]} hold scores of different frames; "
+                "score the same data again"
             )
-    return reference.columns, {form: found.logits for form, found in read.items()}
+    return reference.frames, {variant: found.logits for variant, found in read.items()}
 
 
 def _lines(path: Path) -> Iterator[list[str]]:
@@ -100,11 +107,11 @@ def _lines(path: Path) -> Iterator[list[str]]:
     try:
         with open(path, newline="", encoding="utf-8") as file:
             reader = csv.reader(file)
-            if tuple(next(reader, ())) != COLUMNS:
-                raise UserError(f"{path} is no score file; its first line must be {','.join(COLUMNS)}")
+            if tuple(next(reader, ())) != HEADER:
+                raise UserError(f"{path} is no score file; its first line must be {','.join(HEADER)}")
             for line in reader:
-                if len(line) != len(COLUMNS):
-                    raise ValueError(f"{len(line)} values instead of {len(COLUMNS)}")
+                if len(line) != len(HEADER):
+                    raise ValueError(f"{len(line)} values instead of {len(HEADER)}")
                 yield line
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from None

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from brevitas_defakeq.evaluation.bootstrap import paired_interval
-from brevitas_defakeq.evaluation.columns import Columns
-from brevitas_defakeq.evaluation.metrics import auc
+from brevitas_defakeq.evaluation.frame_table import FrameTable
+from brevitas_defakeq.evaluation.paired_auc import auc_drops, auc_estimates
 from brevitas_defakeq.utils.errors import UserError
 
 
@@ -30,7 +29,7 @@ def smallest_budget(
     scores: Callable[[float], np.ndarray],
     budgets: Sequence[float],
     float_scores: np.ndarray,
-    columns: Columns,
+    frames: FrameTable,
     max_drop: float,
     *,
     on_progress: Callable[[Trial], None] = lambda trial: None,
@@ -39,7 +38,7 @@ def smallest_budget(
 
     Args:
         scores: called with a budget in bits a weight, gives that model's logits [N] on the validation data.
-        float_scores: the float model's, [N]. ``columns``: what the validation data say beside their images.
+        float_scores: the float model's, [N]. ``frames``: labels and videos of the validation data.
         max_drop: the largest loss of AUC, 0 to 1, that the upper end of the interval may reach.
         on_progress: called after each trial.
 
@@ -55,7 +54,7 @@ def smallest_budget(
     refused, allowed = -1, len(budgets)
     while allowed - refused > 1:
         middle = (refused + allowed) // 2
-        trials.append(_trial(budgets[middle], scores(budgets[middle]), float_scores, columns, max_drop))
+        trials.append(_trial(budgets[middle], scores(budgets[middle]), float_scores, frames, max_drop))
         on_progress(trials[-1])
         refused, allowed = (refused, middle) if trials[-1].allowed else (middle, allowed)
     if allowed == len(budgets):
@@ -74,9 +73,10 @@ def check_drop(max_drop: float) -> None:
 
 
 def _trial(
-    budget: float, scores: np.ndarray, float_scores: np.ndarray, columns: Columns, max_drop: float
+    budget: float, scores: np.ndarray, float_scores: np.ndarray, frames: FrameTable, max_drop: float
 ) -> Trial:
-    own = auc(columns.labels, scores)
-    drop = auc(columns.labels, float_scores) - own
-    interval = paired_interval(columns.labels, float_scores, scores, groups=columns.videos)
-    return Trial(float(budget), own, drop, interval, bool(interval[1] <= max_drop))
+    scored = {"float": float_scores, "quantized": scores}
+    estimates = auc_estimates(frames.labels, scored, groups=frames.videos)
+    drop = auc_drops(estimates)["quantized"]
+    low, high = drop.interval()
+    return Trial(float(budget), estimates["quantized"].value, drop.value, (low, high), high <= max_drop)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from brevitas_defakeq.evaluation.checked import finite
+from brevitas_defakeq.evaluation.metrics import finite
 from brevitas_defakeq.utils.errors import UserError
 
 
 def carry_threshold(
     float_scores: ArrayLike, quantized_scores: ArrayLike, float_threshold: float = 0.0
 ) -> float:
-    """The quantized score above which as many images lie as lie above the float threshold.
+    """The threshold on quantized scores that as many images exceed as exceed the float threshold.
 
     Give the scores of the real images alone where labels are known: then the false-positive rate is what
     stays. All scores between two neighbours give that rate; of these the one nearest to the float threshold

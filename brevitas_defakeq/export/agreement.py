@@ -11,7 +11,7 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
-from brevitas_defakeq.evaluation.observe import Observer
+from brevitas_defakeq.detectors.observer import Observer
 from brevitas_defakeq.export.pixel_input import pixels_of
 from brevitas_defakeq.float_reference import copy_module
 from brevitas_defakeq.quant.fused import quick

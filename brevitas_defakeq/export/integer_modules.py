@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from brevitas_defakeq.artifact import QuantizedDetector
-from brevitas_defakeq.evaluation.observe import Observer
+from brevitas_defakeq.detectors.observer import Observer
 from brevitas_defakeq.export.integer_weights import IntegerWeight, coded_weight
 from brevitas_defakeq.export.replace_layers import byte_grid, conv_pads, quantized_by, replaced
 from brevitas_defakeq.utils.errors import UserError

@@ -7,7 +7,7 @@ import torch
 from onnx import ModelProto
 from torch import Tensor, nn
 
-from brevitas_defakeq.evaluation.observe import Observer
+from brevitas_defakeq.detectors.observer import Observer
 from brevitas_defakeq.export.quiet_converters import quiet
 from brevitas_defakeq.float_reference import copy_module
 from brevitas_defakeq.quant.fused import quick

@@ -1,4 +1,4 @@
-"""Tables of an evaluation: every form's figures, the data sets and manipulations, perturbation curves."""
+"""Tables of an evaluation: metrics by variant, by data set and manipulation, and perturbation curves."""
 
 from __future__ import annotations
 
@@ -7,90 +7,99 @@ from typing import Any
 
 from rich.table import Table
 
-_FORMS = {"float": "float", "quantized": "M_q", "mixed": "M_q^v", "exported": "exported file"}
-#: Figure -> its column, in order; a figure that a convention does not know is left out.
+from brevitas_defakeq.evaluation.conventions import CONVENTIONS
+
+_VARIANTS = {"float": "float", "quantized": "M_q", "mixed": "M_q^v", "exported": "exported file"}
+#: Metric -> its column in the table of ranks, in order.
 _RANKS = {"video_auc": "video AUC", "eer": "EER", "ap": "AP"}
+#: Metric -> its column in the table of verdicts; one that is not here has its key as title.
 _VERDICTS = {
     "accuracy": "accuracy", "balanced_accuracy": "balanced", "accuracy_at_half": "at 0.5",
     "balanced_accuracy_at_half": "balanced at 0.5", "tpr_at_1_percent_fpr": "TPR 1 %",
     "tpr_at_5_percent_fpr": "TPR 5 %", "ece": "ECE",
 }  # fmt: skip
+#: Metrics that only notes mention.
+_NOTED = ("distinct_scores", "tied_share")
 
 
 def evaluation_tables(found: Mapping[str, Any]) -> list[Table]:
-    """What ``evaluate_forms`` or ``evaluate_exported`` found: forms, their verdicts, and the data's parts."""
-    forms, parts = found["forms"], _parts(found["forms"])
-    tables = [_ranks_table(found), _verdicts_table(forms)]
-    return [*tables, _parts_table(forms, parts)] if len(parts) > 1 else tables
+    """What ``evaluate_variants`` found: ranks, verdicts, and the AUC by data set and manipulation."""
+    variants = found["forms"]
+    subsets = _subsets(variants)
+    tables = [_ranks_table(found), _verdicts_table(variants, found["convention"])]
+    return [*tables, _subsets_table(variants, subsets)] if len(subsets) > 1 else tables
 
 
 def _ranks_table(found: Mapping[str, Any]) -> Table:
-    forms = found["forms"]
+    variants = found["forms"]
     convention = "" if found["convention"] == "default" else f", by {found['convention']}'s convention"
     table = Table(title=f"{found['n']:,} images, {found['video'].get('n', 0):,} videos{convention}")
-    paired = any("drop" in own for own in forms.values())
-    table.add_column("form")
+    paired = any("drop" in own for own in variants.values())
+    table.add_column("variant")
     for title in ("AUC", "95 % interval", *(["lost to float"] if paired else []), *_RANKS.values()):
         table.add_column(title, justify="right")
-    for form, own in forms.items():
+    for name, own in variants.items():
         lost = [_difference(own.get("drop"))] if paired else []
         cells = [_number(own[key]) for key in _RANKS]
-        table.add_row(_form(form), _number(own["auc"]), _interval(own["auc_interval"]), *lost, *cells)
+        table.add_row(_variant(name), _number(own["auc"]), _interval(own["auc_interval"]), *lost, *cells)
     return table
 
 
-def _verdicts_table(forms: Mapping[str, Any]) -> Table:
-    """At each form's own threshold and at 0.5; the notes below."""
-    notes = dict.fromkeys(f"{_form(form)}: {note}" for form, own in forms.items() for note in own["notes"])
+def _verdicts_table(variants: Mapping[str, Any], convention: str) -> Table:
+    """At each variant's own threshold and at 0.5; the notes below."""
+    notes = dict.fromkeys(
+        f"{_variant(name)}: {note}" for name, own in variants.items() for note in own["notes"]
+    )
     table = Table(caption="\n".join(notes) or None)
-    columns = [key for key in _VERDICTS if key in next(iter(forms.values()))]
-    table.add_column("form")
-    for key in columns:
-        table.add_column(_VERDICTS[key], justify="right")
-    for form, own in forms.items():
-        table.add_row(_form(form), *(_number(own[key]) for key in columns))
+    shown = [key for key in CONVENTIONS[convention].metrics if key not in _RANKS and key not in _NOTED]
+    table.add_column("variant")
+    for key in shown:
+        table.add_column(_VERDICTS.get(key, key), justify="right")
+    for name, own in variants.items():
+        table.add_row(_variant(name), *(_number(own[key]) for key in shown))
     return table
 
 
-def _parts(forms: Mapping[str, Any]) -> list[tuple[str, dict]]:
-    """Data sets and, below each, its manipulations: name and figures by form."""
-    first = next(iter(forms.values()))
+def _subsets(variants: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Data sets and, below each, its manipulations: title, and metrics by variant."""
+    first = next(iter(variants.values()))
     rows = []
-    for dataset, part in first["per_dataset"].items():
-        rows.append((dataset, {form: own["per_dataset"][dataset] for form, own in forms.items()}))
-        for name in part["per_manipulation"] if len(part["per_manipulation"]) > 1 else ():
-            each = {
-                form: own["per_dataset"][dataset]["per_manipulation"][name] for form, own in forms.items()
-            }
-            rows.append((f"  {name}", each))
+    for dataset, subset in first["per_dataset"].items():
+        of_dataset = {name: own["per_dataset"][dataset] for name, own in variants.items()}
+        rows.append((dataset, of_dataset))
+        manipulations = subset["per_manipulation"]
+        for kind in manipulations if len(manipulations) > 1 else ():
+            rows.append(
+                (f"  {kind}", {name: own["per_manipulation"][kind] for name, own in of_dataset.items()})
+            )
     if first["mean"] and first["mean"]["datasets"] > 1:
-        rows.append(("mean of data sets", {form: own["mean"] for form, own in forms.items()}))
+        rows.append(("mean of data sets", {name: own["mean"] for name, own in variants.items()}))
     return rows
 
 
-def _parts_table(forms: Mapping[str, Any], parts: Sequence[tuple[str, dict]]) -> Table:
+def _subsets_table(variants: Mapping[str, Any], subsets: Sequence[tuple[str, dict[str, Any]]]) -> Table:
     """AUC of frames; in brackets what is lost to float."""
     table = Table(title="AUC by data set and manipulation")
     table.add_column("data")
     table.add_column("images", justify="right")
-    for form in forms:
-        table.add_column(_form(form), justify="right")
-        if form != "float" and "float" in forms:
+    for name in variants:
+        table.add_column(_variant(name), justify="right")
+        if name != "float" and "float" in variants:
             table.add_column("lost to float", justify="right")
-    for name, figures in parts:
+    for title, metrics in subsets:
         cells = []
-        for form, own in figures.items():
+        for name, own in metrics.items():
             cells.append(_number(own.get("auc")))
-            if form != "float" and "float" in forms:
+            if name != "float" and "float" in variants:
                 cells.append(_difference(own.get("drop")))
-        images = next(iter(figures.values())).get("n")
-        table.add_row(name, "" if images is None else f"{images:,}", *cells)
+        images = next(iter(metrics.values())).get("n")
+        table.add_row(title, "" if images is None else f"{images:,}", *cells)
     return table
 
 
 def curves_table(found: Mapping[str, Any]) -> Table:
-    """What ``robustness`` found: AUC by kind and level, what a form loses to float, and how much more that is
-    than on clean pictures; the interval is the mean's.
+    """What ``robustness`` found: AUC by perturbation and level, what a variant loses to float, and how much
+    more that is than on clean images; the interval is the mean's.
     """
     table = Table(title=f"AUC of {found['n']:,} perturbed images", caption="\n".join(found["notes"]))
     table.add_column("perturbed by", no_wrap=True)
@@ -112,20 +121,22 @@ def curves_table(found: Mapping[str, Any]) -> Table:
     return table
 
 
-def _curve_rows(points: Sequence[Mapping], mean: Mapping) -> Iterator[tuple[str, list[str], Mapping]]:
-    """Label, a cell a level, and the mean's figures: each form, then its differences."""
-    for form, own in sorted(mean.items(), key=lambda item: item[0] != "float"):
-        yield _form(form), [_number(point["forms"][form]["auc"]) for point in points], own
+def _curve_rows(
+    points: Sequence[Mapping[str, Any]], mean: Mapping[str, Any]
+) -> Iterator[tuple[str, list[str], Mapping[str, Any]]]:
+    """Label, a cell a level, and the mean's metrics: each variant, then its differences."""
+    for name, own in sorted(mean.items(), key=lambda item: item[0] != "float"):
+        yield _variant(name), [_number(point["forms"][name]["auc"]) for point in points], own
     for key, words in (("drop", "below float"), ("extra_drop", "beyond clean")):
-        for form, own in mean.items():
+        for name, own in mean.items():
             if key in own:
-                cells = [_number(point["forms"][form][key]["auc"]) for point in points]
-                yield f"{_form(form)} {words}", cells, own[key]
+                cells = [_number(point["forms"][name][key]["auc"]) for point in points]
+                yield f"{_variant(name)} {words}", cells, own[key]
 
 
 def overview_table(found: Mapping[str, Any]) -> Table:
-    """What ``make_table`` has: AUC by detector, method and data set, and sizes."""
-    table = Table(title="AUC in percent; the tables and all intervals lie in table.md and table.json")
+    """What ``make_table`` found: AUC by detector, method and data set, and sizes."""
+    table = Table(title="AUC in percent; the tables and all intervals are in table.md and table.json")
     table.add_column("detector")
     table.add_column("method")
     for title in (*found["auc"], "mean", "MiB", "smaller by"):
@@ -145,8 +156,8 @@ def overview_table(found: Mapping[str, Any]) -> Table:
     return table
 
 
-def _form(name: str) -> str:
-    return _FORMS.get(name, name)
+def _variant(name: str) -> str:
+    return _VARIANTS.get(name, name)
 
 
 def _number(value: float | None) -> str:

@@ -10,10 +10,10 @@ from brevitas_defakeq.api import found_device
 from brevitas_defakeq.data.calibration import choose_calibration
 from brevitas_defakeq.data.source_overlap import refuse_shared
 from brevitas_defakeq.detectors.resolve import resolve
+from brevitas_defakeq.evaluation.evaluate_run import score
 from brevitas_defakeq.evaluation.fidelity import fidelity
-from brevitas_defakeq.evaluation.labelled import LabelledSet, check_labelled
-from brevitas_defakeq.evaluation.measure import scored
-from brevitas_defakeq.evaluation.observe import look
+from brevitas_defakeq.evaluation.labelled_set import LabelledSet, check_labelled
+from brevitas_defakeq.evaluation.predict import model_outputs
 from brevitas_defakeq.evaluation.score_file import read_scores_together
 from brevitas_defakeq.evaluation.summary import summaries
 from brevitas_defakeq.imaging.image_files import Read, read_sample
@@ -22,7 +22,7 @@ from brevitas_defakeq.progress import ProgressCallback, silent
 from brevitas_defakeq.provenance import provenance
 from brevitas_defakeq.runtime.json_records import plain
 from brevitas_defakeq.table.markdown import markdown
-from brevitas_defakeq.table.method_models import Made, Models
+from brevitas_defakeq.table.method_models import MethodModel, MethodModels
 from brevitas_defakeq.table.overview import overview
 from brevitas_defakeq.table.table_cells import Cell, all_cells
 from brevitas_defakeq.table.table_spec import TableSpec
@@ -33,25 +33,25 @@ def make_table(
     spec: TableSpec,
     out: str | Path,
     *,
-    images: Read | None = None,
+    images: Read = read_sample,
     device: str = "cpu",
     workers: int = 2,
     on_progress: ProgressCallback = silent,
 ) -> dict:
-    """Measure all cells of a table; those that OUT holds are not measured again.
+    """Evaluate all cells of a table; those that OUT holds are not evaluated again.
 
     Args:
         out: a folder: ``cells/`` (a JSON each), ``scores/`` (a CSV each), ``runs/``, ``table.json`` and
             ``table.md``, which are written anew after every cell.
-        images: how a sample's picture is come by when it is scored; None reads its file.
+        images: gives a sample's image, 8-bit RGB, when it is scored.
         device: "cpu" or "cuda", where runs are made and scored.
         workers: threads that read ahead.
-        on_progress: called with ("table", cells done, total), and as ``quantize`` and ``evaluate_forms`` do.
+        on_progress: called with ("table", cells done, total), and by ``quantize`` and ``score``.
 
     Returns:
         What ``table.json`` holds (``table.overview``). Raises UserError, before the first run, for names,
         weights and settings that are wrong, for data without both classes, and where OUT holds cells that
-        were measured with other settings.
+        were evaluated with other settings.
     """
     folder = Path(out)
     cells = all_cells(spec, folder)
@@ -61,12 +61,14 @@ def make_table(
     done = len(cells) - len(missing)
     on_progress("table", done, len(cells))
     for row in spec.detectors:
-        models = Models(spec, row, device, on_progress)
+        models = MethodModels(spec, row, device, on_progress)
         for method in spec.methods:
             own = [cell for cell in missing if (cell.detector, cell.method) == (row, method)]
-            made = models.made(method, own[0].run) if own else None
+            if not own:
+                continue
+            made = models.made(method, own[0].run)
             for cell in own:
-                _measure(cell, models, made, images or read_sample, workers)
+                _evaluate_cell(cell, models, made, images, workers)
                 _write(spec, folder, cells)
                 done += 1
                 on_progress("table", done, len(cells))
@@ -74,7 +76,7 @@ def make_table(
 
 
 def _check(missing: Sequence[Cell]) -> None:
-    """What can be wrong with names, weights and data is said before the first run."""
+    """Refuse wrong names, weights and data before the first run."""
     for row in {cell.detector.label: cell.detector for cell in missing}.values():
         resolve(row.name, weights=row.weights, **row.options)
     calibrated = next((cell for cell in missing if cell.method.method != "float"), None)
@@ -91,26 +93,26 @@ def _calibration(cell: Cell) -> list[Sample]:
     return choose_calibration(cell.spec.calibration_data(), config.samples, seed=config.seed)
 
 
-def _measure(cell: Cell, models: Models, made: Made, images: Read, workers: int) -> None:
-    """Score a data set, and keep scores and figures."""
+def _evaluate_cell(cell: Cell, models: MethodModels, made: MethodModel, images: Read, workers: int) -> None:
+    """Score a data set; keep scores and metrics."""
     data = LabelledSet.from_source(
         cell.spec.test_data(cell.dataset), models.detector.preprocessing, read=images, workers=workers
     )
-    model = made.model.eval().to(models.device)
-    seen = look({cell.scores.stem: model}, models.observer, data.batches())
-    scored(seen, data.samples, cell.scores.parent, models.on_progress)
+    model = made.model.to(models.device)
+    outputs = model_outputs({cell.scores.stem: model}, models.observer, data.batches())
+    score(outputs, data.samples, cell.scores.parent, models.on_progress)
     model.cpu()
     is_float = cell.method.method == "float"
-    form = "float" if is_float else "method"
-    columns, scores = read_scores_together({"float": cell.of_float().scores, form: cell.scores})
-    thresholds = {"float": 0.0, form: made.threshold}
-    figures = summaries(columns, scores, thresholds, convention=cell.spec.convention)[form]
+    variant = "float" if is_float else "method"
+    frames, scores = read_scores_together({"float": cell.of_float().scores, variant: cell.scores})
+    thresholds = {"float": 0.0, variant: made.threshold}
+    metrics = summaries(frames, scores, thresholds, convention=cell.spec.convention)[variant]
     if not is_float:
-        figures["fidelity"] = fidelity(scores["float"], scores[form], None, 0.0, made.threshold)
+        metrics["fidelity"] = fidelity(scores["float"], scores[variant], None, 0.0, made.threshold)
     cell.finish(
         {
             "size_bytes": made.size_bytes, "float_bytes": models.float_bytes,
-            "average_bits": made.average_bits, "figures": figures,
+            "average_bits": made.average_bits, "figures": metrics,
             "provenance": provenance(cell.spec.config(cell.method).seed),
         }
     )  # fmt: skip

@@ -1,7 +1,7 @@
 """The tables in Markdown, in the form of the paper's Tables 1 to 5; a cell that is missing stays empty.
 
 The paper's "detection accuracy" is the frames' AUC in percent, its MB are MiB; its GT is our float. In
-brackets stands what is lost or won against float, in percent points.
+brackets: the difference from float, in percentage points.
 """
 
 from __future__ import annotations
@@ -97,12 +97,12 @@ def _losses(found: Mapping) -> str:
     rows = []
     for cell in found["cells"]:
         own = cell["figures"]
-        lost = own.get("drop", {})
+        drop = own.get("drop", {})
         rows.append(
             [
                 cell["detector"], cell["dataset"], cell["method"],
-                f"{own['auc']:.4f}", _interval(own["auc_interval"]), _number(lost.get("auc"), 4),
-                _interval(lost.get("auc_interval")), _number(own["video_auc"], 4), f"{own['eer']:.4f}",
+                f"{own['auc']:.4f}", _interval(own["auc_interval"]), _number(drop.get("auc"), 4),
+                _interval(drop.get("auc_interval")), _number(own["video_auc"], 4), f"{own['eer']:.4f}",
             ]
         )  # fmt: skip
     return _table(columns, rows)

@@ -11,8 +11,8 @@ from torch import nn
 
 from brevitas_defakeq.api import begin, quantize
 from brevitas_defakeq.artifact import QuantizedDetector, float_bytes, load, weights_bytes
+from brevitas_defakeq.detectors.observer import Observer
 from brevitas_defakeq.detectors.resolve import Detector, resolve
-from brevitas_defakeq.evaluation.observe import Observer
 from brevitas_defakeq.float_reference import prepare_float
 from brevitas_defakeq.progress import ProgressCallback
 from brevitas_defakeq.resume import Checkpoint
@@ -22,8 +22,8 @@ from brevitas_defakeq.utils.errors import UserError
 
 
 @dataclass(frozen=True)
-class Made:
-    """A model, its decision threshold, and what the tables say of it beside its figures."""
+class MethodModel:
+    """A model, its decision threshold, and what the tables show of it beside its metrics."""
 
     model: nn.Module
     threshold: float
@@ -32,7 +32,7 @@ class Made:
 
 
 @dataclass
-class Models:
+class MethodModels:
     """One detector of a table, and what the methods make of it."""
 
     spec: TableSpec
@@ -53,16 +53,16 @@ class Models:
     def float_bytes(self) -> int:
         return float_bytes(self.detector.model)
 
-    def made(self, method: Method, run: Path) -> Made:
-        """The model; ``run`` is where the method's run folder lies or will lie."""
+    def made(self, method: Method, run: Path) -> MethodModel:
+        """The model; ``run`` is the method's run folder, made if it does not exist."""
         if method.method == "float":
-            return Made(self.detector.model, 0.0, self.float_bytes, None)
+            return MethodModel(self.detector.model, 0.0, self.float_bytes, None)
         if method.method == "round_to_nearest":
             return self._nearest(method)
         result = self._run(method, run)
-        report, form = result.report, method.form
-        return Made(
-            getattr(result, form), report["threshold"][form], report["size_bytes"][form],
+        report, variant = result.report, method.form
+        return MethodModel(
+            getattr(result, variant), report["threshold"][variant], report["size_bytes"][variant],
             report["average_bits"],
         )  # fmt: skip
 
@@ -84,9 +84,10 @@ class Models:
             raise UserError(f"{folder} holds a run with other settings; remove it, or choose another --out")
         return result
 
-    def _nearest(self, method: Method) -> Made:
+    def _nearest(self, method: Method) -> MethodModel:
         """One width everywhere, searched ranges, nothing learned; scales and biases as a file holds them."""
         config, width = self.spec.config(method), method.bits
+        assert width is not None  # ``Method`` refuses it
         order = begin(
             self.detector,
             self.spec.calibration_data(),
@@ -97,4 +98,4 @@ class Models:
         model = order.job(Checkpoint(None, {})).round_to_nearest(width).cpu()
         bits, writer = {layer.name: width for layer in order.plan.layers}, Writer()
         transfer(model, order.plan, bits, writer, mixed_bits=None, integer_biases=config.target != "any")
-        return Made(model, 0.0, len(weights_bytes(writer.tensors())), width)
+        return MethodModel(model, 0.0, len(weights_bytes(writer.tensors())), width)

@@ -17,7 +17,7 @@ def overview(spec: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]) -> dic
         ``spec``; ``sizes``: detector -> method -> ``bytes``, ``mib``, ``compression_percent`` (100 less the
         share of the float weights' bytes) and ``average_bits``; ``auc``: data set -> detector -> method ->
         the frames' AUC; ``mean``: detector -> method -> the mean AUC, where every data set is there;
-        ``cells``: all figures of each.
+        ``cells``: all metrics of each.
     """
     sizes: dict = {}
     aucs: dict = {name: {} for name in spec["datasets"]}

@@ -42,7 +42,7 @@ class Cell:
         return replace(self, method=self.spec.methods[0])
 
     def finished(self) -> dict | None:
-        """What was measured; None if it has not been. UserError if that was with other settings."""
+        """The results; None if there are none. UserError if they were made with other settings."""
         if not (self.path.exists() and self.scores.exists()):
             return None
         found = read_json(self.path)
@@ -53,12 +53,12 @@ class Cell:
         return found
 
     def finish(self, found: dict) -> None:
-        """Keep what was measured, its scores being there."""
+        """Keep the results; the scores have been written."""
         names = {"detector": self.detector.label, "method": self.method.label, "dataset": self.dataset}
         write_json(self.path, {"identity": self.identity(), **names, **found})
 
     def identity(self) -> str:
-        """A hash of all that the table says of this cell."""
+        """A hash of everything in the table that bears on this cell."""
         content = {
             "detector": asdict(self.detector), "method": asdict(self.method),
             "data": self.spec.datasets[self.dataset], "selection": dict(self.spec.selection),

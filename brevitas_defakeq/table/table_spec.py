@@ -6,17 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from brevitas_defakeq.artifact import WEIGHTS_FILES
 from brevitas_defakeq.config import DefakeQConfig
 from brevitas_defakeq.data.listing import Listing
 from brevitas_defakeq.data.selection import Selection
 from brevitas_defakeq.data.sources import read_source
-from brevitas_defakeq.evaluation.convention import convention_named
+from brevitas_defakeq.evaluation.conventions import convention_named
 from brevitas_defakeq.utils.errors import UserError
 
-METHODS = ("float", "round_to_nearest", "defakeq")
-FORMS = ("quantized", "mixed")
+TABLE_METHODS = ("float", "round_to_nearest", "defakeq")
 _SELECTION = {item.name for item in fields(Selection)} - {"split"}
-OPTIONS = (
+DETECTOR_OPTIONS = (
     "model_args", "input_size", "interpolation", "mean", "std", "output", "fake_index", "feature",
 )  # fmt: skip
 
@@ -31,9 +31,11 @@ class DetectorRow:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        unknown = [key for key in self.options if key not in OPTIONS]
+        unknown = [key for key in self.options if key not in DETECTOR_OPTIONS]
         if unknown:
-            raise UserError(f"detector {self.name}: option {unknown[0]} is not one of {', '.join(OPTIONS)}")
+            raise UserError(
+                f"detector {self.name}: option {unknown[0]} is not one of {', '.join(DETECTOR_OPTIONS)}"
+            )
         object.__setattr__(self, "label", self.label or self.name)
 
 
@@ -41,7 +43,8 @@ class DetectorRow:
 class Method:
     """What is done to a detector. ``bits`` a weight; a whole number of them where all are rounded alike.
 
-    ``form``: "quantized" (M_q) or "mixed" (M_q^v). ``settings``: fields of DefakeQConfig for this method.
+    ``form``: the variant, "quantized" (M_q) or "mixed" (M_q^v); named as in the TOML file.
+    ``settings``: fields of DefakeQConfig for this method.
     """
 
     method: str
@@ -52,9 +55,9 @@ class Method:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise UserError(f"method={self.method!r}: choose one of {', '.join(METHODS)}")
-        if self.form not in FORMS:
+        if self.method not in TABLE_METHODS:
+            raise UserError(f"method={self.method!r}: choose one of {', '.join(TABLE_METHODS)}")
+        if self.form not in WEIGHTS_FILES:
             raise UserError(f"form={self.form!r}: choose quantized or mixed")
         if (self.bits is None) != (self.method == "float"):
             raise UserError(
@@ -75,7 +78,7 @@ class Method:
 class TableSpec:
     """A table. ``datasets``: name -> labelled data; ``settings``: fields of DefakeQConfig for every run.
 
-    ``selection``: fields of Selection but the split, for all data: calibration takes train, figures test.
+    ``selection``: fields of Selection but the split, for all data: calibration takes train, metrics test.
     """
 
     detectors: tuple[DetectorRow, ...]

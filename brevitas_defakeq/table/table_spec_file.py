@@ -31,9 +31,9 @@ from typing import Any, TypeVar
 from brevitas_defakeq.table.table_spec import DetectorRow, Method, TableSpec
 from brevitas_defakeq.utils.errors import UserError
 
-Record = TypeVar("Record")
+SpecRow = TypeVar("SpecRow", DetectorRow, Method)
 #: How a field's annotation begins -> what TOML has to hold, and its name.
-_KINDS = {
+_TOML_TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
     "str": (str, "text"),
     "float": ((int, float), "a number"),
     "Mapping": (dict, "a table"),
@@ -61,17 +61,17 @@ def _spec(content: Mapping[str, Any], folder: Path) -> TableSpec:
     values = dict(content)
     rows = tuple(_record(DetectorRow, row, "[[detectors]]") for row in values["detectors"])
     values["detectors"] = tuple(
-        replace(row, weights=_placed(row.weights, folder)) if row.weights else row for row in rows
+        replace(row, weights=_below(row.weights, folder)) if row.weights else row for row in rows
     )
     values["methods"] = tuple(_record(Method, row, "[[methods]]") for row in values["methods"])
     values["datasets"] = {
-        name: _placed(_text(data, f"data set {name}"), folder) for name, data in values["datasets"].items()
+        name: _below(_text(data, f"data set {name}"), folder) for name, data in values["datasets"].items()
     }
-    values["calibration"] = _placed(values["calibration"], folder)
+    values["calibration"] = _below(values["calibration"], folder)
     return TableSpec(**values)
 
 
-def _record(kind: type[Record], values: Any, where: str) -> Record:
+def _record(kind: type[SpecRow], values: Any, where: str) -> SpecRow:
     if not isinstance(values, dict):
         raise UserError(f"{where}: {values!r} is no table")
     _check(kind, values, where)
@@ -89,7 +89,7 @@ def _check(kind: type, values: Mapping[str, Any], where: str) -> None:
             if item.default is MISSING and item.default_factory is MISSING:
                 raise UserError(f"{where} lacks {name!r}")
             continue
-        allowed, word = next(found for begin, found in _KINDS.items() if item.type.startswith(begin))
+        allowed, word = next(found for begin, found in _TOML_TYPES.items() if item.type.startswith(begin))
         if not isinstance(values[name], allowed) or isinstance(values[name], bool):
             raise UserError(f"{where}: {name} = {values[name]!r} is not {word}")
 
@@ -100,6 +100,6 @@ def _text(value: Any, where: str) -> str:
     return value
 
 
-def _placed(value: str, folder: Path) -> str:
+def _below(value: str, folder: Path) -> str:
     """A path below the file's folder, where there is one."""
     return str(folder / value) if (folder / value).exists() else value

@@ -10,8 +10,8 @@ from torch import nn
 
 from brevitas_defakeq.data.procedural.drawn_samples import drawn_samples
 from brevitas_defakeq.data.sources import Sample
+from brevitas_defakeq.detectors.observer import Observer
 from brevitas_defakeq.detectors.output import OutputSpec
-from brevitas_defakeq.evaluation.observe import Observer
 from brevitas_defakeq.imaging.preprocessing import Preprocessing
 
 
@@ -63,23 +63,23 @@ class Contrasts(nn.Module):
 
 @pytest.fixture(scope="session")
 def contrasts():
-    """``contrasts(grid)``: a detector that looks at detail, its feature rounded to a grid."""
+    """``contrasts(grid)``: a detector of fine detail, its feature rounded to a grid."""
     return lambda grid=0.0: Contrasts(grid).eval()
 
 
 @pytest.fixture(scope="session")
 def made_run(contrasts):
-    """What a run is to evaluation: forms, how they are read and fed, thresholds."""
+    """What evaluation needs of a run: two variants, observer, preprocessing, thresholds."""
     return SimpleNamespace(
         quantized=contrasts(0.05),
         mixed=contrasts(0.02),
         observer=Observer(OutputSpec(), "head", "input"),
         preprocessing=Preprocessing(32),
-        report={"threshold": {"float": 0.0, "quantized": 0.6, "mixed": 0.5}},
+        report={"threshold": {"float": 0.0, "quantized": 0.6, "mixed": 0.5}, "detector": {}},
     )
 
 
 @pytest.fixture(scope="session")
 def faces():
-    """48 drawn faces as samples, and how their pictures are read."""
+    """48 drawn faces as samples, and how their images are read."""
     return drawn_samples(48, seed=3, size=64)

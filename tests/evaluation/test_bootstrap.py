@@ -4,12 +4,12 @@ import time
 
 import numpy as np
 import pytest
-from brevitas_defakeq.evaluation import bootstrap
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as reference
 
-from brevitas_defakeq.evaluation.bootstrap import auc_interval, bootstrap_aucs, paired_interval
+from brevitas_defakeq.evaluation import bootstrap
+from brevitas_defakeq.evaluation.bootstrap import auc_interval, bootstrap_aucs
 from brevitas_defakeq.evaluation.metrics import auc
 
 
@@ -82,15 +82,6 @@ def test_intervals_repeat_and_are_quick(scored):
 
 def test_an_interval_of_a_perfect_detector():
     assert auc_interval([0, 1] * 10, [0, 1] * 10) == (1.0, 1.0)
-
-
-def test_paired_interval(scored):
-    labels, scores = scored(500)
-    noise = np.random.default_rng(1).normal(size=500)
-    assert paired_interval(labels, scores, scores) == (0.0, 0.0)
-    low, high = paired_interval(labels, scores, scores + 0.1 * noise)
-    assert low < 0 < high and high - low < 0.2 * np.diff(auc_interval(labels, scores))[0]
-    assert paired_interval(labels, scores, noise)[0] > 0
 
 
 def test_separate_calls_are_paired(scored):

@@ -7,14 +7,12 @@ from hypothesis import strategies as st
 from sklearn import metrics as reference
 
 from brevitas_defakeq.evaluation.bootstrap import auc_interval
-from brevitas_defakeq.evaluation.curve import Curve
 from brevitas_defakeq.evaluation.metrics import (
+    Curve,
     accuracy,
     auc,
-    average_precision,
     balanced_accuracy,
     calibration_error,
-    eer,
     probabilities,
 )
 from brevitas_defakeq.utils.errors import UserError
@@ -45,7 +43,7 @@ def test_against_scikit_learn(seed, count, grid):
     scores = scores if grid is None else np.round(scores * grid) / grid
     assert auc(labels, scores) == pytest.approx(reference.roc_auc_score(labels, scores), abs=1e-12)
     expected = reference.average_precision_score(labels, scores)
-    assert average_precision(labels, scores) == pytest.approx(expected, abs=1e-12)
+    assert Curve.of(labels, scores).average_precision() == pytest.approx(expected, abs=1e-12)
     for threshold in (0.0, 0.5):
         called = scores > threshold
         assert accuracy(labels, scores, threshold) == reference.accuracy_score(labels, called)
@@ -77,14 +75,14 @@ def test_eer_lies_where_the_error_rates_cross(rows):
         for u in np.linspace(0, 1, 501)
     ]
     closest = min(path, key=lambda rates: abs(rates[0] - rates[1]))
-    assert eer(labels, scores) == pytest.approx(np.mean(closest), abs=2e-3)
+    assert Curve.of(labels, scores).eer() == pytest.approx(np.mean(closest), abs=2e-3)
 
 
 def test_eer_by_hand():
-    assert eer([0, 0, 1, 1], [1, 2, 3, 4]) == 0
-    assert eer([0, 0, 1, 1], [3, 4, 1, 2]) == 1
-    assert eer([0, 0, 1, 1], [1, 3, 2, 4]) == 0.5
-    assert eer([0, 1], [7, 7]) == 0.5
+    assert Curve.of([0, 0, 1, 1], [1, 2, 3, 4]).eer() == 0
+    assert Curve.of([0, 0, 1, 1], [3, 4, 1, 2]).eer() == 1
+    assert Curve.of([0, 0, 1, 1], [1, 3, 2, 4]).eer() == 0.5
+    assert Curve.of([0, 1], [7, 7]).eer() == 0.5
 
 
 def test_rates_by_hand():
@@ -149,7 +147,7 @@ def test_probabilities_do_not_overflow():
         ([], [], "0 of 0 scores"),
     ],
 )
-@pytest.mark.parametrize("metric", [auc, auc_interval, eer, average_precision, balanced_accuracy])
+@pytest.mark.parametrize("metric", [auc, auc_interval, Curve.of, balanced_accuracy])
 def test_bad_input(metric, labels, scores, message):
     with pytest.raises(UserError, match=message) as caught:
         metric(labels, scores)

@@ -6,10 +6,11 @@ import torch
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from brevitas_defakeq.evaluation.columns import Columns
-from brevitas_defakeq.evaluation.measured import Measured
+from brevitas_defakeq.evaluation.frame_table import FrameTable
+from brevitas_defakeq.evaluation.paired_auc import auc_estimates, mean_estimates
 from brevitas_defakeq.evaluation.perturb.perturbations import PERTURBATIONS, perturbed
-from brevitas_defakeq.evaluation.robustness import robustness
+from brevitas_defakeq.evaluation.predictors import RunPredictor
+from brevitas_defakeq.evaluation.robustness import point_metrics, robustness
 from brevitas_defakeq.imaging.preprocessing import preprocess
 from brevitas_defakeq.utils.errors import UserError
 
@@ -18,12 +19,13 @@ NAMES, LEVELS = ("noise", "jpeg"), (1, 4)
 
 @pytest.fixture(scope="module")
 def found(made_run, faces, contrasts):
-    told = []
+    progress = []
     result = robustness(
-        made_run, faces[0], NAMES, LEVELS, contrasts(), faces[1], seed=7,
-        on_progress=lambda *news: told.append(news),
+        RunPredictor.of(made_run, ("float", "quantized"), contrasts()), faces[0], NAMES, LEVELS,
+        images=faces[1], seed=7,
+        on_progress=lambda *news: progress.append(news),
     )  # fmt: skip
-    return result, told
+    return result, progress
 
 
 def logits(model, faces, how, name=None, level=None):
@@ -71,22 +73,25 @@ def test_progress_counts_the_passes(found):
 
 
 def test_intervals_are_those_of_the_paired_draws(as_samples, scored):
-    """A form that is float plus a constant loses nothing, however much the perturbation costs."""
+    """A variant that is float plus a constant loses nothing, however much the perturbation costs."""
     labels, scores = scored(80)
-    columns = Columns.of(as_samples(list(labels), [str(n // 2) for n in range(80)]))
+    frames = FrameTable.from_samples(as_samples(list(labels), [str(n // 2) for n in range(80)]))
     noise = np.random.default_rng(0).normal(size=80)
-    clean = Measured.of({"float": scores, "quantized": scores + 0.3 * noise}, columns)
-    worse = Measured.of({"float": scores + 2 * noise, "quantized": scores + 2 * noise + 1}, columns)
-    found = worse.figures(clean)["quantized"]
+
+    def estimates(scores):
+        return auc_estimates(frames.labels, scores, groups=frames.videos)
+
+    clean = estimates({"float": scores, "quantized": scores + 0.3 * noise})
+    worse = estimates({"float": scores + 2 * noise, "quantized": scores + 2 * noise + 1})
+    found = point_metrics(worse, clean)["quantized"]
     assert found["drop"] == {"auc": 0.0, "auc_interval": [0.0, 0.0]}
-    before = clean.figures()["quantized"]["drop"]
+    before = point_metrics(clean)["quantized"]["drop"]
     assert found["extra_drop"]["auc"] == -before["auc"]
     assert found["extra_drop"]["auc_interval"] == pytest.approx(
         [-before["auc_interval"][1], -before["auc_interval"][0]]
     )
-    same = Measured.mean([clean, clean])
-    assert same.figures() == clean.figures()
-    assert set(clean.figures()["float"]) == {"auc", "auc_interval"}
+    assert point_metrics(mean_estimates([clean, clean])) == point_metrics(clean)
+    assert set(point_metrics(clean)["float"]) == {"auc", "auc_interval"}
 
 
 def test_notes_say_what_was_perturbed(found, made_run, faces, contrasts):
@@ -97,20 +102,20 @@ def test_notes_say_what_was_perturbed(found, made_run, faces, contrasts):
     def mixed_sizes(sample):
         return read(sample).resize((256, 256)) if sample.path in large else read(sample)
 
-    result = robustness(made_run, samples, "blocks", [1], None, mixed_sizes, which=("quantized",))
-    assert result["notes"][1] == "blocks leaves 38 of 48 pictures as they are: smaller than 256 pixels"
+    predictor = RunPredictor.of(made_run, ("quantized",))
+    result = robustness(predictor, samples, "blocks", [1], images=mixed_sizes)
+    assert result["notes"][1] == "blocks leaves 38 of 48 images as they are: smaller than 256 pixels"
     assert set(result["clean"]["quantized"]) == {"auc", "auc_interval"}
 
 
 def test_bad_calls(made_run, faces):
+    predictor = RunPredictor.of(made_run, ("mixed",))
     with pytest.raises(UserError, match="perturbation 'fog' is not known"):
-        robustness(made_run, faces[0], "fog")
+        robustness(predictor, faces[0], "fog")
     with pytest.raises(UserError, match=r"levels=\[9\]"):
-        robustness(made_run, faces[0], levels=[9])
-    with pytest.raises(UserError, match="give float_model="):
-        robustness(made_run, faces[0])
+        robustness(predictor, faces[0], levels=[9])
     with pytest.raises(UserError, match="only the label 1"):
-        robustness(made_run, [s for s in faces[0] if s.label], which=("mixed",))
+        robustness(predictor, [s for s in faces[0] if s.label])
 
 
 def test_drawn_faces_are_samples(faces):
@@ -118,5 +123,5 @@ def test_drawn_faces_are_samples(faces):
     assert [sample.label for sample in samples] == [0, 1] * 24
     assert all((sample.manipulation != "") == bool(sample.label) for sample in samples)
     assert len({sample.path for sample in samples}) == 48 and len({sample.video for sample in samples}) == 24
-    picture = read(samples[5])
-    assert isinstance(picture, Image.Image) and picture.size == (64, 64)
+    image = read(samples[5])
+    assert isinstance(image, Image.Image) and image.size == (64, 64)

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brevitas_defakeq.data.sources import Sample
-from brevitas_defakeq.evaluation.columns import Columns
-from brevitas_defakeq.evaluation.score_file import COLUMNS, read_scores, read_scores_together, score_writer
+from brevitas_defakeq.evaluation.frame_table import FrameTable
+from brevitas_defakeq.evaluation.score_file import HEADER, read_scores, read_scores_together, score_writer
 from brevitas_defakeq.evaluation.summary import summaries
 from brevitas_defakeq.utils.errors import UserError
 
@@ -41,11 +41,11 @@ def test_what_is_written_reads_back(tmp_path_factory, rows):
     write(path, samples, logits)
     found = read_scores(path)
     np.testing.assert_array_equal(found.logits, logits.astype(float))
-    expected = Columns.of(samples)
+    expected = FrameTable.from_samples(samples)
     for column in ("labels", "videos", "folders"):
-        np.testing.assert_array_equal(getattr(found.columns, column), getattr(expected, column))
-    assert found.columns.datasets.names == expected.datasets.names
-    assert found.columns.manipulations.names == expected.manipulations.names
+        np.testing.assert_array_equal(getattr(found.frames, column), getattr(expected, column))
+    assert found.frames.datasets.names == expected.datasets.names
+    assert found.frames.manipulations.names == expected.manipulations.names
 
 
 def test_the_file_by_hand(tmp_path):
@@ -55,7 +55,7 @@ def test_the_file_by_hand(tmp_path):
     ]
     write(tmp_path / "new" / "it.csv", samples, np.float32([0.0, 0.1]))
     lines = (tmp_path / "new" / "it.csv").read_text().splitlines()
-    assert lines[0] == "path,label,dataset,manipulation,video,logit,probability" == ",".join(COLUMNS)
+    assert lines[0] == "path,label,dataset,manipulation,video,logit,probability" == ",".join(HEADER)
     assert lines[1] == "a/0.png,0,FF,,a,0.0,0.5"
     assert lines[2] == '"b, c/1.png",1,FF,Deepfakes,b,0.10000000149011612,0.524979'
     with open(tmp_path / "new" / "it.csv", newline="") as file:
@@ -71,21 +71,23 @@ def test_the_file_is_whole_or_not_there(tmp_path):
     assert path.read_text() == "before" and list(tmp_path.iterdir()) == [path]
 
 
-def test_figures_from_a_file_are_those_of_the_scores(tmp_path, as_samples, scored):
+def test_metrics_from_a_file_are_those_of_the_scores(tmp_path, as_samples, scored):
     labels, scores = scored(60)
     samples, other = as_samples(list(labels), [str(n // 3) for n in range(60)]), scores * 2 + 0.1
     for form, values in (("float", scores), ("quantized", other)):
         write(tmp_path / f"{form}.csv", samples, values)
     files = {form: tmp_path / f"{form}.csv" for form in ("float", "quantized")}
-    columns, read = read_scores_together(files)
-    direct = summaries(Columns.of(samples), {"float": scores, "quantized": other}, {"quantized": 0.1})
-    assert summaries(columns, read, {"quantized": 0.1}) == direct
+    frames, read = read_scores_together(files)
+    direct = summaries(
+        FrameTable.from_samples(samples), {"float": scores, "quantized": other}, {"quantized": 0.1}
+    )
+    assert summaries(frames, read, {"quantized": 0.1}) == direct
     write(tmp_path / "other.csv", samples[::-1], other)
     with pytest.raises(UserError, match="hold scores of different frames"):
         read_scores_together({**files, "quantized": tmp_path / "other.csv"})
 
 
-HEADER = ",".join(COLUMNS) + "\n"
+FIRST_LINE = ",".join(HEADER) + "\n"
 
 
 @pytest.mark.parametrize(
@@ -93,10 +95,10 @@ HEADER = ",".join(COLUMNS) + "\n"
     [
         ("", "is no score file; its first line must be path,label"),
         ("path,label\na.png,0\n", "is no score file"),
-        (HEADER + "a.png,0,x,,a,0.5,0.6\nb.png,1,x,,b,high,0.6\n", "line 3: could not convert"),
-        (HEADER + "a.png,2,x,,a,0.5,0.6\n", "line 2: label '2'"),
-        (HEADER + "a.png,0,x,,a,0.5\n", "line 2: 6 values instead of 7"),
-        (HEADER + "\xff", "is no CSV in UTF-8"),
+        (FIRST_LINE + "a.png,0,x,,a,0.5,0.6\nb.png,1,x,,b,high,0.6\n", "line 3: could not convert"),
+        (FIRST_LINE + "a.png,2,x,,a,0.5,0.6\n", "line 2: label '2'"),
+        (FIRST_LINE + "a.png,0,x,,a,0.5\n", "line 2: 6 values instead of 7"),
+        (FIRST_LINE + "\xff", "is no CSV in UTF-8"),
     ],
 )
 def test_other_files_are_refused(tmp_path, content, message):

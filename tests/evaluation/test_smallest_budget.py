@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from brevitas_defakeq.evaluation.bootstrap import paired_interval
-from brevitas_defakeq.evaluation.columns import Columns
+from brevitas_defakeq.evaluation.frame_table import FrameTable
+from brevitas_defakeq.evaluation.paired_auc import auc_drops, auc_estimates
 from brevitas_defakeq.evaluation.smallest_budget import smallest_budget
 from brevitas_defakeq.utils.errors import UserError
 
@@ -19,33 +19,34 @@ def made(as_samples):
     """120 images of 60 videos, float scores, and the noise that a budget adds: less, the more bits it has."""
     generator = np.random.default_rng(0)
     labels = np.repeat(np.arange(60) % 2, 2)
-    columns = Columns.of(as_samples(labels.tolist(), [str(n // 2) for n in range(120)]))
+    frames = FrameTable.from_samples(as_samples(labels.tolist(), [str(n // 2) for n in range(120)]))
     scores, noise = generator.normal(size=120) + 2 * labels, generator.normal(size=120)
-    return columns, scores, lambda budget: scores + noise * 8.0 ** (3 - budget)
+    return frames, scores, lambda budget: scores + noise * 8.0 ** (3 - budget)
 
 
-def allowed(columns, scores, other, bound):
-    return paired_interval(columns.labels, scores, other, groups=columns.videos)[1] <= bound
+def allowed(frames, scores, other, bound):
+    both = {"float": scores, "other": other}
+    return auc_drops(auc_estimates(frames.labels, both, groups=frames.videos))["other"].interval()[1] <= bound
 
 
 @pytest.mark.parametrize("bound", [0.0, 0.002, 0.01, 0.03, 0.1, 0.5])
 def test_the_smallest_of_all_in_few_trials(made, bound):
-    columns, scores, at = made
-    each = [allowed(columns, scores, at(budget), bound) for budget in BUDGETS]
+    frames, scores, at = made
+    each = [allowed(frames, scores, at(budget), bound) for budget in BUDGETS]
     assert each == sorted(each), "made so that more bits never lose more"
-    tried, told = [], []
+    tried, progress = [], []
 
     def counted(budget):
         tried.append(budget)
         return at(budget)
 
-    found, trials = smallest_budget(counted, BUDGETS, scores, columns, bound, on_progress=told.append)
+    found, trials = smallest_budget(counted, BUDGETS, scores, frames, bound, on_progress=progress.append)
     assert found == BUDGETS[each.index(True)]
-    assert len(tried) <= 5 and tried == [trial.average_bits for trial in trials] and told == trials
+    assert len(tried) <= 5 and tried == [trial.average_bits for trial in trials] and progress == trials
     for trial in trials:
-        own = roc_auc_score(columns.labels, at(trial.average_bits))
+        own = roc_auc_score(frames.labels, at(trial.average_bits))
         assert trial.auc == pytest.approx(own)
-        assert trial.drop == pytest.approx(roc_auc_score(columns.labels, scores) - own)
+        assert trial.drop == pytest.approx(roc_auc_score(frames.labels, scores) - own)
         assert trial.allowed == each[BUDGETS.index(trial.average_bits)]
 
 
@@ -54,7 +55,7 @@ def test_the_smallest_of_all_in_few_trials(made, bound):
 def test_what_is_found_was_tried_and_the_one_below_it_was_refused(good):
     """Whatever the budgets do: perfect scores or reversed ones, in any order."""
     labels = np.array([0, 1] * 4)
-    columns = Columns.collect((int(label), "d", "", str(n), str(n)) for n, label in enumerate(labels))
+    frames = FrameTable.from_rows((int(label), "d", "", str(n), str(n)) for n, label in enumerate(labels))
     float_scores = labels.astype(float)
     budgets = list(range(len(good)))
     outcome = {}
@@ -64,7 +65,7 @@ def test_what_is_found_was_tried_and_the_one_below_it_was_refused(good):
         return float_scores if good[budget] else -float_scores
 
     try:
-        found, _ = smallest_budget(scores, budgets, float_scores, columns, 0.01)
+        found, _ = smallest_budget(scores, budgets, float_scores, frames, 0.01)
     except UserError:
         assert not good[-1] and len(good) - 1 in outcome and not any(outcome.values())
         return
@@ -75,9 +76,9 @@ def test_what_is_found_was_tried_and_the_one_below_it_was_refused(good):
 
 
 def test_no_budget_will_do(made):
-    columns, scores, _ = made
+    frames, scores, _ = made
     with pytest.raises(UserError, match="max_auc_drop=0.01: even 8 bits lose") as caught:
-        smallest_budget(lambda budget: -scores, BUDGETS, scores, columns, 0.01)
+        smallest_budget(lambda budget: -scores, BUDGETS, scores, frames, 0.01)
     assert "give more validation images" in str(caught.value) and "\n" not in str(caught.value)
 
 

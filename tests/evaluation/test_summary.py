@@ -1,4 +1,4 @@
-"""All figures of several forms, each against scikit-learn on the frames or videos that it is about."""
+"""All metrics of several forms, each against scikit-learn on the frames or videos that it is about."""
 
 import json
 
@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from brevitas_defakeq.evaluation.bootstrap import auc_interval, bootstrap_aucs, paired_interval
-from brevitas_defakeq.evaluation.columns import Columns
-from brevitas_defakeq.evaluation.metrics import calibration_error, eer
+from brevitas_defakeq.evaluation.bootstrap import auc_interval, bootstrap_aucs
+from brevitas_defakeq.evaluation.frame_table import FrameTable
+from brevitas_defakeq.evaluation.metrics import Curve, calibration_error
+from brevitas_defakeq.evaluation.paired_auc import auc_drops, auc_estimates
 from brevitas_defakeq.evaluation.summary import summaries
 from brevitas_defakeq.utils.errors import UserError
 
@@ -26,11 +27,11 @@ def made(as_samples):
     labels, videos, datasets, manipulations = map(list, zip(*rows, strict=True))
     samples = as_samples(labels, videos, datasets, manipulations)
     order = generator.permutation(len(samples))
-    samples = [samples[place] for place in order]
+    samples = [samples[index] for index in order]
     labels = np.array([sample.label for sample in samples])
     base = generator.normal(size=len(samples)) + labels
     scores = {"float": base, "quantized": np.round(base + 0.4 * generator.normal(size=len(base)), 1)}
-    return samples, scores, summaries(Columns.of(samples), scores, {"quantized": 0.3})
+    return samples, scores, summaries(FrameTable.from_samples(samples), scores, {"quantized": 0.3})
 
 
 def column(samples, name):
@@ -40,9 +41,9 @@ def column(samples, name):
 def of_videos(samples, scores, chosen):
     """Label and mean score of every video of the chosen frames."""
     groups = {}
-    for place in np.flatnonzero(chosen):
-        sample = samples[place]
-        groups.setdefault((sample.dataset, sample.label, sample.video), []).append(scores[place])
+    for index in np.flatnonzero(chosen):
+        sample = samples[index]
+        groups.setdefault((sample.dataset, sample.label, sample.video), []).append(scores[index])
     return [label for _, label, _ in groups], [np.mean(values) for values in groups.values()]
 
 
@@ -52,7 +53,7 @@ def check(found, samples, scores, chosen, threshold):
     assert (found["fake"], found["real"]) == (labels.sum(), (1 - labels).sum())
     assert found["auc"] == pytest.approx(reference.roc_auc_score(labels, own), abs=1e-12)
     assert found["ap"] == pytest.approx(reference.average_precision_score(labels, own), abs=1e-12)
-    assert found["eer"] == eer(labels, own) and found["ece"] == calibration_error(labels, own)
+    assert found["eer"] == Curve.of(labels, own).eer() and found["ece"] == calibration_error(labels, own)
     for suffix, border in (("", threshold), ("_at_half", 0.0)):
         assert found[f"accuracy{suffix}"] == np.mean((own > border) == labels)
         balanced = reference.balanced_accuracy_score(labels, own > border)
@@ -111,10 +112,10 @@ def test_losses_are_paired(made):
         low, high = part["drop"]["auc_interval"]
         assert low < part["drop"]["auc"] < high
         assert high - low < 0.6 * np.diff(part["auc_interval"])[0], "paired, so narrower"
-    codes = Columns.of(samples).videos
+    codes = FrameTable.from_samples(samples).videos
     labels = column(samples, "label")
-    expected = paired_interval(labels, scores["float"], scores["quantized"], groups=codes, seed=(0,))
-    assert quantized["drop"]["auc_interval"] == list(expected)
+    expected = auc_drops(auc_estimates(labels, scores, groups=codes, seed=(0,)))["quantized"]
+    assert quantized["drop"]["auc_interval"] == list(expected.interval())
     drawn = bootstrap_aucs(labels, [scores["float"]], groups=codes, seed=(0,))[0]
     assert found["float"]["auc_interval"] == list(np.quantile(drawn, [0.025, 0.975]))
     assert quantized["drop"]["video_auc"] == pytest.approx(
@@ -124,7 +125,7 @@ def test_losses_are_paired(made):
 
 def test_one_data_set_of_single_images(as_samples, scored):
     labels, scores = scored(50)
-    found = summaries(Columns.of(as_samples(list(labels))), {"x": scores}, {})["x"]
+    found = summaries(FrameTable.from_samples(as_samples(list(labels))), {"x": scores}, {})["x"]
     assert found["auc_interval"] == list(auc_interval(labels, scores, seed=(0,)))
     assert (
         found["video"] == {key: found[key] for key in found["video"]} and found["video_auc"] == found["auc"]
@@ -141,7 +142,9 @@ def test_by_hand(as_samples):
     scores = [-1, 3, -2, -2, 1, 1, 2, -0.5]
     videos = ["a", "a", "b", "b", "a", "a", "b", "b"]
     datasets = ["x", "x", "x", "x", "x", "x", "y", "y"]
-    found = summaries(Columns.of(as_samples(labels, videos, datasets)), {"it": np.array(scores)}, {})["it"]
+    found = summaries(
+        FrameTable.from_samples(as_samples(labels, videos, datasets)), {"it": np.array(scores)}, {}
+    )["it"]
     # the videos' means: real a 1, real b -2, fake a 1 (data set x), fake b .75: pairs 1/2 + 1 + 0 + 1 of 4
     assert found["video_auc"] == 2.5 / 4 and found["accuracy"] == 6 / 8
     assert found["per_dataset"]["x"]["auc"] == 6 / 8
@@ -154,7 +157,9 @@ def test_by_hand(as_samples):
 def test_one_class_in_every_data_set(as_samples, scored):
     labels, scores = scored(20)
     names = ["reals" if label == 0 else "fakes" for label in labels]
-    found = summaries(Columns.of(as_samples(list(labels), None, names)), {"it": scores}, {})["it"]
+    found = summaries(FrameTable.from_samples(as_samples(list(labels), None, names)), {"it": scores}, {})[
+        "it"
+    ]
     assert found["mean"] is None and "auc" in found
     assert len([note for note in found["notes"] if note.startswith("no AUC")]) == 2
 
@@ -163,7 +168,9 @@ def test_labels_that_look_reversed_are_said_and_left(as_samples, scored):
     labels, scores = scored(100, shift=2.0)
     datasets = ["good"] * 50 + ["turned"] * 50
     turned = np.where(np.arange(100) < 50, labels, 1 - labels)
-    found = summaries(Columns.of(as_samples(list(turned), None, datasets)), {"it": scores}, {})["it"]
+    found = summaries(FrameTable.from_samples(as_samples(list(turned), None, datasets)), {"it": scores}, {})[
+        "it"
+    ]
     bad = found["per_dataset"]["turned"]["auc"]
     assert bad == pytest.approx(reference.roc_auc_score(turned[50:], scores[50:])) and bad < 0.2
     (note,) = found["notes"]
@@ -174,10 +181,10 @@ def test_labels_that_look_reversed_are_said_and_left(as_samples, scored):
 def test_notes_on_ties_and_faces(as_samples, scored):
     labels, scores = scored(100)
     scores[:10] = 0.25  # 10 %: not more than 10 %
-    columns = Columns.of(as_samples(list(labels)))
-    assert summaries(columns, {"it": scores}, {})["it"]["notes"] == []
+    frames = FrameTable.from_samples(as_samples(list(labels)))
+    assert summaries(frames, {"it": scores}, {})["it"]["notes"] == []
     scores[:11] = 0.25
-    found = summaries(columns, {"it": scores}, {}, no_face=7)["it"]
+    found = summaries(frames, {"it": scores}, {}, no_face=7)["it"]
     assert found["distinct_scores"] == 90 and found["tied_share"] == 0.11 and found["no_face"] == 7
     assert found["notes"] == [
         "11.0 % of the scores tie (90 distinct scores); a tie counts one half",
@@ -197,6 +204,13 @@ def test_notes_on_ties_and_faces(as_samples, scored):
 def test_bad_input(as_samples, labels, scores, message):
     for convention in ("default", "deepfakebench"):
         with pytest.raises(UserError, match=message):
-            summaries(Columns.of(as_samples(labels)), {"it": np.array(scores)}, {}, convention=convention)
+            summaries(
+                FrameTable.from_samples(as_samples(labels)),
+                {"it": np.array(scores)},
+                {},
+                convention=convention,
+            )
     with pytest.raises(UserError, match="'mine' is not known; choose one of default, deepfakebench"):
-        summaries(Columns.of(as_samples([0, 1])), {"it": np.array([0.0, 1.0])}, {}, convention="mine")
+        summaries(
+            FrameTable.from_samples(as_samples([0, 1])), {"it": np.array([0.0, 1.0])}, {}, convention="mine"
+        )

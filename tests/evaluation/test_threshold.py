@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from brevitas_defakeq.api import carried_threshold
+from brevitas_defakeq.evaluation.predict import Observed
 from brevitas_defakeq.evaluation.threshold import carry_threshold
 from brevitas_defakeq.utils.errors import UserError
 
@@ -39,3 +42,21 @@ def test_carrying_by_hand():
 def test_a_threshold_needs_the_same_images():
     with pytest.raises(UserError, match="2 float scores and 1 quantized"):
         carry_threshold([1, 2], [1])
+
+
+def observed(scores):
+    return Observed(np.asarray(scores, float))
+
+
+def test_the_threshold_keeps_the_rate_of_the_real_images():
+    labels = torch.tensor([0, 1, 0, 1, 0, 0])
+    first = observed([-3.0, 9.0, -1.0, 9.0, 1.0, 2.0])  # two of four real ones lie above 0
+    second = observed([1.0, -5.0, 2.0, -5.0, 3.0, 4.0])
+    threshold = carried_threshold(first, second, labels)
+    assert 2.0 <= threshold < 3.0 and (second.scores[[0, 2, 4, 5]] > threshold).sum() == 2
+
+
+def test_without_real_images_all_images_count():
+    first, second = observed([-1.0, -2.0, 3.0]), observed([10.0, 0.0, 20.0])
+    for labels in (None, torch.ones(3)):
+        assert 10.0 <= carried_threshold(first, second, labels) < 20.0

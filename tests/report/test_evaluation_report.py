@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from brevitas_defakeq.evaluation.columns import Columns
-from brevitas_defakeq.evaluation.measured import Measured
+from brevitas_defakeq.evaluation.frame_table import FrameTable
+from brevitas_defakeq.evaluation.paired_auc import auc_estimates, mean_estimates
+from brevitas_defakeq.evaluation.robustness import point_metrics
 from brevitas_defakeq.evaluation.summary import summaries
 from brevitas_defakeq.report.evaluation_report import curves_table, evaluation_tables, overview_table
 
@@ -19,24 +20,24 @@ def shown(*tables):
     return console.file.getvalue()
 
 
-def columns(count=40):
+def frames(count=40):
     rows = []
     for index in range(count):
         label, dataset = index % 2, ("FF", "CDF")[index // 2 % 2]
         name = ("swap", "smile")[index // 4 % 2] if label and dataset == "FF" else ""
         rows.append((label, dataset, name, str(index), str(index)))
-    return Columns.collect(rows)
+    return FrameTable.from_rows(rows)
 
 
 @pytest.fixture(scope="module")
 def scores():
-    generator, labels = np.random.default_rng(0), columns().labels
+    generator, labels = np.random.default_rng(0), frames().labels
     base = generator.normal(size=40) + labels
     return {"quantized": base + 0.3 * generator.normal(size=40), "float": base}
 
 
 def evaluated(scores, **options):
-    forms = summaries(columns(), scores, {}, **options)
+    forms = summaries(frames(), scores, {}, **options)
     first = next(iter(forms))
     return {**forms[first], "form": first, "forms": forms}
 
@@ -71,7 +72,7 @@ def test_one_form_of_that_benchmark(scores):
 def test_a_data_set_without_reals(scores):
     labels = [0, 1, 0, 1, 1, 1]
     names = ["a"] * 4 + ["fakes"] * 2
-    made = Columns.collect(
+    made = FrameTable.from_rows(
         (label, name, "", str(n), str(n)) for n, (label, name) in enumerate(zip(labels, names, strict=True))
     )
     forms = summaries(made, {"mixed": np.arange(6.0)}, {})
@@ -80,19 +81,23 @@ def test_a_data_set_without_reals(scores):
 
 
 def test_curves(scores):
-    made, labels = columns(), columns().labels
-    clean = Measured.of({"float": scores["float"], "quantized": scores["quantized"]}, made)
+    made, labels = frames(), frames().labels
+
+    def estimates(scores):
+        return auc_estimates(made.labels, scores, groups=made.videos)
+
+    clean = estimates({"float": scores["float"], "quantized": scores["quantized"]})
     noise = np.random.default_rng(1).normal(size=(2, len(labels)))
-    points = [Measured.of({form: values + grain for form, values in scores.items()}, made) for grain in noise]
-    mean = Measured.mean(points)
+    points = [estimates({form: values + grain for form, values in scores.items()}) for grain in noise]
+    mean = mean_estimates(points)
     found = {
-        "n": 40, "levels": [1, 5], "clean": clean.figures(), "mean": mean.figures(clean),
+        "n": 40, "levels": [1, 5], "clean": point_metrics(clean), "mean": point_metrics(mean, clean),
         "notes": ["so it is"],
         "perturbations": {
             "blur": {
-                "points": [{"level": 1, "forms": points[0].figures(clean)},
-                           {"level": 5, "forms": points[1].figures(clean)}],
-                "mean": mean.figures(clean),
+                "points": [{"level": 1, "forms": point_metrics(points[0], clean)},
+                           {"level": 5, "forms": point_metrics(points[1], clean)}],
+                "mean": point_metrics(mean, clean),
             }
         },
     }  # fmt: skip
@@ -107,7 +112,7 @@ def test_curves(scores):
     )
     for line, (label, pick) in zip(lines[start : start + 4], wanted, strict=True):
         cells = [cell.strip() for cell in line.strip("│").split("│")]
-        every = [*(point.figures(clean) for point in points), mean.figures(clean)]
+        every = [*(point_metrics(point, clean) for point in points), point_metrics(mean, clean)]
         assert cells[1] == label and cells[2:5] == [f"{pick(own)['auc']:.3f}" for own in every]
         low, high = pick(every[-1])["auc_interval"]
         assert cells[5] == f"{low:.3f} to {high:.3f}"

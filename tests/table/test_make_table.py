@@ -19,7 +19,7 @@ from brevitas_defakeq.imaging.preprocessing import preprocess
 from brevitas_defakeq.table import make_table as make
 from brevitas_defakeq.table import method_models as models
 from brevitas_defakeq.table.make_table import make_table
-from brevitas_defakeq.table.method_models import Models
+from brevitas_defakeq.table.method_models import MethodModels
 from brevitas_defakeq.table.table_cells import all_cells
 from brevitas_defakeq.table.table_spec import DetectorRow, Method, TableSpec
 
@@ -30,7 +30,7 @@ SETTINGS = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Sets of small pictures: for calibration, and "easy", "hard" and "more" for tests."""
+    """Sets of small images: for calibration, and "easy", "hard" and "more" for tests."""
     root, generator = tmp_path_factory.mktemp("table"), np.random.default_rng(0)
     for name, count in (("train", 8), ("easy", 10), ("hard", 9), ("more", 6)):
         for label in ("real", "fake"):
@@ -55,9 +55,9 @@ def spec(tiny, folder):
 
 @pytest.fixture(scope="module")
 def made(spec, tmp_path_factory):
-    out, told = tmp_path_factory.mktemp("out"), []
-    found = make_table(spec, out, on_progress=lambda *news: told.append(news))
-    return found, out, told
+    out, progress = tmp_path_factory.mktemp("out"), []
+    found = make_table(spec, out, on_progress=lambda *news: progress.append(news))
+    return found, out, progress
 
 
 def logits(model, detector, data):
@@ -67,10 +67,10 @@ def logits(model, detector, data):
         return [each.label for each in samples], detector.output.fake_logit(model(batch)).numpy()
 
 
-def test_every_cell_is_measured(made, spec):
-    found, out, told = made
+def test_every_cell_is_evaluate_celld(made, spec):
+    found, out, progress = made
     assert len(found["cells"]) == 4 * 2
-    assert [news for news in told if news[0] == "table"] == [("table", done, 8) for done in range(9)]
+    assert [news for news in progress if news[0] == "table"] == [("table", done, 8) for done in range(9)]
     labels = ["float", "nearest 4 bits", "DeFakeQ 3 bits", "DeFakeQ 3 bits, restored"]
     for row in spec.detectors:
         detector = resolve(row.name, **row.options)
@@ -124,8 +124,8 @@ def test_the_run_is_of_the_settings_and_the_calibration_data(made, spec, folder)
 
 def test_nothing_is_done_twice(made, spec, monkeypatch):
     found, out, _ = made
-    monkeypatch.setattr(make, "_measure", lambda *_: pytest.fail("measured again"))
-    monkeypatch.setattr(Models, "made", lambda *_: pytest.fail("made again"))
+    monkeypatch.setattr(make, "_evaluate_cell", lambda *_: pytest.fail("measured again"))
+    monkeypatch.setattr(MethodModels, "made", lambda *_: pytest.fail("made again"))
     assert make_table(spec, out) == found == json.loads((out / "table.json").read_text())
 
 
@@ -140,13 +140,13 @@ def test_what_is_missing_is_made_and_nothing_else(made, spec, monkeypatch, tmp_p
     ]
     for path in lost:
         path.unlink()
-    measured, whole = [], make._measure
+    measured, whole = [], make._evaluate_cell
 
     def counting(cell, *rest):
         measured.append((cell.detector.label, cell.method.label, cell.dataset))
         return whole(cell, *rest)
 
-    monkeypatch.setattr(make, "_measure", counting)
+    monkeypatch.setattr(make, "_evaluate_cell", counting)
     monkeypatch.setattr(models, "quantize", lambda *_, **__: pytest.fail("quantized again"))
     again = make_table(spec, out)
     assert measured == [("two", "nearest 4 bits", "hard | set"), ("two", "DeFakeQ 3 bits", "easy")]
@@ -190,19 +190,19 @@ def test_cells_of_another_table_are_refused(made, spec, tmp_path):
     ],
 )
 def test_wrong_tables_are_refused_before_the_first_run(spec, tmp_path, monkeypatch, change, message):
-    monkeypatch.setattr(Models, "made", lambda *_: pytest.fail("something ran"))
+    monkeypatch.setattr(MethodModels, "made", lambda *_: pytest.fail("something ran"))
     with pytest.raises(UserError, match=message):
         make_table(replace(spec, **change), tmp_path)
 
 
 def test_one_class_is_refused_before_the_first_run(spec, folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(Models, "made", lambda *_: pytest.fail("something ran"))
+    monkeypatch.setattr(MethodModels, "made", lambda *_: pytest.fail("something ran"))
     with pytest.raises(UserError, match="fake: images without a label"):
         make_table(replace(spec, datasets={"half": str(folder / "easy" / "fake")}), tmp_path)
 
 
 def test_images_that_calibrate_may_not_judge(spec, folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(Models, "made", lambda *_: pytest.fail("something ran"))
+    monkeypatch.setattr(MethodModels, "made", lambda *_: pytest.fail("something ran"))
     with pytest.raises(UserError, match="12 of 12 calibration images are in the data set again too"):
         make_table(replace(spec, datasets={"again": str(folder / "train")}), tmp_path)
 

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-#: Chroma of a grey picture where values run from 0 to 255: OpenCV's offset for floating-point pictures.
+#: Chroma of a grey image where values run from 0 to 255: OpenCV's offset for floating-point images.
 _NEUTRAL = np.float32(0.5)
 #: What noise of 1 on that code's scale, luma and chroma in their 16..235 and 16..240 ranges over 255, is in
 #: grey levels.

@@ -9,8 +9,10 @@ PHOTONS, READ_NOISE = 1000, 0.005
 def low_light(pixels: np.ndarray, gain: float, generator: np.random.Generator) -> np.ndarray:
     """Linear light times ``gain``, with shot and read noise, back to sRGB."""
     dark = gain * to_linear(pixels / 255)
-    seen = generator.poisson(PHOTONS * dark) / PHOTONS + READ_NOISE * generator.standard_normal(pixels.shape)
-    return np.rint(255 * to_srgb(seen.clip(0, 1))).astype(np.uint8)
+    sensed = generator.poisson(PHOTONS * dark) / PHOTONS + READ_NOISE * generator.standard_normal(
+        pixels.shape
+    )
+    return np.rint(255 * to_srgb(sensed.clip(0, 1))).astype(np.uint8)
 
 
 def to_linear(values: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Perturbations that cover places of the picture: small grey blocks, and one large patch."""
+"""Perturbations that cover parts of the image: small grey blocks, and one large patch."""
 
 import math
 
@@ -6,7 +6,7 @@ import numpy as np
 
 BLOCK = 8
 GREY = 128
-#: Per this many pixels of the shorter side the blocks are counted; smaller pictures get none.
+#: Per this many pixels of the shorter side the blocks are counted; smaller images get none.
 BLOCK_UNIT = 256
 
 
@@ -24,7 +24,7 @@ def blocks(pixels: np.ndarray, count: float, generator: np.random.Generator) -> 
 
 
 def occlusion(pixels: np.ndarray, share: float, generator: np.random.Generator) -> np.ndarray:
-    """A rectangle of the picture's shape and mean colour over ``share`` of its area, at a random place."""
+    """A rectangle of the image's shape and mean colour over ``share`` of its area, at a random place."""
     sides = pixels.shape[:2]
     height, width = (max(1, round(side * math.sqrt(share))) for side in sides)
     top = int(generator.integers(0, sides[0] - height + 1))

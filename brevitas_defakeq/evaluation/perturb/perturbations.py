@@ -48,7 +48,7 @@ PERTURBATIONS = {
 
 
 def perturb(pixels: np.ndarray, name: str, level: int, generator: np.random.Generator) -> np.ndarray:
-    """A picture, uint8 RGB [H, W, 3], perturbed at level 1 to 5; the given one stays as it is."""
+    """An image, uint8 RGB [H, W, 3], perturbed at level 1 to 5; the given one stays as it is."""
     kind = PERTURBATIONS[name]
     return kind.apply(pixels, kind.values[level - 1], generator)
 
@@ -75,8 +75,8 @@ def chosen_names(names: str | Sequence[str]) -> list[str]:
     return [name for name in PERTURBATIONS if name in given or "all" in given]
 
 
-def chosen_levels(levels: Sequence[int]) -> list[int]:
+def chosen_levels(levels: Sequence[float]) -> list[int]:
     """Levels in order, each once. Raises UserError for others than 1 to 5."""
     if not levels or any(level not in LEVELS for level in levels):
         raise UserError(f"levels={list(levels)}: give some of 1 (mild) to 5 (severe)")
-    return sorted(set(levels))
+    return sorted({int(level) for level in levels})

@@ -73,11 +73,11 @@ def test_the_values_of_the_levels():
 @pytest.mark.parametrize("level", LEVELS)
 def test_saturation_by_opencv(face, grains, level):
     kept = PERTURBATIONS["saturation"].values[level - 1]
-    for picture in (face, grains):
-        planes = cv2.cvtColor(picture.astype(np.float32), cv2.COLOR_RGB2YCrCb)
+    for image in (face, grains):
+        planes = cv2.cvtColor(image.astype(np.float32), cv2.COLOR_RGB2YCrCb)
         planes[..., 1:] = 0.5 + (planes[..., 1:] - 0.5) * np.float32(kept)
         expected = cv2.cvtColor(planes, cv2.COLOR_YCrCb2RGB).clip(0, 255).astype(np.uint8)
-        near(apply("saturation", level, picture), expected, most=1, mean=0.002)
+        near(apply("saturation", level, image), expected, most=1, mean=0.002)
 
 
 def test_saturation_at_its_end_is_grey(face):
@@ -90,9 +90,9 @@ def test_saturation_at_its_end_is_grey(face):
 @pytest.mark.parametrize("level", LEVELS)
 def test_contrast_by_opencv(face, grains, level):
     factor = PERTURBATIONS["contrast"].values[level - 1]
-    for picture in (face, grains):
-        scaled = cv2.multiply(picture.astype(np.float32), (factor,) * 4)
-        np.testing.assert_array_equal(apply("contrast", level, picture), scaled.astype(np.uint8))
+    for image in (face, grains):
+        scaled = cv2.multiply(image.astype(np.float32), (factor,) * 4)
+        np.testing.assert_array_equal(apply("contrast", level, image), scaled.astype(np.uint8))
     assert apply("contrast", 5, np.full((1, 1, 3), 255, np.uint8)).tolist() == [[[89] * 3]]  # 89.25
 
 
@@ -108,13 +108,13 @@ def test_blur_by_opencv(face, level):
 @pytest.mark.parametrize("level", LEVELS)
 def test_pixelation_by_opencv(face, grains, level):
     factor = PERTURBATIONS["pixelation"].values[level - 1]
-    for picture in (face, grains):
-        height, width = picture.shape[:2]
-        small = cv2.resize(picture, (width // factor, height // factor))
-        near(apply("pixelation", level, picture), cv2.resize(small, (width, height)), most=1, mean=0.005)
+    for image in (face, grains):
+        height, width = image.shape[:2]
+        small = cv2.resize(image, (width // factor, height // factor))
+        near(apply("pixelation", level, image), cv2.resize(small, (width, height)), most=1, mean=0.005)
 
 
-def test_pixelation_of_a_tiny_picture():
+def test_pixelation_of_a_tiny_image():
     assert apply("pixelation", 5, np.full((3, 4, 3), 9, np.uint8)).tolist() == [[[9] * 3] * 4] * 3
 
 
@@ -126,9 +126,9 @@ def test_blocks_are_grey_squares(level):
         found = apply("blocks", level, white)
         grey = (found == 128).all(axis=2)
         assert ((found == 255).all(axis=2) | grey).all()
-        places = rng()
-        tops = places.integers(0, shape[0] - 7, count * times)
-        lefts = places.integers(0, shape[1] - 7, count * times)
+        generator = rng()
+        tops = generator.integers(0, shape[0] - 7, count * times)
+        lefts = generator.integers(0, shape[1] - 7, count * times)
         expected = np.zeros(shape, bool)
         for top, left in zip(tops, lefts, strict=True):
             expected[top : top + 8, left : left + 8] = True

@@ -1,5 +1,7 @@
 """A labelled data set to report on: from files or from tensors, read in batches."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +14,8 @@ from brevitas_defakeq.imaging.image_files import Read, iterate_batches, read_sam
 from brevitas_defakeq.imaging.preprocessing import Preprocessing
 from brevitas_defakeq.utils.errors import UserError
 
-_BATCH = 16
+#: Images that are scored at a time.
+BATCH = 16
 
 
 @dataclass(frozen=True)
@@ -30,17 +33,17 @@ class LabelledSet:
         *,
         read: Read = read_sample,
         workers: int = 2,
-    ) -> "LabelledSet":
+    ) -> LabelledSet:
         """A folder with ``real/`` and ``fake/``, a CSV, or samples; ``workers`` threads read ahead."""
         samples = labelled_samples(source)
         return cls(
-            samples, lambda: iterate_batches(samples, preprocessing, _BATCH, workers=workers, read=read)
+            samples, lambda: iterate_batches(samples, preprocessing, BATCH, workers=workers, read=read)
         )
 
     @classmethod
     def from_tensors(
         cls, images: Tensor, labels: Sequence[int] | Tensor, datasets: Sequence[str] | None = None
-    ) -> "LabelledSet":
+    ) -> LabelledSet:
         """Preprocessed images [N, 3, H, W] with labels [N] (0 real, 1 fake) and names of data sets."""
         names = datasets or ["test"] * len(images)
         if not len(images) == len(labels) == len(names):
@@ -52,19 +55,22 @@ class LabelledSet:
             for index, (label, name) in enumerate(zip(labels, names, strict=True))
         ]
         check_labelled(samples, "the test tensors")
-        return cls(samples, lambda: torch.split(images, _BATCH))
+        return cls(samples, lambda: torch.split(images, BATCH))
 
 
 def labelled_samples(source: str | Path | Sequence[Sample]) -> Sequence[Sample]:
-    """The samples of a source, refused where a class or a label is missing."""
-    named = isinstance(source, str | Path)
-    samples = read_source(source) if named else source
-    check_labelled(samples, source if named else "the test data")
+    """The samples of a source; raises UserError where a class or a label is missing."""
+    if isinstance(source, str | Path):
+        samples: Sequence[Sample] = read_source(source)
+        check_labelled(samples, source)
+    else:
+        samples = source
+        check_labelled(samples, "the test data")
     return samples
 
 
 def check_labelled(samples: Sequence[Sample], source: object) -> None:
-    """Test data need both classes; said before anything runs."""
+    """Raise UserError unless every image has a label and both classes are there."""
     labels = {sample.label for sample in samples}
     if labels != {0, 1}:
         only = ", ".join(sorted(str(label) for label in labels if label is not None))

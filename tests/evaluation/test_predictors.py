@@ -1,13 +1,15 @@
-"""Exported files by figures: a graph whose logit is worked out by hand, alone and against a float one."""
+"""Exported files by metrics: a graph whose logit is worked out by hand, alone and against a float one."""
 
 import numpy as np
 import pytest
+import torch
 from onnx import TensorProto, helper, numpy_helper, save
 from sklearn.metrics import roc_auc_score
 
-from brevitas_defakeq.evaluation.evaluate_run import evaluate
-from brevitas_defakeq.evaluation.exported import evaluate_exported
+from brevitas_defakeq.evaluation.evaluate_run import evaluate, evaluate_variants
+from brevitas_defakeq.evaluation.labelled_set import LabelledSet
 from brevitas_defakeq.evaluation.perturb.perturbations import perturbed
+from brevitas_defakeq.evaluation.predictors import FilePredictor
 from brevitas_defakeq.evaluation.robustness import robustness
 from brevitas_defakeq.evaluation.score_file import read_scores
 from brevitas_defakeq.imaging.preprocessing import preprocess_array
@@ -57,8 +59,8 @@ def by_hand(name, model, faces, read=None):
 
 def test_alone_and_against_float(models, faces, tmp_path):
     labels = np.array([sample.label for sample in faces[0]])
-    options = {"threads": 1, "images": faces[1]}
-    both = evaluate_exported(models["small"], faces[0], against=models["float"], scores=tmp_path, **options)
+    predictor = FilePredictor.of(models["small"], models["float"], threads=1)
+    both = evaluate_variants(predictor, faces[0], scores=tmp_path, images=faces[1])
     assert both["form"] == "exported" and list(both["forms"]) == ["exported", "float"]
     for form, name in (("exported", "small"), ("float", "float")):
         logits = by_hand(name, models[name], faces)
@@ -68,22 +70,23 @@ def test_alone_and_against_float(models, faces, tmp_path):
     drop = both["forms"]["float"]["auc"] - both["auc"]
     assert both["drop"]["auc"] == pytest.approx(drop)
     assert both["fidelity"]["rank_correlation"] > 0.5 and both["fidelity"]["feature_snr_db"] is None
-    alone = evaluate_exported(models["small"], faces[0], **options)
+    alone = evaluate_variants(FilePredictor.of(models["small"], threads=1), faces[0], images=faces[1])
     assert alone["auc"] == both["auc"] and "drop" not in alone and "fidelity" not in alone
 
 
 def test_evaluate_takes_files_and_folders(models, faces, tmp_path):
     for index, sample in enumerate(faces[0]):
-        place = tmp_path / ("real", "fake")[sample.label]
-        place.mkdir(exist_ok=True)
-        faces[1](sample).save(place / f"{index:02d}.png")
+        folder = tmp_path / ("real", "fake")[sample.label]
+        folder.mkdir(exist_ok=True)
+        faces[1](sample).save(folder / f"{index:02d}.png")
     found = evaluate(models["small"], tmp_path)
     labels, logits = [s.label for s in faces[0]], by_hand("small", models["small"], faces)
     assert found["auc"] == pytest.approx(roc_auc_score(labels, logits)) and found["n"] == 48
 
 
 def test_robustness_of_files(models, faces):
-    found = robustness(models["small"], faces[0], "jpeg", [5], images=faces[1], against=models["float"])
+    predictor = FilePredictor.of(models["small"], models["float"])
+    found = robustness(predictor, faces[0], "jpeg", [5], images=faces[1])
     labels = [sample.label for sample in faces[0]]
     (point,) = found["perturbations"]["jpeg"]["points"]
     for form, name in (("exported", "small"), ("float", "float")):
@@ -93,9 +96,12 @@ def test_robustness_of_files(models, faces):
 
 
 def test_refusals(models, faces, tmp_path):
+    predictor = FilePredictor.of(models["small"])
     with pytest.raises(UserError, match="only the label 1"):
-        evaluate_exported(models["small"], [s for s in faces[0] if s.label])
+        evaluate_variants(predictor, [s for s in faces[0] if s.label])
     with pytest.raises(UserError, match="convention='x' is not known"):
-        evaluate_exported(models["small"], faces[0], convention="x")
+        evaluate_variants(predictor, faces[0], convention="x")
     with pytest.raises(UserError, match="does not exist"):
-        evaluate_exported(tmp_path / "model.onnx", faces[0])
+        evaluate(tmp_path / "model.onnx", faces[0])
+    with pytest.raises(UserError, match="give a folder, a CSV or samples"):
+        evaluate(models["small"], LabelledSet.from_tensors(torch.zeros(2, 3, *SIZE), [0, 1]))

@@ -1,0 +1,32 @@
+"""Fake logit and feature of a detector in one forward pass."""
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from brevitas_defakeq.detectors.feature import FeatureTap
+from brevitas_defakeq.detectors.output import OutputSpec
+
+
+@dataclass(frozen=True)
+class Observer:
+    """Reads a detector and all of its quantized variants in the same way.
+
+    Attributes:
+        output: how to read the fake logit.
+        path, side: the module, and whether its "input" or "output" is the feature.
+    """
+
+    output: OutputSpec
+    path: str
+    side: str
+
+    def __call__(self, model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Fake logit [N] and feature [N, C] of images [N, 3, H, W]; gradients flow."""
+        with FeatureTap(model, self.path, self.side) as tap:
+            raw = model(images)
+        return self.output.fake_logit(raw), tap.value
+
+    def logit(self, raw: object) -> Tensor:
+        """The fake logit [N] from what the model returned."""
+        return self.output.fake_logit(raw)
