@@ -18,14 +18,15 @@ from real_detectors import DETECTORS
 from real_faces import figures
 from tables import markdown, reports
 
-from brevitas_defakeq import DefakeQConfig, UserError, export_mobile, export_onnx, load, quantize
+from brevitas_defakeq import DefakeQConfig, UserError, export_onnx, load, quantize
 from brevitas_defakeq.artifact import QuantizedDetector
 from brevitas_defakeq.detectors.resolve import Detector
 from brevitas_defakeq.evaluation.labelled_set import LabelledSet
 from brevitas_defakeq.evaluation.predict import observe_all
 from brevitas_defakeq.export.agreement import Run, ort_run
-from brevitas_defakeq.export.mobile import FORMATS
+from brevitas_defakeq.export.mobile import mobile_exporter
 from brevitas_defakeq.provenance import provenance
+from brevitas_defakeq.runtime.onnx_file import open_session
 from brevitas_defakeq.utils.files import write_json
 
 TRAINED = ("mobilenetv2_035", "hybrid")
@@ -44,10 +45,11 @@ def run_of(detector: Detector, data: Path, folder: Path) -> QuantizedDetector:
 def exported(result: QuantizedDetector, format: str, form: str, out: Path) -> tuple[Run, dict]:
     """A file as its runtime runs it, and its card."""
     if format == "onnx":
-        card = export_onnx(result, out, form=form)
-        return ort_run((out / "model.onnx").read_bytes(), optimize=True), card.to_json()
-    card = export_mobile(result, out, format=format, form=form)
-    return FORMATS[format].run(out / FORMATS[format].FILE), card.to_json()
+        card = export_onnx(result, out, variant=form)
+        return ort_run(open_session(out / "model.onnx")), card.to_json()
+    exporter = mobile_exporter(format)
+    card = exporter(result, out, variant=form)
+    return exporter.open(out / exporter.file), card.to_json()
 
 
 def model_scores(detector: Detector, result: QuantizedDetector, test: LabelledSet) -> dict[str, np.ndarray]:
@@ -110,7 +112,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     options.out.mkdir(parents=True, exist_ok=True)
-    runnable = ["onnx", *(format for format, runtime in FORMATS.items() if hasattr(runtime, "run"))]
+    runnable = ("onnx", "executorch", "litert")
     for name in [] if options.table else [options.only] if options.only else TRAINED:
         paths = {format: options.out / f"{name}-{format}.json" for format in runnable}
         missing = [format for format, path in paths.items() if not path.exists()]

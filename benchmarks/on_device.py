@@ -71,11 +71,11 @@ def measure(name: str, threads: int, runs: int) -> dict:
         for bits in FORMS:
             result = quantize(detector, images, recipe(bits))
             if not cards:
-                export_onnx(result, files["float"].parent, form="float", float_model=detector.model)
+                export_onnx(result, files["float"].parent, variant="float", float_model=detector.model)
             for form, label in FORMS[bits].items():
                 key = f"DeFakeQ {bits:g} bits, {label}"
                 files[key] = Path(folder, f"{form}-{bits:g}", "model.onnx")
-                cards[key] = export_onnx(result, files[key].parent, form=form).to_json()
+                cards[key] = export_onnx(result, files[key].parent, variant=form).to_json()
         failed = {}
         for key, file in peers(files["float"], images, Path(folder)).items():
             try:

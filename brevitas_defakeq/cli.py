@@ -4,23 +4,15 @@ import errno
 import logging
 import sys
 import warnings
-from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
-from brevitas_defakeq import __version__, cli_data, cli_quantize
+from brevitas_defakeq import __version__, cli_data, cli_export, cli_quantize
+from brevitas_defakeq.cli_export import ExportCommand
 from brevitas_defakeq.cli_help import MARKUP_MODE, GroupedCommand
-from brevitas_defakeq.cli_options import (
-    AsJson,
-    FloatWeights,
-    RunFolder,
-    check_option,
-    file_option,
-    output_option,
-    variant_option,
-)
+from brevitas_defakeq.cli_options import AsJson
 from brevitas_defakeq.utils.errors import UserError
 
 _LOG = logging.getLogger("brevitas_defakeq")
@@ -65,86 +57,7 @@ app.command(cls=GroupedCommand)(cli_quantize.demo)
 app.command(cls=GroupedCommand)(cli_quantize.quantize)
 app.command(cls=GroupedCommand)(cli_quantize.inspect)
 app.command(cls=GroupedCommand)(cli_data.evaluate)
-
-
-@app.command(cls=GroupedCommand)
-def export(
-    run: RunFolder,
-    *,
-    which: Annotated[
-        Literal["quantized", "mixed", "float"], variant_option(help="Variant to export.")
-    ] = "quantized",
-    weights: FloatWeights = None,
-    format: Annotated[
-        Literal["onnx", "qonnx", "finn", "executorch", "litert", "coreml"], file_option(help="File format.")
-    ] = "onnx",
-    storage: Annotated[
-        Literal["packed", "int8"],
-        file_option(help="Weights packed at their own bit-widths, or one byte each (larger)."),
-    ] = "packed",
-    pixels: Annotated[
-        bool,
-        file_option("--pixels", help="Preprocess in the graph: uint8 RGB of any size in, P(fake) out."),
-    ] = False,
-    runtime: Annotated[
-        str | None, file_option(metavar="VERSION", help="Oldest onnxruntime to support, such as 1.18.")
-    ] = None,
-    licence: Annotated[
-        str | None, file_option(metavar="NAME", help="Licence of the source weights, for the model card.")
-    ] = None,
-    data: Annotated[
-        str | None,
-        check_option(metavar="DATA", help="Images on which the file has to agree with the model."),
-    ] = None,
-    verify: Annotated[
-        bool, check_option(help="Refuse to write a file that disagrees with the model.")
-    ] = True,
-    check: Annotated[
-        bool, check_option("--check", help="List what FINN cannot map and why; write nothing.")
-    ] = False,
-    out: Annotated[
-        Path | None,
-        output_option(
-            metavar="FOLDER", help="Folder for the model file and model_card.json (FINN: host.json)."
-        ),
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Export a run as an integer model file with its model card."""
-    from brevitas_defakeq.artifact import load, load_float
-    from brevitas_defakeq.export.finn.export_finn import export_finn
-    from brevitas_defakeq.export.mobile import export_mobile
-    from brevitas_defakeq.export.onnx import export_onnx
-    from brevitas_defakeq.export.qonnx import export_qonnx
-    from brevitas_defakeq.export.verification_images import verification_images
-    from brevitas_defakeq.report.finn_report import check_mapping, host_table
-    from brevitas_defakeq.report.terminal import card_table, show
-
-    if format != "onnx" and (pixels or runtime or storage != "packed"):
-        raise UserError("--pixels, --runtime and --storage are for --format onnx")
-    if check and format != "finn":
-        raise UserError("--check is for --format finn")
-    if out is None and not check:
-        raise UserError("give --out, the folder to write to")
-    result = load(run)
-    if check:
-        check_mapping(result, which, as_json=as_json)
-        return
-    images = verification_images(result, data) if verify else None
-    if format == "onnx":
-        card = export_onnx(
-            result, out, form=which, storage=storage, pixels=pixels, runtime=runtime, verify=images,
-            licence=licence, float_model=load_float(result, weights) if which == "float" else None,
-        )  # fmt: skip
-    elif format == "qonnx":
-        card = export_qonnx(result, out, form=which, verify=images, licence=licence)
-    elif format == "finn":
-        host = export_finn(result, out, form=which, verify=images)
-        show(host, host_table(host), as_json=as_json)
-        return
-    else:
-        card = export_mobile(result, out, format=format, form=which, verify=images, licence=licence)
-    show(card.to_json(), card_table(card.to_json()), as_json=as_json)
+app.command(cls=ExportCommand)(cli_export.export)
 
 
 @app.command(cls=GroupedCommand)

@@ -38,7 +38,6 @@ output_option = _group("Output")
 DetectorName = Annotated[
     str, typer.Argument(metavar="DETECTOR", help="Registry name, module:factory or timm name.")
 ]
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")]
 Weights = Annotated[
     list[Path] | None,
     detector_option(

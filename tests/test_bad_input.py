@@ -96,9 +96,12 @@ def test_quantize_refuses(finished, options, message):
         (("export", "run", "--out", "x", "--runtime", "1.10"), "need onnxruntime 1.16"),
         (("export", "run", "--out", "x", "--runtime", "new"), "runtime 'new'"),
         (("export", "run", "--out", "x", "--which", "float"), "give --weights"),
-        (("export", "run", "--out", "x", "--format", "pdf"), "'pdf'"),
+        (
+            ("export", "run", "--out", "x", "--format", "pdf"),
+            "format='pdf': choose of onnx, qonnx, executorch",
+        ),
         (("export", "run", "--out", "x", "--storage", "float"), "'float' is not one of"),
-        (("export", "run", "--out", "x", "--format", "litert", "--pixels"), "are for --format onnx"),
+        (("export", "run", "--out", "x", "--format", "litert", "--pixels"), "is for --format onnx"),
     ],
 )
 def test_commands_refuse(finished, arguments, message):

@@ -1,9 +1,11 @@
-"""Whether an exported file says what the quantized model says, with the runtime's optimizations and not."""
+"""Compare an exported file with the quantized model, with and without the runtime's optimizations."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import onnx
@@ -16,18 +18,19 @@ from brevitas_defakeq.export.pixel_input import pixels_of
 from brevitas_defakeq.float_reference import copy_module
 from brevitas_defakeq.quant.fused import quick
 from brevitas_defakeq.runtime.card import CardInput, CardOutput
+from brevitas_defakeq.runtime.onnx_file import open_session
 from brevitas_defakeq.runtime.scores import fake_logit
 from brevitas_defakeq.utils.errors import UserError
 
-#: What stands for a file in its runtime: one input array -> its answer.
+#: A file in its runtime: a batch of images as the file takes them -> its first output.
 Run = Callable[[np.ndarray], np.ndarray]
-_BATCH = 8
-#: Largest share of the spread of the scores that a score may be off: rounding ties fall differently.
-_TOLERANCE = 0.05
+_IMAGES_AT_ONCE = 8
+#: Largest root mean square difference of the scores over their spread: rounding ties fall differently.
+_LARGEST_DIFFERENCE = 0.05
 
 
 @dataclass(frozen=True)
-class Agreement:
+class ModelAgreement:
     """A file against the quantized model on some images.
 
     Attributes:
@@ -35,8 +38,8 @@ class Agreement:
         verdicts: share of equal verdicts, optimized file against model.
         difference: root mean square of the difference, over the spread of the model's scores.
         largest: largest difference, over the same; plain: the same, with all optimizations off, if run.
-        unrest: how far the model's own scores move, as ``difference``, when it computes in float64: values
-            that lie between two codes fall to the other side, and what follows amplifies that.
+        unrest: how far the model's own scores change, as ``difference``, when it computes in float64: values
+            half-way between two codes round to the other one, and later layers amplify that.
     """
 
     images: int
@@ -46,78 +49,71 @@ class Agreement:
     plain: float | None
     unrest: float
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
-
-def ort_run(file: bytes, *, optimize: bool) -> Run:
-    """The file in ONNX Runtime: input -> first output."""
-    runner = session(file, optimize=optimize)
-    name = runner.get_inputs()[0].name
-    return lambda feed: runner.run(None, {name: feed})[0]
-
-
-def session(file: bytes, *, optimize: bool = True, write: str = "") -> onnxruntime.InferenceSession:
-    """The file in ONNX Runtime on the processor; ``write`` names a file for the optimized graph."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    if write:
-        options.optimized_model_filepath = write
-    if not optimize:
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    def require(self) -> None:
+        """Raises UserError if the file disagrees with the model."""
+        if not self.difference <= max(_LARGEST_DIFFERENCE, 3 * self.unrest) or self.verdicts < 0.9:
+            raise UserError(
+                f"the exported file disagrees with the model: {100 * self.verdicts:.1f} % equal verdicts on "
+                f"{self.images} images, scores off by {100 * self.difference:.1f} % of their spread; nothing "
+                "was written (--no-verify writes it all the same)"
+            )
 
 
-def fused_operators(file: bytes) -> Counter:
-    """How often each operator stands in the graph that the runtime really runs."""
+def ort_run(session: onnxruntime.InferenceSession) -> Run:
+    """A file in ONNX Runtime: its one input -> its first output."""
+    name = session.get_inputs()[0].name
+    return lambda batch: session.run(None, {name: batch})[0]
+
+
+def optimized(file: bytes) -> tuple[onnxruntime.InferenceSession, Counter[str]]:
+    """The file in ONNX Runtime, and how often each operator is in the graph that the runtime executes."""
     with TemporaryDirectory() as folder:
-        path = f"{folder}/optimized.onnx"
-        session(file, write=path)
-        return Counter(node.op_type for node in onnx.load(path).graph.node)
+        path = Path(folder) / "optimized.onnx"
+        session = open_session(file, optimized=path)
+        return session, Counter(node.op_type for node in onnx.load(path).graph.node)
 
 
 @torch.no_grad()
-def agreement(
+def compare_with_model(
     files: Sequence[Run], model: nn.Module, observer: Observer, images: Tensor, threshold: float,
-    ends: tuple[CardInput, CardOutput],
-) -> Agreement:  # fmt: skip
+    input_output: tuple[CardInput, CardOutput],
+) -> ModelAgreement:  # fmt: skip
     """Run a file and the model on preprocessed images [N, 3, H, W].
 
     Args:
-        files: the file as it is deployed, then perhaps without the runtime's optimizations.
-        ends: what the file takes and gives.
+        files: the file as it is deployed, then optionally without the runtime's optimizations.
+        threshold: on the logit.
+        input_output: what the file takes and returns.
     """
-    takes, gives = ends
+    card_input, card_output = input_output
     scores: list[list[np.ndarray]] = [[] for _ in range(2 + len(files))]
     precise = copy_module(model).double()
     with quick(model, frozen=True), quick(precise, frozen=True):
-        for batch in images.split(_BATCH):
+        for batch in images.split(_IMAGES_AT_ONCE):
             raw = [observer(model, batch)[0], observer(precise, batch.double())[0].float()]
-            if gives.kind == "probability":
+            if card_output.kind == "probability":
                 raw = [logits.sigmoid() for logits in raw]
-            pixels = takes.dtype == "uint8"
-            feed = pixels_of(batch, takes.preprocessing) if pixels else batch.contiguous().numpy()
-            answers = [logits.numpy() for logits in raw]
-            answers += [run(feed) for run in files]
-            for place, answer in enumerate(answers):
-                scores[place].append(fake_logit(answer, len(batch), gives))
-    wanted, moved, found, *without = (np.concatenate(parts) for parts in scores)
+            outputs = [logits.numpy() for logits in raw]
+            outputs += [run(_as_taken(batch, card_input)) for run in files]
+            for kept, output in zip(scores, outputs, strict=True):
+                kept.append(fake_logit(output, len(batch), card_output))
+    wanted, in_double, found, *plain = (np.concatenate(kept) for kept in scores)
     spread = max(float(wanted.std()), 1e-6)
-    return Agreement(
+    return ModelAgreement(
         images=len(wanted),
         verdicts=float(np.mean((found > threshold) == (wanted > threshold))),
         difference=float(np.sqrt(np.mean((found - wanted) ** 2)) / spread),
         largest=float(np.abs(found - wanted).max() / spread),
-        plain=float(np.abs(without[0] - wanted).max() / spread) if without else None,
-        unrest=float(np.sqrt(np.mean((moved - wanted) ** 2)) / spread),
+        plain=float(np.abs(plain[0] - wanted).max() / spread) if plain else None,
+        unrest=float(np.sqrt(np.mean((in_double - wanted) ** 2)) / spread),
     )
 
 
-def require_agreement(found: Agreement) -> None:
-    """Raises UserError where the file is not the model."""
-    if not found.difference <= max(_TOLERANCE, 3 * found.unrest) or found.verdicts < 0.9:
-        raise UserError(
-            f"the exported file disagrees with the model: {100 * found.verdicts:.1f} % equal verdicts on "
-            f"{found.images} images, scores off by {100 * found.difference:.1f} % of their spread; nothing "
-            "was written (--no-verify writes it all the same)"
-        )
+def _as_taken(batch: Tensor, card_input: CardInput) -> np.ndarray:
+    """Preprocessed images as the file takes them."""
+    if card_input.dtype == "uint8":
+        return pixels_of(batch, card_input.preprocessing)
+    return batch.contiguous().numpy()

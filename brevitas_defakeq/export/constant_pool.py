@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,14 +16,14 @@ from brevitas_defakeq.storage.precision import column_codes, column_scale, from_
 
 #: Codes from which on a weight is unpacked by nodes of its own, which saves the runtime two copies of it.
 _ALONE = 100_000
-#: From how many numbers on it pays to look for a form of a byte or less.
+#: From this many numbers on it pays to search for an encoding of a byte or less.
 _LARGE = 1024
 #: Powers of two that a pool of half-precision numbers is lifted by: small scales keep all their bits.
 _LIFTS = (0, 8, 16, 24)
 
 
 class Constants:
-    """Hands out names of constants as they are asked for; writes them, pooled, at the graph's front."""
+    """Names constants as they are requested; writes them, pooled, at the front of the graph."""
 
     def __init__(self) -> None:
         self.nodes: list[NodeProto] = []
@@ -34,10 +35,10 @@ class Constants:
         self._known: dict[tuple, str] = {}
         self._count = 0
 
-    # What a graph asks for ----------------------------------------------------------------------------
+    # Constants of a graph -----------------------------------------------------------------------------
 
-    def array(self, values: np.ndarray, kind: str = "other values") -> str:
-        """Any values, as they are; equal ones once. ``kind``: what the card calls them."""
+    def array(self, values: np.ndarray | np.float32, kind: str = "other values") -> str:
+        """Any values, as they are; equal ones once. ``kind``: their name on the card."""
         key = (str(values.dtype), values.shape, values.tobytes())
         if key not in self._known:
             self._known[key] = self._store(values, kind)
@@ -59,12 +60,12 @@ class Constants:
 
     def _few_values(self, values: np.ndarray) -> str | None:
         """An array of at most 16 different values, an attention mask's, as codes of 2 or 4 bits."""
-        levels, codes = np.unique(values, return_inverse=True)
+        levels, indices = np.unique(values, return_inverse=True)
         if len(levels) > 16:
             return None
         bits = 2 if len(levels) <= 4 else 4
         pool = self._codes.setdefault(("masks", bits), [])
-        codes = self._once(("mask", bits), pool, codes.reshape(values.shape).astype(np.uint8))
+        codes = self._once(("mask", bits), pool, indices.reshape(values.shape).astype(np.uint8))
         return self._add("Gather", self.array(levels), self._cast(codes, TensorProto.INT32))
 
     def _grid(self, values: np.ndarray) -> str | None:
@@ -120,14 +121,14 @@ class Constants:
         if dtype == np.float32:
             centred = self.difference(self._cast(codes, TensorProto.INT32), self._zero(weight))
             return self._cast(centred, TensorProto.FLOAT)
-        zero = middle - gain * weight.zero_point  # within dtype, as ``coded_weight`` has seen to
+        zero = middle - gain * weight.zero_point  # within dtype, as ``coded_weight`` ensures
         if len(np.unique(zero)) == 1:
-            places, steps = self.array(zero[0].astype(dtype)), self.array(np.float32(1 / gain))
+            zero_points, steps = self.array(zero[0].astype(dtype)), self.array(np.float32(1 / gain))
         else:
-            places = self._cast(self.integers(zero), helper.np_dtype_to_tensor_dtype(dtype))
+            zero_points = self._cast(self.integers(zero), helper.np_dtype_to_tensor_dtype(dtype))
             steps = self._repeated(1 / gain, len(zero))
         return self._add(
-            "QuantizeLinear", self._cast(codes, TensorProto.FLOAT), steps, places, axis=weight.axis
+            "QuantizeLinear", self._cast(codes, TensorProto.FLOAT), steps, zero_points, axis=weight.axis
         )
 
     def _repeated(self, value: float, count: int) -> str:
@@ -162,7 +163,7 @@ class Constants:
         return self._add("Reshape", name, self.array(np.array(shape)))
 
     def dequantized(self, codes: str, scale: str, axis: int, *zero_point: str) -> str:
-        """scale x (codes - zero point) along an axis: the form that runtimes fuse."""
+        """scale x (codes - zero point) along an axis, as runtimes fuse it."""
         return self._add("DequantizeLinear", codes, scale, *zero_point, axis=axis)
 
     # Writing ------------------------------------------------------------------------------------------
@@ -228,10 +229,10 @@ class Constants:
                 shape = self.array(np.array(array.shape))
                 self.nodes.append(helper.make_node("Reshape", [piece, shape], [name]))
 
-    def _store(self, values: np.ndarray, kind: str) -> str:
+    def _store(self, values: np.ndarray | np.float32, kind: str) -> str:
         name = self._name()
         self._kinds[name] = kind
-        self.stored.append(numpy_helper.from_array(values, name))
+        self.stored.append(numpy_helper.from_array(np.asarray(values), name))
         return name
 
     def _once(self, kind: tuple, pool: list[tuple[str, np.ndarray]], values: np.ndarray) -> str:
@@ -249,7 +250,7 @@ class Constants:
     def _cast(self, name: str, kind: int) -> str:
         return self._add("Cast", name, to=kind)
 
-    def _add(self, operator: str, *inputs: str, **attributes) -> str:
+    def _add(self, operator: str, *inputs: str, **attributes: Any) -> str:
         output = self._name()
         self.nodes.append(helper.make_node(operator, list(inputs), [output], **attributes))
         return output

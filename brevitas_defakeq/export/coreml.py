@@ -1,13 +1,14 @@
 """Core ML: an ``.mlpackage`` for iOS 18 and macOS 15, written on any system, run on Apple's only.
 
 Activations keep the run's own grids. Weights are codes with their own zero points: up to 4 bits are Core ML's
-4-bit type, others bytes; where a table of codes takes less room, 1.6 to 3 bits are looked up with 2 or 3, and
+4-bit type, others bytes; where a table of codes is smaller, 1.6 to 3 bits are looked up with 2 or 3, and
 5 and 6 with 6. Core ML computes in half precision, which holds the codes and their scales.
 """
 
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,11 +16,15 @@ from torch import Tensor
 
 from brevitas_defakeq.export.integer_modules import Codes, IntegerActivation, Score, Style, centred, in_rows
 from brevitas_defakeq.export.integer_weights import IntegerWeight
+from brevitas_defakeq.export.mobile import MobileExporter
 
-FILE, PACKAGE = "model.mlpackage", "coremltools"
+if TYPE_CHECKING:
+    from coremltools.converters.mil.mil import Operation
+    from coremltools.models import MLModel
+
 #: Width -> bits of an index into a table of the codes.
 _INDEX_BITS = {1.6: 2, 2: 2, 3: 3, 5: 6, 6: 6}
-#: Moves codes that go into a table out of the range that the converter stores as 4 bits.
+#: Added to codes that go into a table: the converter stores smaller ones as 4 bits.
 _LIFT = 16
 
 
@@ -32,14 +37,6 @@ def own_zero_points(weight: IntegerWeight) -> Codes:
     return Codes(codes, weight.scale, weight.zero_point + lift)
 
 
-def version() -> str:
-    """Of iOS, the oldest that reads the package."""
-    return "18.0"
-
-
-STYLE = Style(linear_input=IntegerActivation, linear_weight=own_zero_points, conv_weight=own_zero_points)
-
-
 def _pays(weight: IntegerWeight) -> bool:
     """Whether indices and a table of bytes for each output channel are smaller than 4- or 8-bit codes."""
     bits = _INDEX_BITS.get(weight.bits)
@@ -47,12 +44,12 @@ def _pays(weight: IntegerWeight) -> bool:
     return bits is not None and inputs * (4 if bits < 4 else 8) / 8 > inputs * bits / 8 + 2**bits
 
 
-def write(form: Score, weights: Mapping[str, IntegerWeight], example: Tensor, path: Path) -> Counter:
+def _write(modules: Score, weights: Mapping[str, IntegerWeight], example: Tensor, path: Path) -> Counter[str]:
     """Write the package for one image; how often each operator is in it."""
     import coremltools as ct
     from coremltools.optimize import coreml
 
-    program = _without_aliases(torch.export.export(form, (example,)).run_decompositions({}))
+    program = _without_aliases(torch.export.export(modules, (example,)).run_decompositions({}))
     model = ct.convert(
         program, inputs=[ct.TensorType(name="image", shape=tuple(example.shape))], convert_to="mlprogram",
         minimum_deployment_target=ct.target.iOS18, skip_model_load=True,
@@ -67,7 +64,7 @@ def write(form: Score, weights: Mapping[str, IntegerWeight], example: Tensor, pa
     return Counter(operator.op_type for operator in _operators(model) if operator.op_type != "const")
 
 
-def _operators(model) -> list:
+def _operators(model: "MLModel") -> list["Operation"]:
     return list(model._mil_program.functions["main"].operations)
 
 
@@ -84,3 +81,12 @@ def _without_aliases(program: torch.export.ExportedProgram) -> torch.export.Expo
             graph.erase_node(node)
     program.graph_module.recompile()
     return program
+
+
+COREML = MobileExporter(
+    format="coreml", file="model.mlpackage", write=_write,
+    style=Style(
+        linear_input=IntegerActivation, linear_weight=own_zero_points, conv_weight=own_zero_points
+    ),
+    version=lambda: "18.0",  # the oldest iOS that reads the package
+)  # fmt: skip

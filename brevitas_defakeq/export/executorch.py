@@ -6,6 +6,7 @@ inputs that are quantized token by token, so there only the weights are the run'
 
 from collections import Counter
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,17 +17,10 @@ from brevitas_defakeq.export.agreement import Run
 from brevitas_defakeq.export.export_card import package_version
 from brevitas_defakeq.export.integer_modules import Score, Style, TokenActivation, centred
 from brevitas_defakeq.export.integer_weights import IntegerWeight
-
-FILE, PACKAGE = "model.pte", "executorch"
-STYLE = Style(linear_input=TokenActivation, linear_weight=centred, conv_weight=centred)
+from brevitas_defakeq.export.mobile import MobileExporter
 
 
-def version() -> str:
-    """Of the runtime that the file was written for."""
-    return package_version("executorch")
-
-
-def write(form: Score, weights: Mapping[str, IntegerWeight], example: Tensor, path: Path) -> Counter:
+def _write(modules: Score, weights: Mapping[str, IntegerWeight], example: Tensor, path: Path) -> Counter[str]:
     """Write the file for one image; how often each operator is left outside XNNPACK."""
     import executorch.kernels.quantized  # noqa: F401 for what XNNPACK does not take
     from executorch.backends.xnnpack.partition import config
@@ -36,12 +30,12 @@ def write(form: Score, weights: Mapping[str, IntegerWeight], example: Tensor, pa
     )
     from executorch.exir import to_edge_transform_and_lower
 
-    # All at once, the partitioner goes round in a circle at two residual sums in a row, and the runtime
-    # stumbles over quantizers that stand alone.
+    # With all configurations at once, the partitioner does not end at two residual sums in a row, and the
+    # runtime fails at quantizers outside a partition.
     products = [config.ConvolutionConfig, config.LinearConfig, config.AddmmConfig, config.MMConfig]
-    parts = [XnnpackPartitioner(configs=products), XnnpackFloatingPointPartitioner()]
-    program = torch.export.export(form, (example,))
-    lowered = to_edge_transform_and_lower(program, partitioner=parts)
+    partitioners = [XnnpackPartitioner(configs=products), XnnpackFloatingPointPartitioner()]
+    program = torch.export.export(modules, (example,))
+    lowered = to_edge_transform_and_lower(program, partitioner=partitioners)
     targets = [node.target for node in lowered.exported_program().graph.nodes if node.op == "call_function"]
     names = Counter(getattr(target, "__name__", str(target)) for target in targets)
     names.pop("getitem", None)
@@ -49,7 +43,7 @@ def write(form: Score, weights: Mapping[str, IntegerWeight], example: Tensor, pa
     return names
 
 
-def run(path: Path) -> Run:
+def _open(path: Path) -> Run:
     """The file in ExecuTorch's runtime, image by image."""
     from executorch.runtime import Runtime
 
@@ -61,3 +55,10 @@ def run(path: Path) -> Run:
         )
 
     return score
+
+
+EXECUTORCH = MobileExporter(
+    format="executorch", file="model.pte", write=_write, open=_open,
+    style=Style(linear_input=TokenActivation, linear_weight=centred, conv_weight=centred),
+    version=partial(package_version, "executorch"),
+)  # fmt: skip

@@ -1,69 +1,92 @@
-"""What every export checks first and says at its end."""
+"""What every exporter requires first, and the card that it writes last."""
 
 from collections.abc import Mapping
 from importlib.metadata import version
+from typing import Any
 
-from brevitas_defakeq.artifact import FORMS, QuantizedDetector
-from brevitas_defakeq.export.agreement import Agreement
+from brevitas_defakeq.artifact import QuantizedDetector
+from brevitas_defakeq.export.formats import get_format
+from brevitas_defakeq.imaging.preprocessing import Preprocessing
 from brevitas_defakeq.provenance import provenance
 from brevitas_defakeq.runtime.card import Card, CardInput, CardOutput
 from brevitas_defakeq.runtime.onnx_file import version_numbers
 from brevitas_defakeq.utils.errors import UserError
 
 
-def require_form(result: QuantizedDetector, form: str, forms: tuple[str, ...] = FORMS) -> None:
-    """Raises UserError for a run without preprocessing or a form that is not there."""
+def require_exportable(result: QuantizedDetector, variant: str, format: str) -> Preprocessing:
+    """The run's preprocessing.
+
+    Raises:
+        UserError: the run has none, the format does not take the variant, or its package is missing.
+    """
+    preprocessing = preprocessing_of(result)
+    chosen = get_format(format)
+    chosen.require(variant)
+    chosen.require_package()
+    return preprocessing
+
+
+def preprocessing_of(result: QuantizedDetector) -> Preprocessing:
+    """The run's preprocessing; UserError for a run made from tensors, which has none."""
     if result.preprocessing is None:
         raise UserError("this run was made from tensors; quantize with preprocessing= to export it")
-    if form not in forms:
-        raise UserError(f"form={form!r}: choose of {', '.join(forms)}")
+    return result.preprocessing
 
 
-def ends(result: QuantizedDetector, *, pixels: bool = False) -> tuple[CardInput, CardOutput]:
-    """What the file takes and what it gives."""
-    preprocessing = result.preprocessing
+def input_output_of(result: QuantizedDetector, *, pixels: bool = False) -> tuple[CardInput, CardOutput]:
+    """What the file takes and what it returns; ``pixels``: uint8 RGB in, P(fake) out."""
+    preprocessing = preprocessing_of(result)
     crop = result.report["detector"].get("crop") or {}
-    given = CardInput(
+    card_input = CardInput(
         size=preprocessing.input_size, layout="NHWC" if pixels else "NCHW",
         dtype="uint8" if pixels else "float32", mean=preprocessing.mean, std=preprocessing.std,
         interpolation=preprocessing.interpolation, fit=preprocessing.fit,
         crop=crop.get("kind"), crop_margin=crop.get("margin"),
     )  # fmt: skip
-    return given, CardOutput(kind="probability" if pixels else "logit", fake_index=1)
+    return card_input, CardOutput(kind="probability" if pixels else "logit", fake_index=1)
 
 
 def package_version(name: str) -> str:
-    """Of an installed package, numbers only: "1.5.1+cpu" is 1.5.1."""
+    """The version of an installed package, numbers only: "1.5.1+cpu" is 1.5.1."""
     return ".".join(str(number) for number in version_numbers(version(name)))
 
 
 def card_of(
     result: QuantizedDetector,
-    form: str,
-    between: tuple[CardInput, CardOutput],
+    variant: str,
+    input_output: tuple[CardInput, CardOutput],
     *,
     format: str,
     runtime: str,
     bytes: Mapping[str, int],
     patterns: Mapping[str, int],
-    agreement: Agreement | None,
+    agreement: dict[str, Any] | None,
     licence: str | None,
 ) -> Card:
-    """The model card of an exported file; ``between``: its ends."""
+    """The model card of an exported file.
+
+    Args:
+        input_output: of `input_output_of`.
+        runtime: version of the runtime, numbers only, as in "1.18".
+        bytes: kind of content -> bytes; "file" is the whole file.
+        patterns: operator or pattern -> how often the file holds it.
+        agreement: result of the check against the model as JSON, with ``images``, ``verdicts`` and
+            ``difference``; None if there was none.
+    """
     return Card(
         name=result.report["detector"]["name"],
         format=format,
-        input=between[0],
-        output=between[1],
-        threshold=result.report["threshold"][form],
+        input=input_output[0],
+        output=input_output[1],
+        threshold=result.report["threshold"][variant],
         runtime=runtime,
-        bits={} if form == "float" else result.bits,
+        bits={} if variant == "float" else result.bits,
         bytes=dict(bytes),
         patterns=dict(patterns),
-        auc=result.report["metrics"].get(form),
+        auc=result.report["metrics"].get(variant),
         licence=licence,
         provenance={
             "run": result.report["provenance"], "export": provenance(result.config.seed),
-            "agreement": agreement.to_dict() if agreement else None,
+            "agreement": agreement,
         },
     )  # fmt: skip

@@ -1,4 +1,6 @@
-"""The export form written as an ONNX graph, by torch's exporter, and made small."""
+"""Write export modules as an ONNX graph, with torch's exporter, and make it small."""
+
+from collections.abc import Callable
 
 import numpy as np
 import onnx
@@ -14,30 +16,36 @@ INPUT, OUTPUT = "image", "score"
 _NAMED = ("Gather", "Slice")
 
 
+Logit = Callable[[Tensor], Tensor]
+
+
 class _Score(nn.Module):
     """The detector with its fake logit as the only output."""
 
-    def __init__(self, form: nn.Module, read) -> None:
+    def __init__(self, network: nn.Module, logit: Logit) -> None:
         super().__init__()
-        self.form, self.read = form, read
+        self.network, self.logit = network, logit
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.read(self.form(image))
+        return self.logit(self.network(image))
 
 
 def write_graph(
-    form: nn.Module, read, example: Tensor, opset: int, *, fixed_batch: bool = False
+    network: nn.Module, logit: Logit, example: Tensor, opset: int, *, fixed_batch: bool = False
 ) -> ModelProto:
-    """The graph of ``read(form(image))`` for any batch size, or for the example's alone.
+    """The graph of ``logit(network(image))`` for any batch size, or for the example's alone.
+
+    Its initializers and scopes are named ``network.`` and the path in ``network``.
 
     Args:
-        read: raw output -> fake logit [N].
+        network: export modules.
+        logit: raw output -> fake logit [N].
         example: images [2, 3, H, W]; with one image the exporter would fix the batch size.
 
     Raises:
         UserError: torch cannot export the model; the first line of its reason.
     """
-    wrapped = _Score(form, read).eval()
+    wrapped = _Score(network, logit).eval()
     shapes = None if fixed_batch else {"image": {0: torch.export.Dim("batch", min=1)}}
     with quiet(), torch.no_grad():
         try:
@@ -48,10 +56,12 @@ def write_graph(
         except Exception as error:  # the exporter's errors share no other base
             reason = str(error.__cause__ or error).strip().splitlines()[0]
             raise UserError(f"torch cannot write this detector as ONNX: {reason}") from error
+    assert program is not None  # dynamo=True returns one
     return program.model_proto
 
 
 def initializers(model: ModelProto) -> dict[str, np.ndarray]:
+    """Name -> values of the graph's initializers."""
     return {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
 
 

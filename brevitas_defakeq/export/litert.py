@@ -1,13 +1,15 @@
 """LiteRT (formerly TensorFlow Lite): a ``.tflite`` that its interpreter runs on XNNPACK's integer kernels.
 
 Convolutions work on the run's own grids. A Linear with integer weights and a float result is a "hybrid"
-kernel there, which quantizes its input token by token; the converter writes no such thing from given codes,
-so the file it wrote is gone through once more and float weights that are a layer's become the layer's codes.
+kernel there, which quantizes its input token by token; the converter cannot write one from given codes,
+so the written file is edited: float weights that are a layer's become the layer's codes.
 """
 
 from collections import Counter
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor
@@ -23,17 +25,13 @@ from brevitas_defakeq.export.integer_modules import (
     signed_codes,
 )
 from brevitas_defakeq.export.integer_weights import IntegerWeight
+from brevitas_defakeq.export.mobile import MobileExporter
 
-FILE, PACKAGE = "model.tflite", "litert_torch"
-STYLE = Style(linear_input=RangeActivation, linear_weight=Float, conv_weight=Requantized)
-
-
-def version() -> str:
-    """Of the runtime that the file was written for."""
-    return package_version("ai-edge-litert")
+if TYPE_CHECKING:
+    from ai_edge_litert.schema_py_generated import ModelT
 
 
-def write(form: Score, weights: Mapping[str, IntegerWeight], example: Tensor, path: Path) -> Counter:
+def _write(modules: Score, weights: Mapping[str, IntegerWeight], example: Tensor, path: Path) -> Counter[str]:
     """Write the file for one image; how often each operator is in it."""
     import litert_torch
     from ai_edge_litert.tools import flatbuffer_utils
@@ -41,18 +39,18 @@ def write(form: Score, weights: Mapping[str, IntegerWeight], example: Tensor, pa
 
     static = pt2e_quantizer.get_symmetric_quantization_config(is_per_channel=True)
     static = quant_config.QuantConfig(pt2e_quantizer=pt2e_quantizer.PT2EQuantizer().set_global(static))
-    written = litert_torch.convert(form, (example,), quant_config=static)
+    written = litert_torch.convert(modules, (example,), quant_config=static)
     model = flatbuffer_utils.read_model_from_bytearray(written.model_content())
     names = Counter(
         flatbuffer_utils.opcode_to_name(model, op.opcodeIndex) for op in model.subgraphs[0].operators
     )
-    put_codes_(model, weights)
-    float_input_(model)
+    _put_codes_(model, weights)
+    _quantize_input_(model)
     path.write_bytes(flatbuffer_utils.convert_object_to_bytearray(model))
     return names
 
 
-def put_codes_(model, weights: Mapping[str, IntegerWeight]) -> None:
+def _put_codes_(model: "ModelT", weights: Mapping[str, IntegerWeight]) -> None:
     """Float weights of fully connected layers as int8 codes with a scale for each output channel."""
     from ai_edge_litert import schema_py_generated as schema
     from ai_edge_litert.tools.flatbuffer_utils import opcode_to_name
@@ -76,8 +74,8 @@ def put_codes_(model, weights: Mapping[str, IntegerWeight]) -> None:
         )
 
 
-def float_input_(model) -> None:
-    """Quantize the image inside the file: the converter moves the first quantizer out to its caller."""
+def _quantize_input_(model: "ModelT") -> None:
+    """Quantize the image inside the file: the converter leaves the first quantizer to the caller."""
     from ai_edge_litert import schema_py_generated as schema
 
     graph = model.subgraphs[0]
@@ -92,32 +90,39 @@ def float_input_(model) -> None:
             builtinCode=schema.BuiltinOperator.QUANTIZE,
         )
     )
-    place = len(graph.tensors) - 1
+    outer_index = len(graph.tensors) - 1
     quantize = schema.OperatorT(
-        opcodeIndex=len(model.operatorCodes) - 1, inputs=[place], outputs=[graph.inputs[0]],
+        opcodeIndex=len(model.operatorCodes) - 1, inputs=[outer_index], outputs=[graph.inputs[0]],
         builtinOptionsType=schema.BuiltinOptions.QuantizeOptions, builtinOptions=schema.QuantizeOptionsT(),
     )  # fmt: skip
     graph.operators.insert(0, quantize)
     for signature in model.signatureDefs or []:
         for entry in signature.inputs:
-            entry.tensorIndex = place
-    graph.inputs = [place]
+            entry.tensorIndex = outer_index
+    graph.inputs = [outer_index]
 
 
-def run(path: Path) -> Run:
+def _open(path: Path) -> Run:
     """The file in LiteRT's interpreter, image by image."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_path=str(path), num_threads=1)
     interpreter.allocate_tensors()
-    given, answer = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
+    source, output = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
 
     def score(images: np.ndarray) -> np.ndarray:
         scores = []
         for image in images:
-            interpreter.set_tensor(given, image[None])
+            interpreter.set_tensor(source, image[None])
             interpreter.invoke()
-            scores.append(interpreter.get_tensor(answer).reshape(-1).copy())
+            scores.append(interpreter.get_tensor(output).reshape(-1).copy())
         return np.concatenate(scores)
 
     return score
+
+
+LITERT = MobileExporter(
+    format="litert", file="model.tflite", write=_write, open=_open,
+    style=Style(linear_input=RangeActivation, linear_weight=Float, conv_weight=Requantized),
+    version=partial(package_version, "ai-edge-litert"),
+)  # fmt: skip

@@ -13,9 +13,9 @@ from onnx import ModelProto
 from torch import Tensor, nn
 
 from brevitas_defakeq.artifact import QuantizedDetector
-from brevitas_defakeq.export.agreement import agreement, fused_operators, ort_run, require_agreement
+from brevitas_defakeq.export.agreement import compare_with_model, optimized, ort_run
 from brevitas_defakeq.export.constant_pool import Constants
-from brevitas_defakeq.export.export_card import card_of, ends, require_form
+from brevitas_defakeq.export.export_card import card_of, input_output_of, preprocessing_of, require_exportable
 from brevitas_defakeq.export.graph_writer import shorten_, write_graph
 from brevitas_defakeq.export.integer_weights import coded_weight
 from brevitas_defakeq.export.onnx_modules import OPSET, export_form
@@ -23,7 +23,7 @@ from brevitas_defakeq.export.pixel_input import take_pixels_
 from brevitas_defakeq.export.weight_packing import fold_clips_, pack_weights_, pool_numbers_
 from brevitas_defakeq.nn.module_tree import modules_by_name
 from brevitas_defakeq.runtime.card import Card, card_beside
-from brevitas_defakeq.runtime.onnx_file import is_version, version_numbers
+from brevitas_defakeq.runtime.onnx_file import is_version, open_session, version_numbers
 from brevitas_defakeq.utils.errors import UserError
 from brevitas_defakeq.utils.files import written_whole
 
@@ -31,14 +31,14 @@ from brevitas_defakeq.utils.files import written_whole
 RUNTIME, FLOAT_RUNTIME = "1.16", "1.18"
 #: Operator set of the float file: the one that torch writes the fastest graphs in.
 _FLOAT_OPSET = 21
-STORAGES = ("packed", "int8")
+_STORAGES = ("packed", "int8")
 
 
 def export_onnx(
     result: QuantizedDetector,
     out: str | Path,
     *,
-    form: str = "quantized",
+    variant: str = "quantized",
     storage: str = "packed",
     pixels: bool = False,
     runtime: str | None = None,
@@ -50,41 +50,40 @@ def export_onnx(
 
     Args:
         result: what ``quantize`` returned or ``load`` read.
-        form: "quantized" (M_q), "mixed" (M_q^v) or "float", to compare with.
+        variant: "quantized" (M_q), "mixed" (M_q^v) or "float", to compare with.
         storage: "packed" (codes at their own width) or "int8" (larger, nothing to unpack).
         pixels: preprocess inside the graph: uint8 RGB [N, H, W, 3] of any size in, P(fake) out.
         runtime: the oldest onnxruntime that has to run the file, as in "1.18"; None asks for nothing.
         verify: preprocessed images [N, 3, H, W] on which file and model have to agree; None skips the check.
         licence: of the source weights, for the card.
-        float_model: the float detector, for ``form="float"``: a run holds no float weights.
+        float_model: the float detector, for ``variant="float"``: a run holds no float weights.
 
     Raises:
-        UserError: a layer has no ONNX form, or the file disagrees with the model; then nothing is written.
+        UserError: ONNX cannot hold a layer, or the file disagrees with the model; then nothing is written.
     """
-    require_form(result, form)
-    if storage not in STORAGES:
-        raise UserError(f"storage={storage!r}: choose of {', '.join(STORAGES)}")
-    if form == "float" and float_model is None:
-        raise UserError("a run holds no float weights; give float_model=")
-    needed = FLOAT_RUNTIME if form == "float" else RUNTIME
-    require_runtime(runtime, needed)
-    network = float_model.eval() if form == "float" else getattr(result, form)
-    if form == "float":
-        built = float_graph(result, network, pixels)
+    require_exportable(result, variant, "onnx")
+    if storage not in _STORAGES:
+        raise UserError(f"storage={storage!r}: choose of {', '.join(_STORAGES)}")
+    oldest = FLOAT_RUNTIME if variant == "float" else RUNTIME
+    require_runtime(runtime, oldest)
+    network = _network(result, variant, float_model)
+    if variant == "float":
+        graph = float_graph(result, network, pixels)
     else:
-        built = coded_graph(result, network, pixels, packed=storage == "packed")
-    file = built.model.SerializeToString()
-    between, checked = ends(result, pixels=pixels), None
+        graph = coded_graph(result, network, pixels, packed=storage == "packed")
+    file = graph.model.SerializeToString()
+    session, operators = optimized(file)
+    input_output, checked = input_output_of(result, pixels=pixels), None
     if verify is not None:
-        files = [ort_run(file, optimize=optimize) for optimize in (True, False)]
-        threshold = result.report["threshold"][form]
-        checked = agreement(files, network, result.observer, verify, threshold, between)
-        require_agreement(checked)
+        files = [ort_run(session), ort_run(open_session(file, optimize=False))]
+        threshold = result.report["threshold"][variant]
+        checked = compare_with_model(files, network, result.observer, verify, threshold, input_output)
+        checked.require()
     card = card_of(
-        result, form, between, format="onnx", runtime=needed,
-        bytes={"file": len(file), **built.sizes, "graph": len(file) - built.sizes.total()},
-        patterns={**built.patterns, **{f"runs as {name}": n for name, n in fused_operators(file).items()}},
-        agreement=checked, licence=licence,
+        result, variant, input_output, format="onnx", runtime=oldest,
+        bytes={"file": len(file), **graph.sizes, "graph": len(file) - graph.sizes.total()},
+        patterns={**graph.patterns, **{f"runs as {name}": n for name, n in operators.items()}},
+        agreement=checked.to_dict() if checked else None, licence=licence,
     )  # fmt: skip
     path = Path(out) / "model.onnx"
     with written_whole(path) as partial:
@@ -93,49 +92,59 @@ def export_onnx(
     return card
 
 
+def _network(result: QuantizedDetector, variant: str, float_model: nn.Module | None) -> nn.Module:
+    """The variant's module; UserError for "float" without ``float_model``."""
+    if variant != "float":
+        network: nn.Module = getattr(result, variant)
+        return network
+    if float_model is None:
+        raise UserError("a run holds no float weights; give float_model=")
+    return float_model.eval()
+
+
 @dataclass(frozen=True)
-class Built:
+class OnnxGraph:
     """A graph in memory, how often each pattern is in it, and bytes of its initializers by kind."""
 
     model: ModelProto
-    patterns: Counter
-    sizes: Counter
+    patterns: Counter[str]
+    sizes: Counter[str]
 
 
-def coded_graph(result: QuantizedDetector, network: nn.Module, pixels: bool, *, packed: bool) -> Built:
+def coded_graph(result: QuantizedDetector, network: nn.Module, pixels: bool, *, packed: bool) -> OnnxGraph:
     """M_q or M_q^v with integer weights."""
     example = _example(result)
     modules = modules_by_name(network)
     weights = {
-        f"form.{layer.name}.weight": coded_weight(modules[layer.name], result.bits[layer.name])
+        f"network.{layer.name}.weight": coded_weight(modules[layer.name], result.bits[layer.name])
         for layer in result.plan.layers
     }
-    form = export_form(network, result.plan, example[:1])
-    model, constants = write_graph(form, result.observer.logit, example, OPSET), Constants()
+    converted = export_form(network, result.plan, example[:1])
+    model, constants = write_graph(converted, result.observer.logit, example, OPSET), Constants()
     fold_clips_(model)
     patterns = pack_weights_(model, weights, constants, packed=packed)
     pool_numbers_(model, constants)
     return _finished(model, constants, patterns, result, pixels)
 
 
-def float_graph(result: QuantizedDetector, network: nn.Module, pixels: bool) -> Built:
+def float_graph(result: QuantizedDetector, network: nn.Module, pixels: bool) -> OnnxGraph:
     """The float detector, as torch writes it."""
     model = write_graph(network, result.observer.logit, _example(result), _FLOAT_OPSET)
     return _finished(model, Constants(), Counter(), result, pixels)
 
 
 def _finished(
-    model: ModelProto, constants: Constants, patterns: Counter, result: QuantizedDetector, pixels: bool
-) -> Built:
+    model: ModelProto, constants: Constants, patterns: Counter[str], result: QuantizedDetector, pixels: bool
+) -> OnnxGraph:
     if pixels:
-        take_pixels_(model, result.preprocessing, constants)
+        take_pixels_(model, preprocessing_of(result), constants)
     sizes = constants.write_(model)
     shorten_(model)
-    return Built(model, patterns, sizes)
+    return OnnxGraph(model, patterns, sizes)
 
 
 def _example(result: QuantizedDetector) -> Tensor:
-    return torch.zeros(2, 3, *result.preprocessing.input_size)
+    return torch.zeros(2, 3, *preprocessing_of(result).input_size)
 
 
 def require_runtime(asked: str | None, needed: str) -> None:

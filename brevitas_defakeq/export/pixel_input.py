@@ -1,5 +1,7 @@
 """Pixels in, probability out: the preprocessing and the sigmoid as operators of the graph itself."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from onnx import ModelProto, NodeProto, TensorProto, helper
@@ -12,7 +14,7 @@ from brevitas_defakeq.utils.errors import UserError
 
 PIXELS, PROBABILITY = "pixels", "probability"
 #: The filter -> the attributes of Resize that do the same. ("nearest" takes other neighbours at ties.)
-_RESIZE = {
+_RESIZE: dict[str, dict[str, Any]] = {
     "bilinear": {"mode": "linear", "antialias": 1, "exclude_outside": 1},
     "bicubic": {"mode": "cubic", "cubic_coeff_a": -0.5, "antialias": 1, "exclude_outside": 1},
     "cv2_linear": {"mode": "linear"},
@@ -31,32 +33,33 @@ def take_pixels_(model: ModelProto, preprocessing: Preprocessing, constants: Con
     """
     if preprocessing.interpolation not in _RESIZE:
         raise UserError(
-            f"interpolation={preprocessing.interpolation!r} has no ONNX form; export without --pixels, "
-            f"or use one of {', '.join(_RESIZE)}"
+            f"interpolation={preprocessing.interpolation!r} cannot be written as ONNX; export without "
+            f"--pixels, or use one of {', '.join(_RESIZE)}"
         )
     if preprocessing.fit != "stretch":
-        raise UserError(f"fit={preprocessing.fit!r} has no ONNX form here; export without --pixels")
+        raise UserError(f"fit={preprocessing.fit!r} cannot be written as ONNX; export without --pixels")
     graph = model.graph
     sides = constants.array(np.array(preprocessing.input_size))
     node = helper.make_node
     front = [
         node("Transpose", [PIXELS], ["pixels.planes"], perm=[0, 3, 1, 2]),
         node("Shape", ["pixels.planes"], ["pixels.kept"], end=2),
-        # All four sides, not `axes`: ONNX Runtime moves the transposition and forgets to move those.
+        # All four sides, not `axes`: ONNX Runtime moves the Transpose but leaves the axes as they were.
         node("Concat", ["pixels.kept", sides], ["pixels.sizes"], axis=0),
         *_resized(preprocessing.interpolation, constants),
     ]
     value = "pixels.float"
-    steps = (("Div", 255.0), ("Sub", preprocessing.mean), ("Div", preprocessing.std))
+    mean, std = (np.asarray(values, np.float32) for values in (preprocessing.mean, preprocessing.std))
+    steps = (("Div", np.asarray(255, np.float32)), ("Sub", mean), ("Div", std))
     for index, (operator, operand) in enumerate(steps):
         result = INPUT if index == len(steps) - 1 else f"pixels.{index}"
-        constant = constants.array(np.float32(operand).reshape(-1, 1, 1))
+        constant = constants.array(operand.reshape(-1, 1, 1))
         front.append(node(operator, [value, constant], [result]))
         value = result
     nodes = [*front, *graph.node, node("Sigmoid", [OUTPUT], [PROBABILITY])]
     del graph.node[:], graph.input[:], graph.output[:]
     graph.node.extend(nodes)
-    shape = ["batch", "height", "width", 3]
+    shape: list[str | int | None] = ["batch", "height", "width", 3]
     graph.input.append(helper.make_tensor_value_info(PIXELS, TensorProto.UINT8, shape))
     graph.output.append(helper.make_tensor_value_info(PROBABILITY, TensorProto.FLOAT, ["batch"]))
 
@@ -83,7 +86,7 @@ def _resized(interpolation: str, constants: Constants) -> list[NodeProto]:
 
 
 def pixels_of(images: Tensor, preprocessing: Preprocessing) -> np.ndarray:
-    """The uint8 pixels [N, H, W, 3] whose preprocessed form is ``images`` [N, 3, H, W]."""
-    mean, std = (torch.tensor(part).view(3, 1, 1) for part in (preprocessing.mean, preprocessing.std))
-    values = ((images * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
-    return values.permute(0, 2, 3, 1).contiguous().numpy()
+    """The uint8 pixels [N, H, W, 3] that preprocessing turns into ``images`` [N, 3, H, W]."""
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (preprocessing.mean, preprocessing.std))
+    pixels = ((images * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
+    return pixels.permute(0, 2, 3, 1).contiguous().numpy()

@@ -1,39 +1,50 @@
 """``export_qonnx``: a run as faithful QONNX, ``model.onnx`` and ``model_card.json``.
 
 Every quantizer is a ``Quant`` node with constant scale, zero point and width; a weight is its codes times its
-scale, with learned rounding in it. The file is cleaned by qonnx, executed by qonnx, and held against torch.
+scale, with learned rounding in it. The file is cleaned by qonnx, executed by qonnx, and compared with torch.
 """
 
 from ast import literal_eval
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from onnx import ModelProto, NodeProto, helper
 from torch import Tensor, nn
 
-from brevitas_defakeq.artifact import WEIGHTS_FILES, QuantizedDetector
-from brevitas_defakeq.export.export_card import card_of, ends, package_version, require_form
+from brevitas_defakeq.artifact import QuantizedDetector
+from brevitas_defakeq.export.export_card import (
+    card_of,
+    input_output_of,
+    package_version,
+    preprocessing_of,
+    require_exportable,
+)
+from brevitas_defakeq.export.formats import get_format
 from brevitas_defakeq.export.graph_writer import write_graph
 from brevitas_defakeq.export.qonnx_modules import OPSET, qonnx_form
-from brevitas_defakeq.export.qonnx_runtime import compared, require_qonnx
+from brevitas_defakeq.export.qonnx_runtime import compare_qonnx
 from brevitas_defakeq.export.quiet_converters import quiet
-from brevitas_defakeq.export.verification_images import some
+from brevitas_defakeq.export.verification_images import evenly_spaced
 from brevitas_defakeq.runtime.card import Card, card_beside
 from brevitas_defakeq.utils.files import written_whole
+
+if TYPE_CHECKING:
+    from qonnx.core.modelwrapper import ModelWrapper
 
 #: Where torch's exporter notes the modules that a node comes from, outermost first.
 _SCOPES = "pkg.torch.onnx.name_scopes"
 #: Images that the file is executed on; qonnx runs node by node.
-IMAGES = 8
+QONNX_IMAGES = 8
 
 
 def export_qonnx(
     result: QuantizedDetector,
     out: str | Path,
     *,
-    form: str = "quantized",
+    variant: str = "quantized",
     verify: Tensor | None = None,
     licence: str | None = None,
 ) -> Card:
@@ -41,7 +52,7 @@ def export_qonnx(
 
     Args:
         result: what ``quantize`` returned or ``load`` read, of any target.
-        form: "quantized" (M_q) or "mixed" (M_q^v: two widths in a layer, put together by Concat and Gather).
+        variant: "quantized" (M_q) or "mixed" (M_q^v: two widths in a layer, joined by Concat and Gather).
         verify: preprocessed images [N, 3, H, W]; qonnx executes the file on eight of them and the answers
             have to be torch's within 1e-5 of their range. None skips the check.
         licence: of the source weights, for the card.
@@ -50,19 +61,20 @@ def export_qonnx(
         UserError: the extra ``fpga`` is missing, torch cannot export the detector, or the file disagrees
             with the model; then nothing is written.
     """
-    require_form(result, form, tuple(WEIGHTS_FILES))
-    network = getattr(result, form)
+    require_exportable(result, variant, "qonnx")
+    network = getattr(result, variant)
     model = qonnx_graph(result, network)
     checked = None
     if verify is not None:
-        images = some(verify, IMAGES)
-        checked = compared(model, network, result.observer, images, result.report["threshold"][form])
+        images = evenly_spaced(verify, QONNX_IMAGES)
+        threshold = result.report["threshold"][variant]
+        checked = compare_qonnx(model, network, result.observer, images, threshold)
         checked.require()
     file = model.SerializeToString()
     card = card_of(
-        result, form, ends(result), format="qonnx", runtime=package_version("qonnx"), agreement=checked,
+        result, variant, input_output_of(result), format="qonnx", runtime=package_version("qonnx"),
         bytes={"file": len(file)}, patterns=Counter(node.op_type for node in model.graph.node),
-        licence=licence,
+        agreement=checked.to_dict() if checked else None, licence=licence,
     )  # fmt: skip
     path = Path(out) / "model.onnx"
     with written_whole(path) as partial:
@@ -77,14 +89,14 @@ def qonnx_graph(result: QuantizedDetector, network: nn.Module) -> ModelProto:
     The Conv and MatMul nodes carry their layers' names (q, k and v of an attention are
     ``blocks.0.attn.qkv.q`` and so on), and the weights those names with ``.weight``.
     """
-    require_qonnx()
+    get_format("qonnx").require_package()
     from qonnx.core.modelwrapper import ModelWrapper
     from qonnx.util.cleanup import cleanup_model
 
-    example = torch.zeros(1, 3, *result.preprocessing.input_size)
-    form = qonnx_form(network, result.plan)
-    model = write_graph(form, result.observer.logit, example, OPSET, fixed_batch=True)
-    _note_layers_(model, form)
+    example = torch.zeros(1, 3, *preprocessing_of(result).input_size)
+    modules = qonnx_form(network, result.plan)
+    model = write_graph(modules, result.observer.logit, example, OPSET, fixed_batch=True)
+    _note_layers_(model, modules)
     with quiet():
         cleaned = cleanup_model(ModelWrapper(model))
     _drop_idle_nodes_(cleaned)
@@ -92,7 +104,7 @@ def qonnx_graph(result: QuantizedDetector, network: nn.Module) -> ModelProto:
     return cleaned.model
 
 
-def _drop_idle_nodes_(model) -> None:
+def _drop_idle_nodes_(model: "ModelWrapper") -> None:
     """A class token expanded to a batch of one, and the absolute values of unsigned codes: nothing."""
     for node in [node for node in model.graph.node if node.op_type in ("Expand", "Abs")]:
         source, result = node.input[0], node.output[0]
@@ -103,7 +115,7 @@ def _drop_idle_nodes_(model) -> None:
         model.graph.node.remove(node)
 
 
-def _is_idle(model, node: NodeProto) -> bool:
+def _is_idle(model: "ModelWrapper", node: NodeProto) -> bool:
     if node.op_type == "Expand":
         return model.get_tensor_shape(node.input[0]) == model.get_tensor_shape(node.output[0])
     maker = model.find_producer(node.input[0])
@@ -113,9 +125,11 @@ def _is_idle(model, node: NodeProto) -> bool:
 # Names -----------------------------------------------------------------------------------------------
 
 
-def _note_layers_(model: ModelProto, form: nn.Module) -> None:
+def _note_layers_(model: ModelProto, modules: nn.Module) -> None:
     """Each product's layer into its doc_string, which qonnx's cleanup leaves alone (it renames the rest)."""
-    layers = {f"form.{name}": name for name, part in form.named_modules() if hasattr(part, "weight_quant")}
+    layers = {
+        f"network.{name}": name for name, module in modules.named_modules() if hasattr(module, "weight_quant")
+    }
     for node in model.graph.node:
         scopes = {entry.key: entry.value for entry in node.metadata_props}.get(_SCOPES, "['', '']")
         node.doc_string = ""
@@ -124,7 +138,7 @@ def _note_layers_(model: ModelProto, form: nn.Module) -> None:
             node.doc_string = layers.get(literal_eval(scopes)[-2], "")
 
 
-def _name_by_layer_(model) -> None:
+def _name_by_layer_(model: "ModelWrapper") -> None:
     """Products and their weights get back the names of their layers, ``.2`` and so on at a second call."""
     calls: Counter[str] = Counter()
     for node in model.graph.node:
@@ -137,12 +151,12 @@ def _name_by_layer_(model) -> None:
             model.rename_tensor(source, f"{node.name}.weight" + ".restored" * index)
 
 
-def _weight_sources(model, name: str) -> Iterator[str]:
+def _weight_sources(model: "ModelWrapper", name: str) -> Iterator[str]:
     maker = model.find_producer(name)
     if maker is None:
         yield name
     elif maker.op_type == "Concat":
-        for part in list(maker.input):
-            yield from _weight_sources(model, part)
+        for source in list(maker.input):
+            yield from _weight_sources(model, source)
     else:
         yield from _weight_sources(model, maker.input[0])

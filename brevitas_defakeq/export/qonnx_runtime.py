@@ -1,6 +1,7 @@
-"""QONNX graphs executed by qonnx, and held against the torch model they come from."""
+"""QONNX graphs executed by qonnx and compared with the torch model that they come from."""
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,23 +14,14 @@ from brevitas_defakeq.float_reference import copy_module
 from brevitas_defakeq.quant.fused import quick
 from brevitas_defakeq.utils.errors import UserError
 
-#: Largest difference to torch, relative to the outputs' range, on the typical image.
-TOLERANCE = 1e-5
-#: And on any: a value that lies between two codes may fall to the other side.
+#: Largest median difference from torch, relative to the range of its logits.
+_TYPICAL = 1e-5
+#: And on any image: a value half-way between two codes may round to the other one.
 _LARGEST = 0.05
 
 
-def require_qonnx() -> None:
-    """Raises UserError where the extra ``fpga`` is not installed."""
-    try:
-        with quiet():
-            import qonnx.core.modelwrapper  # noqa: F401
-    except ImportError:
-        raise UserError("QONNX needs qonnx: pip install 'brevitas_defakeq[fpga]'") from None
-
-
 @dataclass(frozen=True)
-class Exactness:
+class QonnxAgreement:
     """A QONNX file against the torch model on some images.
 
     Attributes:
@@ -37,8 +29,8 @@ class Exactness:
         verdicts: share of equal verdicts.
         difference: root mean square of the difference, over the spread of torch's logits.
         typical: median difference, over the range of torch's logits; largest: on any image.
-        unrest: the median by which the model's own logits move, over the same, when it computes in float64:
-            a value between two codes falls to the other side, and what follows amplifies that.
+        unrest: the median by which the model's own logits change, over the same, when it computes in float64:
+            a value half-way between two codes rounds to the other one, and later layers amplify that.
     """
 
     images: int
@@ -48,12 +40,12 @@ class Exactness:
     largest: float
     unrest: float
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
     def require(self) -> None:
         """Raises UserError where the file is not the model."""
-        limit = max(TOLERANCE, 3 * self.unrest)
+        limit = max(_TYPICAL, 3 * self.unrest)
         if not self.typical <= limit or self.largest > max(_LARGEST, limit):
             raise UserError(
                 f"the QONNX file disagrees with the model: off by {self.typical:.1e} of the outputs' range "
@@ -63,24 +55,24 @@ class Exactness:
 
 
 @torch.no_grad()
-def compared(
+def compare_qonnx(
     model: ModelProto, network: nn.Module, observer: Observer, images: Tensor, threshold: float
-) -> Exactness:
+) -> QonnxAgreement:
     """Execute the graph with qonnx on images [N, 3, H, W], one by one, beside the model itself."""
     precise = copy_module(network).double()
     with quick(network, frozen=True), quick(precise, frozen=True):
         wanted = np.array([float(observer(network, image[None])[0]) for image in images])
-        moved = np.array([float(observer(precise, image[None].double())[0]) for image in images])
+        in_double = np.array([float(observer(precise, image[None].double())[0]) for image in images])
     found = np.array([executed(model, image[None].numpy()) for image in images])
     scale = max(float(np.ptp(wanted)), float(np.abs(wanted).max()), 1e-12)
     differences = np.abs(found - wanted)
-    return Exactness(
+    return QonnxAgreement(
         images=len(images),
         verdicts=float(np.mean((found > threshold) == (wanted > threshold))),
         difference=float(np.sqrt(np.mean(differences**2)) / max(wanted.std(), 1e-6)),
         typical=float(np.median(differences) / scale),
         largest=float(differences.max() / scale),
-        unrest=float(np.median(np.abs(moved - wanted)) / scale),
+        unrest=float(np.median(np.abs(in_double - wanted)) / scale),
     )
 
 
@@ -91,7 +83,7 @@ def executed(model: ModelProto, image: np.ndarray) -> float:
         from qonnx.core.onnx_exec import execute_onnx
 
     wrapped = ModelWrapper(model)
-    feed = {wrapped.graph.input[0].name: image.astype(np.float32)}
+    inputs = {wrapped.graph.input[0].name: image.astype(np.float32)}
     with quiet():
-        (answer,) = execute_onnx(wrapped, feed).values()
-    return float(answer.reshape(()))
+        (output,) = execute_onnx(wrapped, inputs).values()
+    return float(output.reshape(()))

@@ -1,4 +1,4 @@
-"""Converters speak of their progress, of versions and of deprecations inside torch: no news to the user."""
+"""Silence converters, which print their progress, versions and deprecations inside torch."""
 
 import contextlib
 import io

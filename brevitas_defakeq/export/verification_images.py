@@ -1,20 +1,24 @@
 """Images on which an exported file has to agree with its model."""
 
 from pathlib import Path
+from typing import TypeVar
 
 from torch import Tensor
 
 from brevitas_defakeq.artifact import QuantizedDetector
+from brevitas_defakeq.data.listing import Listing
 from brevitas_defakeq.data.sources import Sample, read_source
+from brevitas_defakeq.export.export_card import preprocessing_of
 from brevitas_defakeq.imaging.image_files import load_batch
 from brevitas_defakeq.imaging.stored_files import is_stored
 from brevitas_defakeq.utils.errors import UserError
 
-COUNT = 64
+_MAX_IMAGES = 64
+Images = TypeVar("Images", Tensor, Listing)
 
 
-def some(images, count: int):
-    """At most ``count`` of a tensor's images or of samples, evenly spread."""
+def evenly_spaced(images: Images, count: int) -> Images:
+    """At most ``count`` of images [N, ...] or of samples, evenly spaced."""
     return images[:: max(1, len(images) // count)][:count]
 
 
@@ -24,17 +28,18 @@ def verification_images(result: QuantizedDetector, data: str | Path | None) -> T
     Raises:
         UserError: no data are given and the calibration files are gone.
     """
+    preprocessing = preprocessing_of(result)
     if data is not None:
         samples = read_source(data)
-        return load_batch(some(samples, COUNT), result.preprocessing)
+        return load_batch(evenly_spaced(samples, _MAX_IMAGES), preprocessing)
     if result.report["detector"]["name"] == "demo":
         from brevitas_defakeq.demo import drawn_calibration
 
-        return drawn_calibration(result.preprocessing, COUNT)[0]
-    files = [Path(name) for name in result.report["calibration"]["files"][:COUNT]]
+        return drawn_calibration(preprocessing, _MAX_IMAGES)[0]
+    files = [Path(name) for name in result.report["calibration"]["files"][:_MAX_IMAGES]]
     if not files or not all(map(is_stored, files)):
         raise UserError(
-            "the run's calibration images are not at hand to check the file on; give --data with some faces, "
-            "or --no-verify"
+            "the run's calibration images, on which the file is checked, are gone; give --data with "
+            "some faces, or --no-verify"
         )
-    return load_batch([Sample(file, None, file.name, "") for file in files], result.preprocessing)
+    return load_batch([Sample(file, None, file.name, "") for file in files], preprocessing)

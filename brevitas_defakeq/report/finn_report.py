@@ -1,6 +1,7 @@
-"""What ``defakeq export --format finn`` shows: the check, layer by layer, and the profile's two ends."""
+"""Tables of ``defakeq export --format finn``: the check, layer by layer, and the host's arithmetic."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from rich.table import Table
 
@@ -12,18 +13,18 @@ from brevitas_defakeq.utils.errors import UserError
 _WORDS = {"cannot": "cannot be mapped", "costs": "costs", "needs": "needs"}
 
 
-def check_mapping(result: QuantizedDetector, form: str, *, as_json: bool) -> None:
-    """Show the check of a run; status 2 where something cannot be mapped."""
+def check_mapping(result: QuantizedDetector, variant: str, *, as_json: bool) -> None:
+    """Show the check of a run; UserError if something cannot be mapped."""
     from brevitas_defakeq.export.finn.export_finn import check_finn
 
-    findings = check_finn(result, form=form)
+    findings = check_finn(result, variant=variant)
     show(check_content(findings), check_table(findings), as_json=as_json)
     refused = cannot(findings)
     if refused:
         raise UserError(f"{len(refused)} places cannot be mapped to FINN, the first is {refused[0].line()}")
 
 
-def check_content(findings: Sequence[Finding]) -> dict:
+def check_content(findings: Sequence[Finding]) -> dict[str, Any]:
     """The check as JSON: whether everything maps, and what was found, in the graph's order."""
     refused = cannot(findings)
     return {
@@ -35,7 +36,7 @@ def check_content(findings: Sequence[Finding]) -> dict:
 
 
 def check_table(findings: Sequence[Finding]) -> Table:
-    """One row a finding; what cannot be mapped stands first."""
+    """One row a finding; what cannot be mapped comes first."""
     found = check_content(findings)
     title = (
         "every layer maps to FINN" if found["maps"] else f"{found['cannot']} places cannot be mapped to FINN"
@@ -54,19 +55,19 @@ def check_table(findings: Sequence[Finding]) -> Table:
     return table
 
 
-def host_table(host: dict) -> Table:
+def host_table(host: dict[str, Any]) -> Table:
     """What was written, and how well it agrees."""
     table = Table(title=f"{host['name']} for FINN")
     table.add_column("the host's part")
     table.add_column("value", justify="right")
-    given, back = host["input"], host["output"]
+    source, output = host["input"], host["output"]
     rows = {
-        "image": "x".join(map(str, given["shape"])),
-        "integers": f"{given['low'] - given['zero_point']} to {given['high'] - given['zero_point']}",
-        "input scale": f"{given['scale']:.6g}",
-        "input zero point": str(given["zero_point"]),
-        "output scale": ", ".join(f"{scale:.6g}" for scale in back["scale"]),
-        "output bias": f"{back['bias']:.6g}",
+        "image": "x".join(map(str, source["shape"])),
+        "integers": f"{source['low'] - source['zero_point']} to {source['high'] - source['zero_point']}",
+        "input scale": f"{source['scale']:.6g}",
+        "input zero point": str(source["zero_point"]),
+        "output scale": ", ".join(f"{scale:.6g}" for scale in output["scale"]),
+        "output bias": f"{output['bias']:.6g}",
     }
     for name, value in rows.items():
         table.add_row(name, value)

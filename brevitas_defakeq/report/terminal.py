@@ -113,8 +113,8 @@ def latencies(found: dict[str, Any]) -> Table:
     return table
 
 
-def card_table(card: dict) -> Table:
-    """What ``defakeq export`` wrote."""
+def card_table(card: dict[str, Any]) -> Table:
+    """A model card: what is in the file, and how well it agrees with the model."""
     table = Table(title=f"{card['name']} for {card['format']}: {card['bytes']['file'] / 1e3:,.0f} kB")
     table.add_column("in the file and in the runtime")
     table.add_column("count", justify="right")

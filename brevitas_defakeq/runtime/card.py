@@ -1,4 +1,4 @@
-"""``model_card.json``, beside every exported model: what the device and its user need to know."""
+"""``model_card.json``, beside every exported model: what the device and its user need."""
 
 from __future__ import annotations
 
@@ -23,9 +23,8 @@ from brevitas_defakeq.runtime.onnx_file import is_version
 from brevitas_defakeq.utils.errors import UserError
 from brevitas_defakeq.utils.files import read_json, write_json
 
-FORMAT_VERSION = 1
+CARD_VERSION = 1
 CARD_NAME = "model_card.json"
-FORMATS = ("onnx", "executorch", "litert", "coreml", "qonnx")
 LAYOUTS = ("NCHW", "NHWC")
 DTYPES = ("float32", "uint8")
 OUTPUT_KINDS = ("logit", "softmax", "probability")
@@ -33,10 +32,10 @@ OUTPUT_KINDS = ("logit", "softmax", "probability")
 
 @dataclass(frozen=True, kw_only=True)
 class CardInput:
-    """What the graph takes.
+    """What the file takes.
 
-    ``dtype`` "float32" wants the crop resized and normalised; "uint8" wants raw RGB pixels, since the graph
-    does that itself. ``size`` (height, width in pixels), ``mean``, ``std`` (scale 0..1), ``interpolation``
+    ``dtype`` "float32" takes the crop resized and normalised; "uint8" takes raw RGB pixels, and the graph
+    does both. ``size`` (height, width in pixels), ``mean``, ``std`` (scale 0..1), ``interpolation``
     and ``fit`` say how, in both cases (``imaging.preprocessing.Preprocessing``). ``crop`` and
     ``crop_margin``: how faces were cut out in training (``imaging.crop.Crop``); None if unknown.
     """
@@ -70,17 +69,17 @@ class CardInput:
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """The same values in the form that training uses."""
+        """The same values as training uses them."""
         return Preprocessing(self.size, self.interpolation, self.mean, self.std, self.fit)
 
 
 @dataclass(frozen=True, kw_only=True)
 class CardOutput:
-    """What the graph's first output is.
+    """What the file's first output is.
 
     ``kind``: "logit" is one score an image, [N] or [N, 1]; "softmax" class scores before their softmax,
     [N, C]; "probability" P(fake), [N] or [N, 1], or class probabilities, [N, C]. ``fake_index``: the class
-    that means fake; with one score, 0 says that a high score means real.
+    that means fake; with one score, 0: a high score means real.
     """
 
     kind: str
@@ -93,23 +92,23 @@ class CardOutput:
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """The card; ``input`` and ``output`` may be given as dictionaries. Raises UserError for wrong values.
+    """The card. Raises UserError for wrong values.
 
     Attributes:
         name: the detector's name.
-        threshold: an image is called fake where its logit lies above it.
-        format: "onnx", "executorch", "litert", "coreml" or "qonnx".
-        runtime: the oldest onnxruntime that runs the file, as in "1.18"; of the others the version that the
-            file was written for, of iOS for Core ML, of qonnx for QONNX.
-        bits: layer -> width in bits (1.6 for three levels).
+        threshold: an image is called fake if its logit is above it.
+        format: name of the export format, as "onnx" or "litert".
+        runtime: for "onnx" the oldest onnxruntime that runs the file, as in "1.18"; else the version of the
+            runtime (for Core ML: iOS) that the file was written for.
+        bits: layer -> bit-width (1.6 for three levels).
         bytes: kind of content -> bytes in the file.
-        patterns: operator pattern -> how often the graph holds it.
-        auc: what is known of the detector's quality, or None.
+        patterns: operator pattern -> how often the file holds it.
+        auc: the variant's metrics in the run's report, or None.
         licence: of the source weights, as the user gave it, or None.
         provenance: seed, versions, data hash.
     """
 
-    format_version: int = FORMAT_VERSION
+    format_version: int = CARD_VERSION
     name: str
     format: str = "onnx"
     input: CardInput
@@ -124,13 +123,9 @@ class Card:
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.input, CardInput):
-            object.__setattr__(self, "input", record(CardInput, self.input, "input"))
-        if not isinstance(self.output, CardOutput):
-            object.__setattr__(self, "output", record(CardOutput, self.output, "output"))
         _check_version(self.format_version)
         require(is_text(self.name), "name", self.name, "a word or more")
-        require(self.format in FORMATS, "format", self.format, f"one of {', '.join(FORMATS)}")
+        require(is_text(self.format), "format", self.format, "the name of an export format")
         require(is_number(self.threshold), "threshold", self.threshold, "a number, on the logit")
         require(is_version(self.runtime), "runtime", self.runtime, 'a version, as in "1.18"')
         require_each(lambda width: is_number(width) and width > 0, "bits", self.bits, "a width above 0")
@@ -145,10 +140,13 @@ class Card:
         """The card from a parsed JSON object that has every field; the inverse of `to_json`."""
         if isinstance(content, Mapping) and "format_version" in content:
             _check_version(content["format_version"])  # first: a later format may have other fields
+            kinds: dict[str, type] = {"input": CardInput, "output": CardOutput}
+            nested = {name: record(kinds[name], content[name], name) for name in kinds if name in content}
+            content = {**content, **nested}
         return record(cls, content, "the card")
 
     def to_json(self) -> dict[str, Any]:
-        """The JSON form: dictionaries, lists, numbers, words."""
+        """The card as JSON: dictionaries, lists, numbers, text."""
         return plain(asdict(self))
 
     @classmethod
@@ -164,7 +162,7 @@ class Card:
         try:
             return cls.from_json(content)
         except UserError as error:
-            raise UserError(f"{path}: {error}; mend the file or export again") from None
+            raise UserError(f"{path}: {error}; fix the file or export again") from None
 
     def write(self, path: str | os.PathLike) -> None:
         """Write the card; the file appears whole or not at all."""
@@ -172,10 +170,10 @@ class Card:
 
 
 def card_beside(model: str | os.PathLike) -> Path:
-    """Where the card of a model file lies."""
+    """The path of a model file's card."""
     return Path(model).parent / CARD_NAME
 
 
 def _check_version(value: Any) -> None:
-    known = value == FORMAT_VERSION and not isinstance(value, bool)
-    require(known, "format_version", value, f"{FORMAT_VERSION}, or this version of the package is too old")
+    known = value == CARD_VERSION and not isinstance(value, bool)
+    require(known, "format_version", value, f"{CARD_VERSION}, or this version of the package is too old")

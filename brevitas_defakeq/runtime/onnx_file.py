@@ -30,38 +30,55 @@ def version_numbers(version: str) -> tuple[int, ...]:
     >>> version_numbers("1.24.0.dev20250101") > version_numbers("1.18")
     True
     """
-    return tuple(int(number) for number in re.match(r"\d+(\.\d+)*", version).group().split("."))
+    leading = re.match(r"\d+(\.\d+)*", version)
+    return tuple(int(number) for number in leading.group().split(".")) if leading else ()
 
 
-def open_session(path: Path, threads: int | None = None, *, side_by_side: bool = False) -> Any:
+def open_session(
+    model: Path | bytes,
+    threads: int | None = None,
+    *,
+    side_by_side: bool = False,
+    optimize: bool = True,
+    optimized: Path | None = None,
+) -> Any:
     """An `onnxruntime.InferenceSession` on the processor.
 
     Args:
-        path: the ONNX file.
+        model: the ONNX file, or its content.
         threads: threads within an operator, from 1; None lets onnxruntime choose.
         side_by_side: idle threads do not spin, so sessions that take turns do not disturb each other.
+
+        optimize: False turns the runtime's graph optimizations off.
+        optimized: where to write the graph as the runtime has optimized it.
 
     Raises:
         UserError: the file is missing or cannot be loaded, or ``threads`` is no number of threads.
     """
     if threads is not None and (type(threads) is not int or threads < 1):
         raise UserError(f"threads={threads!r}: give a whole number from 1 on, or None")
-    if not path.is_file():
-        raise UserError(f"{path} does not exist; give a model.onnx that `defakeq export` wrote")
+    if isinstance(model, Path) and not model.is_file():
+        raise UserError(f"{model} does not exist; give a model.onnx that `defakeq export` wrote")
     runtime = onnxruntime()
     options = runtime.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY
     options.intra_op_num_threads = threads or 0
+    if not optimize:
+        options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if optimized is not None:
+        options.optimized_model_filepath = str(optimized)
     if side_by_side:
         options.add_session_config_entry("session.force_spinning_stop", "1")
     try:
-        return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        source = model if isinstance(model, bytes) else str(model)
+        return runtime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors share no other base
+        name = "the graph" if isinstance(model, bytes) else model
         raise UserError(
-            f"onnxruntime {runtime.__version__} cannot load {path}: {one_line(error)}; export it again"
+            f"onnxruntime {runtime.__version__} cannot load {name}: {one_line(error)}; export it again"
         ) from None
 
 
 def one_line(error: Exception) -> str:
-    """The message of an error, on one line of bearable length."""
+    """The message of an error, on one line of at most 300 characters."""
     return " ".join(str(error).split())[:300] or type(error).__name__

@@ -80,7 +80,7 @@ def test_agrees(seed, images, quick_config, tmp_path):
     config = quick_config(reconstruction__iterations=0, final__steps=0, **settings)
     images = (images * 40 + 128).round().clamp(0, 255) / 127.5 - 1  # as from bytes
     run = quantize(model, images, config, preprocessing=Preprocessing((SIDE, SIDE)))
-    for form in ("quantized", "mixed"):
+    for variant in ("quantized", "mixed"):
         options = {"pixels": draw.random() < 0.3, "storage": draw.choice(("packed", "int8"))}
-        card = export_onnx(run, tmp_path / form, form=form, verify=images, **options)
+        card = export_onnx(run, tmp_path / variant, variant=variant, verify=images, **options)
         assert card.provenance["agreement"]["difference"] < 0.05, settings

@@ -45,7 +45,7 @@ ARCHITECTURES = {
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_the_file_says_what_the_model_says(name, quick_config, randomized, tmp_path):
+def test_the_file_agrees_with_the_model(name, quick_config, randomized, tmp_path):
     make, side, wanted = ARCHITECTURES[name]
     preprocessing = Preprocessing((side, side))
     images = drawn_calibration(preprocessing, 64)[0]
@@ -58,8 +58,8 @@ def test_the_file_says_what_the_model_says(name, quick_config, randomized, tmp_p
         reconstruction__batch_size=4,
     )
     run = quantize(randomized(make()), images[:16], config, preprocessing=preprocessing)
-    for form in ("quantized", "mixed"):
-        card = export_onnx(run, tmp_path / form, form=form, verify=images)
+    for variant in ("quantized", "mixed"):
+        card = export_onnx(run, tmp_path / variant, variant=variant, verify=images)
         found = card.provenance["agreement"]
         # Untrained networks hardly tell images apart: what flips one code moves the score by its own spread.
         assert found["images"] == 64 and found["verdicts"] >= 0.95, found

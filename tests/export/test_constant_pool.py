@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from brevitas_defakeq.export.agreement import session
 from brevitas_defakeq.export.constant_pool import Constants
 from brevitas_defakeq.export.integer_weights import IntegerWeight
+from brevitas_defakeq.runtime.onnx_file import open_session
 
 RNG = np.random.default_rng(0)
 
@@ -43,7 +43,7 @@ def run(constants: Constants, names: list[str], kind: int, *, optimize: bool) ->
     graph = helper.make_graph(nodes, "test", [], outputs)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
     constants.write_(model)
-    return session(model.SerializeToString(), optimize=optimize).run(None, {})
+    return open_session(model.SerializeToString(), optimize=optimize).run(None, {})
 
 
 @pytest.mark.parametrize("optimize", [True, False])

@@ -7,17 +7,19 @@ import pytest
 import torch
 
 from brevitas_defakeq import UserError, export_mobile, quantize
-from brevitas_defakeq.export import coreml
+from brevitas_defakeq.export.coreml import COREML
+from brevitas_defakeq.export.formats import get_format
 from brevitas_defakeq.export.integer_modules import Float, integer_form
-from brevitas_defakeq.export.mobile import FORMATS
+from brevitas_defakeq.export.mobile import mobile_exporter
 from brevitas_defakeq.imaging.preprocessing import Preprocessing
 from brevitas_defakeq.runtime import Card
 
+FORMATS = ("executorch", "litert", "coreml")
 PREPROCESSING = Preprocessing((16, 16))
 
 
 def installed(format: str) -> bool:
-    return importlib.util.find_spec(FORMATS[format].PACKAGE) is not None
+    return importlib.util.find_spec(get_format(format).package) is not None
 
 
 def needs(format: str) -> list:
@@ -37,15 +39,15 @@ def run(tiny, images, quick_config):
     return quantize(tiny.model("one"), images, config, preprocessing=PREPROCESSING)
 
 
-@pytest.mark.parametrize("form", ["quantized", "mixed"])
+@pytest.mark.parametrize("variant", ["quantized", "mixed"])
 @pytest.mark.parametrize(
     "format", [pytest.param(name, marks=needs(name)) for name in ("executorch", "litert")]
 )
-def test_the_file_says_what_the_model_says(run, images, format, form, tmp_path):
-    card = export_mobile(run, tmp_path, format=format, form=form, verify=images, licence="MIT")
+def test_the_file_agrees_with_the_model(run, images, format, variant, tmp_path):
+    card = export_mobile(run, tmp_path, format=format, variant=variant, verify=images, licence="MIT")
     found = card.provenance["agreement"]
     assert found["verdicts"] >= 0.95 and found["difference"] < 0.05, found
-    file = tmp_path / FORMATS[format].FILE
+    file = tmp_path / mobile_exporter(format).file
     assert {path.name for path in tmp_path.iterdir()} == {file.name, "model_card.json"}
     assert card.bytes["file"] == file.stat().st_size
     read = Card.read(tmp_path / "model_card.json")
@@ -53,7 +55,7 @@ def test_the_file_says_what_the_model_says(run, images, format, form, tmp_path):
 
 
 def dense(operator) -> np.ndarray:
-    """What a compressed constant of Core ML stands for."""
+    """The values of a compressed constant of Core ML."""
     if operator.op_type != "constexpr_lut_to_dense":
         return operator.materialized_val_inference()
     indices, table = operator.indices.val, operator.lut.op.materialized_val_inference()
@@ -63,21 +65,21 @@ def dense(operator) -> np.ndarray:
     )
 
 
-@pytest.mark.parametrize("form", ["quantized", "mixed"])
+@pytest.mark.parametrize("variant", ["quantized", "mixed"])
 @pytest.mark.parametrize("format", [pytest.param("coreml", marks=needs("coreml"))])
-def test_the_package_holds_the_weights_of_the_model(run, images, format, form, tmp_path):
+def test_the_package_holds_the_weights_of_the_model(run, images, format, variant, tmp_path):
     """Core ML runs on Apple's systems only: here its weights are unpacked and compared."""
     import coremltools
 
-    card = export_mobile(run, tmp_path, format=format, form=form, verify=images)
+    card = export_mobile(run, tmp_path, format=format, variant=variant, verify=images)
     assert card.provenance["agreement"] is None
-    model = coremltools.models.MLModel(str(tmp_path / coreml.FILE), skip_model_load=True)
+    model = coremltools.models.MLModel(str(tmp_path / COREML.file), skip_model_load=True)
     operators = coremltools.converters.mil.frontend.milproto.load.load(
         model._spec, specification_version=model._spec.specificationVersion,
-        file_weights_dir=str(tmp_path / coreml.FILE / "Data/com.apple.CoreML/weights"),
+        file_weights_dir=str(tmp_path / COREML.file / "Data/com.apple.CoreML/weights"),
     ).functions["main"].operations  # fmt: skip
     unpacked = [dense(operator) for operator in operators if operator.op_type.startswith("constexpr")]
-    _, weights = integer_form(run, getattr(run, form), coreml.STYLE)
+    _, weights = integer_form(run, getattr(run, variant), COREML.style)
     for name, weight in weights.items():
         wanted = Float(weight).weight.numpy()
         close = [
@@ -90,11 +92,11 @@ def test_the_package_holds_the_weights_of_the_model(run, images, format, form, t
 
 @pytest.mark.slow
 @pytest.mark.parametrize("format", FORMATS)
-@pytest.mark.parametrize("form", ["quantized", "mixed"])
-def test_the_form_says_what_the_model_says(run, images, format, form):
+@pytest.mark.parametrize("variant", ["quantized", "mixed"])
+def test_the_export_modules_agree_with_the_model(run, images, format, variant):
     """In torch, before any converter: integers, zero points and paddings are the run's."""
-    network = getattr(run, form)
-    made, _ = integer_form(run, network, FORMATS[format].STYLE)
+    network = getattr(run, variant)
+    made, _ = integer_form(run, network, mobile_exporter(format).style)
     with torch.no_grad():
         found = torch.cat([made(image[None]) for image in images])
         wanted = run.observer(network, images)[0]
@@ -110,8 +112,8 @@ def test_a_missing_extra_is_named(run, format, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_unknown_formats_and_forms(run, tmp_path):
+def test_unknown_formats_and_variants(run, tmp_path):
     with pytest.raises(UserError, match="choose of onnx, qonnx, executorch, litert, coreml"):
         export_mobile(run, tmp_path, format="ncnn")
     with pytest.raises(UserError, match="choose of quantized, mixed"):
-        export_mobile(run, tmp_path, format="executorch", form="float")
+        export_mobile(run, tmp_path, format="executorch", variant="float")

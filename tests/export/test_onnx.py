@@ -8,11 +8,12 @@ from torch import nn
 
 from brevitas_defakeq import UserError, export_onnx, quantize
 from brevitas_defakeq.export import onnx as exporter
-from brevitas_defakeq.export.agreement import fused_operators, session
+from brevitas_defakeq.export.agreement import optimized
 from brevitas_defakeq.export.integer_weights import coded_weight
 from brevitas_defakeq.imaging.preprocessing import Preprocessing
 from brevitas_defakeq.quant.activation_quantizer import activation_grid
 from brevitas_defakeq.runtime import Card, ExportedDetector
+from brevitas_defakeq.runtime.onnx_file import open_session
 
 PREPROCESSING = Preprocessing((16, 16))
 #: Settings that reach every pattern.
@@ -48,21 +49,21 @@ QUICK = {("mobile", "mixed")}
 
 
 @pytest.mark.parametrize(
-    ("setting", "form"),
+    ("setting", "variant"),
     [
-        pytest.param(name, form, marks=[pytest.mark.slow] * ((name, form) not in QUICK))
+        pytest.param(name, variant, marks=[pytest.mark.slow] * ((name, variant) not in QUICK))
         for name in SETTINGS
-        for form in ("quantized", "mixed")
+        for variant in ("quantized", "mixed")
     ],
 )
-def test_the_file_says_what_the_model_says(setting, form, tiny, images, quick_config, tmp_path):
+def test_the_file_agrees_with_the_model(setting, variant, tiny, images, quick_config, tmp_path):
     run = quantized(tiny, images, quick_config, **SETTINGS[setting])
-    found = export_onnx(run, tmp_path, form=form, verify=images).provenance["agreement"]
+    found = export_onnx(run, tmp_path, variant=variant, verify=images).provenance["agreement"]
     allowed = 0.5 if "four" in setting else 0.1  # a step of a four-bit quantizer is a sixteenth of its range
     assert found["verdicts"] >= 0.95 and found["largest"] < allowed and found["plain"] < allowed, found
 
 
-def test_what_lies_in_the_folder(run, folder):
+def test_files_in_the_folder(run, folder):
     assert {path.name for path in folder.iterdir()} == {"model.onnx", "model_card.json"}
     model = onnx.load(folder / "model.onnx")
     assert {node.domain for node in model.graph.node} == {""} and model.opset_import[0].version == 18
@@ -96,7 +97,7 @@ def test_the_file_is_as_large_as_every_bit_map_says(setting, tiny, images, quick
     assert export_onnx(run, tmp_path).bytes["codes"] == expected_codes(run)
 
 
-def test_any_batch_size_through_the_runtime_room(run, folder, images):
+def test_any_batch_size_through_the_runtime_package(run, folder, images):
     detector = ExportedDetector(folder / "model.onnx")
     with torch.no_grad():
         wanted = run.quantized(images)[:, 0].numpy()
@@ -106,7 +107,7 @@ def test_any_batch_size_through_the_runtime_room(run, folder, images):
 
 
 def test_matrix_products_run_on_integers(folder):
-    found = fused_operators((folder / "model.onnx").read_bytes())
+    _, found = optimized((folder / "model.onnx").read_bytes())
     assert found["MatMulIntegerToFloat"] + found["QLinearMatMul"] >= 6, (
         found
     )  # qkv, two products, proj, two of the MLP
@@ -116,7 +117,7 @@ def test_matrix_products_run_on_integers(folder):
 def test_the_packed_file_is_smaller_and_says_the_same(run, folder, images, tmp_path):
     export_onnx(run, tmp_path, storage="int8")
     files = [path / "model.onnx" for path in (folder, tmp_path)]
-    scores = [session(file.read_bytes()).run(None, {"image": images.numpy()})[0] for file in files]
+    scores = [open_session(file).run(None, {"image": images.numpy()})[0] for file in files]
     assert np.abs(scores[0] - scores[1]).max() < 1e-5
 
 
@@ -124,9 +125,8 @@ def test_the_packed_file_is_smaller_and_says_the_same(run, folder, images, tmp_p
 def test_two_logits_become_one_score(tiny, images, quick_config, tmp_path):
     run = quantized(tiny, images, quick_config, head="two")
     export_onnx(run, tmp_path, verify=images)
-    assert session((tmp_path / "model.onnx").read_bytes()).run(None, {"image": images.numpy()})[0].shape == (
-        32,
-    )
+    (scores,) = open_session(tmp_path / "model.onnx").run(None, {"image": images.numpy()})
+    assert scores.shape == (32,)
 
 
 def test_a_channel_without_weights_keeps_its_bias(images, quick_config):
@@ -165,7 +165,7 @@ def test_a_file_that_disagrees_is_not_written(run, images, tmp_path, monkeypatch
 
 
 class Odd(nn.Module):
-    """A layer that ONNX has no form for."""
+    """A layer that cannot be written as ONNX."""
 
     def __init__(self):
         super().__init__()
@@ -176,7 +176,7 @@ class Odd(nn.Module):
         return self.head(self.conv(x).relu().mean(dim=(2, 3)))
 
 
-def test_a_layer_without_a_form_is_named(images, quick_config, tmp_path):
+def test_a_layer_that_onnx_lacks_is_named(images, quick_config, tmp_path):
     run = quantize(Odd(), images, quick_config(final__steps=0), preprocessing=PREPROCESSING)
     with pytest.raises(UserError, match="conv.*padding_mode"):
         export_onnx(run, tmp_path / "out")
@@ -191,7 +191,7 @@ def test_a_full_disk_leaves_nothing(run, tmp_path, full):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("options", [{"form": "whole"}, {"storage": "zip"}])
+@pytest.mark.parametrize("options", [{"variant": "whole"}, {"storage": "zip"}])
 def test_unknown_options(run, tmp_path, options):
     with pytest.raises(UserError, match="choose"):
         export_onnx(run, tmp_path, **options)

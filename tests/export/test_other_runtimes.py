@@ -35,13 +35,13 @@ print(json.dumps([verdict.logit for verdict in predict(sys.argv[1], sys.argv[2:]
 
 @pytest.fixture(scope="module")
 def exports(quick_config, randomized, tmp_path_factory):
-    """Pictures, and what every exported file scores in the runtime at hand and how far off is allowed."""
+    """Images on disk, and for each exported file its scores here and the allowed difference."""
     folder = tmp_path_factory.mktemp("exports")
-    pictures = []
+    faces = []
     for index in range(6):
         pixels = np.random.default_rng(index).integers(0, 256, (7, 7, 3), dtype=np.uint8)
-        pictures.append(folder / f"{index}.png")
-        Image.fromarray(pixels).resize((90, 110), Image.Resampling.BICUBIC).save(pictures[-1])
+        faces.append(folder / f"{index}.png")
+        Image.fromarray(pixels).resize((90, 110), Image.Resampling.BICUBIC).save(faces[-1])
     wanted = {}
     makers = {
         "convolutions": (lambda: timm.create_model("mobilenetv2_035", num_classes=1), 64),
@@ -56,24 +56,24 @@ def exports(quick_config, randomized, tmp_path_factory):
                 target=target, samples=16, average_bits=4, reconstruction__iterations=0, final__steps=0
             )
             run = quantize(randomized(make()), images, config, preprocessing=preprocessing)
-            for form in ("quantized", "mixed"):
-                out = folder / name / target / form
-                card = export_onnx(run, out, form=form, pixels=form == "mixed", verify=images)
-                logits = np.array([verdict.logit for verdict in predict(out / "model.onnx", pictures)])
+            for variant in ("quantized", "mixed"):
+                out = folder / name / target / variant
+                card = export_onnx(run, out, variant=variant, pixels=variant == "mixed", verify=images)
+                logits = np.array([verdict.logit for verdict in predict(out / "model.onnx", faces)])
                 allowed = 0.02 + 2 * card.provenance["agreement"]["unrest"]
                 wanted[out / "model.onnx"] = logits, allowed * max(np.std(logits), 1e-3)
-    return pictures, wanted
+    return faces, wanted
 
 
 def check(exports, command: list, environment: dict) -> None:
-    """Every file scores every picture as here when ``command`` runs the runtime, but for a code or two.
+    """Every file scores every image as here when ``command`` runs the runtime, but for a code or two.
 
     Layer norms and softmax are sums in float, which each runtime and processor takes in its own order. They
-    may move a score by as much as the model's own moves in float64 (the card's ``unrest``), as at export.
+    may move a score by as much as the model's own changes in float64 (the card's ``unrest``), as at export.
     """
-    pictures, wanted = exports
+    faces, wanted = exports
     for model, (logits, allowed) in wanted.items():
-        arguments = [*map(str, command), "-c", PROGRAM, str(model), *map(str, pictures)]
+        arguments = [*map(str, command), "-c", PROGRAM, str(model), *map(str, faces)]
         outcome = subprocess.run(
             arguments, capture_output=True, text=True, env={**os.environ, **environment}, cwd=model.parent
         )

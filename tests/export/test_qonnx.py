@@ -84,9 +84,9 @@ def vit(made):
 def files(vit, tmp_path_factory):
     """Both forms of it, exported without a check."""
     folder = tmp_path_factory.mktemp("vit")
-    for form in ("quantized", "mixed"):
-        export_qonnx(vit, folder / form, form=form)
-    return {form: Graph(folder / form / "model.onnx") for form in ("quantized", "mixed")}
+    for variant in ("quantized", "mixed"):
+        export_qonnx(vit, folder / variant, variant=variant)
+    return {variant: Graph(folder / variant / "model.onnx") for variant in ("quantized", "mixed")}
 
 
 class Graph:
@@ -130,8 +130,8 @@ class Graph:
 
 
 @torch.no_grad()
-def torch_says(run, form, images) -> np.ndarray:
-    return np.array([float(run.observer(getattr(run, form), image[None])[0]) for image in images])
+def torch_logits(run, variant, images) -> np.ndarray:
+    return np.array([float(run.observer(getattr(run, variant), image[None])[0]) for image in images])
 
 
 def same(found, wanted) -> bool:
@@ -148,20 +148,20 @@ def same(found, wanted) -> bool:
 def test_random_networks(seed, target, made, images, tmp_path):
     bits = random.Random(seed).choice((2.5, 3.0, 4.5))
     run = made(random_cnn(seed), average_bits=bits, target=target, candidate_bits=(2, 3, 4, 5, 6, 8))
-    for form in ("quantized", "mixed"):
-        export_qonnx(run, tmp_path / form, form=form, verify=images[:4])
+    for variant in ("quantized", "mixed"):
+        export_qonnx(run, tmp_path / variant, variant=variant, verify=images[:4])
         assert same(
-            Graph(tmp_path / form / "model.onnx").run(images[4:6]), torch_says(run, form, images[4:6])
+            Graph(tmp_path / variant / "model.onnx").run(images[4:6]), torch_logits(run, variant, images[4:6])
         )
 
 
 @pytest.mark.fpga
-@pytest.mark.parametrize("form", ["quantized", "mixed"])
+@pytest.mark.parametrize("variant", ["quantized", "mixed"])
 @pytest.mark.parametrize("target", ["any", "fpga"])
-def test_a_transformer(target, form, made, vit, images, tmp_path):
+def test_a_transformer(target, variant, made, vit, images, tmp_path):
     run = vit if target == "fpga" else made(small_vit(SIDE), average_bits=3)
-    card = export_qonnx(run, tmp_path, form=form, verify=images[:2], licence="MIT")
-    assert same(Graph(tmp_path / "model.onnx").run(images[4:6]), torch_says(run, form, images[4:6]))
+    card = export_qonnx(run, tmp_path, variant=variant, verify=images[:2], licence="MIT")
+    assert same(Graph(tmp_path / "model.onnx").run(images[4:6]), torch_logits(run, variant, images[4:6]))
     assert {path.name for path in tmp_path.iterdir()} == {"model.onnx", "model_card.json"}
     assert Card.read(tmp_path / "model_card.json") == card
     assert (card.format, card.licence, card.bits) == ("qonnx", "MIT", run.bits)
@@ -180,10 +180,10 @@ SETTINGS = {
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_settings(setting, made, tiny, images, tmp_path):
     run = made(tiny.model("two"), **SETTINGS[setting])
-    form = "mixed" if setting == "channels in float" else "quantized"
-    export_qonnx(run, tmp_path, form=form)
+    variant = "mixed" if setting == "channels in float" else "quantized"
+    export_qonnx(run, tmp_path, variant=variant)
     graph = Graph(tmp_path / "model.onnx")
-    assert same(graph.run(images[:2]), torch_says(run, form, images[:2]))
+    assert same(graph.run(images[:2]), torch_logits(run, variant, images[:2]))
     assert {fields["bits"] for fields in graph.activations()} == {run.config.activation_bits} - {None}
     if setting == "three levels":
         ternary = next(name for name, bits in run.bits.items() if bits == 1.6)
@@ -200,7 +200,7 @@ def rounds(values) -> bool:
 
 @pytest.mark.fpga
 def test_the_codes_are_the_runs(vit, files):
-    """Hardware's form: symmetric narrow weights of each layer's width, zero points 0, 16-bit channels."""
+    """Hardware's variant: symmetric narrow weights of each layer's width, zero points 0, 16-bit channels."""
     graph, restored = files["mixed"], 0
     for layer in vit.plan.layers:
         parts = [f"{layer.name}.{part}" for part in "qkv"] if layer.name.endswith("qkv") else [layer.name]
@@ -355,7 +355,7 @@ def test_a_missing_extra_is_named(vit, tmp_path, monkeypatch):
 
 def test_a_form_that_has_no_file(vit, tmp_path):
     with pytest.raises(UserError, match="choose of quantized, mixed"):
-        export_qonnx(vit, tmp_path, form="float")
+        export_qonnx(vit, tmp_path, variant="float")
 
 
 # The run -------------------------------------------------------------------------------------------------
@@ -365,8 +365,10 @@ def test_a_hardware_run_is_saved_and_loaded(vit, images, tmp_path):
     """Class token and position table lie as codes on the patches' step."""
     vit.save(tmp_path)
     again = load(tmp_path, detector=small_vit(SIDE))
-    for form in ("quantized", "mixed"):
-        assert np.array_equal(torch_says(again, form, images[:4]), torch_says(vit, form, images[:4]))
+    for variant in ("quantized", "mixed"):
+        assert np.array_equal(
+            torch_logits(again, variant, images[:4]), torch_logits(vit, variant, images[:4])
+        )
     assert vit.packed["quantized"]["embeddings"].numel() == 12 + 5 * 12
     assert vit.packed["mixed"]["restored_codes_16"].dtype == torch.int16
     assert "zero_points" not in vit.packed["mixed"]

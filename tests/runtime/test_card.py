@@ -21,7 +21,8 @@ def test_values_are_typed(content):
 
 
 def test_constructor_checks_too(content):
-    given = {name: content()[name] for name in ("name", "input", "output", "threshold", "runtime")}
+    card = Card.from_json(content())
+    given = {name: getattr(card, name) for name in ("name", "input", "output", "threshold", "runtime")}
     assert Card(**given).bits == {}
     with pytest.raises(UserError, match="threshold='high' must be a number"):
         Card(**{**given, "threshold": "high"})
@@ -49,6 +50,7 @@ def test_unknown_field_is_named(content, name):
 WRONG = {
     "format_version": [2, "1", True],
     "name": ["", 3, None],
+    "format": ["", 3, None],
     "input": [None, [6, 4], "NCHW"],
     "input__size": [[0, 4], [6], 6, "6x4", [6.5, 4]],
     "input__layout": ["NCWH", None, ["NCHW"]],

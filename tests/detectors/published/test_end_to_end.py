@@ -57,7 +57,7 @@ def test_inspected_quantized_exported(name, quick_config, tmp_path):
     run = quantize(detector, images[:16], config)
     assert set(detector.outside) <= set(run.plan.left_float)
     for form in ("quantized", "mixed"):
-        agreement = export_onnx(run, tmp_path / form, form=form, verify=images).provenance["agreement"]
+        agreement = export_onnx(run, tmp_path / form, variant=form, verify=images).provenance["agreement"]
         assert agreement["verdicts"] >= 0.95, agreement
         assert agreement["difference"] < 0.02 + 2 * agreement["unrest"], agreement
 

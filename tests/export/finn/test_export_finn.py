@@ -65,11 +65,11 @@ def run(images, quick_config):
 
 @pytest.mark.fpga
 @pytest.mark.parametrize("kind", [Residual, vit])
-@pytest.mark.parametrize("form", ["quantized", "mixed"])
-def test_the_files_say_what_the_model_says(run, images, kind, form, tmp_path, executed):
+@pytest.mark.parametrize("variant", ["quantized", "mixed"])
+def test_the_files_say_what_the_model_says(run, images, kind, variant, tmp_path, executed):
     result = run(kind, "fpga")
-    assert not [finding for finding in check_finn(result, form=form) if finding.kind == "cannot"]
-    host = export_finn(result, tmp_path, form=form, verify=images)
+    assert not [finding for finding in check_finn(result, variant=variant) if finding.kind == "cannot"]
+    host = export_finn(result, tmp_path, variant=variant, verify=images)
     assert {path.name for path in tmp_path.iterdir()} == {"model.onnx", "host.json"}
     assert json.loads((tmp_path / "host.json").read_text()) == host
     assert host["format_version"] == 1 and host["agreement"]["largest"] <= 1e-5
@@ -81,7 +81,7 @@ def test_the_files_say_what_the_model_says(run, images, kind, form, tmp_path, ex
         integers = np.round(codes).astype(np.float32) - np.float32(given["zero_point"])
         found.append((executed(model, integers[None]).ravel() * back["scale"]).sum() + back["bias"])
     with torch.no_grad():
-        wanted = result.observer(getattr(result, form), images[:4])[0].numpy()
+        wanted = result.observer(getattr(result, variant), images[:4])[0].numpy()
     assert np.median(np.abs(found - wanted)) <= 1e-5 * max(np.ptp(wanted), np.abs(wanted).max())
 
 
@@ -101,8 +101,8 @@ def test_a_run_that_does_not_map_is_refused_with_its_first_reason(run, images, t
 
 def test_a_run_without_preprocessing_or_with_another_form_is_refused(run, images, quick_config, tmp_path):
     result = run(Residual, "any")
-    with pytest.raises(UserError, match="form='float': choose of quantized, mixed"):
-        export_finn(result, tmp_path, form="float")
+    with pytest.raises(UserError, match="variant='float': choose of quantized, mixed"):
+        export_finn(result, tmp_path, variant="float")
     plain = quantize(
         Residual().eval(), images, quick_config(samples=16, reconstruction__iterations=1, final__steps=0)
     )
@@ -122,8 +122,8 @@ def test_a_missing_extra_is_named(run, tmp_path):
 @pytest.mark.parametrize("arguments, expected", [
     (("--format", "onnx", "--check", "--out", "x"), "--check is for --format finn"),
     (("--format", "finn"), "give --out"),
-    (("--format", "finn", "--out", "x", "--pixels"), "are for --format onnx"),
-    (("--format", "finn", "--check", "--which", "other"), "form='other': choose of quantized, mixed"),
+    (("--format", "finn", "--out", "x", "--pixels"), "is for --format onnx, not finn"),
+    (("--format", "finn", "--check", "--which", "other"), "variant='other': choose of quantized, mixed"),
 ])  # fmt: skip
 def test_wrong_options_get_one_line(finished, arguments, expected):
     outcome = finished("export", "run", *arguments)
