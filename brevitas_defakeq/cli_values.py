@@ -84,7 +84,10 @@ def selection_of(
     """The images of a data set that the options select."""
     from brevitas_defakeq.data.selection import Selection
 
-    return Selection(split, compression, tuple(datasets or ()), frames, first, root)
+    return Selection(
+        split=split, compression=compression, datasets=tuple(datasets or ()), frames=frames, first=first,
+        root=root,
+    )  # fmt: skip
 
 
 def crop_of(kind: str | None, margin: float) -> "Crop | None":
