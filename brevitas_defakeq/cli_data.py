@@ -67,7 +67,7 @@ def evaluate(
     ] = "default",
     perturb: Annotated[
         str | None,
-        metrics_option(metavar="NAME,...", help="Perturbations to draw robustness curves for, or all."),
+        metrics_option(metavar="NAME,...", help="Perturbations for robustness curves: names, or all."),
     ] = None,
     levels: Annotated[
         str, metrics_option(metavar="N,...", help="Levels of the perturbations, 1 (mild) to 5 (severe).")
@@ -157,7 +157,10 @@ def table(
     threads: Threads = None,
     workers: Workers = 2,
     out: Annotated[
-        Path, output_option(metavar="FOLDER", help="Folder. The same command resumes an interrupted table.")
+        Path,
+        output_option(
+            metavar="FOLDER", help="Folder for the table. The same command resumes an interrupted run."
+        ),
     ],
     as_json: AsJson = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""The types, groups and help of the options that the commands share, and the defaults of these options."""
+"""Options that the commands share: their types, help and groups, and the defaults."""
 
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ CROPS_CACHE = Path("crops")
 
 
 def _group(title: str) -> Any:
-    """``typer.Option`` for the options of one group of the help."""
+    """``typer.Option`` for one group of the help."""
     return partial(typer.Option, rich_help_panel=title)
 
 
@@ -71,9 +71,7 @@ OutputKind = Annotated[
     Literal["auto", "logit", "softmax", "probability"] | None,
     detector_option(help="Kind of output that the detector returns; inferred unless given."),
 ]
-FakeIndex = Annotated[
-    int | None, detector_option(metavar="CLASS", help="Number of the class that means fake.")
-]
+FakeIndex = Annotated[int | None, detector_option(metavar="CLASS", help="Index of the fake class.")]
 Feature = Annotated[
     str | None,
     detector_option(metavar="MODULE", help="Module whose output is the feature to preserve."),
@@ -92,18 +90,16 @@ DatasetNames = Annotated[
 Root = Annotated[
     Path | None, data_option(metavar="FOLDER", help="Folder that holds the files listed in an index.")
 ]
-OnCorrupt = Annotated[
-    Literal["refuse", "skip"], data_option(help="Refuse to start with unreadable images, or skip them.")
-]
+OnCorrupt = Annotated[Literal["refuse", "skip"], data_option(help="Refuse unreadable images, or skip them.")]
 Split = Annotated[Literal["train", "val", "test", "all"], data_option(help="Split of a benchmark to read.")]
 Frames = Annotated[
     int | None,
-    data_option(metavar="N", help="Maximum number of images per video; 32 for raw videos unless given."),
+    data_option(metavar="N", help="Maximum number of images per video (raw videos: 32 by default)."),
 ]
 First = Annotated[
     bool,
     data_option(
-        "--first", help="Read a video's first frames, as DeepfakeBench does, not evenly spaced ones."
+        "--first", help="Read the first frames of a video, as DeepfakeBench does, not evenly spaced ones."
     ),
 ]
 
@@ -111,23 +107,25 @@ First = Annotated[
 
 FacesOption = Annotated[
     Literal["crop", "largest", "all"],
-    faces_option("--faces", help="Use images as face crops, or cut out the largest face or all faces."),
+    faces_option(
+        "--faces", help="Use images as face crops, or crop the largest face or all faces from them."
+    ),
 ]
 CropKind = Annotated[
     Literal["aligned", "box", "whole"] | None,
-    faces_option("--crop", help="Method of cutting out faces, if not the detector's own."),
+    faces_option("--crop", help="Method of cropping faces, if not the detector's own."),
 ]
 CropMargin = Annotated[
     float, faces_option(metavar="SHARE", help="Margin on each side, as a share of the face box.")
 ]
-CropsCache = Annotated[Path, faces_option(metavar="FOLDER", help="Cache of the faces that were cut out.")]
+CropsCache = Annotated[Path, faces_option(metavar="FOLDER", help="Folder that caches cropped faces.")]
 
 # ------------------------------------------------------------------------------------------ method
 
 AverageBits = Annotated[float, method_option(metavar="BITS", help="Budget: average bits per weight.")]
 Budget = Annotated[
     list[str] | None,
-    method_option(metavar="NAME=N", help="Limit on a chip's resource: lut, bram, dsp or cycles; repeatable."),
+    method_option(metavar="NAME=N", help="Limit on a chip resource: lut, bram, dsp or cycles; repeatable."),
 ]
 Costs = Annotated[
     Path | None, method_option(metavar="FILE", help="Costs for --budget, written by hw/costs.py.")
@@ -139,13 +137,15 @@ ActivationBits = Annotated[
     int, method_option(metavar="BITS", help="Bit-width of activations, 2 to 16; 0 keeps them in float.")
 ]
 Recipe = Annotated[
-    Literal["best", "paper"], method_option(help="Settings: the best ones found, or the paper's.")
+    Literal["best", "paper"],
+    method_option(help="Preset of all settings: best results, or the paper's values."),
 ]
 Sensitivity = Annotated[
-    Literal["haq", "taylor", "measured"], method_option(help="Layer sensitivity that decides the bit-widths.")
+    Literal["haq", "taylor", "measured"],
+    method_option(help="Sensitivity score that determines the bit-widths."),
 ]
 Target = Annotated[
-    Literal["any", "mobile", "fpga"], method_option(help="Hardware that the integers have to suit.")
+    Literal["any", "mobile", "fpga"], method_option(help="Type of hardware that has to run the result.")
 ]
 Iterations = Annotated[
     int | None, method_option(metavar="N", help="Steps per block; the final pass scales with them.")

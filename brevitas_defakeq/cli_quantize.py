@@ -101,7 +101,9 @@ def quantize(
         str, data_option(metavar="DATA", help="Face crops to calibrate with: a folder, CSV or data set.")
     ],
     samples: Samples = DEFAULTS.samples,
-    test: Annotated[str | None, data_option(metavar="DATA", help="Labelled data to report on.")] = None,
+    test: Annotated[
+        str | None, data_option(metavar="DATA", help="Labelled data to report metrics on.")
+    ] = None,
     validation: Annotated[
         str | None, data_option(metavar="DATA", help="Labelled data on which --max-auc-drop must hold.")
     ] = None,
@@ -123,7 +125,10 @@ def quantize(
     costs: Costs = None,
     max_auc_drop: Annotated[
         float | None,
-        method_option(metavar="AUC", help="Find the smallest budget that loses at most this much AUC."),
+        method_option(
+            metavar="AUC",
+            help="Find the smallest budget that loses at most this much AUC (with --validation).",
+        ),
     ] = None,
     candidate_bits: CandidateBits = CANDIDATE_BITS,
     activation_bits: ActivationBits = DEFAULTS.activation_bits or 0,

@@ -19,7 +19,7 @@ QUANTIZE = ("quantize", "tiny_detector:build", "--calibration", "faces", "--out"
 
 
 def refused(workplace, *arguments):
-    """The one line that the command says; later options win."""
+    """The one line that the command prints; later options win."""
     before = {path for path in workplace.folder.rglob("*") if "__pycache__" not in path.parts}
     outcome = workplace(*arguments)
     assert outcome.status == 2, outcome
@@ -150,12 +150,12 @@ def test_broken_checkpoints(workplace, tiny):
 
 
 def test_corrupt_images_are_named_or_skipped(workplace):
-    """All others are grey, with and without transparency: those are taken."""
+    """All others are grey, with and without transparency: those are used."""
     for file in (workplace.folder / "faces").rglob("*.png"):
         Image.open(file).convert("LA" if file.stem == "03" else "L").save(file)
     broken = workplace.folder / "faces" / "fake" / "07.png"
     broken.write_bytes(broken.read_bytes()[:60])
-    (workplace.folder / "faces" / "real" / "text.jpg").write_text("no picture")
+    (workplace.folder / "faces" / "real" / "text.jpg").write_text("not an image")
     said = refused(workplace, *QUANTIZE, "--samples", 25)
     assert "2 of 25 images cannot be used" in said and ("fake/07.png" in said or "real/text.jpg" in said)
     assert "skip" in said
@@ -167,8 +167,8 @@ def test_corrupt_images_are_named_or_skipped(workplace):
     assert any("fake/07.png" in name for name in calibration["skipped"])
 
 
-def test_corrupt_test_images_are_said_before_the_run(workplace):
-    (workplace.folder / "faces" / "fake" / "03.png").write_text("no picture")
+def test_corrupt_test_images_are_reported_before_the_run(workplace):
+    (workplace.folder / "faces" / "fake" / "03.png").write_text("not an image")
     good = workplace.folder / "good"
     shutil.copytree(workplace.folder / "faces" / "real", good / "real")
     said = refused(workplace, *QUANTIZE, "--calibration", "good", "--samples", 8, "--test", "faces")
