@@ -19,12 +19,10 @@ from brevitas_defakeq.imaging.image_files import Read, iterate_batches, read_sam
 from brevitas_defakeq.runtime.exported_detector import ExportedDetector
 from brevitas_defakeq.runtime.model_input import batches, model_input
 from brevitas_defakeq.utils.errors import UserError
+from brevitas_defakeq.variants import VARIANTS
 
 if TYPE_CHECKING:
     from brevitas_defakeq.artifact import QuantizedDetector
-
-#: Variants of a run in the order of a report: what most readers want to know comes first.
-VARIANTS = ("quantized", "mixed", "float")
 
 
 class Predictor(Protocol):
@@ -46,7 +44,7 @@ class Predictor(Protocol):
 
 @dataclass(frozen=True)
 class RunPredictor:
-    """Variants of a run as torch modules, by name."""
+    """Variants of a run as torch modules, by name; in reports they come in the order of ``VARIANTS``."""
 
     run: QuantizedDetector
     models: Mapping[str, nn.Module]

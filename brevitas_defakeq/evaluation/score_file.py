@@ -9,15 +9,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from brevitas_defakeq.data.sources import Sample
 from brevitas_defakeq.evaluation.frame_table import FrameTable
 from brevitas_defakeq.evaluation.metrics import probabilities
-from brevitas_defakeq.evaluation.predict import Outputs
 from brevitas_defakeq.utils.errors import UserError
 from brevitas_defakeq.utils.files import check_writable, written_whole
+
+if TYPE_CHECKING:
+    from brevitas_defakeq.evaluation.predict import Outputs  # imports torch
 
 HEADER = ("path", "label", "dataset", "manipulation", "video", "logit", "probability")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,13 +13,15 @@ from brevitas_defakeq.evaluation.fidelity import fidelity
 from brevitas_defakeq.evaluation.frame_table import FrameTable, NameColumn
 from brevitas_defakeq.evaluation.metrics import both_classes
 from brevitas_defakeq.evaluation.paired_auc import Scores
-from brevitas_defakeq.evaluation.predict import Observed
 from brevitas_defakeq.evaluation.subset_metrics import (
     ScoredFrames,
     SubsetMetrics,
     mean_metrics,
     subset_metrics,
 )
+
+if TYPE_CHECKING:
+    from brevitas_defakeq.evaluation.predict import Observed  # imports torch, which metrics do without
 
 #: Share of tied scores above which a note mentions them.
 NOTED_TIES = 0.1

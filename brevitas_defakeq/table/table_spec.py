@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from brevitas_defakeq.artifact import WEIGHTS_FILES
 from brevitas_defakeq.config import DefakeQConfig
 from brevitas_defakeq.data.listing import Listing
 from brevitas_defakeq.data.selection import Selection
 from brevitas_defakeq.data.sources import read_source
 from brevitas_defakeq.evaluation.conventions import convention_named
 from brevitas_defakeq.utils.errors import UserError
+from brevitas_defakeq.variants import QUANTIZED_VARIANTS
 
 TABLE_METHODS = ("float", "round_to_nearest", "defakeq")
 _SELECTION = {item.name for item in fields(Selection)} - {"split"}
@@ -57,7 +57,7 @@ class Method:
     def __post_init__(self) -> None:
         if self.method not in TABLE_METHODS:
             raise UserError(f"method={self.method!r}: choose one of {', '.join(TABLE_METHODS)}")
-        if self.form not in WEIGHTS_FILES:
+        if self.form not in QUANTIZED_VARIANTS:
             raise UserError(f"form={self.form!r}: choose quantized or mixed")
         if (self.bits is None) != (self.method == "float"):
             raise UserError(

@@ -1,6 +1,8 @@
 """All metrics of several forms, each against scikit-learn on the frames or videos that it is about."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -214,3 +216,15 @@ def test_bad_input(as_samples, labels, scores, message):
         summaries(
             FrameTable.from_samples(as_samples([0, 1])), {"it": np.array([0.0, 1.0])}, {}, convention="mine"
         )
+
+
+def test_metrics_need_no_torch():
+    """Score files are read and summarized without its memory and import time."""
+    program = """
+import sys
+import brevitas_defakeq.evaluation.score_file
+import brevitas_defakeq.evaluation.summary
+import brevitas_defakeq.report.evaluation_report
+assert "torch" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
