@@ -24,10 +24,10 @@ class _Score(nn.Module):
 
     def __init__(self, network: nn.Module, logit: Logit) -> None:
         super().__init__()
-        self.network, self.logit = network, logit
+        self.form, self.logit = network, logit  # "form" is written to files: another name changes their size
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.logit(self.network(image))
+        return self.logit(self.form(image))
 
 
 def write_graph(
@@ -35,7 +35,7 @@ def write_graph(
 ) -> ModelProto:
     """The graph of ``logit(network(image))`` for any batch size, or for the example's alone.
 
-    Its initializers and scopes are named ``network.`` and the path in ``network``.
+    Its initializers and scopes are named ``form.`` and the path in ``network``.
 
     Args:
         network: export modules.

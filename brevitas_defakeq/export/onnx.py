@@ -116,7 +116,7 @@ def coded_graph(result: QuantizedDetector, network: nn.Module, pixels: bool, *, 
     example = _example(result)
     modules = modules_by_name(network)
     weights = {
-        f"network.{layer.name}.weight": coded_weight(modules[layer.name], result.bits[layer.name])
+        f"form.{layer.name}.weight": coded_weight(modules[layer.name], result.bits[layer.name])
         for layer in result.plan.layers
     }
     converted = export_form(network, result.plan, example[:1])

@@ -128,7 +128,7 @@ def _is_idle(model: "ModelWrapper", node: NodeProto) -> bool:
 def _note_layers_(model: ModelProto, modules: nn.Module) -> None:
     """Each product's layer into its doc_string, which qonnx's cleanup leaves alone (it renames the rest)."""
     layers = {
-        f"network.{name}": name for name, module in modules.named_modules() if hasattr(module, "weight_quant")
+        f"form.{name}": name for name, module in modules.named_modules() if hasattr(module, "weight_quant")
     }
     for node in model.graph.node:
         scopes = {entry.key: entry.value for entry in node.metadata_props}.get(_SCOPES, "['', '']")
