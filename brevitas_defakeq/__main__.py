@@ -1,3 +1,5 @@
+"""``python -m brevitas_defakeq``."""
+
 from brevitas_defakeq.cli import main
 
 main()

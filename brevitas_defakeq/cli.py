@@ -1,55 +1,21 @@
-"""The commands: parse, call, print."""
+"""The command ``defakeq``: its subcommands, its messages and its exit status."""
 
+import errno
 import logging
 import sys
 import warnings
-from dataclasses import replace
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
-from brevitas_defakeq import __version__, cli_data
+from brevitas_defakeq import __version__, cli_data, cli_export, cli_quantize
 from brevitas_defakeq.cli_export import ExportCommand
-from brevitas_defakeq.cli_options import (
-    ActivationBits,
-    Bits,
-    Budget,
-    Candidates,
-    Compression,
-    Costs,
-    CropKind,
-    CropMargin,
-    CropsCache,
-    Datasets,
-    FacesOption,
-    FakeIndex,
-    Feature,
-    FloatWeights,
-    Interpolation,
-    Json,
-    ModelArg,
-    Name,
-    Numbers,
-    Output,
-    Recipe,
-    Root,
-    Seed,
-    Size,
-    Threads,
-    Weights,
-    budgets,
-    byte_count,
-    crop_of,
-    numbers,
-    selection_of,
-    set_threads,
-    triple,
-)
-from brevitas_defakeq.export.formats import export as export_run
-from brevitas_defakeq.export.formats import format_names, get_format
+from brevitas_defakeq.cli_help import MARKUP_MODE, GroupedCommand
+from brevitas_defakeq.cli_options import AsJson
 from brevitas_defakeq.utils.errors import UserError
+
+_LOG = logging.getLogger("brevitas_defakeq")
 
 
 class _Interrupted(Exception):
@@ -57,7 +23,7 @@ class _Interrupted(Exception):
 
 
 class _Commands(TyperGroup):
-    def invoke(self, ctx):
+    def invoke(self, ctx: Any) -> Any:  # Any: typer's own copy of click is private
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
@@ -65,16 +31,21 @@ class _Commands(TyperGroup):
 
 
 app = typer.Typer(
-    help="Deepfake detectors at about a tenth of their size (DeFakeQ on Brevitas).", cls=_Commands,
-    add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
+    help="Quantize deepfake detectors to about a tenth of their size (DeFakeQ on Brevitas).", cls=_Commands,
+    rich_markup_mode=MARKUP_MODE, pretty_exceptions_enable=False,
 )  # fmt: skip
 
 
 @app.callback(invoke_without_command=True)
 def _root(
     context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="print the version")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Print the traceback of an unexpected error.")
+    ] = False,
 ) -> None:
+    if debug:
+        _LOG.setLevel(logging.DEBUG)
     if version:
         print(__version__)
         raise typer.Exit
@@ -82,211 +53,16 @@ def _root(
         print(context.get_help())
 
 
-@app.command()
-def demo(
-    out: Annotated[Path, typer.Option(help="run folder")] = Path("defakeq-demo"),
-    average_bits: Bits = 3.0,
-    seed: Seed = 0,
-    threads: Threads = None,
-    as_json: Json = False,
-) -> None:
-    """The main job on what the package ships: a small detector of drawn faces, its images and its test."""
-    from brevitas_defakeq.demo import run_demo
-    from brevitas_defakeq.report.terminal import comparison, show, stages
-
-    set_threads(threads)
-    with stages() as on_progress:
-        report = run_demo(out, average_bits=average_bits, seed=seed, on_progress=on_progress)
-    show(report, comparison(report), as_json=as_json)
+app.command(cls=GroupedCommand)(cli_quantize.demo)
+app.command(cls=GroupedCommand)(cli_quantize.quantize)
+app.command(cls=GroupedCommand)(cli_quantize.inspect)
+app.command(cls=GroupedCommand)(cli_data.evaluate)
+app.command(cls=ExportCommand)(cli_export.export)
 
 
-@app.command()
-def quantize(
-    detector: Name,
-    calibration: Annotated[str, typer.Option(metavar="DATA", help="folder or CSV of face crops")],
-    out: Annotated[Path, typer.Option(help="run folder; start again to go on after an interruption")],
-    weights: Weights = None,
-    average_bits: Annotated[float | None, typer.Option(help="budget: bits a weight; 3 unless given")] = None,
-    budget: Budget = None,
-    costs: Costs = None,
-    candidate_bits: Candidates = "2,3,4,6,8",
-    activation_bits: ActivationBits = 8,
-    recipe: Recipe = "best",
-    sensitivity: Annotated[str, typer.Option(help="haq, taylor or measured")] = "haq",
-    target: Annotated[str, typer.Option(help="any, mobile or fpga")] = "any",
-    samples: Annotated[int, typer.Option(help="calibration images used")] = 256,
-    iterations: Annotated[int | None, typer.Option(help="steps a block; also scales the last pass")] = None,
-    test: Annotated[str | None, typer.Option(metavar="DATA", help="labelled data to report on")] = None,
-    max_auc_drop: Annotated[
-        float | None, typer.Option(help="instead of a budget: the smallest that loses at most this AUC")
-    ] = None,
-    validation: Annotated[
-        str | None, typer.Option(metavar="DATA", help="labelled data on which that is judged")
-    ] = None,
-    compression: Compression = "c23",
-    datasets: Datasets = None,
-    root: Root = None,
-    faces: FacesOption = "crop",
-    crop: CropKind = None,
-    crop_margin: CropMargin = 0.0,
-    crops_cache: CropsCache = Path("crops"),
-    on_corrupt: Annotated[
-        str, typer.Option(help="refuse, or skip, unreadable calibration images")
-    ] = "refuse",
-    model_arg: ModelArg = None,
-    input_size: Size = None,
-    interpolation: Interpolation = None,
-    mean: Numbers = None,
-    std: Numbers = None,
-    output: Output = None,
-    fake_index: FakeIndex = None,
-    feature: Feature = None,
-    cache_memory: Annotated[str, typer.Option(help="activations kept in memory; more go to disk")] = "2GB",
-    device: Annotated[str, typer.Option(help="cpu, or cuda for a graphics card")] = "cpu",
-    seed: Seed = 0,
-    threads: Threads = None,
-    as_json: Json = False,
-) -> None:
-    """Quantize a trained detector with a few hundred face crops."""
-    from brevitas_defakeq import api
-    from brevitas_defakeq.budget_search import quantize_within
-    from brevitas_defakeq.data.open_source import Faces, open_source
-    from brevitas_defakeq.evaluation.labelled_set import check_labelled
-    from brevitas_defakeq.report.terminal import comparison, show, stages
-
-    set_threads(threads)
-    searched = max_auc_drop is not None
-    if searched != (validation is not None) or (searched and (average_bits is not None or budget)):
-        raise UserError("--max-auc-drop goes with --validation, and takes the place of any budget")
-    config = _config(
-        recipe, average_bits, candidate_bits, activation_bits, target, samples, seed, sensitivity, budget
-    )
-    config = _with_iterations(config, iterations)
-    resolved = _resolve(
-        detector, weights, model_arg, input_size, interpolation, mean, std, output, fake_index, feature
-    )
-    resolved = replace(resolved, crop=crop_of(crop, crop_margin) or resolved.crop)
-    cutting = Faces(faces, crops_cache)
-    with stages() as on_progress:
-
-        def opened(source: str | None, split: str, *, labelled: bool = True):
-            if source is None:
-                return None
-            chosen = selection_of(split, compression, datasets, None, False, root)
-            samples = open_source(
-                source, chosen, cutting, crop=resolved.crop, on_corrupt=on_corrupt, on_progress=on_progress
-            ).samples
-            if labelled:
-                check_labelled(samples, source)
-            return samples
-
-        options = {
-            "test": opened(test, "test"), "out": out, "on_corrupt": on_corrupt, "device": device,
-            "costs": costs, "cache_memory": byte_count(cache_memory), "on_progress": on_progress,
-        }  # fmt: skip
-        calibrating = opened(calibration, "train", labelled=False)
-        if not searched:
-            result = api.quantize(resolved, calibrating, config, **options)
-        else:
-            judging = opened(validation, "val")
-            result = quantize_within(
-                resolved, calibrating, config, max_auc_drop=max_auc_drop, validation=judging, **options
-            )
-    show(result.report, comparison(result.report), as_json=as_json)
-
-
-@app.command()
-def inspect(
-    detector: Annotated[str, typer.Argument(metavar="DETECTOR|RUN", help="detector, or a run folder")],
-    weights: Weights = None,
-    average_bits: Bits = 3.0,
-    candidate_bits: Candidates = "2,3,4,6,8",
-    activation_bits: ActivationBits = 8,
-    recipe: Recipe = "best",
-    samples: Annotated[int, typer.Option(help="calibration images that will be used")] = 256,
-    iterations: Annotated[int | None, typer.Option(help="steps a block")] = None,
-    model_arg: ModelArg = None,
-    input_size: Size = None,
-    interpolation: Interpolation = None,
-    mean: Numbers = None,
-    std: Numbers = None,
-    output: Output = None,
-    fake_index: FakeIndex = None,
-    feature: Feature = None,
-    threads: Threads = None,
-    as_json: Json = False,
-) -> None:
-    """The dry run: layers, what stays float and why, size and time to expect."""
-    from brevitas_defakeq.report.inspection_report import inspect_detector, inspect_run, inspection_table
-    from brevitas_defakeq.report.terminal import show
-
-    set_threads(threads)
-    if (Path(detector) / "config.json").exists():
-        found = inspect_run(Path(detector))
-    else:
-        config = _config(recipe, average_bits, candidate_bits, activation_bits, "any", samples, 0, "haq")
-        resolved = _resolve(
-            detector, weights, model_arg, input_size, interpolation, mean, std, output, fake_index, feature
-        )
-        found = inspect_detector(resolved, _with_iterations(config, iterations))
-    show(found, inspection_table(found), as_json=as_json)
-
-
-app.command()(cli_data.evaluate)
-
-
-@app.command(cls=ExportCommand)
-def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="run folder")],
-    out: Annotated[
-        Path | None, typer.Option(help="folder for the model's file and model_card.json or host.json")
-    ] = None,
-    format: Annotated[
-        str, typer.Option(help="file format, of those listed below", autocompletion=format_names)
-    ] = "onnx",
-    which: Annotated[str, typer.Option(help="quantized, mixed, or float to compare with")] = "quantized",
-    storage: Annotated[str, typer.Option(help="packed: weights at their own width; int8: larger")] = "packed",
-    pixels: Annotated[
-        bool, typer.Option("--pixels", help="preprocess in the graph: uint8 RGB of any size in, P(fake) out")
-    ] = False,
-    runtime: Annotated[str | None, typer.Option(help="oldest onnxruntime to support, as in 1.18")] = None,
-    weights: FloatWeights = None,
-    data: Annotated[str | None, typer.Option(metavar="DATA", help="images to check the file on")] = None,
-    verify: Annotated[bool, typer.Option(help="refuse to write a file that disagrees")] = True,
-    licence: Annotated[str | None, typer.Option(help="of the source weights, for the card")] = None,
-    check: Annotated[
-        bool, typer.Option("--check", help="list what the format cannot hold and why; writes nothing")
-    ] = False,
-    as_json: Json = False,
-) -> None:
-    """Write a run as a small file that runs on integers, with its model card."""
-    defaults = {"storage": "packed", "pixels": False, "runtime": None, "licence": None}
-    options = {"storage": storage, "pixels": pixels, "runtime": runtime, "licence": licence}
-    given: dict[str, Any] = {name: value for name, value in options.items() if value != defaults[name]}
-    chosen = get_format(format)
-    chosen.require(which, [*given, *(["check"] if check else [])])
-    if out is None and not check:
-        raise UserError("give --out, the folder to write to")
-    chosen.require_package()
-
-    from brevitas_defakeq.artifact import load, load_float
-    from brevitas_defakeq.export.verification_images import verification_images
-    from brevitas_defakeq.report.terminal import show
-
-    result = load(run)
-    if out is None or check:
-        chosen.run_check(result, which, as_json=as_json)
-        return
-    if which == "float":
-        given["float_model"] = load_float(result, weights)
-    images = verification_images(result, data) if verify else None
-    content = export_run(result, out, format, variant=which, verify=images, **given)
-    show(content, chosen.render(content), as_json=as_json)
-
-
-@app.command()
-def detectors(as_json: Json = False) -> None:
-    """Detectors known by name."""
+@app.command(cls=GroupedCommand)
+def detectors(as_json: AsJson = False) -> None:
+    """List the detectors known by name."""
     from brevitas_defakeq.detectors.registry import describe
     from brevitas_defakeq.report.terminal import detector_table, show
 
@@ -294,47 +70,12 @@ def detectors(as_json: Json = False) -> None:
     show({"detectors": rows}, detector_table(rows), as_json=as_json)
 
 
-app.command()(cli_data.table)
-app.add_typer(cli_data.datasets, name="datasets")
-
-
-def _config(
-    recipe, average_bits, candidate_bits, activation_bits, target, samples, seed, sensitivity, budget=None
-):
-    from brevitas_defakeq.config import DefakeQConfig
-
-    config = DefakeQConfig.for_recipe(
-        recipe, average_bits=average_bits, candidate_bits=numbers(candidate_bits, "--candidate-bits"),
-        activation_bits=activation_bits or None, target=target, samples=samples, seed=seed,
-        budget=budgets(budget),
-    )  # fmt: skip
-    return replace(config, haq=replace(config.haq, sensitivity=sensitivity))
-
-
-def _with_iterations(config, iterations: int | None):
-    """Steps a block; the last pass is scaled along, so that a quick run is quick as a whole."""
-    if iterations is None:
-        return config
-    work = config.reconstruction
-    steps = min(config.final.steps, max(1, round(config.final.steps * iterations / max(1, work.iterations))))
-    return replace(
-        config, reconstruction=replace(work, iterations=iterations),
-        final=replace(config.final, steps=steps if config.final.steps else 0),
-    )  # fmt: skip
-
-
-def _resolve(name, weights, model_arg, input_size, interpolation, mean, std, output, fake_index, feature):
-    from brevitas_defakeq.detectors.resolve import parse_model_args, resolve
-
-    return resolve(
-        name, weights=weights, model_args=parse_model_args(model_arg or []), input_size=input_size,
-        interpolation=interpolation, mean=triple(mean, "--mean"), std=triple(std, "--std"), output=output,
-        fake_index=fake_index, feature=feature,
-    )  # fmt: skip
+app.command(cls=GroupedCommand)(cli_data.table)
+app.add_typer(cli_data.datasets_app, name="datasets")
 
 
 def main() -> None:
-    """Exit status 0; 2 with one line for what the user can mend; 130 after Ctrl-C; 1 for our own failure."""
+    """Run a command. Exit status: 0; 2 for a `UserError` or a wrong option; 130 after Ctrl-C; 1 for a bug."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
     _silence_libraries()
     try:
@@ -343,27 +84,26 @@ def main() -> None:
         _stop(str(error), 2)
     except (KeyboardInterrupt, _Interrupted):
         _stop("interrupted; the same command goes on where it stopped", 130)
-    except OSError as error:
-        if error.errno != 28:  # no space left on device
-            raise
-        _stop(f"the disk is full ({error.filename or 'temporary files'}); free space and start again", 2)
     except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            _stop(f"the disk is full ({error.filename or 'temporary files'}); free space and start again", 2)
         if hasattr(error, "format_message"):  # a wrong option or argument
-            _stop(error.format_message(), 2)
-        raise
+            _stop(error.format_message().replace("Value error, ", ""), 2)  # a prefix of typer's
+        _LOG.debug("unexpected error", exc_info=True)
+        _stop(
+            f"unexpected {type(error).__name__}: {error}; `defakeq --debug COMMAND ...` shows where; "
+            "please report it in the project's issue tracker",
+            1,
+        )
 
 
 def _silence_libraries() -> None:
-    """What torch and Brevitas have to say about themselves is not for the user (``python -W`` shows it)."""
+    """Hide the warnings of torch and Brevitas about themselves; ``python -W`` shows them."""
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # a toolkit without a GPU
 
 
-def _stop(message: str, status: int) -> None:
+def _stop(message: str, status: int) -> NoReturn:
     print(f"defakeq: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(status)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,73 +1,98 @@
 """The commands about data: evaluate, table, datasets."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from brevitas_defakeq.cli_help import GroupedCommand
 from brevitas_defakeq.cli_options import (
+    CROPS_CACHE,
+    AsJson,
     Compression,
     CropKind,
     CropMargin,
     CropsCache,
-    Datasets,
+    DatasetNames,
+    Device,
     FacesOption,
     First,
     FloatWeights,
     Frames,
-    Json,
     Root,
-    Seed,
     Split,
     Threads,
     Workers,
-    crop_of,
-    numbers,
-    selection_of,
-    set_threads,
+    data_option,
+    latency_option,
+    metrics_option,
+    output_option,
+    run_option,
+    variant_option,
 )
+from brevitas_defakeq.cli_values import crop_of, numbers, selection_of, set_threads
 from brevitas_defakeq.utils.errors import UserError
 
 if TYPE_CHECKING:
     from brevitas_defakeq.evaluation.predictors import Predictor
 
-datasets = typer.Typer(help="Data sets and layouts that are understood; check looks at one.")
+datasets_app = typer.Typer(help="List known data sets and layouts, or check a data source.")
 
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(metavar="RUN|MODEL.onnx", help="run folder, or an exported file")],
-    data: Annotated[str | None, typer.Option(metavar="DATA", help="labelled images or videos")] = None,
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN|MODEL.onnx", help="Run folder, or a file that export wrote.")
+    ],
+    *,
     which: Annotated[
-        str, typer.Option(help="of a run: quantized, mixed, float, or several: a,b")
+        str,
+        variant_option(
+            metavar="VARIANT,...", help="Variants of a run to evaluate: quantized, mixed, float or several."
+        ),
     ] = "quantized",
     weights: FloatWeights = None,
-    convention: Annotated[str, typer.Option(help="default, or deepfakebench")] = "default",
-    perturb: Annotated[
-        str | None, typer.Option(metavar="NAMES", help="all, or some: robustness curves")
-    ] = None,
-    levels: Annotated[str, typer.Option(help="of perturbations, 1 mild to 5 severe")] = "1,2,3,4,5",
-    scores: Annotated[Path | None, typer.Option(help="folder for each form's scores as CSV")] = None,
+    data: Annotated[str | None, data_option(metavar="DATA", help="Labelled images or videos.")] = None,
     split: Split = "test",
     compression: Compression = "c23",
-    datasets: Datasets = None,
+    datasets: DatasetNames = None,
+    root: Root = None,
     frames: Frames = None,
     first: First = False,
-    root: Root = None,
     faces: FacesOption = "crop",
     crop: CropKind = None,
     crop_margin: CropMargin = 0.0,
-    crops_cache: CropsCache = Path("crops"),
-    latency: Annotated[bool, typer.Option("--latency", help="time an exported file, batch 1")] = False,
+    crops_cache: CropsCache = CROPS_CACHE,
+    convention: Annotated[
+        Literal["default", "deepfakebench"], metrics_option(help="Definitions of the metrics.")
+    ] = "default",
+    perturb: Annotated[
+        str | None,
+        metrics_option(metavar="NAME,...", help="Perturbations for robustness curves: names, or all."),
+    ] = None,
+    levels: Annotated[
+        str, metrics_option(metavar="N,...", help="Levels of the perturbations, 1 (mild) to 5 (severe).")
+    ] = "1,2,3,4,5",
+    latency: Annotated[
+        bool, latency_option("--latency", help="Time an exported file, one image at a time.")
+    ] = False,
     against: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="the float ONNX file: to take turns and to compare with"),
+        latency_option(metavar="FILE", help="Float ONNX file to compare latency and metrics with."),
     ] = None,
-    workers: Workers = 2,
-    seed: Seed = 0,
     threads: Threads = None,
-    as_json: Json = False,
+    workers: Workers = 2,
+    seed: Annotated[
+        int, run_option(min=0, max=2**32 - 1, metavar="N", help="Random seed of the perturbations.")
+    ] = 0,
+    scores: Annotated[
+        Path | None, output_option(metavar="FOLDER", help="Folder for the scores of each variant, as CSV.")
+    ] = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Figures on labelled data, of a run or an exported file; robustness; --latency times the file."""
+    """Evaluate a run or an exported file on labelled data.
+
+    Reports metrics with confidence intervals; --perturb gives robustness curves, --latency times a file.
+    """
     from brevitas_defakeq.data.open_source import Faces, open_source
     from brevitas_defakeq.evaluation.evaluate_run import evaluate_variants
     from brevitas_defakeq.evaluation.labelled_set import check_labelled
@@ -124,14 +149,25 @@ def _predictor(
 
 
 def table(
-    spec: Annotated[Path, typer.Argument(metavar="SPEC.toml", help="detectors, data sets, methods")],
-    out: Annotated[Path, typer.Option(help="folder; start again to go on after an interruption")],
-    device: Annotated[str, typer.Option(help="cpu, or cuda for a graphics card")] = "cpu",
-    workers: Workers = 2,
+    spec: Annotated[
+        Path, typer.Argument(metavar="SPEC.toml", help="Description of detectors, data sets and methods.")
+    ],
+    *,
+    device: Device = "cpu",
     threads: Threads = None,
-    as_json: Json = False,
+    workers: Workers = 2,
+    out: Annotated[
+        Path,
+        output_option(
+            metavar="FOLDER", help="Folder for the table. The same command resumes an interrupted run."
+        ),
+    ],
+    as_json: AsJson = False,
 ) -> None:
-    """Detectors x data sets x methods into one table, Markdown and JSON, in the form of the paper's."""
+    """Evaluate detectors, data sets and methods into one table.
+
+    Writes the table as Markdown and JSON.
+    """
     from brevitas_defakeq.report.evaluation_report import overview_table
     from brevitas_defakeq.report.terminal import show, stages
     from brevitas_defakeq.table.make_table import make_table
@@ -143,8 +179,8 @@ def table(
     show(found, overview_table(found), as_json=as_json)
 
 
-@datasets.callback(invoke_without_command=True)
-def _datasets(context: typer.Context, as_json: Json = False) -> None:
+@datasets_app.callback(invoke_without_command=True)
+def _datasets(context: typer.Context, as_json: AsJson = False) -> None:
     if context.invoked_subcommand is None:
         from brevitas_defakeq.data.known_datasets import describe_datasets
         from brevitas_defakeq.report.dataset_report import dataset_tables
@@ -154,22 +190,27 @@ def _datasets(context: typer.Context, as_json: Json = False) -> None:
         show(described, *dataset_tables(described), as_json=as_json)
 
 
-@datasets.command()
+@datasets_app.command(cls=GroupedCommand)
 def check(
-    path: Annotated[str, typer.Argument(metavar="PATH", help="folder, CSV, index or shards")],
-    calibration: Annotated[str | None, typer.Option(metavar="DATA", help="what is calibrated with")] = None,
+    path: Annotated[str, typer.Argument(metavar="PATH", help="Folder, CSV, index or shards to check.")],
+    *,
+    calibration: Annotated[
+        str | None, data_option(metavar="DATA", help="Calibration data, which must share no image with it.")
+    ] = None,
     split: Split = "all",
     compression: Compression = "c23",
-    names: Datasets = None,
+    names: DatasetNames = None,
     root: Root = None,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
-    """What lies there: counts, what is missing, what is shared, and what besides the face tells the label."""
+    """Check a data source for missing and shared files and for leaks.
+
+    Counts images, videos and labels, lists missing files, finds images shared with the calibration data, and
+    reports cues other than the face, such as file size, that reveal the label.
+    """
     from brevitas_defakeq.data.check import check_source
     from brevitas_defakeq.report.dataset_report import findings_tables
     from brevitas_defakeq.report.terminal import show
 
-    found = check_source(
-        path, selection_of(split, compression, names, None, False, root), calibration=calibration
-    )
+    found = check_source(path, selection_of(split, compression, names, root=root), calibration=calibration)
     show(found, *findings_tables(found), as_json=as_json)

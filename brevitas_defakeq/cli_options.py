@@ -1,118 +1,172 @@
-"""Options that several commands share, and how their values are read."""
+"""Options that the commands share: their types, help and groups, and the defaults."""
 
-import math
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
-from brevitas_defakeq.utils.errors import UserError
+from brevitas_defakeq.config import DefakeQConfig
 
-Name = Annotated[str, typer.Argument(metavar="DETECTOR", help="registry name, module:factory, or timm name")]
-FloatWeights = Annotated[list[Path] | None, typer.Option(help="the float checkpoint, for --which float")]
+#: Defaults of the options that set a field of `DefakeQConfig`.
+DEFAULTS = DefakeQConfig()
+CANDIDATE_BITS = ",".join(f"{bits:g}" for bits in DEFAULTS.candidate_bits)
+AVERAGE_BITS = 3.0
+CACHE_MEMORY = "2GB"
+CROPS_CACHE = Path("crops")
+
+
+def _group(title: str) -> Any:
+    """``typer.Option`` for one group of the help."""
+    return partial(typer.Option, rich_help_panel=title)
+
+
+detector_option = _group("Detector")
+variant_option = _group("Variant")
+data_option = _group("Data")
+method_option = _group("Budget and method")
+faces_option = _group("Faces")
+metrics_option = _group("Metrics")
+latency_option = _group("Latency")
+file_option = _group("File")
+check_option = _group("Check")
+run_option = _group("Run")
+output_option = _group("Output")
+
+# ------------------------------------------------------------------------------------------ detector
+
+DetectorName = Annotated[
+    str, typer.Argument(metavar="DETECTOR", help="Registry name, module:factory or timm name.")
+]
 Weights = Annotated[
-    list[Path] | None, typer.Option(help="checkpoint: .safetensors, .pth, .pt, ...; no code is run")
+    list[Path] | None,
+    detector_option(
+        metavar="FILE",
+        help="Checkpoint (.safetensors, .pth, .pt, ...); repeatable. No code in it is executed.",
+    ),
 ]
-Bits = Annotated[float, typer.Option(help="budget: average bits a weight")]
-Candidates = Annotated[str, typer.Option(help="widths to choose from; 1.6 is three levels")]
-ActivationBits = Annotated[int, typer.Option(help="2 to 16; 0 leaves activations in float")]
-Recipe = Annotated[str, typer.Option(help="best, or paper")]
-Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="the same seed gives the same integers")]
-Json = Annotated[bool, typer.Option("--json", help="one JSON object on standard output, all else on stderr")]
-Threads = Annotated[int | None, typer.Option(help="processor threads")]
+FloatWeights = Annotated[
+    list[Path] | None,
+    variant_option(metavar="FILE", help="Float checkpoint, for --which float; repeatable."),
+]
 ModelArg = Annotated[
-    list[str] | None, typer.Option(metavar="KEY=VALUE", help="passed to timm or the factory")
+    list[str] | None,
+    detector_option(metavar="KEY=VALUE", help="Argument for timm or the factory; repeatable."),
 ]
-Size = Annotated[int | None, typer.Option(help="height and width of the input")]
-Numbers = Annotated[str | None, typer.Option(help="one number, or three with commas")]
-Interpolation = Annotated[str | None, typer.Option(help="how images are resized: bilinear, bicubic, ...")]
-Output = Annotated[str | None, typer.Option(help="what the detector returns: logit, softmax, probability")]
-FakeIndex = Annotated[int | None, typer.Option(help="which class means fake")]
-Feature = Annotated[str | None, typer.Option(metavar="MODULE", help="module whose output is the feature")]
-Split = Annotated[str, typer.Option(help="of a benchmark: test, val, train or all")]
-Compression = Annotated[str, typer.Option(help="of FaceForensics++: raw, c23 or c40")]
-Datasets = Annotated[list[str] | None, typer.Option("--dataset", help="of several that lie at the path")]
-Frames = Annotated[int | None, typer.Option(help="of a video at most; raw videos: 32")]
-First = Annotated[bool, typer.Option("--first", help="a video's first frames, as DeepfakeBench; else spread")]
-Root = Annotated[Path | None, typer.Option(help="folder that holds the files an index names")]
+InputSize = Annotated[
+    int | None, detector_option(metavar="PIXELS", help="Height and width of the detector's input.")
+]
+Interpolation = Annotated[
+    Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos", "cv2_linear", "cv2_cubic"] | None,
+    detector_option(help="Filter that resizes images."),
+]
+Mean = Annotated[
+    str | None, detector_option(metavar="NUMBERS", help="Mean of the channels (0 to 1): one number or R,G,B.")
+]
+Std = Annotated[
+    str | None,
+    detector_option(metavar="NUMBERS", help="Standard deviation of the channels: one number or R,G,B."),
+]
+OutputKind = Annotated[
+    Literal["auto", "logit", "softmax", "probability"] | None,
+    detector_option(help="Kind of output that the detector returns; inferred unless given."),
+]
+FakeIndex = Annotated[int | None, detector_option(metavar="CLASS", help="Index of the fake class.")]
+Feature = Annotated[
+    str | None,
+    detector_option(metavar="MODULE", help="Module whose output is the feature to preserve."),
+]
+
+# ------------------------------------------------------------------------------------------ data
+
+Samples = Annotated[int, data_option(metavar="N", help="Number of calibration images.")]
+Compression = Annotated[
+    Literal["raw", "c23", "c40"], data_option(help="Compression level of FaceForensics++ to read.")
+]
+DatasetNames = Annotated[
+    list[str] | None,
+    data_option("--dataset", metavar="NAME", help="Data set to read where a path holds several; repeatable."),
+]
+Root = Annotated[
+    Path | None, data_option(metavar="FOLDER", help="Folder that holds the files listed in an index.")
+]
+OnCorrupt = Annotated[Literal["refuse", "skip"], data_option(help="Refuse unreadable images, or skip them.")]
+Split = Annotated[Literal["train", "val", "test", "all"], data_option(help="Split of a benchmark to read.")]
+Frames = Annotated[
+    int | None,
+    data_option(metavar="N", help="Maximum number of images per video (raw videos: 32 by default)."),
+]
+First = Annotated[
+    bool,
+    data_option(
+        "--first", help="Read the first frames of a video, as DeepfakeBench does, not evenly spaced ones."
+    ),
+]
+
+# ------------------------------------------------------------------------------------------ faces
+
 FacesOption = Annotated[
-    str, typer.Option("--faces", help="crop: pictures are crops; largest or all: faces are cut out")
+    Literal["crop", "largest", "all"],
+    faces_option(
+        "--faces", help="Use images as face crops, or crop the largest face or all faces from them."
+    ),
 ]
-CropKind = Annotated[str | None, typer.Option("--crop", help="how faces are cut out: aligned, box or whole")]
-CropMargin = Annotated[float, typer.Option(help="share of the box added on each side")]
-CropsCache = Annotated[Path, typer.Option(help="folder that keeps faces that were cut out")]
+CropKind = Annotated[
+    Literal["aligned", "box", "whole"] | None,
+    faces_option("--crop", help="Method of cropping faces, if not the detector's own."),
+]
+CropMargin = Annotated[
+    float, faces_option(metavar="SHARE", help="Margin on each side, as a share of the face box.")
+]
+CropsCache = Annotated[Path, faces_option(metavar="FOLDER", help="Folder that caches cropped faces.")]
+
+# ------------------------------------------------------------------------------------------ method
+
+AverageBits = Annotated[float, method_option(metavar="BITS", help="Budget: average bits per weight.")]
 Budget = Annotated[
-    list[str] | None, typer.Option("--budget", metavar="NAME=N", help="of a chip: lut, bram, dsp, cycles")
+    list[str] | None,
+    method_option(metavar="NAME=N", help="Limit on a chip resource: lut, bram, dsp or cycles; repeatable."),
 ]
-Costs = Annotated[Path | None, typer.Option(metavar="FILE", help="of hw/costs.py, for --budget")]
-Workers = Annotated[int, typer.Option(min=0, help="threads that read ahead")]
+Costs = Annotated[
+    Path | None, method_option(metavar="FILE", help="Costs for --budget, written by hw/costs.py.")
+]
+CandidateBits = Annotated[
+    str, method_option(metavar="BITS,...", help="Bit-widths to choose from; 1.6 means three levels.")
+]
+ActivationBits = Annotated[
+    int, method_option(metavar="BITS", help="Bit-width of activations, 2 to 16; 0 keeps them in float.")
+]
+Recipe = Annotated[
+    Literal["best", "paper"],
+    method_option(help="Preset of all settings: best results, or the paper's values."),
+]
+Sensitivity = Annotated[
+    Literal["haq", "taylor", "measured"],
+    method_option(help="Sensitivity score that determines the bit-widths."),
+]
+Target = Annotated[
+    Literal["any", "mobile", "fpga"], method_option(help="Type of hardware that has to run the result.")
+]
+Iterations = Annotated[
+    int | None, method_option(metavar="N", help="Steps per block; the final pass scales with them.")
+]
 
+# ------------------------------------------------------------------------------------------ run and output
 
-def numbers(text: str, option: str) -> tuple[float, ...]:
-    try:
-        values = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        values = (math.nan,)
-    if not all(map(math.isfinite, values)):
-        raise UserError(f"{option} {text!r}: give numbers separated by commas")
-    return tuple(int(value) if value == int(value) else value for value in values)
-
-
-def triple(text: str | None, option: str) -> tuple[float, ...] | None:
-    if text is None:
-        return None
-    values = numbers(text, option)
-    if len(values) not in (1, 3):
-        raise UserError(f"{option} {text!r}: give one number or three")
-    return values * 3 if len(values) == 1 else values
-
-
-def budgets(given: list[str] | None) -> dict[str, float]:
-    """``["lut=40000,bram=100", "dsp=50"]`` as numbers by name."""
-    found: dict[str, float] = {}
-    for part in ",".join(given or []).split(",") if given else []:
-        name, _, value = part.strip().partition("=")
-        try:
-            limit = float(value)
-        except ValueError:
-            raise UserError(f"--budget {part!r}: give NAME=NUMBER, as in lut=40000,bram=100") from None
-        if name in found:
-            raise UserError(f"--budget {name} is given twice")
-        found[name] = limit
-    return found
-
-
-def byte_count(text: str) -> int:
-    units = {"kb": 1 << 10, "mb": 1 << 20, "gb": 1 << 30, "b": 1}
-    lowered = text.strip().lower()
-    for suffix, unit in units.items():
-        if lowered.endswith(suffix):
-            try:
-                return int(float(lowered.removesuffix(suffix)) * unit)
-            except ValueError:
-                break
-    raise UserError(f"--cache-memory {text!r}: give a size such as 500MB or 2GB")
-
-
-def set_threads(threads: int | None) -> None:
-    if threads is None:
-        return
-    if threads < 1:
-        raise UserError(f"--threads {threads}: must be at least 1")
-    import torch
-
-    torch.set_num_threads(threads)
-
-
-def selection_of(split, compression, datasets, frames, first, root):
-    """Which part of a data set the options ask for."""
-    from brevitas_defakeq.data.selection import Selection
-
-    return Selection(split, compression, tuple(datasets or ()), frames, first, root)
-
-
-def crop_of(kind: str | None, margin: float):
-    """The crop that the options name, or None."""
-    from brevitas_defakeq.imaging.crop import Crop
-
-    return None if kind is None else Crop(kind, margin)
+Device = Annotated[str, run_option(help="Device to compute on: cpu or cuda.")]
+Seed = Annotated[
+    int,
+    run_option(min=0, max=2**32 - 1, metavar="N", help="Random seed; the same seed gives the same integers."),
+]
+Threads = Annotated[int | None, run_option(metavar="N", help="Number of CPU threads.")]
+Workers = Annotated[int, run_option(min=0, metavar="N", help="Number of threads that read images ahead.")]
+CacheMemory = Annotated[
+    str, run_option(metavar="SIZE", help="Memory for captured activations; the rest goes to disk.")
+]
+RunOut = Annotated[
+    Path, output_option(metavar="FOLDER", help="Run folder. The same command resumes an interrupted run.")
+]
+AsJson = Annotated[
+    bool,
+    output_option("--json", help="Print one JSON object to standard output; tables go to standard error."),
+]

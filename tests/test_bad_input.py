@@ -1,4 +1,4 @@
-"""What the user can mend: one line on standard error, exit status 2, no traceback, nothing half-written."""
+"""What the user can fix: one line on standard error, exit status 2, no traceback, nothing half-written."""
 
 import errno
 import json
@@ -19,7 +19,7 @@ QUANTIZE = ("quantize", "tiny_detector:build", "--calibration", "faces", "--out"
 
 
 def refused(workplace, *arguments):
-    """The one line that the command says; later options win."""
+    """The one line that the command prints; later options win."""
     before = {path for path in workplace.folder.rglob("*") if "__pycache__" not in path.parts}
     outcome = workplace(*arguments)
     assert outcome.status == 2, outcome
@@ -56,7 +56,9 @@ def refused(workplace, *arguments):
         (("--cache-memory", "much"), "--cache-memory 'much'"),
         (("--threads", 0), "--threads 0"),
         (("--seed", -1), "--seed"),
-        (("--on-corrupt", "ignore"), "'ignore'"),
+        (("--on-corrupt", "ignore"), "Invalid value for '--on-corrupt': 'ignore' is not one of"),
+        (("--recipe", "bst"), "'bst' is not one of 'best', 'paper'."),
+        (("--samples", "many"), "--samples"),
         (("--colour", "red"), "No such option: --colour"),
         (("--weights", "nowhere.pth"), "nowhere.pth does not exist"),
         (("--calibration", "nowhere"), "nowhere does not exist"),
@@ -98,10 +100,8 @@ def test_quantize_refuses(finished, options, message):
             ("export", "run", "--out", "x", "--format", "pdf"),
             "format='pdf': choose of onnx, qonnx, executorch",
         ),
-        (
-            ("export", "run", "--out", "x", "--format", "litert", "--pixels"),
-            "is for --format onnx",
-        ),
+        (("export", "run", "--out", "x", "--storage", "float"), "'float' is not one of"),
+        (("export", "run", "--out", "x", "--format", "litert", "--pixels"), "is for --format onnx"),
     ],
 )
 def test_commands_refuse(finished, arguments, message):
@@ -150,12 +150,12 @@ def test_broken_checkpoints(workplace, tiny):
 
 
 def test_corrupt_images_are_named_or_skipped(workplace):
-    """All others are grey, with and without transparency: those are taken."""
+    """All others are grey, with and without transparency: those are used."""
     for file in (workplace.folder / "faces").rglob("*.png"):
         Image.open(file).convert("LA" if file.stem == "03" else "L").save(file)
     broken = workplace.folder / "faces" / "fake" / "07.png"
     broken.write_bytes(broken.read_bytes()[:60])
-    (workplace.folder / "faces" / "real" / "text.jpg").write_text("no picture")
+    (workplace.folder / "faces" / "real" / "text.jpg").write_text("not an image")
     said = refused(workplace, *QUANTIZE, "--samples", 25)
     assert "2 of 25 images cannot be used" in said and ("fake/07.png" in said or "real/text.jpg" in said)
     assert "skip" in said
@@ -167,8 +167,8 @@ def test_corrupt_images_are_named_or_skipped(workplace):
     assert any("fake/07.png" in name for name in calibration["skipped"])
 
 
-def test_corrupt_test_images_are_said_before_the_run(workplace):
-    (workplace.folder / "faces" / "fake" / "03.png").write_text("no picture")
+def test_corrupt_test_images_are_reported_before_the_run(workplace):
+    (workplace.folder / "faces" / "fake" / "03.png").write_text("not an image")
     good = workplace.folder / "good"
     shutil.copytree(workplace.folder / "faces" / "real", good / "real")
     said = refused(workplace, *QUANTIZE, "--calibration", "good", "--samples", 8, "--test", "faces")

@@ -51,6 +51,25 @@ def test_help(workplace):
         assert option in options.output, option
 
 
+def test_an_unexpected_error_is_one_line(workplace):
+    """Its type, what to do about it, status 1; the traceback with --debug only."""
+    (workplace.folder / "odd_detector.py").write_text(
+        "from torch import nn\n"
+        "class Odd(nn.Linear):\n"
+        "    def forward(self, images):\n"
+        "        return 1 / 0\n"
+        "def build():\n"
+        "    return Odd(1, 1), {'input_size': 8, 'mean': 0.5, 'std': 0.5}\n"
+    )
+    outcome = workplace("inspect", "odd_detector:build")
+    assert outcome.status == 1 and outcome.output == ""
+    line = outcome.one_line()
+    assert line.startswith("unexpected ZeroDivisionError: division by zero") and "issue tracker" in line
+    outcome = workplace("--debug", "inspect", "odd_detector:build")
+    assert outcome.status == 1 and "Traceback" in outcome.errors and "return 1 / 0" in outcome.errors
+    assert outcome.errors.endswith(f"defakeq: {line}\n")
+
+
 def test_detectors(workplace):
     outcome = workplace("detectors", "--json")
     rows = {row["name"]: row for row in outcome.json()["detectors"]}
@@ -71,8 +90,8 @@ def test_quantize_prints_its_report(finished):
         printed["preprocessing"]["input_size"] == [16, 16] and printed["preprocessing"]["mean"] == [0.5] * 3
     )
     assert printed["average_bits"] <= 3
-    for form, name in (("quantized", "weights.safetensors"), ("mixed", "mixed.safetensors")):
-        assert printed["size_bytes"][form] == (finished.folder / "run" / name).stat().st_size
+    for variant, name in (("quantized", "weights.safetensors"), ("mixed", "mixed.safetensors")):
+        assert printed["size_bytes"][variant] == (finished.folder / "run" / name).stat().st_size
 
 
 def test_tables_and_progress_stay_out_of_the_way(workplace):
@@ -82,8 +101,8 @@ def test_tables_and_progress_stay_out_of_the_way(workplace):
     assert outcome.errors == "WARNING: 24 calibration images, fewer than the 32 asked for\n"
     for word in ("DeFakeQ (M_q)", "round to nearest", "AUC", "kB"):
         assert word in outcome.output
-    figures = workplace("evaluate", "run", "--data", "others", "--json")
-    assert set(figures.json()) >= {"auc", "n"} and "24 images" in figures.errors
+    metrics = workplace("evaluate", "run", "--data", "others", "--json")
+    assert set(metrics.json()) >= {"auc", "n"} and "24 images" in metrics.errors
 
 
 def test_options_arrive(workplace):
@@ -154,7 +173,7 @@ def test_evaluate_float_agrees_with_scikit_learn(finished, tiny):
     assert found["auc"] == read(finished.folder, "report.json")["metrics"]["float"]["auc"]
 
 
-def test_evaluate_repeats_the_reports_figures(finished):
+def test_evaluate_repeats_the_metrics_of_the_report(finished):
     """From the folder, and from the detector in memory when the report was made."""
     found = finished("evaluate", "run", "--data", "others", "--which", "mixed", "--json").json()
     wanted = alone(read(finished.folder, "report.json")["metrics"]["mixed"])
@@ -162,11 +181,11 @@ def test_evaluate_repeats_the_reports_figures(finished):
     assert {key: found[key] for key in wanted} == wanted
 
 
-def alone(figures):
+def alone(metrics):
     """Without what only a float detector beside it can tell."""
-    if not isinstance(figures, dict):
-        return figures
-    return {key: alone(value) for key, value in figures.items() if key not in ("fidelity", "drop")}
+    if not isinstance(metrics, dict):
+        return metrics
+    return {key: alone(value) for key, value in metrics.items() if key not in ("fidelity", "drop")}
 
 
 def test_an_exported_file_is_evaluated_and_timed(finished):

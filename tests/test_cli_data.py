@@ -6,7 +6,7 @@ import pytest
 from made_videos import backdrop, moving_face, write_video
 
 
-def test_several_forms_with_scores_and_convention(finished):
+def test_several_variants_with_scores_and_convention(finished):
     found = finished(
         "evaluate", "run", "--data", "others", "--which", "float,quantized", "--weights", "tiny.pth",
         "--convention", "deepfakebench", "--scores", "scores", "--json",
@@ -27,19 +27,19 @@ def test_robustness_curves(finished):
     assert all(len(curve["points"]) == 2 for curve in found["perturbations"].values())
 
 
-def test_a_part_of_a_data_set(finished):
-    """Frames of a video and named data sets are asked for; what is not there is said."""
+def test_selecting_from_a_data_set(finished):
+    """Frames of a video and named data sets are selected; what is missing is reported."""
     said = finished("evaluate", "run", "--data", "others", "--dataset", "Celeb-DF-v2")
     assert said.status == 2 and "Celeb-DF-v2" in said.one_line()
     said = finished("evaluate", "run", "--data", "others", "--split", "exam")
-    assert said.status == 2 and "train, val, test or all" in said.one_line()
+    assert said.status == 2 and "'exam' is not one of 'train', 'val', 'test', 'all'" in said.one_line()
 
 
 def test_faces_are_cut_out_only_where_the_crop_is_known(finished):
     said = finished("evaluate", "run", "--data", "others", "--faces", "largest")
     assert said.status == 2 and "--crop" in said.one_line()
     said = finished("evaluate", "run", "--data", "others", "--faces", "both")
-    assert said.status == 2 and "crop, largest, all" in said.one_line()
+    assert said.status == 2 and "'both' is not one of 'crop', 'largest', 'all'" in said.one_line()
 
 
 def test_faces_out_of_videos(finished):
@@ -55,7 +55,7 @@ def test_faces_out_of_videos(finished):
     assert len(list((finished.folder / "cut").rglob("*.png"))) == 4
 
 
-def test_images_that_calibrated_may_not_judge(workplace):
+def test_calibration_images_may_not_test(workplace):
     said = workplace.quantize("--test", "faces")
     assert said.status == 2 and "are in the test set too" in said.one_line()
 

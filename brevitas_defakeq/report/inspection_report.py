@@ -1,6 +1,7 @@
-"""The dry run as data and as a table."""
+"""``defakeq inspect``: what a detector's quantization would do, or what a run did, as data and as a table."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.table import Table
@@ -11,11 +12,17 @@ from brevitas_defakeq.detectors.resolve import Detector
 from brevitas_defakeq.float_reference import prepare_float
 from brevitas_defakeq.prepare.plan import Plan
 from brevitas_defakeq.run_estimate import expected_passes, expected_seconds, expected_size, seconds_per_image
+from brevitas_defakeq.utils.errors import UserError
 from brevitas_defakeq.utils.files import read_json, understanding
 
 
-def inspect_detector(detector: Detector, config: DefakeQConfig) -> dict:
-    """Layers, what stays float and why, size and time to expect of ``quantize`` with ``config``."""
+def inspect_detector(detector: Detector, config: DefakeQConfig) -> dict[str, Any]:
+    """Layers, what stays float and why, and the size and time to expect of ``quantize`` with ``config``.
+
+    ``config`` has a budget in bits (``average_bits``).
+    """
+    if config.average_bits is None:
+        raise UserError("inspect estimates sizes from average_bits; give one")
     height, width = detector.preprocessing.input_size
     example = torch.zeros(1, 3, height, width)
     reference, plan, _ = prepare_float(detector, example)
@@ -41,8 +48,8 @@ def inspect_detector(detector: Detector, config: DefakeQConfig) -> dict:
     }
 
 
-def inspect_run(folder: Path) -> dict:
-    """The same table of a finished run, with the width that each layer got."""
+def inspect_run(folder: Path) -> dict[str, Any]:
+    """The same for a finished run, with each layer's bit-width and the seconds that its stages took."""
     settings, report = read_json(folder / "config.json"), read_json(folder / "report.json")
     with understanding(folder / "config.json"):
         plan = Plan.from_dict(settings["plan"])
@@ -62,7 +69,7 @@ def inspect_run(folder: Path) -> dict:
         }
 
 
-def _rows(plan: Plan, bits: dict[str, float]) -> list[dict]:
+def _rows(plan: Plan, bits: dict[str, float]) -> list[dict[str, Any]]:
     total = sum(layer.num_params for layer in plan.layers)
     return [
         {
@@ -79,12 +86,11 @@ def _rows(plan: Plan, bits: dict[str, float]) -> list[dict]:
     ]
 
 
-def inspection_table(found: dict) -> Table:
-    """Layers, widths where they are known, and what stays float."""
+def inspection_table(found: dict[str, Any]) -> Table:
+    """Layers, their bit-widths where known, and what stays float."""
     table = Table(title=f"{found['detector']} at {found['input_size']}", caption=_caption(found))
-    for column, side in (("layer", "left"), ("kind", "left"), ("shape", "left"), ("weights", "right"),
-                         ("share", "right"), ("bits", "right"), ("note", "left")):  # fmt: skip
-        table.add_column(column, justify=side)
+    for column in ("layer", "kind", "shape", "weights", "share", "bits", "note"):
+        table.add_column(column, justify="right" if column in ("weights", "share", "bits") else "left")
     for row in found["layers"]:
         note = f"called {row['calls']} times" if row["calls"] > 1 else ""
         bits = "" if row["bits"] is None else f"{row['bits']:g}"
@@ -99,7 +105,7 @@ def inspection_table(found: dict) -> Table:
     return table
 
 
-def _caption(found: dict) -> str:
+def _caption(found: dict[str, Any]) -> str:
     size = found["size_bytes"]
     expected = size.get("expected", size.get("quantized"))
     ratio = 100 * expected / size["float"]
@@ -109,5 +115,5 @@ def _caption(found: dict) -> str:
         text += f"; about {max(1, round(found['expected_seconds'] / 60))} min on this machine"
     if found.get("dropped"):
         kinds = ", ".join(f"{kind} ({count})" for kind, count in found["dropped"].items())
-        text += f"; left out of the checkpoint, since inference does not need them: {kinds}"
+        text += f"; not loaded from the checkpoint, since inference does not need them: {kinds}"
     return text

@@ -1,4 +1,4 @@
-"""What the commands show: progress on standard error, tables and JSON on standard output."""
+"""Output of the commands: progress on standard error, tables and JSON on standard output."""
 
 import json
 import sys
@@ -12,7 +12,8 @@ from rich.table import Table
 
 from brevitas_defakeq.progress import ProgressCallback, silent
 
-_FORMS = {
+#: Variant -> its label, in the order of the rows.
+_VARIANTS = {
     "float": "float",
     "round_to_nearest": "round to nearest",
     "round_to_nearest_above": "round to nearest, one bit more",
@@ -23,7 +24,7 @@ _FORMS = {
 
 @contextmanager
 def stages() -> Iterator[ProgressCallback]:
-    """A bar for each stage of a run, with the time left; nothing where standard error is no terminal."""
+    """A progress callback that draws a bar with the time left for each stage, on a terminal only."""
     columns = (TextColumn("{task.description:>12}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
     console = Console(stderr=True)
     if not console.is_terminal:
@@ -45,61 +46,59 @@ def stages() -> Iterator[ProgressCallback]:
             progress.update(task, completed=progress.tasks[task].total)
 
 
-def show(content: dict, *tables: Table, as_json: bool) -> None:
-    """One JSON object on standard output (the tables then go to standard error), or the tables alone."""
+def show(content: dict[str, Any], *tables: Table, as_json: bool) -> None:
+    """Print the tables, or ``content`` as one JSON object; the tables then go to standard error."""
     if as_json:
         print(json.dumps(content, ensure_ascii=False))
     Console(stderr=as_json, width=None if sys.stdout.isatty() else 110).print(*tables)
 
 
-def comparison(report: dict) -> Table:
-    """The figures of a run's ``report.json``, a row a form."""
+def comparison(report: dict[str, Any]) -> Table:
+    """The metrics in a run's ``report.json``, one row per variant."""
     metrics = report["metrics"]
-    measured = "auc" in metrics["float"]
+    tested = "auc" in metrics["float"]
     datasets = sorted(metrics["float"].get("per_dataset", {}))
     datasets = [name for name in datasets if "auc" in metrics["float"]["per_dataset"][name]]
     title = f"{report['detector']['name']}: {report['average_bits']:.2f} bits a weight on average"
-    caption = "" if measured else "no test data: fidelity on held-out calibration images"
+    caption = "" if tested else "no test data: fidelity on held-out calibration images"
     if "hardware" in report:
         caption = "\n".join(filter(None, [_on_chip(report["hardware"]), caption]))
     table = Table(title=title, caption=caption or None)
     table.add_column("detector")
-    for column in (["AUC", "95 % interval"] if measured else []) + datasets * (len(datasets) > 1):
+    for column in (["AUC", "95 % interval"] if tested else []) + datasets * (len(datasets) > 1):
         table.add_column(column, justify="right")
     for column in ("verdicts as float", "kB", "size"):
         table.add_column(column, justify="right")
-    for form, label in _FORMS.items():
-        if form in metrics:
-            table.add_row(label, *_cells(metrics[form], measured, datasets), *_size(report, form))
+    for variant, label in _VARIANTS.items():
+        if variant in metrics:
+            table.add_row(label, *_cells(metrics[variant], tested, datasets), *_size(report, variant))
     return table
 
 
-def _on_chip(hardware: dict) -> str:
-    needs = ", ".join(f"{name} {figure:,.0f}" for name, figure in hardware["estimated"].items())
+def _on_chip(hardware: dict[str, Any]) -> str:
+    needs = ", ".join(f"{name} {count:,.0f}" for name, count in hardware["estimated"].items())
     return f"estimated on {hardware['board']}: {needs}"
 
 
-def _cells(figures: dict, measured: bool, datasets: list[str]) -> list[str]:
+def _cells(metrics: dict[str, Any], tested: bool, datasets: list[str]) -> list[str]:
     cells = []
-    if measured:
-        low, high = figures["auc_interval"]
-        cells = [f"{figures['auc']:.4f}", f"{low:.3f}-{high:.3f}"]
+    if tested:
+        low, high = metrics["auc_interval"]
+        cells = [f"{metrics['auc']:.4f}", f"{low:.3f}-{high:.3f}"]
     if len(datasets) > 1:
-        cells += [f"{figures['per_dataset'][name]['auc']:.4f}" for name in datasets]
-    return [*cells, f"{100 * figures['fidelity']['verdict_agreement']:.1f} %"]
+        cells += [f"{metrics['per_dataset'][name]['auc']:.4f}" for name in datasets]
+    return [*cells, f"{100 * metrics['fidelity']['verdict_agreement']:.1f} %"]
 
 
-def _size(report: dict, form: str) -> list[str]:
-    size = report["size_bytes"].get(form)
-    return (
-        ["", ""]
-        if size is None
-        else [f"{size / 1e3:,.0f}", f"{100 * size / report['size_bytes']['float']:.1f} %"]
-    )
+def _size(report: dict[str, Any], variant: str) -> list[str]:
+    sizes = report["size_bytes"]
+    if variant not in sizes:
+        return ["", ""]
+    return [f"{sizes[variant] / 1e3:,.0f}", f"{100 * sizes[variant] / sizes['float']:.1f} %"]
 
 
-def latencies(found: dict) -> Table:
-    """Times, memory and sizes of ONNX files, from ``runtime.latency``."""
+def latencies(found: dict[str, Any]) -> Table:
+    """Latency, memory and size of ONNX files, as ``runtime.latency.latency`` returns them."""
     table = Table(title=f"batch 1, {found['threads']} thread(s), onnxruntime {found['onnxruntime']}")
     table.add_column("file")
     for column in ("median ms", "10-90 %", "ratio", "memory MB", "kB"):
@@ -130,8 +129,8 @@ def card_table(card: dict[str, Any]) -> Table:
     return table
 
 
-def detector_table(rows: list[dict]) -> Table:
-    """The registry."""
+def detector_table(rows: list[dict[str, Any]]) -> Table:
+    """The detectors in the registry."""
     table = Table(title="detectors known by name; any timm name and module:factory work too")
     table.add_column("name", no_wrap=True)
     for column in ("parameters", "input", "faces", "what it is", "weights"):

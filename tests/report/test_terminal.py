@@ -1,4 +1,4 @@
-"""Tables, JSON and progress: what goes to standard output and what to standard error."""
+"""Tables, JSON and progress, on standard output or standard error."""
 
 import io
 import json
@@ -9,7 +9,7 @@ from rich.console import Console
 from brevitas_defakeq.report import terminal
 from brevitas_defakeq.report.terminal import comparison, detector_table, show, stages
 
-FIGURES = {
+METRICS = {
     "auc": 0.91234, "auc_interval": [0.9, 0.925], "accuracy": 0.8, "eer": 0.15, "ap": 0.93, "n": 50,
     "video_auc": 0.95,
     "per_dataset": {"one": {"n": 20, "auc": 0.87}, "two": {"n": 20, "auc": 0.99}, "three": {"n": 10}},
@@ -18,9 +18,9 @@ FIGURES = {
 
 
 def report(**changes):
-    forms = ("float", "round_to_nearest", "round_to_nearest_above", "quantized", "mixed")
+    variants = ("float", "round_to_nearest", "round_to_nearest_above", "quantized", "mixed")
     return {
-        "detector": {"name": "tiny"}, "average_bits": 2.4983, "metrics": dict.fromkeys(forms, FIGURES),
+        "detector": {"name": "tiny"}, "average_bits": 2.4983, "metrics": dict.fromkeys(variants, METRICS),
         "size_bytes": {"float": 200_000, "quantized": 20_000, "mixed": 25_000}, **changes,
     }  # fmt: skip
 
@@ -36,7 +36,7 @@ def row(text, label):
     return [cell.strip() for cell in line.split("│")[1:-1]]
 
 
-def test_a_row_a_form_with_sizes_and_data_sets():
+def test_a_row_per_variant_with_sizes_and_data_sets():
     text = printed(comparison(report()))
     assert "tiny: 2.50 bits a weight on average" in text
     wanted = ["0.9123", "0.900-0.925", "0.8700", "0.9900", "97.5 %"]
@@ -46,19 +46,19 @@ def test_a_row_a_form_with_sizes_and_data_sets():
     assert "three" not in text, "a data set of one class has no AUC"
 
 
-def test_what_a_chip_needs_is_said():
+def test_estimated_chip_resources_are_shown():
     hardware = {"board": "zc706", "estimated": {"lut": 38120.0, "bram": 12.0}}
     assert "estimated on zc706: lut 38,120, bram 12" in printed(comparison(report(hardware=hardware)))
 
 
 def test_one_data_set_needs_no_column_of_its_own():
-    single = {**FIGURES, "per_dataset": {"one": {"n": 50, "auc": 0.9}}}
+    single = {**METRICS, "per_dataset": {"one": {"n": 50, "auc": 0.9}}}
     text = printed(comparison(report(metrics={"float": single, "quantized": single})))
     assert "one" not in text.replace("one bit", "") and "M_q^v" not in text
 
 
 def test_without_test_data_fidelity_is_shown():
-    alone = {"fidelity": FIGURES["fidelity"]}
+    alone = {"fidelity": METRICS["fidelity"]}
     text = printed(comparison(report(metrics={"float": alone, "quantized": alone})))
     assert "no test data: fidelity on held-out calibration images" in text
     assert "AUC" not in text and row(text, "DeFakeQ (M_q)")[1:] == ["97.5 %", "20", "10.0 %"]

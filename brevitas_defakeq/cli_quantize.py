@@ -1,0 +1,270 @@
+"""The commands that quantize, or show what quantizing would do: demo, quantize, inspect."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from brevitas_defakeq.cli_options import (
+    AVERAGE_BITS,
+    CACHE_MEMORY,
+    CANDIDATE_BITS,
+    CROPS_CACHE,
+    DEFAULTS,
+    ActivationBits,
+    AsJson,
+    AverageBits,
+    Budget,
+    CacheMemory,
+    CandidateBits,
+    Compression,
+    Costs,
+    CropKind,
+    CropMargin,
+    CropsCache,
+    DatasetNames,
+    DetectorName,
+    Device,
+    FacesOption,
+    FakeIndex,
+    Feature,
+    InputSize,
+    Interpolation,
+    Iterations,
+    Mean,
+    ModelArg,
+    OnCorrupt,
+    OutputKind,
+    Recipe,
+    Root,
+    RunOut,
+    Samples,
+    Seed,
+    Sensitivity,
+    Std,
+    Target,
+    Threads,
+    Weights,
+    data_option,
+    method_option,
+)
+from brevitas_defakeq.cli_values import (
+    budgets,
+    byte_count,
+    crop_of,
+    numbers,
+    selection_of,
+    set_threads,
+    triple,
+    with_iterations,
+)
+from brevitas_defakeq.utils.errors import UserError
+
+if TYPE_CHECKING:
+    from brevitas_defakeq.detectors.resolve import Detector
+    from brevitas_defakeq.imaging.sample import Sample
+
+
+def demo(
+    out: RunOut = Path("defakeq-demo"),
+    average_bits: AverageBits = AVERAGE_BITS,
+    seed: Seed = DEFAULTS.seed,
+    threads: Threads = None,
+    as_json: AsJson = False,
+) -> None:
+    """Quantize and test a small built-in detector of drawn faces."""
+    from brevitas_defakeq.demo import run_demo
+    from brevitas_defakeq.report.terminal import comparison, show, stages
+
+    set_threads(threads)
+    with stages() as on_progress:
+        report = run_demo(out, average_bits=average_bits, seed=seed, on_progress=on_progress)
+    show(report, comparison(report), as_json=as_json)
+
+
+def quantize(
+    detector: DetectorName,
+    *,
+    weights: Weights = None,
+    model_arg: ModelArg = None,
+    input_size: InputSize = None,
+    interpolation: Interpolation = None,
+    mean: Mean = None,
+    std: Std = None,
+    output: OutputKind = None,
+    fake_index: FakeIndex = None,
+    feature: Feature = None,
+    calibration: Annotated[
+        str, data_option(metavar="DATA", help="Face crops to calibrate with: a folder, CSV or data set.")
+    ],
+    samples: Samples = DEFAULTS.samples,
+    test: Annotated[
+        str | None, data_option(metavar="DATA", help="Labelled data to report metrics on.")
+    ] = None,
+    validation: Annotated[
+        str | None, data_option(metavar="DATA", help="Labelled data on which --max-auc-drop must hold.")
+    ] = None,
+    compression: Compression = "c23",
+    datasets: DatasetNames = None,
+    root: Root = None,
+    on_corrupt: OnCorrupt = "refuse",
+    faces: FacesOption = "crop",
+    crop: CropKind = None,
+    crop_margin: CropMargin = 0.0,
+    crops_cache: CropsCache = CROPS_CACHE,
+    average_bits: Annotated[
+        float | None,
+        method_option(
+            metavar="BITS", help=f"Budget: average bits per weight; {AVERAGE_BITS:g} if no budget is given."
+        ),
+    ] = None,
+    budget: Budget = None,
+    costs: Costs = None,
+    max_auc_drop: Annotated[
+        float | None,
+        method_option(
+            metavar="AUC",
+            help="Find the smallest budget that loses at most this much AUC (with --validation).",
+        ),
+    ] = None,
+    candidate_bits: CandidateBits = CANDIDATE_BITS,
+    activation_bits: ActivationBits = DEFAULTS.activation_bits or 0,
+    recipe: Recipe = DEFAULTS.recipe,
+    sensitivity: Sensitivity = DEFAULTS.haq.sensitivity,
+    target: Target = DEFAULTS.target,
+    iterations: Iterations = None,
+    device: Device = "cpu",
+    threads: Threads = None,
+    seed: Seed = DEFAULTS.seed,
+    cache_memory: CacheMemory = CACHE_MEMORY,
+    out: RunOut,
+    as_json: AsJson = False,
+) -> None:
+    """Quantize a trained detector with a few hundred face crops."""
+    from brevitas_defakeq import api
+    from brevitas_defakeq.budget_search import quantize_within
+    from brevitas_defakeq.config import DefakeQConfig
+    from brevitas_defakeq.data.open_source import Faces, open_source
+    from brevitas_defakeq.evaluation.labelled_set import check_labelled
+    from brevitas_defakeq.report.terminal import comparison, show, stages
+
+    set_threads(threads)
+    _require_one_budget(max_auc_drop, validation, average_bits, budget)
+    config = DefakeQConfig.for_recipe(
+        recipe, average_bits=average_bits, candidate_bits=numbers(candidate_bits, "--candidate-bits"),
+        activation_bits=activation_bits or None, target=target, samples=samples, seed=seed,
+        budget=budgets(budget),
+    )  # fmt: skip
+    config = with_iterations(replace(config, haq=replace(config.haq, sensitivity=sensitivity)), iterations)
+    found = _detector(
+        detector, weights=weights, model_arg=model_arg, input_size=input_size, interpolation=interpolation,
+        mean=mean, std=std, output=output, fake_index=fake_index, feature=feature,
+    )  # fmt: skip
+    found = replace(found, crop=crop_of(crop, crop_margin) or found.crop)
+
+    with stages() as on_progress:
+
+        def opened(source: str, split: str) -> "Sequence[Sample]":
+            return open_source(
+                source, selection_of(split, compression, datasets, root=root),
+                Faces(faces, crops_cache), crop=found.crop, on_corrupt=on_corrupt,
+                on_progress=on_progress,
+            ).samples  # fmt: skip
+
+        def labelled(source: str, split: str) -> "Sequence[Sample]":
+            listed = opened(source, split)
+            check_labelled(listed, source)
+            return listed
+
+        test_samples = None if test is None else labelled(test, "test")
+        calibration_samples = opened(calibration, "train")
+        run = api.quantize
+        if max_auc_drop is not None and validation is not None:
+            run = partial(quantize_within, max_auc_drop=max_auc_drop, validation=labelled(validation, "val"))
+        result = run(
+            found, calibration_samples, config, test=test_samples, out=out, on_corrupt=on_corrupt,
+            device=device, costs=costs, cache_memory=byte_count(cache_memory), on_progress=on_progress,
+        )  # fmt: skip
+    show(result.report, comparison(result.report), as_json=as_json)
+
+
+def inspect(
+    detector: Annotated[
+        str, typer.Argument(metavar="DETECTOR|RUN", help="Detector as for quantize, or a run folder.")
+    ],
+    *,
+    weights: Weights = None,
+    model_arg: ModelArg = None,
+    input_size: InputSize = None,
+    interpolation: Interpolation = None,
+    mean: Mean = None,
+    std: Std = None,
+    output: OutputKind = None,
+    fake_index: FakeIndex = None,
+    feature: Feature = None,
+    samples: Samples = DEFAULTS.samples,
+    average_bits: AverageBits = AVERAGE_BITS,
+    candidate_bits: CandidateBits = CANDIDATE_BITS,
+    activation_bits: ActivationBits = DEFAULTS.activation_bits or 0,
+    recipe: Recipe = DEFAULTS.recipe,
+    iterations: Iterations = None,
+    threads: Threads = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show layers, what stays float, expected size and time.
+
+    Nothing is quantized. For a run folder, show the bit-width of each layer instead of the time.
+    """
+    from brevitas_defakeq.config import DefakeQConfig
+    from brevitas_defakeq.report.inspection_report import inspect_detector, inspect_run, inspection_table
+    from brevitas_defakeq.report.terminal import show
+
+    set_threads(threads)
+    if (Path(detector) / "config.json").exists():
+        content = inspect_run(Path(detector))
+    else:
+        config = DefakeQConfig.for_recipe(
+            recipe, average_bits=average_bits, candidate_bits=numbers(candidate_bits, "--candidate-bits"),
+            activation_bits=activation_bits or None, samples=samples,
+        )  # fmt: skip
+        found = _detector(
+            detector, weights=weights, model_arg=model_arg, input_size=input_size,
+            interpolation=interpolation, mean=mean, std=std, output=output, fake_index=fake_index,
+            feature=feature,
+        )  # fmt: skip
+        content = inspect_detector(found, with_iterations(config, iterations))
+    show(content, inspection_table(content), as_json=as_json)
+
+
+def _require_one_budget(
+    max_auc_drop: float | None, validation: str | None, average_bits: float | None, budget: list[str] | None
+) -> None:
+    searched = max_auc_drop is not None
+    if searched != (validation is not None) or (searched and (average_bits is not None or budget)):
+        raise UserError("--max-auc-drop goes with --validation, and takes the place of any budget")
+
+
+def _detector(
+    name: str,
+    *,
+    weights: list[Path] | None,
+    model_arg: list[str] | None,
+    input_size: int | None,
+    interpolation: str | None,
+    mean: str | None,
+    std: str | None,
+    output: str | None,
+    fake_index: int | None,
+    feature: str | None,
+) -> "Detector":
+    """The detector that the options describe, with its weights."""
+    from brevitas_defakeq.detectors.resolve import parse_model_args, resolve
+
+    return resolve(
+        name, weights=weights, model_args=parse_model_args(model_arg or []), input_size=input_size,
+        interpolation=interpolation, mean=triple(mean, "--mean"), std=triple(std, "--std"), output=output,
+        fake_index=fake_index, feature=feature,
+    )  # fmt: skip
