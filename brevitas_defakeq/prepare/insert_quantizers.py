@@ -2,12 +2,11 @@
 
 from dataclasses import dataclass
 
-import brevitas.nn as qnn
 from torch import nn
 
 from brevitas_defakeq.nn.attention import PRODUCT_OPERANDS, QUANTIZED_ATTENTION
+from brevitas_defakeq.nn.layer_kinds import layer_kind_of
 from brevitas_defakeq.nn.module_tree import modules_by_name, replace_module
-from brevitas_defakeq.nn.static_padding import StaticPad
 from brevitas_defakeq.prepare.hardware_quantizers import (
     activation_options,
     add_quantizers_,
@@ -21,10 +20,6 @@ from brevitas_defakeq.quant.presets import (
     HAQWeightPerChannelMobile,
     HAQWeightPerChannelSymmetric,
 )
-
-
-class StaticPadQuantConv2d(StaticPad, qnn.QuantConv2d):
-    """Brevitas ``QuantConv2d`` behind a fixed, possibly uneven padding."""
 
 
 @dataclass(frozen=True)
@@ -100,19 +95,7 @@ def quantize_layer(layer: nn.Module, scheme: QuantScheme, activation: dict) -> n
         "dtype": layer.weight.dtype,
         **activation,
     }
-    if isinstance(layer, nn.Linear):
-        new = qnn.QuantLinear(layer.in_features, layer.out_features, **options)
-    else:
-        padded = isinstance(layer, StaticPad)
-        one_dimensional = isinstance(layer, nn.Conv1d)
-        kind = StaticPadQuantConv2d if padded else qnn.QuantConv1d if one_dimensional else qnn.QuantConv2d
-        new = kind(
-            layer.in_channels, layer.out_channels, layer.kernel_size, stride=layer.stride,
-            padding=layer.padding, dilation=layer.dilation, groups=layer.groups,
-            padding_mode=layer.padding_mode, **options,
-        )  # fmt: skip
-        if padded:
-            new.static_padding = layer.static_padding
+    new = layer_kind_of(layer).build_quantized(layer, options)
     bias = nn.Parameter(layer.weight.new_zeros(layer.weight.shape[0])) if layer.bias is None else layer.bias
     # Into the layer's own parameters: Brevitas' injector holds these, others would be a second copy.
     new.weight.data, new.bias.data = layer.weight.detach().clone(), bias.detach().clone()

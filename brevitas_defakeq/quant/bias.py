@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from brevitas_defakeq.nn.layer_kinds import layer_kind_of
 from brevitas_defakeq.quant.coded_weight import read_codes
 from brevitas_defakeq.quant.integer_range import LARGEST_SAFE_CODE
 from brevitas_defakeq.quant.partial_float import weight_quantizer
@@ -33,7 +34,7 @@ def round_bias_(layer: nn.Module, step: Tensor) -> None:
     """
     quantizer = weight_quantizer(layer)
     restored = quantizer.float_mask.flatten()
-    if layer.weight.dim() == 2 or (restored.any() and quantizer.restored_grid is None):
+    if not layer_kind_of(layer).integer_bias or (restored.any() and quantizer.restored_grid is None):
         return
     codes, scale, zero_point = read_codes(layer)
     centred, scale = (codes - zero_point).flatten(1), scale.flatten().clone()
