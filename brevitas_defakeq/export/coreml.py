@@ -13,8 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from brevitas_defakeq.export.integer_modules import Codes, IntegerActivation, Score, Style, centred, in_rows
+from brevitas_defakeq.export.integer_activations import IntegerActivation
+from brevitas_defakeq.export.integer_modules import LogitNetwork, RuntimeLayers
 from brevitas_defakeq.export.integer_weights import IntegerWeight
+from brevitas_defakeq.export.weight_modules import DequantizedWeight, centred_weight, channels_first
 
 FILE, PACKAGE = "model.mlpackage", "coremltools"
 #: Width -> bits of an index into a table of the codes.
@@ -23,13 +25,13 @@ _INDEX_BITS = {1.6: 2, 2: 2, 3: 3, 5: 6, 6: 6}
 _LIFT = 16
 
 
-def own_zero_points(weight: IntegerWeight) -> Codes:
+def own_zero_points(weight: IntegerWeight) -> DequantizedWeight:
     """Unsigned codes; restored channels need signed bytes."""
     if weight.restored.size:
-        return centred(weight)
+        return centred_weight(weight)
     lift = _LIFT if _pays(weight) else 0
-    codes = in_rows(weight, weight.codes + np.uint8(lift))
-    return Codes(codes, weight.scale, weight.zero_point + lift)
+    codes = channels_first(weight, weight.codes + np.uint8(lift))
+    return DequantizedWeight(codes, weight.scale, weight.zero_point + lift)
 
 
 def version() -> str:
@@ -37,7 +39,9 @@ def version() -> str:
     return "18.0"
 
 
-STYLE = Style(linear_input=IntegerActivation, linear_weight=own_zero_points, conv_weight=own_zero_points)
+LAYERS = RuntimeLayers(
+    linear_input=IntegerActivation, linear_weight=own_zero_points, conv_weight=own_zero_points
+)
 
 
 def _pays(weight: IntegerWeight) -> bool:
@@ -47,12 +51,14 @@ def _pays(weight: IntegerWeight) -> bool:
     return bits is not None and inputs * (4 if bits < 4 else 8) / 8 > inputs * bits / 8 + 2**bits
 
 
-def write(form: Score, weights: Mapping[str, IntegerWeight], example: Tensor, path: Path) -> Counter:
+def write(
+    network: LogitNetwork, weights: Mapping[str, IntegerWeight], example: Tensor, path: Path
+) -> Counter:
     """Write the package for one image; how often each operator is in it."""
     import coremltools as ct
     from coremltools.optimize import coreml
 
-    program = _without_aliases(torch.export.export(form, (example,)).run_decompositions({}))
+    program = _without_aliases(torch.export.export(network, (example,)).run_decompositions({}))
     model = ct.convert(
         program, inputs=[ct.TensorType(name="image", shape=tuple(example.shape))], convert_to="mlprogram",
         minimum_deployment_target=ct.target.iOS18, skip_model_load=True,

@@ -14,11 +14,13 @@ from torch import Tensor
 
 from brevitas_defakeq.export.agreement import Run
 from brevitas_defakeq.export.export_card import package_version
-from brevitas_defakeq.export.integer_modules import Score, Style, TokenActivation, centred
+from brevitas_defakeq.export.integer_activations import TokenActivation
+from brevitas_defakeq.export.integer_modules import LogitNetwork, RuntimeLayers
 from brevitas_defakeq.export.integer_weights import IntegerWeight
+from brevitas_defakeq.export.weight_modules import centred_weight
 
 FILE, PACKAGE = "model.pte", "executorch"
-STYLE = Style(linear_input=TokenActivation, linear_weight=centred, conv_weight=centred)
+LAYERS = RuntimeLayers(linear_input=TokenActivation, linear_weight=centred_weight, conv_weight=centred_weight)
 
 
 def version() -> str:
@@ -26,7 +28,9 @@ def version() -> str:
     return package_version("executorch")
 
 
-def write(form: Score, weights: Mapping[str, IntegerWeight], example: Tensor, path: Path) -> Counter:
+def write(
+    network: LogitNetwork, weights: Mapping[str, IntegerWeight], example: Tensor, path: Path
+) -> Counter:
     """Write the file for one image; how often each operator is left outside XNNPACK."""
     import executorch.kernels.quantized  # noqa: F401 for what XNNPACK does not take
     from executorch.backends.xnnpack.partition import config
@@ -40,7 +44,7 @@ def write(form: Score, weights: Mapping[str, IntegerWeight], example: Tensor, pa
     # stumbles over quantizers that stand alone.
     products = [config.ConvolutionConfig, config.LinearConfig, config.AddmmConfig, config.MMConfig]
     parts = [XnnpackPartitioner(configs=products), XnnpackFloatingPointPartitioner()]
-    program = torch.export.export(form, (example,))
+    program = torch.export.export(network, (example,))
     lowered = to_edge_transform_and_lower(program, partitioner=parts)
     targets = [node.target for node in lowered.exported_program().graph.nodes if node.op == "call_function"]
     names = Counter(getattr(target, "__name__", str(target)) for target in targets)

@@ -14,18 +14,13 @@ from torch import Tensor
 
 from brevitas_defakeq.export.agreement import Run
 from brevitas_defakeq.export.export_card import package_version
-from brevitas_defakeq.export.integer_modules import (
-    Float,
-    RangeActivation,
-    Requantized,
-    Score,
-    Style,
-    signed_codes,
-)
+from brevitas_defakeq.export.integer_activations import RangeActivation
+from brevitas_defakeq.export.integer_modules import LogitNetwork, RuntimeLayers
 from brevitas_defakeq.export.integer_weights import IntegerWeight
+from brevitas_defakeq.export.weight_modules import FloatWeight, RequantizedWeight, signed_codes
 
 FILE, PACKAGE = "model.tflite", "litert_torch"
-STYLE = Style(linear_input=RangeActivation, linear_weight=Float, conv_weight=Requantized)
+LAYERS = RuntimeLayers(linear_input=RangeActivation, linear_weight=FloatWeight, conv_weight=RequantizedWeight)
 
 
 def version() -> str:
@@ -33,7 +28,9 @@ def version() -> str:
     return package_version("ai-edge-litert")
 
 
-def write(form: Score, weights: Mapping[str, IntegerWeight], example: Tensor, path: Path) -> Counter:
+def write(
+    network: LogitNetwork, weights: Mapping[str, IntegerWeight], example: Tensor, path: Path
+) -> Counter:
     """Write the file for one image; how often each operator is in it."""
     import litert_torch
     from ai_edge_litert.tools import flatbuffer_utils
@@ -41,7 +38,7 @@ def write(form: Score, weights: Mapping[str, IntegerWeight], example: Tensor, pa
 
     static = pt2e_quantizer.get_symmetric_quantization_config(is_per_channel=True)
     static = quant_config.QuantConfig(pt2e_quantizer=pt2e_quantizer.PT2EQuantizer().set_global(static))
-    written = litert_torch.convert(form, (example,), quant_config=static)
+    written = litert_torch.convert(network, (example,), quant_config=static)
     model = flatbuffer_utils.read_model_from_bytearray(written.model_content())
     names = Counter(
         flatbuffer_utils.opcode_to_name(model, op.opcodeIndex) for op in model.subgraphs[0].operators
@@ -57,8 +54,8 @@ def put_codes_(model, weights: Mapping[str, IntegerWeight]) -> None:
     from ai_edge_litert import schema_py_generated as schema
     from ai_edge_litert.tools.flatbuffer_utils import opcode_to_name
 
-    linear = [weight for weight in weights.values() if weight.codes.ndim == 2 and weight.is_integer]
-    known = {Float(weight).weight.numpy().tobytes(): weight for weight in linear}
+    linear = [weight for weight in weights.values() if not weight.integer_bias and weight.is_integer]
+    known = {FloatWeight(weight).weight.numpy().tobytes(): weight for weight in linear}
     graph = model.subgraphs[0]
     for operator in graph.operators:
         if opcode_to_name(model, operator.opcodeIndex) != "FULLY_CONNECTED":

@@ -11,7 +11,7 @@ from brevitas_defakeq.artifact import WEIGHTS_FILES, QuantizedDetector
 from brevitas_defakeq.export import coreml, executorch, litert
 from brevitas_defakeq.export.agreement import Agreement, agreement, require_agreement
 from brevitas_defakeq.export.export_card import card_of, ends, require_form
-from brevitas_defakeq.export.integer_modules import integer_form
+from brevitas_defakeq.export.integer_modules import integer_export_modules
 from brevitas_defakeq.export.quiet_converters import quiet
 from brevitas_defakeq.runtime.card import Card, card_beside
 from brevitas_defakeq.utils.errors import UserError
@@ -68,7 +68,7 @@ def export_mobile(
 
 
 def _convert(runtime: ModuleType, result: QuantizedDetector, network: nn.Module, path: Path) -> Mapping:
-    converted, weights = integer_form(result, network, runtime.STYLE)
+    converted, weights = integer_export_modules(result, network, runtime.LAYERS)
     example = next(network.parameters()).new_zeros(1, 3, *result.preprocessing.input_size)
     try:
         with quiet():

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from brevitas_defakeq.artifact import WEIGHTS_FILES, QuantizedDetector
 from brevitas_defakeq.export.export_card import card_of, ends, package_version, require_form
 from brevitas_defakeq.export.graph_writer import write_graph
-from brevitas_defakeq.export.qonnx_modules import OPSET, qonnx_form
+from brevitas_defakeq.export.qonnx_modules import QONNX_OPSET, qonnx_export_modules
 from brevitas_defakeq.export.qonnx_runtime import compared, require_qonnx
 from brevitas_defakeq.export.quiet_converters import quiet
 from brevitas_defakeq.export.verification_images import some
@@ -82,9 +82,9 @@ def qonnx_graph(result: QuantizedDetector, network: nn.Module) -> ModelProto:
     from qonnx.util.cleanup import cleanup_model
 
     example = torch.zeros(1, 3, *result.preprocessing.input_size)
-    form = qonnx_form(network, result.plan)
-    model = write_graph(form, result.observer.logit, example, OPSET, fixed_batch=True)
-    _note_layers_(model, form)
+    exported = qonnx_export_modules(network, result.plan)
+    model = write_graph(exported, result.observer.logit, example, QONNX_OPSET, fixed_batch=True)
+    _note_layers_(model, exported)
     with quiet():
         cleaned = cleanup_model(ModelWrapper(model))
     _drop_idle_nodes_(cleaned)

@@ -87,24 +87,21 @@ def pack_weights_(
             if not integer:
                 node.input[1] = _float_weight(constants, weight, packed)
                 _shield_(model, node, constants)
-            elif node.op_type == "MatMul":
-                node.input[1] = _integer_weight(constants, weight, packed, gain=1)
-            else:
-                node.input[1] = _integer_weight(constants, weight, packed, weight.gain)
-                if len(node.input) > 2:  # the exporter drops a bias of zeros
-                    x_scale = _scale_of(node.input[0], graph, values)
-                    bias = values[node.input[2]]
-                    node.input[2] = _integer_bias(constants, weight.all_scales / weight.gain, bias, x_scale)
+                continue
+            node.input[1] = _integer_weight(constants, weight, packed)
+            if weight.integer_bias and len(node.input) > 2:  # the exporter drops a bias of zeros
+                bias, x_scale = values[node.input[2]], _scale_of(node.input[0], graph, values)
+                node.input[2] = _integer_bias(constants, weight.all_scales / weight.gain, bias, x_scale)
     drop_unread_(model)
     return used
 
 
 def _has_integer_kernel(node: NodeProto, weight: IntegerWeight, graph: _Graph, values: Mapping) -> bool:
-    """A MatMul's input has to be quantized; a convolution's output too, no finer than its bias."""
+    """The input has to be quantized; beside an integer bias the output too, no finer than the bias."""
     x_scale = _scale_of(node.input[0], graph, values)
     if x_scale is None or not weight.is_integer:
         return False
-    if node.op_type == "MatMul":
+    if not weight.integer_bias:
         return True
     if not graph.read_by_quantizers_only(node.output[0]):
         return False
@@ -122,10 +119,10 @@ def _scale_of(name: str, graph: _Graph, values: Mapping[str, np.ndarray]) -> flo
     )
 
 
-def _integer_weight(constants: Constants, weight: IntegerWeight, packed: bool, gain: int) -> str:
-    scale = constants.numbers(weight.all_scales / np.float32(gain))
+def _integer_weight(constants: Constants, weight: IntegerWeight, packed: bool) -> str:
+    scale = constants.numbers(weight.all_scales / np.float32(weight.gain))
     if weight.is_safe:
-        codes = constants.weight(weight, np.int8, packed=packed, gain=gain)
+        codes = constants.weight(weight, np.int8, packed=packed, gain=weight.gain)
         return constants.dequantized(codes, scale, weight.axis)
     codes = constants.weight(weight, np.uint8, packed=packed, middle=128)
     zero_point = constants.array(np.full(len(weight.all_scales), 128, dtype=np.uint8))

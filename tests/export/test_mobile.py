@@ -8,8 +8,9 @@ import torch
 
 from brevitas_defakeq import UserError, export_mobile, quantize
 from brevitas_defakeq.export import coreml
-from brevitas_defakeq.export.integer_modules import Float, integer_form
+from brevitas_defakeq.export.integer_modules import integer_export_modules
 from brevitas_defakeq.export.mobile import FORMATS
+from brevitas_defakeq.export.weight_modules import FloatWeight
 from brevitas_defakeq.imaging.preprocessing import Preprocessing
 from brevitas_defakeq.runtime import Card
 
@@ -77,9 +78,9 @@ def test_the_package_holds_the_weights_of_the_model(run, images, format, form, t
         file_weights_dir=str(tmp_path / coreml.FILE / "Data/com.apple.CoreML/weights"),
     ).functions["main"].operations  # fmt: skip
     unpacked = [dense(operator) for operator in operators if operator.op_type.startswith("constexpr")]
-    _, weights = integer_form(run, getattr(run, form), coreml.STYLE)
+    _, weights = integer_export_modules(run, getattr(run, form), coreml.LAYERS)
     for name, weight in weights.items():
-        wanted = Float(weight).weight.numpy()
+        wanted = FloatWeight(weight).weight.numpy()
         close = [
             np.allclose(found, wanted, rtol=1e-3, atol=1e-7)
             for found in unpacked
@@ -94,7 +95,7 @@ def test_the_package_holds_the_weights_of_the_model(run, images, format, form, t
 def test_the_form_says_what_the_model_says(run, images, format, form):
     """In torch, before any converter: integers, zero points and paddings are the run's."""
     network = getattr(run, form)
-    made, _ = integer_form(run, network, FORMATS[format].STYLE)
+    made, _ = integer_export_modules(run, network, FORMATS[format].LAYERS)
     with torch.no_grad():
         found = torch.cat([made(image[None]) for image in images])
         wanted = run.observer(network, images)[0]

@@ -6,6 +6,7 @@ import torch
 from brevitas_defakeq.quant.moments import (
     MAX_GAIN,
     ChannelMoments,
+    along_channels,
     matching_affine,
 )
 
