@@ -14,10 +14,10 @@ from torch.nn import functional as F
 
 from brevitas_defakeq.artifact import QuantizedDetector
 from brevitas_defakeq.evaluate.observe import Observer
+from brevitas_defakeq.export.convolution_geometry import conv_pads
 from brevitas_defakeq.export.integer_activations import IntegerActivation
 from brevitas_defakeq.export.integer_weights import IntegerWeight, integer_weight
 from brevitas_defakeq.export.replace_layers import (
-    conv_pads,
     export_module_builder,
     quantized_by,
     with_export_modules,

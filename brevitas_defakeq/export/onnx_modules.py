@@ -80,8 +80,9 @@ class OnnxConvolution(nn.Module):
         return self.output(_node("Conv", inputs, shape, self.geometry.attributes))
 
 
-#: ``LayerKind.export_modules`` -> (quantized layer, its name, number of axes of its input) -> the module that
-#: stands for it; its ``weight`` is laid out as ``LayerKind.file_axis`` says. Layer kinds from outside add theirs.
+#: ``LayerKind.export_modules`` -> (quantized layer, its name, number of axes of its input) -> its export
+#: module, whose ``weight`` has the output channels on ``LayerKind.file_axis``. Layer kinds from outside add
+#: theirs.
 ONNX_MODULES: dict[str, Callable[[QuantLayer, str, int], nn.Module]] = {
     "linear": OnnxLinear,
     "convolution": OnnxConvolution,

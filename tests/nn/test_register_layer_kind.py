@@ -1,0 +1,52 @@
+"""A layer kind registered from outside the package goes all the way: plan, run, run folder, ONNX file."""
+
+import conv3d_kind
+import pytest
+import torch
+from torch import nn
+
+from brevitas_defakeq import export_onnx, load, quantize
+from brevitas_defakeq.detectors.resolve import resolve
+from brevitas_defakeq.nn import layer_kinds
+from brevitas_defakeq.nn.layer_kinds import find_layer_kind, register_layer_kind
+
+
+@pytest.fixture
+def registered(monkeypatch):
+    monkeypatch.setattr(layer_kinds, "_KINDS", dict(layer_kinds._KINDS))  # taken back after the test
+    register_layer_kind(conv3d_kind.CONV3D)
+
+
+@pytest.fixture
+def run(images, labels, quick_config):
+    def made(target):
+        config = quick_config(target=target, reconstruction__iterations=3, final__steps=0)
+        return quantize(resolve("conv3d_kind:build"), images, config, labels=labels)
+
+    return made
+
+
+@pytest.mark.parametrize("target", ["any", "mobile"])
+def test_a_registered_kind_is_quantized_saved_and_exported(registered, run, target, images, tmp_path):
+    result = run(target)
+    assert list(result.bits) == ["volume", "flat", "head"]
+    assert result.plan.layers[0].kind == "Conv3d"
+    assert result.plan.folds == (("volume", "norm"),)
+    layer = result.quantized.volume
+    assert find_layer_kind(layer) is conv3d_kind.CONV3D
+    assert len(layer.weight[0].unique()) <= 2 ** round(result.bits["volume"])
+
+    result.save(tmp_path / "run")
+    again = load(tmp_path / "run")
+    with torch.no_grad():
+        assert torch.equal(again.quantized(images), result.quantized(images))
+
+    card = export_onnx(again, tmp_path / "onnx", verify=images)  # refused where file and model disagree
+    assert sum(count for name, count in card.provenance["patterns"].items() if name.endswith(" Conv")) == 2
+
+
+def test_without_registration_the_layer_stays_float_with_a_reason(run):
+    result = run("any")
+    assert list(result.bits) == ["flat", "head"]
+    assert result.plan.left_float["volume"] == "Conv3d has no quantized form here"
+    assert type(result.quantized.volume) is nn.Conv3d
