@@ -1,13 +1,18 @@
 """A layer kind registered from outside the package goes all the way: plan, run, run folder, ONNX file."""
 
+from dataclasses import replace
+
 import conv3d_kind
 import onnx
 import pytest
 import torch
 from torch import nn
 
-from brevitas_defakeq import export_onnx, load, quantize
+from brevitas_defakeq import UserError, export_onnx, load, quantize
 from brevitas_defakeq.detectors.resolve import resolve
+from brevitas_defakeq.export import executorch
+from brevitas_defakeq.export.integer_modules import integer_export_modules
+from brevitas_defakeq.export.onnx_modules import ONNX_MODULES, OnnxConvolution
 from brevitas_defakeq.nn import layer_kinds
 from brevitas_defakeq.nn.layer_kinds import find_layer_kind, register_layer_kind
 
@@ -52,3 +57,22 @@ def test_without_registration_the_layer_stays_float_with_a_reason(run):
     assert list(result.bits) == ["flat", "head"]
     assert result.plan.left_float["volume"] == "Conv3d has no quantized form here"
     assert type(result.quantized.volume) is nn.Conv3d
+
+
+def test_integer_modules_hold_the_same_layer(registered, run, images):
+    result = run("mobile")
+    made, weights = integer_export_modules(result, result.quantized, executorch.LAYERS)
+    with torch.no_grad():
+        found = torch.cat([made(image[None]) for image in images])
+        wanted = result.observer(result.quantized, images)[0]
+    assert weights["volume"].codes.shape == (8, 1, 3, 3, 3)
+    assert (found - wanted).abs().max() < 0.05 * wanted.std()
+
+
+def test_a_kind_with_export_modules_of_its_own(registered, run, tmp_path, monkeypatch):
+    register_layer_kind(replace(conv3d_kind.CONV3D, export_modules="volume"))
+    result = run("any")
+    with pytest.raises(UserError, match="volume: this format has no export module for Conv3d"):
+        export_onnx(result, tmp_path)
+    monkeypatch.setitem(ONNX_MODULES, "volume", OnnxConvolution)
+    export_onnx(result, tmp_path)
