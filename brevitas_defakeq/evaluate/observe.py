@@ -12,7 +12,7 @@ from brevitas_defakeq.detectors.feature import FeatureTap
 from brevitas_defakeq.detectors.output import OutputSpec
 from brevitas_defakeq.evaluate.fidelity import FeatureNoise
 from brevitas_defakeq.nn.module_tree import device_of
-from brevitas_defakeq.quant.fused import quick
+from brevitas_defakeq.quant.fused import fused_quantizers
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,9 @@ def look(models: Mapping[str, nn.Module], observer: Observer, batches: Iterable[
     """Every model on the same batches, one after the other; each batch is read once and let go."""
     with ExitStack() as stack:
         for model in models.values():
-            stack.enter_context(quick(model, frozen=_is_small(model)))  # the same values, in half the time
+            stack.enter_context(
+                fused_quantizers(model, frozen=_is_small(model))
+            )  # the same values, in half the time
         for batch in batches:
             batch = batch.contiguous(memory_format=torch.channels_last)
             yield {

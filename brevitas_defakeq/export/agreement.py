@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from brevitas_defakeq.evaluate.observe import Observer
 from brevitas_defakeq.export.pixel_input import pixels_of
 from brevitas_defakeq.float_reference import copy_module
-from brevitas_defakeq.quant.fused import quick
+from brevitas_defakeq.quant.fused import fused_quantizers
 from brevitas_defakeq.runtime.card import CardInput, CardOutput
 from brevitas_defakeq.runtime.scores import fake_logit
 from brevitas_defakeq.utils.errors import UserError
@@ -90,7 +90,7 @@ def agreement(
     takes, gives = ends
     scores: list[list[np.ndarray]] = [[] for _ in range(2 + len(files))]
     precise = copy_module(model).double()
-    with quick(model, frozen=True), quick(precise, frozen=True):
+    with fused_quantizers(model, frozen=True), fused_quantizers(precise, frozen=True):
         for batch in images.split(_BATCH):
             raw = [observer(model, batch)[0], observer(precise, batch.double())[0].float()]
             if gives.kind == "probability":

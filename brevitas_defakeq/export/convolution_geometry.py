@@ -1,5 +1,6 @@
 """Padding, strides and output size of a convolution, as export formats put them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from brevitas.nn.quant_layer import QuantWeightBiasInputOutputLayer as QuantLayer
@@ -26,6 +27,12 @@ def conv_pads(layer: QuantLayer, name: str) -> list[int]:
     return begins + ends
 
 
+#: Of an ONNX node, as ``torch.onnx.ops.symbolic`` takes them.
+Attributes = dict[
+    str, int | float | str | bool | Sequence[int] | Sequence[float] | Sequence[str] | Sequence[bool]
+]
+
+
 @dataclass(frozen=True)
 class ConvolutionGeometry:
     """What an ONNX ``Conv`` knows besides weight and bias; ``pads`` has all begins, then all ends."""
@@ -44,7 +51,7 @@ class ConvolutionGeometry:
         )  # fmt: skip
 
     @property
-    def attributes(self) -> dict[str, list[int] | int]:
+    def attributes(self) -> Attributes:
         """Attributes of the node, without ``kernel_shape``, which the weight has."""
         return {
             "strides": self.strides, "pads": self.pads, "dilations": self.dilations, "group": self.groups

@@ -6,7 +6,7 @@ checked against the quantized model instead.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from brevitas.nn.quant_layer import QuantWeightBiasInputOutputLayer as QuantLayer
@@ -14,7 +14,7 @@ from brevitas.proxy.runtime_quant import ActQuantProxyFromInjectorBase as Activa
 from torch import Tensor, nn
 from torch.onnx.ops import symbolic
 
-from brevitas_defakeq.export.convolution_geometry import ConvolutionGeometry
+from brevitas_defakeq.export.convolution_geometry import Attributes, ConvolutionGeometry
 from brevitas_defakeq.export.replace_layers import (
     byte_grid,
     export_module_builder,
@@ -125,7 +125,7 @@ def _node(
     operator: str,
     inputs: Sequence[Tensor],
     shape: Sequence[int],
-    attributes: Mapping[str, list[int] | int] | None = None,
+    attributes: Attributes | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    return symbolic(operator, inputs, attributes or {}, dtype=dtype, shape=shape, version=ONNX_OPSET)
+    return symbolic(operator, inputs, attributes, dtype=dtype, shape=shape, version=ONNX_OPSET)

@@ -12,7 +12,7 @@ from brevitas.nn.quant_layer import QuantWeightBiasInputOutputLayer as QuantLaye
 from torch import Tensor, nn
 from torch.onnx.ops import symbolic
 
-from brevitas_defakeq.export.convolution_geometry import ConvolutionGeometry
+from brevitas_defakeq.export.convolution_geometry import Attributes, ConvolutionGeometry
 from brevitas_defakeq.export.qonnx_weights import QonnxWeight, RoundedWeight, activation_node
 from brevitas_defakeq.export.replace_layers import export_module_builder, quantized_by, with_export_modules
 from brevitas_defakeq.nn.attention import QuantAttention, masked
@@ -55,7 +55,7 @@ class QonnxConvolution(nn.Module):
         geometry = self.geometry
         shape = (x.shape[0], len(self.bias), *geometry.output_sides(x.shape[2:]))
         inputs = (self.activation(x), self.weight_quant(), self.bias)
-        attributes = {**geometry.attributes, "kernel_shape": geometry.kernel}
+        attributes: Attributes = {**geometry.attributes, "kernel_shape": geometry.kernel}
         y = symbolic("Conv", inputs, attributes, dtype=torch.float32, shape=shape, version=QONNX_OPSET)
         return self.output(y)
 
@@ -77,13 +77,13 @@ QONNX_MODULES: dict[str, Callable[[QuantLayer, str], nn.Module]] = {
 class QonnxAttention(nn.Module):
     """timm's attention with q, k and v as products of their own: what hardware builds, the same numbers."""
 
-    def __init__(self, old: QuantAttention) -> None:
+    def __init__(self, old: QuantAttention, qkv: QonnxLinear) -> None:
         super().__init__()
         self.num_heads, self.head_dim, self.scale = old.num_heads, old.head_dim, old.scale
-        self.activation, self.proj = old.qkv.activation, old.proj
+        self.activation, self.proj = qkv.activation, old.proj
         width = self.num_heads * self.head_dim
         self.qkv = nn.ModuleDict(
-            {name: old.qkv.of_outputs(slice(i * width, (i + 1) * width)) for i, name in enumerate("qkv")}
+            {name: qkv.of_outputs(slice(i * width, (i + 1) * width)) for i, name in enumerate("qkv")}
         )
         self.q_quant, self.k_quant, self.v_quant = old.q_quant, old.k_quant, old.v_quant
         self.softmax_quant = old.softmax_quant
@@ -109,14 +109,14 @@ def qonnx_export_modules(model: nn.Module, plan: Plan) -> nn.Module:
 
     modules = with_export_modules(model, plan, build, activation_node)
     for module in modules_by_name(modules).values():
-        if type(module) is QuantAttention and _is_plain(module):
-            replace_module(modules, module, QonnxAttention(module))
+        if type(module) is QuantAttention and isinstance(module.qkv, QonnxLinear) and _is_plain(module):
+            replace_module(modules, module, QonnxAttention(module, module.qkv))
     return modules.eval()
 
 
 def _is_plain(attention: QuantAttention) -> bool:
     """Whether q, k and v go straight from ``qkv`` into their products."""
-    if not isinstance(attention.qkv, QonnxLinear) or getattr(attention, "gate", None) is not None:
+    if getattr(attention, "gate", None) is not None:
         return False
     between = (attention.q_norm, attention.k_norm, getattr(attention, "norm", None), attention.qkv.output)
-    return all(part is None or isinstance(part, nn.Identity) for part in between)
+    return all(module is None or isinstance(module, nn.Identity) for module in between)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from brevitas_defakeq.evaluate.observe import Observer
 from brevitas_defakeq.export.quiet_converters import quiet
 from brevitas_defakeq.float_reference import copy_module
-from brevitas_defakeq.quant.fused import quick
+from brevitas_defakeq.quant.fused import fused_quantizers
 from brevitas_defakeq.utils.errors import UserError
 
 #: Largest difference to torch, relative to the outputs' range, on the typical image.
@@ -68,7 +68,7 @@ def compared(
 ) -> Exactness:
     """Execute the graph with qonnx on images [N, 3, H, W], one by one, beside the model itself."""
     precise = copy_module(network).double()
-    with quick(network, frozen=True), quick(precise, frozen=True):
+    with fused_quantizers(network, frozen=True), fused_quantizers(precise, frozen=True):
         wanted = np.array([float(observer(network, image[None])[0]) for image in images])
         moved = np.array([float(observer(precise, image[None].double())[0]) for image in images])
     found = np.array([executed(model, image[None].numpy()) for image in images])

@@ -8,6 +8,7 @@ from brevitas.proxy.runtime_quant import ActQuantProxyFromInjectorBase as Activa
 from torch import Tensor, nn
 from torch.onnx.ops import symbolic
 
+from brevitas_defakeq.export.convolution_geometry import Attributes
 from brevitas_defakeq.quant.activation_quantizer import activation_grid, code_range
 from brevitas_defakeq.quant.coded_weight import read_codes
 from brevitas_defakeq.quant.partial_float import weight_quantizer
@@ -18,12 +19,16 @@ _DOMAIN = "qonnx.custom_op.general"
 class QuantNode(nn.Module):
     """A ``Quant`` node: ``scale (clip(round(x / scale + zero_point)) - zero_point)``."""
 
+    scale: Tensor
+    zero_point: Tensor
+    bits: Tensor
+
     def __init__(self, scale: Tensor, zero_point: Tensor, bits: float, *, signed: bool, narrow: bool) -> None:
         super().__init__()
         self.register_buffer("scale", scale.detach().float().clone())
         self.register_buffer("zero_point", zero_point.detach().float().clone())
         self.register_buffer("bits", torch.tensor(float(bits)))
-        self.attributes = {"signed": int(signed), "narrow": int(narrow), "rounding_mode": "ROUND"}
+        self.attributes: Attributes = {"signed": int(signed), "narrow": int(narrow), "rounding_mode": "ROUND"}
 
     def forward(self, x: Tensor) -> Tensor:
         return symbolic(

@@ -2,35 +2,39 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import TypeVar
 
 import brevitas.nn as qnn
 import torch
 from timm.layers.padding import pad_same_arg
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn import grad
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils import fusion
 
 from brevitas_defakeq.nn.layer_kind import LayerKind, Sides
 from brevitas_defakeq.nn.static_padding import StaticPad, StaticPadQuantConv2d, padded, with_static_padding
 
+Convolution = TypeVar("Convolution", bound=_ConvNd)
+Built = TypeVar("Built", bound=nn.Module)
 #: By number of spatial dimensions: the convolution and the gradient of its weight.
 _FUNCTIONS = {
-    1: (F.conv1d, torch.nn.grad.conv1d_weight),
-    2: (F.conv2d, torch.nn.grad.conv2d_weight),
-    3: (F.conv3d, torch.nn.grad.conv3d_weight),
+    1: (F.conv1d, grad.conv1d_weight),
+    2: (F.conv2d, grad.conv2d_weight),
+    3: (F.conv3d, grad.conv3d_weight),
 }
 
 
 def convolution_kind(
-    float_class: type[_ConvNd], quantized_class: type[nn.Module], dims: int
-) -> LayerKind[_ConvNd]:
+    float_class: type[Convolution], quantized_class: type[nn.Module], dims: int
+) -> LayerKind[Convolution]:
     """The kind of a convolution over ``dims`` spatial dimensions (1 to 3)."""
 
-    def build_quantized(layer: _ConvNd, options: Mapping[str, object]) -> nn.Module:
+    def build_quantized(layer: Convolution, options: Mapping[str, object]) -> nn.Module:
         return _built(quantized_class, layer, options)
 
-    return LayerKind[_ConvNd](
+    return LayerKind[Convolution](
         name=float_class.__name__, float_class=float_class, quantized_class=quantized_class,
         functions=frozenset({f"conv{dims}d"}), channel_dim=1, operation=_operation,
         build_quantized=build_quantized, sum_of_squares=_sum_of_squares,
@@ -54,14 +58,14 @@ def _sum_of_squares(layer: _ConvNd, inputs: Tensor) -> Tensor:
     return weight_gradient(inputs.square(), one_filter.shape, ones, *geometry).flatten(1)
 
 
-def _built(cls: type[nn.Module], layer: _ConvNd, options: Mapping[str, object]) -> nn.Module:
+def _built(cls: type[Built], layer: _ConvNd, options: Mapping[str, object]) -> Built:
     return cls(
         layer.in_channels, layer.out_channels, layer.kernel_size, stride=layer.stride, padding=layer.padding,
         dilation=layer.dilation, groups=layer.groups, padding_mode=layer.padding_mode, **options,
     )  # fmt: skip
 
 
-def _build_quantized_2d(layer: _ConvNd, options: Mapping[str, object]) -> nn.Module:
+def _build_quantized_2d(layer: nn.Conv2d, options: Mapping[str, object]) -> nn.Module:
     if not isinstance(layer, StaticPad):
         return _built(qnn.QuantConv2d, layer, options)
     new = _built(StaticPadQuantConv2d, layer, options)
@@ -69,9 +73,11 @@ def _build_quantized_2d(layer: _ConvNd, options: Mapping[str, object]) -> nn.Mod
     return new
 
 
-def _same_padding(layer: _ConvNd, image: Tensor) -> Sides:
+def _same_padding(layer: nn.Conv2d, image: Tensor) -> Sides:
     """TensorFlow's 'same' padding of a convolution for an image [N, C, H, W]."""
-    sides = pad_same_arg(list(image.shape[-2:]), layer.kernel_size, layer.stride, layer.dilation)
+    sides = pad_same_arg(
+        list(image.shape[-2:]), list(layer.kernel_size), list(layer.stride), list(layer.dilation)
+    )
     left, right, top, bottom = (int(side) for side in sides)
     return left, right, top, bottom
 

@@ -40,6 +40,12 @@ def layer_kind_of(layer: nn.Module) -> LayerKind[Any]:
     return kind
 
 
+def weight_and_bias(layer: nn.Module) -> tuple[nn.Parameter, nn.Parameter | None]:
+    """The weight [C_out, ...] and the bias [C_out], if there is one, of a layer that has a kind."""
+    bias = layer.bias
+    return layer.get_parameter("weight"), bias if isinstance(bias, nn.Parameter) else None
+
+
 def product_functions() -> frozenset[str]:
     """Names of the torch functions that compute the registered kinds' products."""
     return frozenset().union(*(kind.functions for kind in _KINDS.values()))

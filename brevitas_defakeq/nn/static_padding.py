@@ -4,7 +4,6 @@ import brevitas.nn as qnn
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.modules.conv import _ConvNd
 
 from brevitas_defakeq.nn.layer_kind import Sides
 
@@ -31,13 +30,20 @@ def padded(layer: nn.Module, inputs: Tensor) -> Tensor:
     return F.pad(inputs, layer.static_padding) if isinstance(layer, StaticPad) else inputs
 
 
-def with_static_padding(convolution: _ConvNd, padding: Sides) -> StaticPadConv2d:
-    """The two-dimensional convolution, weight and bias shared, with this padding in place of its own."""
+def with_static_padding(convolution: nn.Conv2d, padding: Sides) -> StaticPadConv2d:
+    """The convolution, its weight and bias shared, with this fixed padding in place of its own."""
     with torch.device("meta"):
         new = StaticPadConv2d(
-            convolution.in_channels, convolution.out_channels, convolution.kernel_size, convolution.stride, 0,
-            convolution.dilation, convolution.groups, convolution.bias is not None,
+            convolution.in_channels, convolution.out_channels, _pair(convolution.kernel_size),
+            _pair(convolution.stride), 0, _pair(convolution.dilation), convolution.groups,
+            convolution.bias is not None,
         )  # fmt: skip
     new.static_padding = padding
     new.weight, new.bias = convolution.weight, convolution.bias
     return new.train(convolution.training)
+
+
+def _pair(values: tuple[int, ...]) -> tuple[int, int]:
+    """For height and width: torch types them as a tuple of any length."""
+    height, width = values
+    return height, width

@@ -5,7 +5,7 @@ from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 
 from brevitas_defakeq.nn.layer_kind import Sides
-from brevitas_defakeq.nn.layer_kinds import channel_dim, find_layer_kind, layer_kind_of
+from brevitas_defakeq.nn.layer_kinds import channel_dim, find_layer_kind, layer_kind_of, weight_and_bias
 from brevitas_defakeq.nn.module_tree import modules_by_name, replace_module
 from brevitas_defakeq.prepare.trace import Trace, tensors_in
 
@@ -31,7 +31,7 @@ def batch_norm_pairs(model: nn.Module, trace: Trace) -> list[tuple[str, str]]:
         if type(norm).forward not in _BATCH_NORMS or len(calls) != 1 or norm.running_var is None:
             continue
         source = next(tensors_in(calls[0].inputs), None)
-        if id(source) not in producers or id(source) in handed_out:
+        if source is None or id(source) not in producers or id(source) in handed_out:
             continue
         by_channel = channel_dim(modules[producers[id(source)]]) % source.dim() == 1
         if trace.readers_of(source) == ["batch_norm"] and by_channel:
@@ -43,14 +43,13 @@ def fold_batch_norm_(model: nn.Module, layer_name: str, norm_name: str) -> None:
     """Fold one BatchNorm into the layer before it; timm's ``BatchNormAct2d`` keeps its activation."""
     modules = modules_by_name(model)
     layer, norm = modules[layer_name], modules[norm_name]
-    mean, variance = norm.running_mean, norm.running_var
-    gain, shift = norm.weight, norm.bias
-    if gain is None:
-        gain, shift = torch.ones_like(mean), torch.zeros_like(mean)
+    mean, variance = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
+    affine = norm.weight is not None
+    gain, shift = (norm.weight, norm.bias) if affine else (torch.ones_like(mean), torch.zeros_like(mean))
     fuse = layer_kind_of(layer).fuse_batch_norm
     layer.weight, layer.bias = fuse(layer.weight, layer.bias, mean, variance, norm.eps, gain, shift)
-    kept = [norm._modules[name] for name in ("drop", "act") if norm._modules.get(name) is not None]
-    kept = [module for module in kept if not isinstance(module, nn.Identity)]
+    after = (norm._modules.get(name) for name in ("drop", "act"))
+    kept = [module for module in after if module is not None and not isinstance(module, nn.Identity)]
     rest = nn.Identity() if not kept else kept[0] if len(kept) == 1 else nn.Sequential(*kept)
     replace_module(model, norm, rest)
 
@@ -79,7 +78,7 @@ def make_static_(model: nn.Module, layer_name: str, sides: Sides) -> None:
 def behaves_like(layer: nn.Module, inputs: Tensor, output: Tensor) -> bool:
     """Whether ``output`` is what the plain operation of the layer's kind makes of ``inputs``."""
     try:
-        plain = layer_kind_of(layer).operation(layer, inputs, layer.weight, layer.bias)
+        plain = layer_kind_of(layer).operation(layer, inputs, *weight_and_bias(layer))
     except RuntimeError:  # the map is smaller than the kernel: the layer must pad by itself
         return False
     if not isinstance(output, Tensor) or plain.shape != output.shape:

@@ -14,11 +14,11 @@ _CLIPS = {"relu", "relu_", "relu6", "hardtanh", "hardtanh_", "clamp", "clamp_", 
 _CLIP_MODULES = (nn.ReLU, nn.ReLU6, nn.Hardtanh)
 
 
-def open_outputs(modules: dict[str, nn.Module], seen: Trace, layers: tuple[str, ...]) -> tuple[str, ...]:
+def open_outputs(modules: dict[str, nn.Module], traced: Trace, layers: tuple[str, ...]) -> tuple[str, ...]:
     """Names of the convolutions whose result some reader takes as it is."""
     clipped = {
-        id(call.inputs[0]): call.output
-        for name, calls in seen.calls.items()
+        id(call.inputs[0]): call.tensor()
+        for name, calls in traced.calls.items()
         if isinstance(modules[name], _CLIP_MODULES)
         for call in calls
     }
@@ -26,7 +26,7 @@ def open_outputs(modules: dict[str, nn.Module], seen: Trace, layers: tuple[str, 
     products = product_functions()
 
     def closed(tensor: Tensor) -> bool:
-        readers = set(seen.readers_of(tensor))
+        readers = set(traced.readers_of(tensor))
         result = clipped.get(id(tensor))
         if not readers or not readers <= _CLIPS | products:
             return False
@@ -36,5 +36,5 @@ def open_outputs(modules: dict[str, nn.Module], seen: Trace, layers: tuple[str, 
         name
         for name in layers
         if layer_kind_of(modules[name]).integer_output
-        and not all(closed(call.output) for call in seen.calls[name])
+        and not all(closed(call.tensor()) for call in traced.calls[name])
     )

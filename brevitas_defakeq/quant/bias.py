@@ -3,7 +3,8 @@
 import math
 
 import torch
-from torch import Tensor, nn
+from brevitas.nn.quant_layer import QuantWeightBiasInputOutputLayer as QuantLayer
+from torch import Tensor
 
 from brevitas_defakeq.nn.layer_kinds import layer_kind_of
 from brevitas_defakeq.quant.coded_weight import read_codes
@@ -24,7 +25,7 @@ def product_gain(largest: float) -> int:
 
 
 @torch.no_grad()
-def round_bias_(layer: nn.Module, step: Tensor) -> None:
+def round_bias_(layer: QuantLayer, step: Tensor) -> None:
     """Move a convolution's bias to its integer grid; matrix products add theirs in float.
 
     A layer with restored channels in float, which no integer kernel takes, is left alone.
@@ -38,7 +39,7 @@ def round_bias_(layer: nn.Module, step: Tensor) -> None:
         return
     codes, scale, zero_point = read_codes(layer)
     centred, scale = (codes - zero_point).flatten(1), scale.flatten().clone()
-    if restored.any():
+    if quantizer.restored_grid is not None:
         codes, restored_scale, zero_point = quantizer.restored_grid
         centred[restored], scale[restored] = codes - zero_point, restored_scale.flatten()
     grid = step * scale / product_gain(float(centred.abs().max()))

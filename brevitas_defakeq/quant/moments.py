@@ -24,10 +24,10 @@ class ChannelMoments:
         self.squares = self.squares + rows.square().sum(dim=1)
 
     def mean(self) -> Tensor:
-        return self.total / self.count
+        return torch.as_tensor(self.total / self.count)
 
     def spread(self) -> Tensor:
-        return (self.squares / self.count - self.mean().square()).clamp_min(0.0).sqrt()
+        return torch.as_tensor(self.squares / self.count - self.mean().square()).clamp_min(0.0).sqrt()
 
 
 def matching_affine(reference: ChannelMoments, actual: ChannelMoments) -> tuple[Tensor, Tensor]:
