@@ -1,4 +1,4 @@
-"""What may stand for an activation quantizer where ExecuTorch, LiteRT or Core ML run the layer."""
+"""Export modules for activation quantizers in ExecuTorch, LiteRT and Core ML."""
 
 import torch
 import torch.ao.quantization.fx._decomposed  # noqa: F401 registers the operators

@@ -30,7 +30,7 @@ _CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
 @dataclass(frozen=True)
 class RuntimeLayers:
-    """What stands for inputs and weights of the layers that a runtime computes with integers."""
+    """Export modules for inputs and weights of the layers that a runtime computes with integers."""
 
     linear_input: Callable[[nn.Module, str], nn.Module]
     linear_weight: Callable[[IntegerWeight], nn.Module]
@@ -118,10 +118,10 @@ def _convolution(
     return IntegerConvolution(layer, padding, activation, made, output), weight
 
 
-Builder = Callable[[QuantLayer, str, IntegerWeight, RuntimeLayers], tuple[nn.Module, IntegerWeight]]
-#: ``LayerKind.export_modules`` -> (quantized layer, its name, its weight, the runtime's classes) -> the
-#: module that stands for it, and the weight that this holds. Layer kinds from outside add theirs.
-INTEGER_MODULES: dict[str, Builder] = {"linear": _linear, "convolution": _convolution}
+IntegerBuilder = Callable[[QuantLayer, str, IntegerWeight, RuntimeLayers], tuple[nn.Module, IntegerWeight]]
+#: ``LayerKind.export_modules`` -> (quantized layer, its name, its weight, the runtime's classes) -> its
+#: export module, and the weight in it. Layer kinds from outside add theirs.
+INTEGER_MODULES: dict[str, IntegerBuilder] = {"linear": _linear, "convolution": _convolution}
 
 
 class LogitNetwork(nn.Module):

@@ -116,7 +116,7 @@ def integer_weight(layer: QuantLayer, bits: float) -> IntegerWeight:
 def _lowered(weight: IntegerWeight) -> IntegerWeight:
     """The same weight with zero points that a signed byte holds, times ``product_gain`` too.
 
-    A zero point may lie far above a channel's codes' use of it: codes 3 around 3 are codes 0 around 0.
+    A channel may need no such zero point: codes 3 with zero point 3 are codes 0 with zero point 0.
     """
     others = tuple(axis for axis in range(weight.codes.ndim) if axis != weight.axis)
     least = weight.codes.min(axis=others, initial=255)

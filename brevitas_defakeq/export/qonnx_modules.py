@@ -66,7 +66,7 @@ def _linear(layer: QuantLayer, name: str) -> QonnxLinear:
     return QonnxLinear(RoundedWeight.of(layer), layer.bias, activation, output)
 
 
-#: ``LayerKind.export_modules`` -> (quantized layer, its name) -> the module that stands for it, with a
+#: ``LayerKind.export_modules`` -> (quantized layer, its name) -> its export module, with a
 #: ``QonnxWeight`` as ``weight_quant``. Layer kinds from outside add theirs.
 QONNX_MODULES: dict[str, Callable[[QuantLayer, str], nn.Module]] = {
     "linear": _linear,

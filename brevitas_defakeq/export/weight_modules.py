@@ -1,4 +1,4 @@
-"""What may stand for a layer's weight where ExecuTorch, LiteRT or Core ML run the layer."""
+"""Export modules for weights in ExecuTorch, LiteRT and Core ML: each returns the weight [C_out, ...]."""
 
 import numpy as np
 import torch

@@ -31,7 +31,7 @@ class LayerKind(Generic[L]):
             each of the K elements of a channel's weight is multiplied by (A_j of eq. 2).
         fuse_batch_norm: (weight, bias, mean, variance, eps, gain, shift) -> weight and bias with the
             BatchNorm in them.
-        export_modules: name of the modules that stand for the layer in every export format, a key of
+        export_modules: name of the layer's export modules in every format, a key of
             ``ONNX_MODULES``, ``INTEGER_MODULES`` and ``QONNX_MODULES``.
         file_axis: axis of the output channels in a file's weight; 1 for a MatMul's [in, out].
         integer_bias: integer kernels add its bias in units of the products; otherwise it is added in float.
