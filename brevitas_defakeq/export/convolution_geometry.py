@@ -18,13 +18,13 @@ def conv_pads(layer: QuantLayer, name: str) -> list[int]:
             d * (k - 1) * (layer.padding == "same")
             for k, d in zip(layer.kernel_size, layer.dilation, strict=True)
         ]
-        begins, ends = [pad // 2 for pad in whole], [pad - pad // 2 for pad in whole]
+        before, after = [pad // 2 for pad in whole], [pad - pad // 2 for pad in whole]
     else:
-        begins, ends = list(layer.padding), list(layer.padding)
+        before, after = list(layer.padding), list(layer.padding)
     if isinstance(layer, StaticPad):
         left, right, top, bottom = layer.static_padding
-        begins, ends = [begins[0] + top, begins[1] + left], [ends[0] + bottom, ends[1] + right]
-    return begins + ends
+        before, after = [before[0] + top, before[1] + left], [after[0] + bottom, after[1] + right]
+    return before + after
 
 
 #: Of an ONNX node, as ``torch.onnx.ops.symbolic`` takes them.

@@ -16,8 +16,8 @@ from torch.nn.utils import fusion
 from brevitas_defakeq.nn.layer_kind import LayerKind, Sides
 from brevitas_defakeq.nn.static_padding import StaticPad, StaticPadQuantConv2d, padded, with_static_padding
 
-Convolution = TypeVar("Convolution", bound=_ConvNd)
-Built = TypeVar("Built", bound=nn.Module)
+FloatConvolution = TypeVar("FloatConvolution", bound=_ConvNd)
+QuantizedClass = TypeVar("QuantizedClass", bound=nn.Module)
 #: By number of spatial dimensions: the convolution and the gradient of its weight.
 _FUNCTIONS = {
     1: (F.conv1d, grad.conv1d_weight),
@@ -27,14 +27,14 @@ _FUNCTIONS = {
 
 
 def convolution_kind(
-    float_class: type[Convolution], quantized_class: type[nn.Module], dims: int
-) -> LayerKind[Convolution]:
+    float_class: type[FloatConvolution], quantized_class: type[nn.Module], dims: int
+) -> LayerKind[FloatConvolution]:
     """The kind of a convolution over ``dims`` spatial dimensions (1 to 3)."""
 
-    def build_quantized(layer: Convolution, options: Mapping[str, object]) -> nn.Module:
+    def build_quantized(layer: FloatConvolution, options: Mapping[str, object]) -> nn.Module:
         return _built(quantized_class, layer, options)
 
-    return LayerKind[Convolution](
+    return LayerKind[FloatConvolution](
         name=float_class.__name__, float_class=float_class, quantized_class=quantized_class,
         functions=frozenset({f"conv{dims}d"}), channel_dim=1, operation=_operation,
         build_quantized=build_quantized, sum_of_squares=_sum_of_squares,
@@ -58,7 +58,7 @@ def _sum_of_squares(layer: _ConvNd, inputs: Tensor) -> Tensor:
     return weight_gradient(inputs.square(), one_filter.shape, ones, *geometry).flatten(1)
 
 
-def _built(cls: type[Built], layer: _ConvNd, options: Mapping[str, object]) -> Built:
+def _built(cls: type[QuantizedClass], layer: _ConvNd, options: Mapping[str, object]) -> QuantizedClass:
     return cls(
         layer.in_channels, layer.out_channels, layer.kernel_size, stride=layer.stride, padding=layer.padding,
         dilation=layer.dilation, groups=layer.groups, padding_mode=layer.padding_mode, **options,
