@@ -43,4 +43,7 @@ def copy_module(model: nn.Module) -> nn.Module:
         raise UserError(
             f"the detector cannot be copied ({first}); remove non-leaf tensors and open handles"
         ) from None
-    return copied.to(memory_format=torch.channels_last)
+    for tensor in (*copied.parameters(), *copied.buffers()):
+        if tensor.dim() == 4:  # a Conv3d's weight has no such layout
+            tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
+    return copied

@@ -29,7 +29,7 @@ from brevitas_defakeq.prepare.plan import Plan
 from brevitas_defakeq.progress import Meter, ProgressCallback, silent
 from brevitas_defakeq.quant.activation_quantizer import activation_proxies, mark_calibrated_
 from brevitas_defakeq.quant.bit_width import relaxed, relaxed_bits, set_bits_
-from brevitas_defakeq.quant.fused import quick
+from brevitas_defakeq.quant.fused import fused_quantizers
 from brevitas_defakeq.quant.partial_float import weight_quantizer
 from brevitas_defakeq.reconstruct.block_loop import CAPTURE_BATCH, Reconstruction
 from brevitas_defakeq.reconstruct.capture import TensorStore
@@ -104,7 +104,7 @@ class Job:
             with self.stage("allocate"):
                 bits = self.allocate_(model)
             self.keep("block-000", model, bits=bits)
-        with quick(model):
+        with fused_quantizers(model):
             self.reconstruct_(model)
             with self.stage("tune"):
                 self.tune_(model)
@@ -142,7 +142,7 @@ class Job:
         """Eq. 10 as printed: the widths go on from the relaxed optimum, block by block, and are snapped."""
         scores, config = layer_scores(self.reference_layers, self.energies), self.config
         quantizers = {name: weight_quantizer(layer) for name, layer in self.quantized_layers(model).items()}
-        with relaxed(model), quick(model):
+        with relaxed(model), fused_quantizers(model):
             work = self.reconstruction(model)
             for index in range(len(self.plan.blocks)):
                 self.on_progress("joint", index, len(self.plan.blocks))

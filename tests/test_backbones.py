@@ -5,7 +5,7 @@ import torch
 
 from brevitas_defakeq import load, quantize
 from brevitas_defakeq.detectors import resolve
-from brevitas_defakeq.quant.fused import quick
+from brevitas_defakeq.quant.fused import fused_quantizers
 
 #: What the paper uses, then convolutional detectors that people bring.
 NAMES = ["deit_tiny", "deit_small", "deit_base", "vit_small", "vit_base", "swin_small", "swin_base"]
@@ -27,7 +27,11 @@ def test_quantizes_and_loads(name, quick_config, tmp_path):
     assert sum(sizes.values()) > 0.9 * sum(p.numel() for p in detector.model.parameters())
     assert result.report["size_bytes"]["quantized"] < 0.12 * result.report["size_bytes"]["float"]
     again = load(tmp_path / "run", resolve(name).model)
-    with torch.no_grad(), quick(result.quantized, frozen=True), quick(again.quantized, frozen=True):
+    with (
+        torch.no_grad(),
+        fused_quantizers(result.quantized, frozen=True),
+        fused_quantizers(again.quantized, frozen=True),
+    ):
         scores = result.quantized(images[:4])
         assert torch.isfinite(scores).all()
         torch.testing.assert_close(again.quantized(images[:4]), scores, rtol=0, atol=0)

@@ -14,7 +14,7 @@ from brevitas_defakeq.detectors.observer import Observer
 from brevitas_defakeq.evaluation.fidelity import FeatureNoise
 from brevitas_defakeq.nn.module_tree import device_of, eval_mode
 from brevitas_defakeq.progress import ProgressCallback
-from brevitas_defakeq.quant.fused import quick
+from brevitas_defakeq.quant.fused import fused_quantizers
 
 #: Models of more parameters are not given copies of their rounded weights: they gain little time by it.
 _COPIED_WEIGHTS = 100_000_000
@@ -48,7 +48,7 @@ def model_outputs(
     with ExitStack() as stack:
         for model in models.values():
             stack.enter_context(eval_mode(model))
-            stack.enter_context(quick(model, frozen=_is_small(model)))  # the same values, in half the time
+            stack.enter_context(fused_quantizers(model, frozen=_is_small(model)))  # same values, half the time
         for batch in batches:
             batch = batch.contiguous(memory_format=torch.channels_last)
             yield {name: _output(observer, model, batch) for name, model in models.items()}

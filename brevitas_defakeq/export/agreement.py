@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from brevitas_defakeq.detectors.observer import Observer
 from brevitas_defakeq.export.pixel_input import pixels_of
 from brevitas_defakeq.float_reference import copy_module
-from brevitas_defakeq.quant.fused import quick
+from brevitas_defakeq.quant.fused import fused_quantizers
 from brevitas_defakeq.runtime.card import CardInput, CardOutput
 from brevitas_defakeq.runtime.onnx_file import open_session
 from brevitas_defakeq.runtime.scores import fake_logit
@@ -91,7 +91,7 @@ def compare_with_model(
     card_input, card_output = input_output
     scores: list[list[np.ndarray]] = [[] for _ in range(2 + len(files))]
     precise = copy_module(model).double()
-    with quick(model, frozen=True), quick(precise, frozen=True):
+    with fused_quantizers(model, frozen=True), fused_quantizers(precise, frozen=True):
         for batch in images.split(_IMAGES_AT_ONCE):
             raw = [observer(model, batch)[0], observer(precise, batch.double())[0].float()]
             if card_output.kind == "probability":

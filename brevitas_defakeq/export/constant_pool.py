@@ -121,7 +121,7 @@ class Constants:
         if dtype == np.float32:
             centred = self.difference(self._cast(codes, TensorProto.INT32), self._zero(weight))
             return self._cast(centred, TensorProto.FLOAT)
-        zero = middle - gain * weight.zero_point  # within dtype, as ``coded_weight`` ensures
+        zero = middle - gain * weight.zero_point  # within dtype, as ``integer_weight`` ensures
         if len(np.unique(zero)) == 1:
             zero_points, steps = self.array(zero[0].astype(dtype)), self.array(np.float32(1 / gain))
         else:

@@ -14,9 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from brevitas_defakeq.export.integer_modules import Codes, IntegerActivation, Score, Style, centred, in_rows
+from brevitas_defakeq.export.integer_activations import IntegerActivation
+from brevitas_defakeq.export.integer_modules import LogitNetwork, RuntimeLayers
 from brevitas_defakeq.export.integer_weights import IntegerWeight
 from brevitas_defakeq.export.mobile import MobileExporter
+from brevitas_defakeq.export.weight_modules import DequantizedWeight, centred_weight, channels_first
 from brevitas_defakeq.widths import width_of
 
 if TYPE_CHECKING:
@@ -29,13 +31,13 @@ _INDEX_BITS = (2, 3, 6)
 _LIFT = 16
 
 
-def own_zero_points(weight: IntegerWeight) -> Codes:
+def own_zero_points(weight: IntegerWeight) -> DequantizedWeight:
     """Unsigned codes; restored channels need signed bytes."""
     if weight.restored.size:
-        return centred(weight)
+        return centred_weight(weight)
     lift = _LIFT if _pays(weight) else 0
-    codes = in_rows(weight, weight.codes + np.uint8(lift))
-    return Codes(codes, weight.scale, weight.zero_point + lift)
+    codes = channels_first(weight, weight.codes + np.uint8(lift))
+    return DequantizedWeight(codes, weight.scale, weight.zero_point + lift)
 
 
 def _pays(weight: IntegerWeight) -> bool:
@@ -46,7 +48,9 @@ def _pays(weight: IntegerWeight) -> bool:
     return bits is not None and inputs * (4 if bits < 4 else 8) / 8 > inputs * bits / 8 + 2**bits
 
 
-def _write(modules: Score, weights: Mapping[str, IntegerWeight], example: Tensor, path: Path) -> Counter[str]:
+def _write(
+    modules: LogitNetwork, weights: Mapping[str, IntegerWeight], example: Tensor, path: Path
+) -> Counter[str]:
     """Write the package for one image; how often each operator is in it."""
     import coremltools as ct
     from coremltools.optimize import coreml
@@ -87,7 +91,7 @@ def _without_aliases(program: torch.export.ExportedProgram) -> torch.export.Expo
 
 COREML = MobileExporter(
     format="coreml", file="model.mlpackage", write=_write,
-    style=Style(
+    layers=RuntimeLayers(
         linear_input=IntegerActivation, linear_weight=own_zero_points, conv_weight=own_zero_points
     ),
     version=lambda: "18.0",  # the oldest iOS that reads the package

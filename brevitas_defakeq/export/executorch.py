@@ -15,12 +15,16 @@ from torch import Tensor
 
 from brevitas_defakeq.export.agreement import Run
 from brevitas_defakeq.export.export_card import package_version
-from brevitas_defakeq.export.integer_modules import Score, Style, TokenActivation, centred
+from brevitas_defakeq.export.integer_activations import TokenActivation
+from brevitas_defakeq.export.integer_modules import LogitNetwork, RuntimeLayers
 from brevitas_defakeq.export.integer_weights import IntegerWeight
 from brevitas_defakeq.export.mobile import MobileExporter
+from brevitas_defakeq.export.weight_modules import centred_weight
 
 
-def _write(modules: Score, weights: Mapping[str, IntegerWeight], example: Tensor, path: Path) -> Counter[str]:
+def _write(
+    modules: LogitNetwork, weights: Mapping[str, IntegerWeight], example: Tensor, path: Path
+) -> Counter[str]:
     """Write the file for one image; how often each operator is left outside XNNPACK."""
     import executorch.kernels.quantized  # noqa: F401 for what XNNPACK does not take
     from executorch.backends.xnnpack.partition import config
@@ -59,6 +63,8 @@ def _open(path: Path) -> Run:
 
 EXECUTORCH = MobileExporter(
     format="executorch", file="model.pte", write=_write, open=_open,
-    style=Style(linear_input=TokenActivation, linear_weight=centred, conv_weight=centred),
+    layers=RuntimeLayers(
+        linear_input=TokenActivation, linear_weight=centred_weight, conv_weight=centred_weight
+    ),
     version=partial(package_version, "executorch"),
 )  # fmt: skip

@@ -5,8 +5,10 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from brevitas.nn.quant_layer import QuantWeightBiasInputOutputLayer as QuantLayer
+from torch import Tensor
 
+from brevitas_defakeq.nn.layer_kinds import layer_kind_of
 from brevitas_defakeq.quant.activation_quantizer import activation_grid
 from brevitas_defakeq.quant.bias import product_gain
 from brevitas_defakeq.quant.coded_weight import read_codes
@@ -25,7 +27,8 @@ class IntegerWeight:
         codes: uint8, laid out as in the file: [C_out, C_in/groups, ...], or [in, out] for a Linear; without
             the restored channels.
         zero_point: int32, scale: float32, one for each channel of ``codes``.
-        axis: where the output channels lie.
+        axis: that of the output channels.
+        integer_bias: integer kernels add the bias in units of the products (``LayerKind.integer_bias``).
         bits: width of the codes; 1.6 for three levels.
         restored: VEFT's channels in the same layout, and their scale; int8, or float32 of scale 1 where the
             run keeps them in float; empty in M_q.
@@ -36,6 +39,7 @@ class IntegerWeight:
     zero_point: np.ndarray
     scale: np.ndarray
     axis: int
+    integer_bias: bool
     bits: float
     restored: np.ndarray
     restored_scale: np.ndarray
@@ -73,8 +77,8 @@ class IntegerWeight:
 
     @property
     def gain(self) -> int:
-        """What a convolution's codes are multiplied by, for its bias (``product_gain``)."""
-        return product_gain(self.largest)
+        """What the codes are multiplied by, for the bias (``product_gain``); 1 where it is added in float."""
+        return product_gain(self.largest) if self.integer_bias else 1
 
     @property
     def all_scales(self) -> np.ndarray:
@@ -83,7 +87,7 @@ class IntegerWeight:
 
 
 @torch.no_grad()
-def coded_weight(layer: nn.Module, bits: float) -> IntegerWeight:
+def integer_weight(layer: QuantLayer, bits: float) -> IntegerWeight:
     """Codes of an M_q or M_q^v layer. Symmetric codes ``-n..n`` are stored from 0, with zero point n."""
     codes, scale, zero_point = read_codes(layer)
     quantizer = weight_quantizer(layer)
@@ -94,14 +98,15 @@ def coded_weight(layer: nn.Module, bits: float) -> IntegerWeight:
     extra, extra_scale = _restored(layer, restored)
     scale = _revived(layer, codes - zero_point, scale)
     kept = ~restored
-    linear = codes.dim() == 2
+    kind = layer_kind_of(layer)
     weight = IntegerWeight(
-        codes=_laid_out(codes[kept], linear).astype(np.uint8),
+        codes=_laid_out(codes[kept], kind.file_axis).astype(np.uint8),
         zero_point=zero_point[kept].flatten().numpy().astype(np.int32),
         scale=scale[kept].flatten().numpy(),
-        axis=1 if linear else 0,
+        axis=kind.file_axis,
+        integer_bias=kind.integer_bias,
         bits=bits,
-        restored=_laid_out(extra, linear),
+        restored=_laid_out(extra, kind.file_axis),
         restored_scale=extra_scale.flatten().numpy(),
         order=np.argsort(np.argsort(restored.numpy(), kind="stable"), kind="stable"),
     )
@@ -109,13 +114,15 @@ def coded_weight(layer: nn.Module, bits: float) -> IntegerWeight:
 
 
 def _lowered(weight: IntegerWeight) -> IntegerWeight:
-    """The same weight where a signed byte holds every zero point times the gain.
+    """The same weight with zero points that a signed byte holds, times ``product_gain`` too.
 
-    A zero point may lie far above a channel's codes' use of it: codes 3 around 3 are codes 0 around 0.
+    A channel may need no such zero point: codes 3 with zero point 3 are codes 0 with zero point 0.
     """
     others = tuple(axis for axis in range(weight.codes.ndim) if axis != weight.axis)
     least = weight.codes.min(axis=others, initial=255)
-    down = np.where(weight.zero_point * weight.gain > 127, np.minimum(least, weight.zero_point), 0)
+    down = np.where(
+        weight.zero_point * product_gain(weight.largest) > 127, np.minimum(least, weight.zero_point), 0
+    )
     return replace(
         weight,
         codes=weight.codes - down.reshape(weight.along_channels).astype(np.uint8),
@@ -123,7 +130,7 @@ def _lowered(weight: IntegerWeight) -> IntegerWeight:
     )
 
 
-def _revived(layer: nn.Module, centred: Tensor, scale: Tensor) -> Tensor:
+def _revived(layer: QuantLayer, centred: Tensor, scale: Tensor) -> Tensor:
     """Scales with another one, a power of two, for channels whose codes are all zero.
 
     Any scale says the same there, and theirs has vanished; but a convolution's bias is counted in it, and in
@@ -137,7 +144,7 @@ def _revived(layer: nn.Module, centred: Tensor, scale: Tensor) -> Tensor:
     return torch.where(dead, torch.exp2(smallest.clamp_min(2.0**-30).log2().ceil()), scale)
 
 
-def _restored(layer: nn.Module, mask: Tensor) -> tuple[Tensor, Tensor]:
+def _restored(layer: QuantLayer, mask: Tensor) -> tuple[Tensor, Tensor]:
     """Centred int8 codes and scales of the restored channels, or float rows (of 16 bits too) and ones."""
     rows, quantizer = layer.weight[mask], weight_quantizer(layer)
     grid = quantizer.restored_grid
@@ -149,5 +156,5 @@ def _restored(layer: nn.Module, mask: Tensor) -> tuple[Tensor, Tensor]:
     return (codes - zero_point).to(torch.int8).view_as(rows), scale
 
 
-def _laid_out(codes: Tensor, linear: bool) -> np.ndarray:
-    return np.ascontiguousarray((codes.t() if linear else codes).numpy())
+def _laid_out(codes: Tensor, axis: int) -> np.ndarray:
+    return np.ascontiguousarray(codes.movedim(0, axis).numpy())

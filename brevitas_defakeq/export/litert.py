@@ -16,22 +16,19 @@ from torch import Tensor
 
 from brevitas_defakeq.export.agreement import Run
 from brevitas_defakeq.export.export_card import package_version
-from brevitas_defakeq.export.integer_modules import (
-    Float,
-    RangeActivation,
-    Requantized,
-    Score,
-    Style,
-    signed_codes,
-)
+from brevitas_defakeq.export.integer_activations import RangeActivation
+from brevitas_defakeq.export.integer_modules import LogitNetwork, RuntimeLayers
 from brevitas_defakeq.export.integer_weights import IntegerWeight
 from brevitas_defakeq.export.mobile import MobileExporter
+from brevitas_defakeq.export.weight_modules import FloatWeight, RequantizedWeight, signed_codes
 
 if TYPE_CHECKING:
     from ai_edge_litert.schema_py_generated import ModelT
 
 
-def _write(modules: Score, weights: Mapping[str, IntegerWeight], example: Tensor, path: Path) -> Counter[str]:
+def _write(
+    modules: LogitNetwork, weights: Mapping[str, IntegerWeight], example: Tensor, path: Path
+) -> Counter[str]:
     """Write the file for one image; how often each operator is in it."""
     import litert_torch
     from ai_edge_litert.tools import flatbuffer_utils
@@ -51,12 +48,12 @@ def _write(modules: Score, weights: Mapping[str, IntegerWeight], example: Tensor
 
 
 def _put_codes_(model: "ModelT", weights: Mapping[str, IntegerWeight]) -> None:
-    """Float weights of fully connected layers as int8 codes with a scale for each output channel."""
+    """FloatWeight weights of fully connected layers as int8 codes with a scale for each output channel."""
     from ai_edge_litert import schema_py_generated as schema
     from ai_edge_litert.tools.flatbuffer_utils import opcode_to_name
 
-    linear = [weight for weight in weights.values() if weight.codes.ndim == 2 and weight.is_integer]
-    known = {Float(weight).weight.numpy().tobytes(): weight for weight in linear}
+    linear = [weight for weight in weights.values() if not weight.integer_bias and weight.is_integer]
+    known = {FloatWeight(weight).weight.numpy().tobytes(): weight for weight in linear}
     graph = model.subgraphs[0]
     for operator in graph.operators:
         if opcode_to_name(model, operator.opcodeIndex) != "FULLY_CONNECTED":
@@ -123,6 +120,8 @@ def _open(path: Path) -> Run:
 
 LITERT = MobileExporter(
     format="litert", file="model.tflite", write=_write, open=_open,
-    style=Style(linear_input=RangeActivation, linear_weight=Float, conv_weight=Requantized),
+    layers=RuntimeLayers(
+        linear_input=RangeActivation, linear_weight=FloatWeight, conv_weight=RequantizedWeight
+    ),
     version=partial(package_version, "ai-edge-litert"),
 )  # fmt: skip

@@ -11,7 +11,7 @@ from brevitas_defakeq.artifact import QuantizedDetector
 from brevitas_defakeq.export.agreement import ModelAgreement, Run, compare_with_model
 from brevitas_defakeq.export.export_card import card_of, input_output_of, require_exportable
 from brevitas_defakeq.export.formats import get_format
-from brevitas_defakeq.export.integer_modules import Score, Style, integer_form
+from brevitas_defakeq.export.integer_modules import LogitNetwork, RuntimeLayers, integer_export_modules
 from brevitas_defakeq.export.integer_weights import IntegerWeight
 from brevitas_defakeq.export.quiet_converters import quiet
 from brevitas_defakeq.runtime.card import Card, card_beside
@@ -19,7 +19,7 @@ from brevitas_defakeq.utils.errors import UserError
 from brevitas_defakeq.utils.files import size_on_disk, written_whole
 
 #: ``write(modules, weights by layer, image [1, 3, H, W], path)`` -> how often each operator is in the file.
-Writer = Callable[[Score, Mapping[str, IntegerWeight], Tensor, Path], Counter[str]]
+Writer = Callable[[LogitNetwork, Mapping[str, IntegerWeight], Tensor, Path], Counter[str]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class MobileExporter:
     Attributes:
         format: its name in the registry.
         file: name of the file or folder.
-        style: the integer modules that the converter wants.
+        layers: the integer modules that the converter wants.
         write: converts them.
         version: version of the runtime for which the file is written.
         open: the file in its runtime, image by image; None where it runs on another system only.
@@ -37,7 +37,7 @@ class MobileExporter:
 
     format: str
     file: str
-    style: Style
+    layers: RuntimeLayers
     write: Writer
     version: Callable[[], str]
     open: Callable[[Path], Run] | None = None
@@ -67,7 +67,7 @@ class MobileExporter:
 
     def _convert(self, result: QuantizedDetector, network: nn.Module, path: Path) -> Counter[str]:
         height, width = input_output_of(result)[0].size
-        modules, weights = integer_form(result, network, self.style)
+        modules, weights = integer_export_modules(result, network, self.layers)
         example = next(network.parameters()).new_zeros(1, 3, height, width)
         try:
             with quiet():

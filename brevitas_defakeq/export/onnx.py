@@ -17,8 +17,8 @@ from brevitas_defakeq.export.agreement import compare_with_model, optimized, ort
 from brevitas_defakeq.export.constant_pool import Constants
 from brevitas_defakeq.export.export_card import card_of, input_output_of, preprocessing_of, require_exportable
 from brevitas_defakeq.export.graph_writer import shorten_, write_graph
-from brevitas_defakeq.export.integer_weights import coded_weight
-from brevitas_defakeq.export.onnx_modules import OPSET, export_form
+from brevitas_defakeq.export.integer_weights import integer_weight
+from brevitas_defakeq.export.onnx_modules import ONNX_OPSET, onnx_export_modules
 from brevitas_defakeq.export.pixel_input import take_pixels_
 from brevitas_defakeq.export.weight_packing import fold_clips_, pack_weights_, pool_numbers_
 from brevitas_defakeq.nn.module_tree import modules_by_name
@@ -116,11 +116,11 @@ def coded_graph(result: QuantizedDetector, network: nn.Module, pixels: bool, *, 
     example = _example(result)
     modules = modules_by_name(network)
     weights = {
-        f"form.{layer.name}.weight": coded_weight(modules[layer.name], result.bits[layer.name])
+        f"form.{layer.name}.weight": integer_weight(modules[layer.name], result.bits[layer.name])
         for layer in result.plan.layers
     }
-    converted = export_form(network, result.plan, example[:1])
-    model, constants = write_graph(converted, result.observer.logit, example, OPSET), Constants()
+    converted = onnx_export_modules(network, result.plan, example[:1])
+    model, constants = write_graph(converted, result.observer.logit, example, ONNX_OPSET), Constants()
     fold_clips_(model)
     patterns = pack_weights_(model, weights, constants, packed=packed)
     pool_numbers_(model, constants)

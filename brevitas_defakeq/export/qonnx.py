@@ -24,7 +24,7 @@ from brevitas_defakeq.export.export_card import (
 )
 from brevitas_defakeq.export.formats import get_format
 from brevitas_defakeq.export.graph_writer import write_graph
-from brevitas_defakeq.export.qonnx_modules import OPSET, qonnx_form
+from brevitas_defakeq.export.qonnx_modules import QONNX_OPSET, qonnx_export_modules
 from brevitas_defakeq.export.qonnx_runtime import compare_qonnx
 from brevitas_defakeq.export.quiet_converters import quiet
 from brevitas_defakeq.export.verification_images import evenly_spaced
@@ -94,8 +94,8 @@ def qonnx_graph(result: QuantizedDetector, network: nn.Module) -> ModelProto:
     from qonnx.util.cleanup import cleanup_model
 
     example = torch.zeros(1, 3, *preprocessing_of(result).input_size)
-    modules = qonnx_form(network, result.plan)
-    model = write_graph(modules, result.observer.logit, example, OPSET, fixed_batch=True)
+    modules = qonnx_export_modules(network, result.plan)
+    model = write_graph(modules, result.observer.logit, example, QONNX_OPSET, fixed_batch=True)
     _note_layers_(model, modules)
     with quiet():
         cleaned = cleanup_model(ModelWrapper(model))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from brevitas_defakeq.detectors.observer import Observer
 from brevitas_defakeq.export.quiet_converters import quiet
 from brevitas_defakeq.float_reference import copy_module
-from brevitas_defakeq.quant.fused import quick
+from brevitas_defakeq.quant.fused import fused_quantizers
 from brevitas_defakeq.utils.errors import UserError
 
 #: Largest median difference from torch, relative to the range of its logits.
@@ -60,7 +60,7 @@ def compare_qonnx(
 ) -> QonnxAgreement:
     """Execute the graph with qonnx on images [N, 3, H, W], one by one, beside the model itself."""
     precise = copy_module(network).double()
-    with quick(network, frozen=True), quick(precise, frozen=True):
+    with fused_quantizers(network, frozen=True), fused_quantizers(precise, frozen=True):
         wanted = np.array([float(observer(network, image[None])[0]) for image in images])
         in_double = np.array([float(observer(precise, image[None].double())[0]) for image in images])
     found = np.array([executed(model, image[None].numpy()) for image in images])

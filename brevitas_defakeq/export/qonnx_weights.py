@@ -3,9 +3,12 @@
 from dataclasses import dataclass, replace
 
 import torch
+from brevitas.nn.quant_layer import QuantWeightBiasInputOutputLayer as QuantLayer
+from brevitas.proxy.runtime_quant import ActQuantProxyFromInjectorBase as ActivationProxy
 from torch import Tensor, nn
 from torch.onnx.ops import symbolic
 
+from brevitas_defakeq.export.convolution_geometry import Attributes
 from brevitas_defakeq.quant.activation_quantizer import activation_grid, code_range
 from brevitas_defakeq.quant.coded_weight import read_codes
 from brevitas_defakeq.quant.partial_float import weight_quantizer
@@ -13,15 +16,19 @@ from brevitas_defakeq.quant.partial_float import weight_quantizer
 _DOMAIN = "qonnx.custom_op.general"
 
 
-class Quant(nn.Module):
+class QuantNode(nn.Module):
     """A ``Quant`` node: ``scale (clip(round(x / scale + zero_point)) - zero_point)``."""
+
+    scale: Tensor
+    zero_point: Tensor
+    bits: Tensor
 
     def __init__(self, scale: Tensor, zero_point: Tensor, bits: float, *, signed: bool, narrow: bool) -> None:
         super().__init__()
         self.register_buffer("scale", scale.detach().float().clone())
         self.register_buffer("zero_point", zero_point.detach().float().clone())
         self.register_buffer("bits", torch.tensor(float(bits)))
-        self.attributes = {"signed": int(signed), "narrow": int(narrow), "rounding_mode": "ROUND"}
+        self.attributes: Attributes = {"signed": int(signed), "narrow": int(narrow), "rounding_mode": "ROUND"}
 
     def forward(self, x: Tensor) -> Tensor:
         return symbolic(
@@ -30,19 +37,19 @@ class Quant(nn.Module):
         )  # fmt: skip
 
 
-def activation(proxy: nn.Module, name: str) -> Quant:
+def activation_node(proxy: ActivationProxy, name: str) -> QuantNode:
     """The node of an activation quantizer."""
     scale, zero_point, bits = activation_grid(proxy)
     low, high = code_range(proxy)
-    return Quant(
+    return QuantNode(
         scale.reshape(()), zero_point.reshape(()).round(), round(float(bits)), signed=low < 0,
         narrow=low == -high,
     )  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Rows:
-    """A layer's weights by output channel, as they are used: already rounded.
+class RoundedWeight:
+    """A layer's weight as it is used, already rounded, with its grid by output channel.
 
     Attributes:
         values: [C_out, ...].
@@ -63,7 +70,7 @@ class Rows:
 
     @classmethod
     @torch.no_grad()
-    def of(cls, layer: nn.Module) -> "Rows":
+    def of(cls, layer: QuantLayer) -> "RoundedWeight":
         quantizer = weight_quantizer(layer)
         _, scale, zero_point = (tensor.clone() for tensor in read_codes(layer))
         values, restored = quantizer(layer.weight)[0].detach().clone(), quantizer.float_mask.flatten().clone()
@@ -79,37 +86,44 @@ class Rows:
             restored_bits=restored_bits, signed=quantizer.symmetric,
         )  # fmt: skip
 
-    def part(self, chosen: Tensor | slice) -> "Rows":
-        """Some of the channels."""
+    def of_channels(self, chosen: Tensor | slice) -> "RoundedWeight":
+        """Some of the output channels: a mask [C_out] or a slice."""
         names = ("values", "scale", "zero_point", "restored")
         return replace(self, **{name: getattr(self, name)[chosen] for name in names})
 
 
-class Weight(nn.Module):
-    """The weights as the graph computes them: codes of one width, or of two put together in order."""
+class QonnxWeight(nn.Module):
+    """The weight as the graph computes it: codes of one width, or of two put together in order.
 
-    def __init__(self, rows: Rows, *, linear: bool) -> None:
+    Args:
+        axis: where the file has the output channels (``LayerKind.file_axis``).
+    """
+
+    order: Tensor
+
+    def __init__(self, weight: RoundedWeight, axis: int) -> None:
         super().__init__()
-        self.axis = 1 if linear else 0  # a MatMul takes [in, out]
+        self.axis = axis
         self.parts = nn.ParameterList()
         self.quantizers = nn.ModuleList()
-        self.mixed = bool(rows.restored.any() and not rows.restored.all())
+        self.mixed = bool(weight.restored.any() and not weight.restored.all())
         for restored in (False, True):
-            if (rows.restored == restored).any():
-                self._add(rows.part(rows.restored == restored), restored)
-        order = rows.restored.int().argsort(stable=True).argsort()
+            if (weight.restored == restored).any():
+                self._add(weight.of_channels(weight.restored == restored), restored)
+        order = weight.restored.int().argsort(stable=True).argsort()
         self.register_buffer("order", order)
 
-    def _add(self, rows: Rows, restored: bool) -> None:
-        values = rows.values.t() if self.axis else rows.values
+    def _add(self, weight: RoundedWeight, restored: bool) -> None:
+        values = weight.values.movedim(0, self.axis)
         self.parts.append(nn.Parameter(values.contiguous(), requires_grad=False))
-        bits, signed = (rows.restored_bits, True) if restored else (rows.bits, rows.signed)
+        bits, signed = (weight.restored_bits, True) if restored else (weight.bits, weight.signed)
         if bits is None:
             self.quantizers.append(nn.Identity())
             return
         shape = [-1 if axis == self.axis else 1 for axis in range(values.dim())]
-        zero_point = torch.zeros(()) if signed else rows.zero_point.view(shape)
-        self.quantizers.append(Quant(rows.scale.view(shape), zero_point, bits, signed=signed, narrow=signed))
+        zero_point = torch.zeros(()) if signed else weight.zero_point.view(shape)
+        scale = weight.scale.view(shape)
+        self.quantizers.append(QuantNode(scale, zero_point, bits, signed=signed, narrow=signed))
 
     def forward(self) -> Tensor:
         parts = [quantize(part) for quantize, part in zip(self.quantizers, self.parts, strict=True)]

@@ -1,17 +1,22 @@
-"""What every exported form shares: the grid of an activation, the padding of a convolution, the walk."""
+"""Quantized layers and quantizers replaced by export modules, in a copy of the model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from brevitas.nn import QuantIdentity
+from brevitas.nn.quant_layer import QuantWeightBiasInputOutputLayer as QuantLayer
+from brevitas.proxy.runtime_quant import ActQuantProxyFromInjectorBase as ActivationProxy
 from torch import nn
 
 from brevitas_defakeq.float_reference import copy_module
+from brevitas_defakeq.nn.layer_kinds import layer_kind_of
 from brevitas_defakeq.nn.module_tree import modules_by_name, replace_module
-from brevitas_defakeq.nn.static_padding import StaticPad
 from brevitas_defakeq.prepare.plan import Plan
 from brevitas_defakeq.quant.activation_quantizer import activation_grid, code_range
 from brevitas_defakeq.utils.errors import UserError
+
+B = TypeVar("B")
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,7 @@ class ByteGrid:
         return (self.low - self.zero_point) * self.scale, (self.high - self.zero_point) * self.scale
 
 
-def byte_grid(proxy: nn.Module, name: str) -> ByteGrid:
+def byte_grid(proxy: ActivationProxy, name: str) -> ByteGrid:
     """The grid of an activation quantizer. A signed one is moved by 128: the same values."""
     scale, zero_point, bit_width = (tensor.detach() for tensor in activation_grid(proxy))
     low, high = code_range(proxy)
@@ -39,46 +44,38 @@ def byte_grid(proxy: nn.Module, name: str) -> ByteGrid:
     return ByteGrid(float(scale), int(zero_point.round()) + shift, low + shift, high + shift)
 
 
-def conv_pads(layer: nn.Module, name: str) -> list[int]:
-    """A convolution's zeros around its input, all begins then all ends, as ONNX puts it."""
-    if layer.padding_mode != "zeros":
-        raise UserError(f"{name}: padding_mode={layer.padding_mode!r} has no exported form; use zeros")
-    if isinstance(layer.padding, str):
-        whole = [
-            d * (k - 1) * (layer.padding == "same")
-            for k, d in zip(layer.kernel_size, layer.dilation, strict=True)
-        ]
-        begins, ends = [pad // 2 for pad in whole], [pad - pad // 2 for pad in whole]
-    else:
-        begins, ends = list(layer.padding), list(layer.padding)
-    if isinstance(layer, StaticPad):
-        left, right, top, bottom = layer.static_padding
-        begins, ends = [begins[0] + top, begins[1] + left], [ends[0] + bottom, ends[1] + right]
-    return begins + ends
+def export_module_builder(builders: Mapping[str, B], layer: QuantLayer, name: str) -> B:
+    """The builder for the layer's kind. Raises UserError where the export format has none."""
+    kind = layer_kind_of(layer)
+    if kind.export_modules not in builders:
+        raise UserError(f"{name}: this format has no export module for {kind.name}; keep the layer in float")
+    return builders[kind.export_modules]
 
 
-def replaced(
+def with_export_modules(
     model: nn.Module,
     plan: Plan,
-    layer: Callable[[nn.Module, str], nn.Module],
-    activation: Callable[[nn.Module, str], nn.Module],
+    build: Callable[[QuantLayer, str], nn.Module],
+    activation: Callable[[ActivationProxy, str], nn.Module],
 ) -> nn.Module:
-    """A copy of M_q or M_q^v with other modules in place of its quantized layers and quantizers.
+    """A copy of M_q or M_q^v with export modules in place of its quantized layers and quantizers.
 
     Args:
-        layer: (quantized layer, its name) -> what stands there instead.
-        activation: (activation quantizer, its name) -> the same.
+        build: (quantized layer, its name) -> its export module.
+        activation: (activation quantizer, its name) -> its export module.
     """
-    form = copy_module(model)
-    modules = modules_by_name(form)
+    copy = copy_module(model)
+    modules = modules_by_name(copy)
     for planned in plan.layers:
-        replace_module(form, modules[planned.name], layer(modules[planned.name], planned.name))
+        replace_module(copy, modules[planned.name], build(modules[planned.name], planned.name))
     for name, module in modules.items():
         if isinstance(module, QuantIdentity):
-            replace_module(form, module, quantized_by(module.act_quant, name, activation))
-    return form.eval()
+            replace_module(copy, module, quantized_by(module.act_quant, name, activation))
+    return copy.eval()
 
 
-def quantized_by(proxy: nn.Module, name: str, activation: Callable[[nn.Module, str], nn.Module]) -> nn.Module:
+def quantized_by(
+    proxy: ActivationProxy, name: str, activation: Callable[[ActivationProxy, str], nn.Module]
+) -> nn.Module:
     """``activation`` of an enabled quantizer; a disabled one passes values on."""
     return activation(proxy, name) if proxy.is_quant_enabled else nn.Identity()

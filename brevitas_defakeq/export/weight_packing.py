@@ -63,7 +63,7 @@ def _within_clip(quantizer: NodeProto, values: Mapping[str, np.ndarray], low: fl
 
 def pack_weights_(
     model: ModelProto, weights: Mapping[str, IntegerWeight], constants: Constants, *, packed: bool
-) -> Counter:
+) -> Counter[str]:
     """Replace float weights and biases by coded ones.
 
     Where the runtime has an integer kernel, the weights are bytes behind a DequantizeLinear; elsewhere the
@@ -76,35 +76,38 @@ def pack_weights_(
     Returns:
         how often each pattern was used.
     """
-    graph, values, used = _Graph(model), initializers(model), Counter()
+    graph, values, used = _Graph(model), initializers(model), Counter[str]()
     for name, weight in weights.items():
         if name not in values:
             continue  # equal to another layer's, which the exporter has kept
         for node in graph.readers[name]:
-            integer = _has_integer_kernel(node, weight, graph, values)
+            x_scale = _scale_of(node.input[0], graph, values)
+            integer = x_scale is not None and _has_integer_kernel(node, weight, x_scale, graph, values)
             kind = ("integer" if weight.is_safe else "unsigned") if integer else "float"
             used[f"{kind} {node.op_type}"] += 1
-            if not integer:
+            if x_scale is None or not integer:
                 node.input[1] = _float_weight(constants, weight, packed)
                 _shield_(model, node, constants)
-            elif node.op_type == "MatMul":
-                node.input[1] = _integer_weight(constants, weight, packed, gain=1)
-            else:
-                node.input[1] = _integer_weight(constants, weight, packed, weight.gain)
-                if len(node.input) > 2:  # the exporter drops a bias of zeros
-                    x_scale = _scale_of(node.input[0], graph, values)
-                    bias = values[node.input[2]]
-                    node.input[2] = _integer_bias(constants, weight.all_scales / weight.gain, bias, x_scale)
+                continue
+            node.input[1] = _integer_weight(constants, weight, packed)
+            if weight.integer_bias and len(node.input) > 2:  # the exporter drops a bias of zeros
+                w_scale, bias = weight.all_scales / weight.gain, values[node.input[2]]
+                node.input[2] = _integer_bias(constants, w_scale, bias, x_scale)
     drop_unread_(model)
     return used
 
 
-def _has_integer_kernel(node: NodeProto, weight: IntegerWeight, graph: _Graph, values: Mapping) -> bool:
-    """A MatMul's input has to be quantized; a convolution's output too, no finer than its bias."""
-    x_scale = _scale_of(node.input[0], graph, values)
-    if x_scale is None or not weight.is_integer:
+def _has_integer_kernel(
+    node: NodeProto, weight: IntegerWeight, x_scale: float, graph: _Graph, values: Mapping[str, np.ndarray]
+) -> bool:
+    """Whether codes are bytes and, beside an integer bias, the output is quantized no finer than the bias.
+
+    Args:
+        x_scale: of the input, which is quantized.
+    """
+    if not weight.is_integer:
         return False
-    if node.op_type == "MatMul":
+    if not weight.integer_bias:
         return True
     if not graph.read_by_quantizers_only(node.output[0]):
         return False
@@ -122,10 +125,10 @@ def _scale_of(name: str, graph: _Graph, values: Mapping[str, np.ndarray]) -> flo
     )
 
 
-def _integer_weight(constants: Constants, weight: IntegerWeight, packed: bool, gain: int) -> str:
-    scale = constants.numbers(weight.all_scales / np.float32(gain))
+def _integer_weight(constants: Constants, weight: IntegerWeight, packed: bool) -> str:
+    scale = constants.numbers(weight.all_scales / np.float32(weight.gain))
     if weight.is_safe:
-        codes = constants.weight(weight, np.int8, packed=packed, gain=gain)
+        codes = constants.weight(weight, np.int8, packed=packed, gain=weight.gain)
         return constants.dequantized(codes, scale, weight.axis)
     codes = constants.weight(weight, np.uint8, packed=packed, middle=128)
     zero_point = constants.array(np.full(len(weight.all_scales), 128, dtype=np.uint8))
@@ -142,7 +145,7 @@ def _float_weight(constants: Constants, weight: IntegerWeight, packed: bool) -> 
 def _shield_(model: ModelProto, node: NodeProto, constants: Constants) -> None:
     """``Max(x, lowest)`` before the layer: runtimes requantize float weights behind a DequantizeLinear."""
     shielded = f"{node.output[0]}.shielded"
-    lowest = constants.array(np.float32(np.finfo(np.float32).min))
+    lowest = constants.array(np.array(np.finfo(np.float32).min))
     position = list(model.graph.node).index(node)
     model.graph.node.insert(position, helper.make_node("Max", [node.input[0], lowest], [shielded]))
     node.input[0] = shielded
@@ -153,7 +156,7 @@ def _integer_bias(constants: Constants, w_scale: np.ndarray, bias: np.ndarray, x
     grid = w_scale.astype(np.float64) * x_scale
     codes = np.round(bias / grid).clip(-(2**31), 2**31 - 1).astype(np.int32)
     scale = constants.product(
-        constants.numbers(w_scale.astype(np.float32)), constants.array(np.float32(x_scale))
+        constants.numbers(w_scale.astype(np.float32)), constants.array(np.array(x_scale, dtype=np.float32))
     )
     return constants.dequantized(constants.integers(codes), scale, 0)
 

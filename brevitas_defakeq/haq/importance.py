@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
+from brevitas_defakeq.nn.layer_kinds import layer_kind_of
 from brevitas_defakeq.nn.module_tree import removed_after
 
 
@@ -23,34 +24,17 @@ class ChannelEnergy:
     """
 
     def __init__(self, layer: nn.Module) -> None:
-        self.layer = layer
-        self.total = 0.0
+        self.layer, self.kind = layer, layer_kind_of(layer)
+        self.total: Tensor | float = 0.0
 
     @torch.no_grad()
     def add(self, inputs: Tensor) -> None:
         """One batch of the layer's inputs, [N, C, H, W], [N, C] or [N, tokens, C]."""
-        self.total = self.total + self._sum_of_squares(inputs.detach().float()).double()
-
-    def _sum_of_squares(self, inputs: Tensor) -> Tensor:
-        layer = self.layer
-        if isinstance(layer, nn.Linear):
-            return inputs.reshape(-1, inputs.shape[-1]).square().sum(dim=0, keepdim=True)  # [1, C_in]
-        dims = layer.weight.dim() - 2
-        if hasattr(layer, "static_padding"):
-            inputs = nn.functional.pad(inputs, layer.static_padding)
-        mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
-        inputs = nn.functional.pad(inputs, layer._reversed_padding_repeated_twice, mode=mode)
-        one_filter = layer.weight.new_zeros(layer.groups, *layer.weight.shape[1:])
-        gradient = torch.nn.grad.conv2d_weight if dims == 2 else torch.nn.grad.conv1d_weight
-        convolve = nn.functional.conv2d if dims == 2 else nn.functional.conv1d
-        geometry = (layer.stride, 0, layer.dilation, layer.groups)
-        ones = torch.ones_like(convolve(inputs, one_filter, None, *geometry))
-        # The weight gradient of a one-filter convolution with all-ones output gradient sums each window.
-        return gradient(inputs.square(), one_filter.shape, ones, *geometry).flatten(1)  # [groups, K]
+        self.total = self.total + self.kind.sum_of_squares(self.layer, inputs.detach().float()).double()
 
     def energy(self, images: int) -> Tensor:
         """A_j over ``images`` samples (eq. 2): [groups, K] with K = C_in/groups * kh * kw."""
-        return (self.total / images).sqrt().float()
+        return torch.as_tensor(self.total / images).sqrt().float()
 
 
 def expand_energy(energy: Tensor, out_channels: int) -> Tensor:

@@ -9,12 +9,12 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from brevitas_defakeq.haq.solver import monotone
+from brevitas_defakeq.nn.layer_kinds import channel_dim, layer_kind_of
 from brevitas_defakeq.nn.module_tree import removed_after, replayed
 from brevitas_defakeq.quant.integer_range import effective_bits, num_levels
-from brevitas_defakeq.quant.moments import ChannelMoments, along_channels, channel_dim, matching_affine
+from brevitas_defakeq.quant.moments import ChannelMoments, along_channels, matching_affine
 from brevitas_defakeq.quant.range_search import search_rows
 
 #: fake logit [N] of what the detector returned
@@ -71,13 +71,16 @@ def taylor_costs(
 
 @contextmanager
 def _watched(layers: Mapping, deltas: Mapping, changes: dict, images: int) -> Iterator[None]:
-    def attach(name: str, layer: nn.Module):
+    def attach(name: str, layer: nn.Module) -> Callable[..., None]:
+        kind = layer_kind_of(layer)
+
         def hook(_, inputs: tuple, output: Tensor) -> None:
             source = inputs[0].detach()
 
+            @torch.no_grad()
             def at_output(gradient: Tensor) -> None:
                 for index, delta in enumerate(deltas[name]):
-                    moved = _apply(layer, source, delta) * gradient
+                    moved = kind.operation(layer, source, delta, None) * gradient
                     changes[name][index] += moved.reshape(images, -1).sum(dim=1).cpu()
 
             output.register_hook(at_output)
@@ -87,16 +90,6 @@ def _watched(layers: Mapping, deltas: Mapping, changes: dict, images: int) -> It
     handles = [layer.register_forward_hook(attach(name, layer)) for name, layer in layers.items()]
     with removed_after(handles):
         yield
-
-
-@torch.no_grad()
-def _apply(layer: nn.Module, inputs: Tensor, weight: Tensor) -> Tensor:
-    """The layer's linear part with another weight and no bias."""
-    if isinstance(layer, nn.Linear):
-        return F.linear(inputs, weight)
-    if hasattr(layer, "static_padding"):
-        inputs = F.pad(inputs, layer.static_padding)
-    return layer._conv_forward(inputs, weight, None)
 
 
 @torch.no_grad()

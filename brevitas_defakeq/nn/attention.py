@@ -6,6 +6,7 @@ quantizers: q, k, v and the softmax output. The fused kernel is never used, for 
 """
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 import torch
 from brevitas.nn import QuantIdentity
@@ -13,20 +14,20 @@ from timm.models.swin_transformer import WindowAttention
 from timm.models.vision_transformer import Attention
 from torch import Tensor, nn
 
+Adopted = TypeVar("Adopted", "QuantAttention", "QuantWindowAttention")
 #: The quantizers that each attention carries.
 PRODUCT_OPERANDS = ("q_quant", "k_quant", "v_quant", "softmax_quant")
 
 
-def _adopt(module: nn.Module, cls: type[nn.Module], operands: Mapping[str, dict]) -> nn.Module:
+def _adopt(module: nn.Module, cls: type[Adopted], operands: Mapping[str, dict]) -> Adopted:
     """A ``cls`` with the children and attributes of ``module`` plus the operand quantizers.
 
     ``operands``: what ``QuantIdentity`` is made with, for each of ``PRODUCT_OPERANDS``.
     """
     adopted = cls.__new__(cls)
     nn.Module.__init__(adopted)
-    adopted.__dict__.update(module.__dict__)
+    adopted.__dict__.update(module.__dict__, fused_attn=False)
     adopted._modules = dict(module._modules)
-    adopted.fused_attn = False
     for name in PRODUCT_OPERANDS:
         adopted.add_module(name, QuantIdentity(**operands[name]))
     return adopted
@@ -35,8 +36,13 @@ def _adopt(module: nn.Module, cls: type[nn.Module], operands: Mapping[str, dict]
 class QuantAttention(Attention):
     """timm's multi-head attention with quantized operands; ``from_float`` makes one."""
 
+    q_quant: QuantIdentity
+    k_quant: QuantIdentity
+    v_quant: QuantIdentity
+    softmax_quant: QuantIdentity
+
     @classmethod
-    def from_float(cls, module: Attention, operands: Mapping[str, dict]) -> "QuantAttention":
+    def from_float(cls, module: nn.Module, operands: Mapping[str, dict]) -> "QuantAttention":
         return _adopt(module, cls, operands)
 
     def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
@@ -56,7 +62,7 @@ class QuantAttention(Attention):
 
 
 def masked(scores: Tensor, mask: Tensor | None, is_causal: bool) -> Tensor:
-    """Scores [..., N, N] with what must not be looked at at minus infinity, as timm's attention does."""
+    """Scores [..., N, N] with masked positions at minus infinity, as in timm's attention."""
     if is_causal:
         scores = scores + torch.full_like(scores[0, 0], float("-inf")).triu(1)
     if mask is None:
@@ -67,8 +73,13 @@ def masked(scores: Tensor, mask: Tensor | None, is_causal: bool) -> Tensor:
 class QuantWindowAttention(WindowAttention):
     """Swin's window attention with quantized operands; keeps bias table and shifted-window mask."""
 
+    q_quant: QuantIdentity
+    k_quant: QuantIdentity
+    v_quant: QuantIdentity
+    softmax_quant: QuantIdentity
+
     @classmethod
-    def from_float(cls, module: WindowAttention, operands: Mapping[str, dict]) -> "QuantWindowAttention":
+    def from_float(cls, module: nn.Module, operands: Mapping[str, dict]) -> "QuantWindowAttention":
         return _adopt(module, cls, operands)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -85,7 +96,7 @@ class QuantWindowAttention(WindowAttention):
 
 
 #: Float class -> quantized class. Exact types: a subclass with its own forward stays float and is reported.
-QUANTIZED_ATTENTION: dict[type[nn.Module], type[nn.Module]] = {
+QUANTIZED_ATTENTION: dict[type[nn.Module], type[QuantAttention] | type[QuantWindowAttention]] = {
     Attention: QuantAttention,
     WindowAttention: QuantWindowAttention,
 }

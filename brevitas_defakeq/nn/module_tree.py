@@ -16,12 +16,12 @@ def modules_by_name(model: nn.Module) -> dict[str, nn.Module]:
 
 
 def device_of(model: nn.Module) -> torch.device:
-    """Where the model's first parameter lies; the processor for a model without any."""
+    """The device of the model's first parameter; the processor for a model without any."""
     return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
 
 
 def replace_module(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
-    """Put ``new`` wherever ``old`` hangs in the tree (it may hang in several places)."""
+    """Put ``new`` wherever ``old`` is in the tree (a shared module is in it more than once)."""
     for parent in list(model.modules()):
         for name, child in list(parent._modules.items()):
             if child is old:
@@ -42,7 +42,7 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def removed_after(handles: Iterable[RemovableHandle]) -> Iterator[None]:
-    """Hooks that stay for the length of the context only, however it ends."""
+    """Hooks that are removed at the end of the context, also after an exception."""
     try:
         yield
     finally:

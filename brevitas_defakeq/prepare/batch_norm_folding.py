@@ -2,16 +2,14 @@
 
 import torch
 from timm.layers import BatchNormAct2d
-from timm.layers.padding import pad_same_arg
 from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.nn.utils import fusion
 
+from brevitas_defakeq.nn.layer_kind import Sides
+from brevitas_defakeq.nn.layer_kinds import channel_dim, find_layer_kind, layer_kind_of, weight_and_bias
 from brevitas_defakeq.nn.module_tree import modules_by_name, replace_module
-from brevitas_defakeq.nn.static_padding import with_static_padding
 from brevitas_defakeq.prepare.trace import Trace, tensors_in
 
-#: Forwards known to be the norm and, in timm's form, its own activation; any other may do more.
+#: Forwards that are the norm and, in timm's class, its own activation; any other may do more.
 _BATCH_NORMS = (nn.BatchNorm2d.forward, BatchNormAct2d.forward)
 
 
@@ -24,7 +22,7 @@ def batch_norm_pairs(model: nn.Module, trace: Trace) -> list[tuple[str, str]]:
     producers = {
         id(calls[0].output): name
         for name, calls in trace.calls.items()
-        if len(calls) == 1 and isinstance(modules[name], nn.Linear | nn.Conv1d | nn.Conv2d)
+        if len(calls) == 1 and find_layer_kind(modules[name]) is not None
     }
     handed_out = {id(tensor) for tensor in tensors_in(trace.output)}
     pairs = []
@@ -33,10 +31,10 @@ def batch_norm_pairs(model: nn.Module, trace: Trace) -> list[tuple[str, str]]:
         if type(norm).forward not in _BATCH_NORMS or len(calls) != 1 or norm.running_var is None:
             continue
         source = next(tensors_in(calls[0].inputs), None)
-        if id(source) not in producers or id(source) in handed_out:
+        if source is None or id(source) not in producers or id(source) in handed_out:
             continue
-        tokens = isinstance(modules[producers[id(source)]], nn.Linear) and source.dim() != 2
-        if trace.readers_of(source) == ["batch_norm"] and not tokens:
+        by_channel = channel_dim(modules[producers[id(source)]]) % source.dim() == 1
+        if trace.readers_of(source) == ["batch_norm"] and by_channel:
             pairs.append((producers[id(source)], name))
     return pairs
 
@@ -45,41 +43,42 @@ def fold_batch_norm_(model: nn.Module, layer_name: str, norm_name: str) -> None:
     """Fold one BatchNorm into the layer before it; timm's ``BatchNormAct2d`` keeps its activation."""
     modules = modules_by_name(model)
     layer, norm = modules[layer_name], modules[norm_name]
-    fuse = fusion.fuse_linear_bn_weights if isinstance(layer, nn.Linear) else fusion.fuse_conv_bn_weights
-    mean, variance = norm.running_mean, norm.running_var
-    gain, shift = norm.weight, norm.bias
-    if gain is None:
-        gain, shift = torch.ones_like(mean), torch.zeros_like(mean)
+    mean, variance = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
+    affine = norm.weight is not None
+    gain, shift = (norm.weight, norm.bias) if affine else (torch.ones_like(mean), torch.zeros_like(mean))
+    fuse = layer_kind_of(layer).fuse_batch_norm
     layer.weight, layer.bias = fuse(layer.weight, layer.bias, mean, variance, norm.eps, gain, shift)
-    kept = [norm._modules[name] for name in ("drop", "act") if norm._modules.get(name) is not None]
-    kept = [module for module in kept if not isinstance(module, nn.Identity)]
+    after = (norm._modules.get(name) for name in ("drop", "act"))
+    kept = [module for module in after if module is not None and not isinstance(module, nn.Identity)]
     rest = nn.Identity() if not kept else kept[0] if len(kept) == 1 else nn.Sequential(*kept)
     replace_module(model, norm, rest)
 
 
-def static_same_padding(layer: nn.Conv2d, image: Tensor) -> tuple[int, int, int, int]:
-    """TensorFlow's 'same' padding (left, right, top, bottom) of a convolution for this input."""
-    sides = pad_same_arg(list(image.shape[-2:]), layer.kernel_size, layer.stride, layer.dilation)
-    return tuple(int(side) for side in sides)
+def same_padding(layer: nn.Module, inputs: Tensor) -> Sides | None:
+    """The padding that a layer may find by itself for ``inputs``; None if its kind knows of none."""
+    find = layer_kind_of(layer).same_padding
+    return None if find is None else find(layer, inputs)
 
 
-def make_static_(model: nn.Module, layer_name: str, padding: tuple[int, int, int, int]) -> None:
-    """Replace a convolution that pads dynamically by one with the given fixed padding."""
+def with_padding(layer: nn.Module, sides: Sides) -> nn.Module:
+    """The layer with a fixed padding in place of the one it finds by itself; weight and bias are shared."""
+    kind = layer_kind_of(layer)
+    if kind.with_padding is None:
+        raise TypeError(f"layers of kind {kind.name} have no fixed padding")
+    return kind.with_padding(layer, sides)
+
+
+def make_static_(model: nn.Module, layer_name: str, sides: Sides) -> None:
+    """Replace a layer that pads dynamically by one with the given fixed padding."""
     old = modules_by_name(model)[layer_name]
-    replace_module(model, old, with_static_padding(old, padding))
+    replace_module(model, old, with_padding(old, sides))
 
 
 @torch.no_grad()
-def behaves_like(layer: nn.Module, inputs: Tensor, output: Tensor, padding: tuple | None = None) -> bool:
-    """Whether the layer's output is the plain operation of its type (after ``padding``, if given)."""
+def behaves_like(layer: nn.Module, inputs: Tensor, output: Tensor) -> bool:
+    """Whether ``output`` is what the plain operation of the layer's kind makes of ``inputs``."""
     try:
-        if isinstance(layer, nn.Linear):
-            plain = F.linear(inputs, layer.weight, layer.bias)
-        elif padding is not None:
-            padded, geometry = F.pad(inputs, padding), (layer.stride, 0, layer.dilation, layer.groups)
-            plain = F.conv2d(padded, layer.weight, layer.bias, *geometry)
-        else:
-            plain = layer._conv_forward(inputs, layer.weight, layer.bias)
+        plain = layer_kind_of(layer).operation(layer, inputs, *weight_and_bias(layer))
     except RuntimeError:  # the map is smaller than the kernel: the layer must pad by itself
         return False
     if not isinstance(output, Tensor) or plain.shape != output.shape:

@@ -20,7 +20,7 @@ class Block:
 
 
 def split_into_blocks(
-    model: nn.Module, seen: Trace, layers: tuple[str, ...], wanted: Sequence[str] = ()
+    model: nn.Module, traced: Trace, layers: tuple[str, ...], wanted: Sequence[str] = ()
 ) -> tuple[Block, ...]:
     """Largest modules that can be run on their own and hold at most ``MAX_LAYERS`` layers, or are ``wanted``.
 
@@ -39,7 +39,7 @@ def split_into_blocks(
             if any(layer == f"{name}.{child}" or layer.startswith(f"{name}.{child}.") for layer in inside)
         ]
         container = isinstance(module, nn.Sequential | nn.ModuleList | nn.ModuleDict) and len(children) > 1
-        calls = seen.calls.get(name, [])
+        calls = traced.calls.get(name, [])
         whole = len(calls) == 1 and calls[0].single_tensor()
         small = len(inside) <= MAX_LAYERS and not container
         if name in layers or (whole and (small or name in wanted)):

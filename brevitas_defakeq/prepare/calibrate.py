@@ -7,8 +7,11 @@ know the width. Here a seeded sample of each activation is kept and clipped by l
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
+from brevitas.proxy.quant_proxy import QuantProxyFromInjector
+from brevitas.proxy.runtime_quant import ActQuantProxyFromInjectorBase as ActivationProxy
 from torch import Tensor, nn
 
 from brevitas_defakeq.nn.module_tree import removed_after
@@ -44,11 +47,11 @@ class ActivationSample:
         self.kept.append(flat[::stride][: self.quota].clone())
 
     def values(self) -> Tensor:
-        ends = torch.tensor([self.low, self.high])
-        return torch.cat([*self.kept, ends.to(self.kept[0])])
+        extremes = torch.tensor([self.low, self.high])
+        return torch.cat([*self.kept, extremes.to(self.kept[0])])
 
 
-def fit_range_(proxies: Sequence[nn.Module], samples: Sequence[ActivationSample]) -> None:
+def fit_range_(proxies: Sequence[ActivationProxy], samples: Sequence[ActivationSample]) -> None:
     """Set the clipping range of a quantizer, or of those that share a step, by least squared error."""
     first = proxies[0]
     if has_zero_point(first):
@@ -64,7 +67,7 @@ def fit_range_(proxies: Sequence[nn.Module], samples: Sequence[ActivationSample]
 @contextmanager
 def quantization_off(model: nn.Module) -> Iterator[None]:
     """Within the context every Brevitas proxy of ``model`` passes its input through."""
-    proxies = [module for module in model.modules() if hasattr(module, "disable_quant")]
+    proxies: list[QuantProxyFromInjector] = [m for m in model.modules() if hasattr(m, "disable_quant")]
     before = [proxy.disable_quant for proxy in proxies]
     try:
         for proxy in proxies:
@@ -78,7 +81,7 @@ def quantization_off(model: nn.Module) -> Iterator[None]:
 @torch.no_grad()
 def calibrate_(
     model: nn.Module,
-    proxies: Mapping[str, nn.Module],
+    proxies: Mapping[str, ActivationProxy],
     batches: Iterable[Tensor],
     *,
     count: int,
@@ -100,5 +103,6 @@ def calibrate_(
         fit_range_([proxies[name] for name in names], [samples[name] for name in names])
 
 
-def _plain(value: object) -> Tensor:
+def _plain(value: Any) -> Tensor:
+    """The values of a Brevitas ``QuantTensor``, or the tensor itself."""
     return value.value if hasattr(value, "value") else value

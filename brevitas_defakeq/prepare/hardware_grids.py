@@ -13,17 +13,17 @@ from torch import nn
 from brevitas_defakeq.prepare.operations import (
     ADDITIONS,
     CLIPS,
+    DATA_MOVEMENT,
     JOINS,
-    LARGEST,
-    MEANS,
-    MOVES,
+    MAX_POOLS,
+    MEAN_FUNCTIONS,
     NORMS,
     POSITIVE,
     clip_bounds,
     is_idle,
     is_vector,
 )
-from brevitas_defakeq.prepare.trace import Key, Operation, Trace, key_of, tensors_in
+from brevitas_defakeq.prepare.trace import Operation, TensorVersion, Trace, tensors_in, version_of
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Grids:
     """Quantizers by name: ``layer.input_quant``, ``module.output_quant``, or a raw parameter's own name.
 
     Attributes:
-        shared: those that lie on one grid, group by group; a group of one stands for itself.
+        shared: those on one grid, group by group; a group of one has a grid of its own.
         positive: those that see no negative value.
         ceilings: the largest value that comes out of the clip before them.
         ready: layers whose input carries codes already, which have no input quantizer -> whose codes.
@@ -54,7 +54,7 @@ class Grids:
 class _Value:
     """What is known of a tensor: its grid (None: any real number), and whose codes it carries ("" for none).
 
-    ``constant``: the parameter it stands for, "" for any other constant, None for what depends on the image.
+    ``constant``: the parameter it is, "" for any other constant, None for what depends on the image.
     """
 
     grid: int | None = None
@@ -64,29 +64,33 @@ class _Value:
     constant: str | None = None
 
 
-def find_grids(model: nn.Module, seen: Trace, layers: tuple[str, ...], attentions: tuple[str, ...]) -> Grids:
+def find_grids(
+    model: nn.Module, traced: Trace, layers: tuple[str, ...], attentions: tuple[str, ...]
+) -> Grids:
     """Read the trace of a prepared float model.
 
     Args:
         layers: those that will be quantized. ``attentions``: those that quantize their products themselves.
     """
-    finder = _Finder(model, seen, layers, attentions)
-    for operation in seen.operations:
+    finder = _Finder(model, traced, layers, attentions)
+    for operation in traced.operations:
         finder.follow(operation)
     return finder.result()
 
 
 class _Finder:
-    """Walks through the operations in the order they ran."""
+    """Follows the operations in the order they ran."""
 
-    def __init__(self, model: nn.Module, seen: Trace, layers, attentions) -> None:
-        self.seen, self.layers, self.attentions = seen, layers, set(attentions)
+    def __init__(
+        self, model: nn.Module, traced: Trace, layers: tuple[str, ...], attentions: tuple[str, ...]
+    ) -> None:
+        self.traced, self.layers, self.attentions = traced, layers, set(attentions)
         self.modules = dict(model.named_modules())
         tensors = [*model.named_parameters(), *model.named_buffers()]
-        self.values = {key_of(tensor): _Value(constant=name) for name, tensor in tensors}
-        self.shapes: dict[Key, tuple[int, ...]] = {}
-        self.readers: dict[Key, list[Operation]] = {}
-        for operation in seen.operations:
+        self.values = {version_of(tensor): _Value(constant=name) for name, tensor in tensors}
+        self.shapes: dict[TensorVersion, tuple[int, ...]] = {}
+        self.readers: dict[TensorVersion, list[Operation]] = {}
+        for operation in traced.operations:
             read = tensors_in((operation.args, operation.options))
             for key, tensor in zip(operation.inputs, read, strict=True):
                 self.readers.setdefault(key, []).append(operation)
@@ -99,7 +103,7 @@ class _Finder:
         """What is made of constants alone is one; a parameter that is only moved keeps its name."""
         names = [self.value(key).constant for key in operation.inputs]
         if None not in names:
-            name = names[0] if len(names) == 1 and operation.name in MOVES else ""
+            name = names[0] if len(names) == 1 and operation.name in DATA_MOVEMENT else ""
             self.values.update(dict.fromkeys(operation.outputs, _Value(constant=name)))
 
     # What each operation makes -------------------------------------------------------------------
@@ -112,25 +116,25 @@ class _Finder:
         for key in operation.outputs:
             self.values[key] = self._settled(key, made)
 
-    def value(self, key: Key) -> _Value:
+    def value(self, key: TensorVersion) -> _Value:
         return self.values.get(key, _Value())
 
     def _made(self, operation: Operation, sources: list[_Value]) -> _Value:
         name, first = operation.name, sources[0]
-        if name in MOVES or name in LARGEST or (name == "abs" and first.positive):
+        if name in DATA_MOVEMENT or name in MAX_POOLS or (name == "abs" and first.positive):
             return first
         if name in CLIPS:
             return self._clipped(operation, first)
         if self._is_sum(operation):
             return self._summed(operation, sources)
-        if name in MEANS:
+        if name in MEAN_FUNCTIONS:
             return _Value(positive=first.positive, ceiling=first.ceiling)
         return _Value(positive=name in POSITIVE)
 
     def _clipped(self, operation: Operation, source: _Value) -> _Value:
         low, high = clip_bounds(operation)
         made = _Value(positive=source.positive or low >= 0, ceiling=min(source.ceiling, high))
-        kept = source.grid is not None and self._place(operation.outputs[0]) is None
+        kept = source.grid is not None and self._holder(operation.outputs[0]) is None
         return replace(made, grid=source.grid) if kept else made
 
     def _is_sum(self, operation: Operation) -> bool:
@@ -147,11 +151,12 @@ class _Finder:
     def _summed(self, operation: Operation, sources: list[_Value]) -> _Value:
         """On the operands' grid, which is one from now on."""
         moving = [source for source in sources if source.constant is None]
-        if any(source.grid is None for source in moving):
+        grids = [source.grid for source in moving if source.grid is not None]
+        if len(grids) < len(moving):
             return _Value()
-        grid = moving[0].grid
-        for source in moving[1:]:
-            self._merge(grid, source.grid)
+        grid = grids[0]
+        for other in grids[1:]:
+            self._merge(grid, other)
         for name in filter(None, (source.constant for source in sources)):
             holder = next((i for i, group in enumerate(self.groups) if name in group), None)
             if holder is None:
@@ -171,31 +176,31 @@ class _Finder:
 
     # Where quantizers are put --------------------------------------------------------------------
 
-    def _settled(self, key: Key, made: _Value) -> _Value:
+    def _settled(self, key: TensorVersion, made: _Value) -> _Value:
         """The value behind a quantizer, if it needs one and a module returns it."""
         if made.codes:
             return made
         needed = self._is_read(key, sums_only=made.grid is not None)
-        place = self._place(key) if needed else None
-        if place is None:
+        holder = self._holder(key) if needed else None
+        if holder is None:
             return made
-        site = f"{place}.output_quant"
+        site = f"{holder}.output_quant"
         self.sites[site] = made
         self.groups.append([site])
         return replace(made, grid=len(self.groups) - 1, codes=site)
 
-    def _place(self, key: Key) -> str | None:
+    def _holder(self, key: TensorVersion) -> str | None:
         """The innermost module that returns the value, and nothing else."""
-        return next((name for name in self.seen.makers.get(key, []) if self._can_hold(name, key)), None)
+        return next((name for name in self.traced.makers.get(key, []) if self._can_hold(name, key)), None)
 
-    def _can_hold(self, name: str, key: Key) -> bool:
+    def _can_hold(self, name: str, key: TensorVersion) -> bool:
         """Called once, no container that would run a quantizer itself, no reader before it returns."""
         readers = [operation.owner for operation in self.readers.get(key, []) if not is_idle(operation)]
         inside = any(owner == name or owner.startswith(f"{name}.") for owner in readers)
         container = isinstance(self.modules[name], nn.Sequential | nn.ModuleList | nn.ModuleDict)
-        return len(self.seen.calls[name]) == 1 and not inside and not container
+        return len(self.traced.calls[name]) == 1 and not inside and not container
 
-    def _is_read(self, key: Key, *, sums_only: bool) -> bool:
+    def _is_read(self, key: TensorVersion, *, sums_only: bool) -> bool:
         """Whether something that works on integers reads a value, as it is or moved."""
         return any(self._reads(operation, sums_only) for operation in self.readers.get(key, []))
 
@@ -204,10 +209,12 @@ class _Finder:
             return False
         if self._is_sum(operation):
             return True
-        if operation.name in LARGEST | MEANS | NORMS:
+        if operation.name in MAX_POOLS | MEAN_FUNCTIONS | NORMS:
             return not sums_only
         output = operation.outputs[0]
-        through = operation.name in MOVES or (operation.name in CLIPS and self._place(output) is None)
+        through = operation.name in DATA_MOVEMENT or (
+            operation.name in CLIPS and self._holder(output) is None
+        )
         through = through or operation.name == "abs"
         return through and any(self._is_read(key, sums_only=sums_only) for key in operation.outputs)
 
@@ -215,7 +222,9 @@ class _Finder:
 
     def result(self) -> Grids:
         groups = list({id(group): tuple(group) for group in self.groups}.values())
-        inputs = {name: [self.value(key) for key in self.seen.entered.get(name, [])] for name in self.layers}
+        inputs = {
+            name: [self.value(key) for key in self.traced.entered.get(name, [])] for name in self.layers
+        }
         ready = {name: v[0].codes for name, v in inputs.items() if v and all(value.codes for value in v)}
         quantizers = {site: [value] for site, value in self.sites.items()}
         quantizers |= {f"{name}.input_quant": values for name, values in inputs.items() if name not in ready}

@@ -1,12 +1,13 @@
 """The quantizers that integer hardware needs besides those at layer inputs (``prepare.hardware_grids``).
 
-They hang where the values are made: a layer's own ``output_quant``, a module's ``output_quant`` that a hook
-applies to what it returns, or a parametrization of a raw parameter. The names of all modules stay.
+They are put where the values are made: a layer's own ``output_quant``, a module's ``output_quant`` that a
+hook applies to what it returns, or a parametrization of a raw parameter. The names of all modules stay.
 """
 
 import re
 
 from brevitas.nn import QuantIdentity
+from brevitas.proxy.runtime_quant import ActQuantProxyFromInjectorBase as ActivationProxy
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
@@ -39,7 +40,7 @@ def hardware_preset(positive: bool) -> type:
 
 def layer_options(name: str, grids: Grids, bits: int) -> dict:
     """What the quantized layer of that name is made with."""
-    options = {}
+    options: dict[str, object] = {}
     for kind in ("input", "output"):
         site = f"{name}.{kind}_quant"
         wanted = name not in grids.ready if kind == "input" else any(site in group for group in grids.shared)
@@ -69,14 +70,15 @@ def add_quantizers_(model: nn.Module, grids: Grids, bits: int) -> None:
 
 
 def _quantized_output(module: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
-    return module.output_quant(output)
+    return module.get_submodule("output_quant")(output)
 
 
-def quantizer_at(model: nn.Module, site: str) -> nn.Module:
+def quantizer_at(model: nn.Module, site: str) -> ActivationProxy:
     """The activation quantizer (Brevitas' proxy) at a site of ``Grids``."""
     owner, _, name = site.rpartition(".")
     module = model.get_submodule(owner)
-    found = getattr(module, name) if name.endswith("_quant") else module.parametrizations[name][0]
+    path = name if name.endswith("_quant") else f"parametrizations.{name}.0"
+    found = module.get_submodule(path)
     return found.act_quant if isinstance(found, QuantIdentity) else found
 
 

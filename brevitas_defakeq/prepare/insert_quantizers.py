@@ -1,13 +1,14 @@
 """Brevitas quantizers put in: float layers become quantized layers under the same names."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-import brevitas.nn as qnn
+from brevitas.nn.quant_layer import QuantWeightBiasInputOutputLayer as QuantLayer
 from torch import nn
 
 from brevitas_defakeq.nn.attention import PRODUCT_OPERANDS, QUANTIZED_ATTENTION
+from brevitas_defakeq.nn.layer_kinds import layer_kind_of, weight_and_bias
 from brevitas_defakeq.nn.module_tree import modules_by_name, replace_module
-from brevitas_defakeq.nn.static_padding import StaticPad
 from brevitas_defakeq.prepare.hardware_quantizers import (
     activation_options,
     add_quantizers_,
@@ -21,10 +22,6 @@ from brevitas_defakeq.quant.presets import (
     HAQWeightPerChannelMobile,
     HAQWeightPerChannelSymmetric,
 )
-
-
-class StaticPadQuantConv2d(StaticPad, qnn.QuantConv2d):
-    """Brevitas ``QuantConv2d`` behind a fixed, possibly uneven padding."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +43,9 @@ class QuantScheme:
     mobile: bool = False
 
     @classmethod
-    def of_target(cls, target: str, candidate_bits: tuple[float, ...], activation_bits: int | None):
+    def of_target(
+        cls, target: str, candidate_bits: tuple[float, ...], activation_bits: int | None
+    ) -> "QuantScheme":
         """The scheme of "any", "mobile" or "fpga"."""
         return cls(candidate_bits, activation_bits, symmetric=target == "fpga", mobile=target == "mobile")
 
@@ -56,39 +55,41 @@ def insert_quantizers_(model: nn.Module, plan: Plan, scheme: QuantScheme) -> Non
     modules, bits = modules_by_name(model), scheme.activation_bits
     if bits is not None:
         for name in plan.attentions:
-            quantized = QUANTIZED_ATTENTION[type(modules[name])]
-            replace_module(model, modules[name], quantized.from_float(modules[name], _operands(scheme)))
+            attention, operands = modules[name], _operands(scheme.symmetric, bits)
+            quantized = QUANTIZED_ATTENTION[type(attention)].from_float(attention, operands)
+            replace_module(model, attention, quantized)
     for layer in plan.layers:
-        options = {} if bits is None else _layer_options(layer.name, plan, scheme)
+        options = {} if bits is None else _layer_options(layer.name, plan, scheme, bits)
         replace_module(model, modules[layer.name], quantize_layer(modules[layer.name], scheme, options))
     if scheme.symmetric and bits is not None:
         add_quantizers_(model, plan.grids, bits)
 
 
-def _operands(scheme: QuantScheme) -> dict[str, dict]:
+def _operands(symmetric: bool, bits: int) -> dict[str, dict]:
     """What an attention's quantizers are made with; only the softmax is never negative."""
     presets = {
-        name: hardware_preset(name == "softmax_quant") if scheme.symmetric else HAQActPerTensorFloat
+        name: hardware_preset(name == "softmax_quant") if symmetric else HAQActPerTensorFloat
         for name in PRODUCT_OPERANDS
     }
-    return {name: activation_options(preset, scheme.activation_bits) for name, preset in presets.items()}
+    return {name: activation_options(preset, bits) for name, preset in presets.items()}
 
 
-def _layer_options(name: str, plan: Plan, scheme: QuantScheme) -> dict:
+def _layer_options(name: str, plan: Plan, scheme: QuantScheme, bits: int) -> dict[str, object]:
     if scheme.symmetric:
-        return layer_options(name, plan.grids, scheme.activation_bits)
+        return layer_options(name, plan.grids, bits)
     kinds = ("input", "output") if scheme.mobile and name in plan.open_outputs else ("input",)
-    options = {}
+    options: dict[str, object] = {}
     for kind in kinds:
-        options |= activation_options(HAQActPerTensorFloat, scheme.activation_bits, kind)
+        options |= activation_options(HAQActPerTensorFloat, bits, kind)
     return options
 
 
-def quantize_layer(layer: nn.Module, scheme: QuantScheme, activation: dict) -> nn.Module:
+def quantize_layer(layer: nn.Module, scheme: QuantScheme, activation: Mapping[str, object]) -> QuantLayer:
     """A quantized layer that shares ``layer``'s weight and bias; a missing bias is added as zeros.
 
     The bias is what mean matching and reconstruction write into.
     """
+    weight, bias = weight_and_bias(layer)
     weights = HAQWeightPerChannelSymmetric if scheme.symmetric else HAQWeightPerChannelFloat
     options = {
         "weight_quant": HAQWeightPerChannelMobile if scheme.mobile else weights,
@@ -96,25 +97,13 @@ def quantize_layer(layer: nn.Module, scheme: QuantScheme, activation: dict) -> n
         "weight_candidate_bits": tuple(scheme.candidate_bits),
         "return_quant_tensor": False,
         "bias": True,
-        "device": layer.weight.device,
-        "dtype": layer.weight.dtype,
+        "device": weight.device,
+        "dtype": weight.dtype,
         **activation,
     }
-    if isinstance(layer, nn.Linear):
-        new = qnn.QuantLinear(layer.in_features, layer.out_features, **options)
-    else:
-        padded = isinstance(layer, StaticPad)
-        one_dimensional = isinstance(layer, nn.Conv1d)
-        kind = StaticPadQuantConv2d if padded else qnn.QuantConv1d if one_dimensional else qnn.QuantConv2d
-        new = kind(
-            layer.in_channels, layer.out_channels, layer.kernel_size, stride=layer.stride,
-            padding=layer.padding, dilation=layer.dilation, groups=layer.groups,
-            padding_mode=layer.padding_mode, **options,
-        )  # fmt: skip
-        if padded:
-            new.static_padding = layer.static_padding
-    bias = nn.Parameter(layer.weight.new_zeros(layer.weight.shape[0])) if layer.bias is None else layer.bias
+    new: QuantLayer = layer_kind_of(layer).build_quantized(layer, options)
+    bias = nn.Parameter(weight.new_zeros(len(weight))) if bias is None else bias
     # Into the layer's own parameters: Brevitas' injector holds these, others would be a second copy.
-    new.weight.data, new.bias.data = layer.weight.detach().clone(), bias.detach().clone()
+    new.weight.data, new.bias.data = weight.detach().clone(), bias.detach().clone()
     new.weight_quant.init_tensor_quant()
     return new.train(layer.training)

@@ -1,22 +1,25 @@
-"""Torch functions as integer hardware sees them: what moves, clips, sums, pools."""
+"""Torch functions as integer hardware sees them: moving, clipping, adding and pooling values."""
 
 import math
+from collections.abc import Sequence
 
 from torch import Tensor
 
 from brevitas_defakeq.prepare.trace import Operation
 
 #: Functions that only move values.
-MOVES = {"reshape", "view", "flatten", "unflatten", "permute", "transpose", "swapaxes", "movedim", "t",
-          "contiguous", "clone", "squeeze", "unsqueeze", "__getitem__", "unbind", "chunk", "split", "narrow",
-          "select", "index_select", "expand", "expand_as", "repeat", "dropout", "dropout2d", "pad", "roll",
-          "detach", "to", "type_as", "float", "__get__"}  # fmt: skip
+DATA_MOVEMENT = {
+    "reshape", "view", "flatten", "unflatten", "permute", "transpose", "swapaxes", "movedim", "t",
+    "contiguous", "clone", "squeeze", "unsqueeze", "__getitem__", "unbind", "chunk", "split", "narrow",
+    "select", "index_select", "expand", "expand_as", "repeat", "dropout", "dropout2d", "pad", "roll",
+    "detach", "to", "type_as", "float", "__get__",
+}  # fmt: skip
 CLIPS = {"relu", "relu_", "relu6", "hardtanh", "hardtanh_", "clamp", "clamp_", "clamp_min", "clamp_min_",
           "clip", "clip_"}  # fmt: skip
 ADDITIONS = {"add", "add_", "__add__", "__radd__", "__iadd__", "sub", "sub_", "__sub__", "__isub__"}
 JOINS = {"cat", "concat", "concatenate"}
-LARGEST = {"max_pool1d", "max_pool2d", "adaptive_max_pool2d"}
-MEANS = {"mean", "sum", "avg_pool1d", "avg_pool2d", "adaptive_avg_pool1d", "adaptive_avg_pool2d"}
+MAX_POOLS = {"max_pool1d", "max_pool2d", "adaptive_max_pool2d"}
+MEAN_FUNCTIONS = {"mean", "sum", "avg_pool1d", "avg_pool2d", "adaptive_avg_pool1d", "adaptive_avg_pool2d"}
 NORMS = {"layer_norm"}
 POSITIVE = {"sigmoid", "softmax", "abs", "square"}
 
@@ -26,7 +29,7 @@ def is_idle(operation: Operation) -> bool:
     return set(operation.outputs) <= set(operation.inputs)
 
 
-def is_vector(shape) -> bool:
+def is_vector(shape: Sequence[int]) -> bool:
     """At most one axis is longer than 1: a bias, which goes into thresholds."""
     return sum(size > 1 for size in shape) <= 1
 
@@ -40,8 +43,9 @@ def clip_bounds(operation: Operation) -> tuple[float, float]:
     names = ("min_val", "max_val") if "hardtanh" in operation.name else ("min", "max")
     given = dict(zip(names, operation.args[1:3], strict=False)) | operation.options
     default = (-1.0, 1.0) if "hardtanh" in operation.name else (-math.inf, math.inf)
-    bounds = [given.get(name) for name in names]
-    return tuple(
-        low if bound is None or isinstance(bound, Tensor) else float(bound)
-        for bound, low in zip(bounds, default, strict=True)
-    )
+    low, high = (given.get(name) for name in names)
+    return _number(low, default[0]), _number(high, default[1])
+
+
+def _number(bound: float | Tensor | None, default: float) -> float:
+    return default if bound is None or isinstance(bound, Tensor) else float(bound)

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from brevitas_defakeq.nn.attention import QUANTIZED_ATTENTION
+from brevitas_defakeq.nn.layer_kind import Sides
+from brevitas_defakeq.nn.layer_kinds import find_layer_kind, layer_kind_of, product_functions, weight_and_bias
 from brevitas_defakeq.nn.module_tree import modules_by_name
 from brevitas_defakeq.nn.static_padding import StaticPad
 from brevitas_defakeq.prepare import batch_norm_folding
@@ -20,7 +22,7 @@ from brevitas_defakeq.prepare.hardware_grids import Grids, find_grids
 from brevitas_defakeq.prepare.trace import Trace, trace
 from brevitas_defakeq.prepare.unquantized_outputs import open_outputs
 
-QUANTIZABLE = (nn.Linear, nn.Conv1d, nn.Conv2d)
+#: Torch functions that multiply by a matrix, besides those of the registered layer kinds.
 _PRODUCTS = {"linear", "bilinear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d",
              "conv_transpose3d", "matmul", "__matmul__", "__rmatmul__", "mm", "spmm", "mv", "inner", "bmm",
              "addmm", "baddbmm", "einsum", "tensordot", "multi_head_attention_forward", "lstm", "gru",
@@ -66,7 +68,7 @@ class Plan:
     """
 
     folds: tuple[tuple[str, str], ...]
-    paddings: dict[str, tuple[int, int, int, int]]
+    paddings: dict[str, Sides]
     attentions: tuple[str, ...]
     layers: tuple[LayerPlan, ...]
     blocks: tuple[Block, ...]
@@ -109,17 +111,17 @@ def make_plan(
         outside: module -> why it and all in it stays float.
         blocks: modules that are one unit of reconstruction however many layers they hold.
     """
-    seen = trace(model, images)
-    folds = tuple(batch_norm_folding.batch_norm_pairs(model, seen))
+    traced = trace(model, images)
+    folds = tuple(batch_norm_folding.batch_norm_pairs(model, traced))
     for layer, norm in folds:
         batch_norm_folding.fold_batch_norm_(model, layer, norm)
-    paddings, strangers = _examine_subclasses(model, seen)
+    paddings, strangers = _examine_subclasses(model, traced)
     for name, sides in paddings.items():
         batch_norm_folding.make_static_(model, name, sides)
     if folds or paddings:
-        seen = trace(model, images)
+        traced = trace(model, images)
     strangers |= _kept_outside(model, outside)
-    return _read(model, seen, len(images), Plan(folds, paddings, (), (), (), (), strangers, ""), blocks)
+    return _read(model, traced, len(images), Plan(folds, paddings, (), (), (), (), strangers, ""), blocks)
 
 
 def replay_preparation_(model: nn.Module, plan: Plan) -> None:
@@ -131,95 +133,104 @@ def replay_preparation_(model: nn.Module, plan: Plan) -> None:
 
 
 @torch.no_grad()
-def _examine_subclasses(model: nn.Module, seen: Trace) -> tuple[dict, dict]:
-    """Subclasses with a forward of their own: static paddings found, and strangers with the reason."""
-    paddings: dict[str, tuple] = {}
+def _examine_subclasses(model: nn.Module, traced: Trace) -> tuple[dict[str, Sides], dict[str, str]]:
+    """Subclasses with a forward of their own: fixed paddings found, and strangers with the reason."""
+    paddings: dict[str, Sides] = {}
     strangers: dict[str, str] = {}
     for name, module in modules_by_name(model).items():
-        base = next((kind for kind in QUANTIZABLE if isinstance(module, kind)), None)
-        own = base and not isinstance(module, StaticPad) and type(module).forward is not base.forward
-        if not own or not _called_plainly(seen, name):
+        kind = find_layer_kind(module)
+        if kind is None or isinstance(module, StaticPad) or not _called_plainly(traced, name):
             continue
-        sources = [call.inputs[0] for call in seen.calls[name]]
-        # Asked anew: the traced outputs are older than a folded norm, and may be overwritten in place.
+        if type(module).forward is kind.float_class.forward:
+            continue
+        sources = [call.inputs[0] for call in traced.calls[name]]
+        # Run again: the traced outputs are older than a folded norm, and may be overwritten in place.
         pairs = [(source, module(source)) for source in sources]
         if all(batch_norm_folding.behaves_like(module, *pair) for pair in pairs):
             continue
-        conv = isinstance(module, nn.Conv2d)
-        sides = (
-            {batch_norm_folding.static_same_padding(module, source) for source in sources} if conv else set()
-        )
-        if len(sides) == 1 and all(batch_norm_folding.behaves_like(module, *pair, *sides) for pair in pairs):
-            paddings[name] = sides.pop()
+        sides = _fixed_padding(module, pairs)
+        if sides is None:
+            strangers[name] = f"{type(module).__name__} computes something else than {kind.name}"
         else:
-            strangers[name] = f"{type(module).__name__} computes something else than {base.__name__}"
+            paddings[name] = sides
     return paddings, strangers
 
 
-def _called_plainly(seen: Trace, name: str) -> bool:
+def _fixed_padding(layer: nn.Module, pairs: Sequence[tuple[Tensor, Tensor]]) -> Sides | None:
+    """The one fixed padding under which a layer's plain operation makes these outputs of these inputs."""
+    found = {batch_norm_folding.same_padding(layer, source) for source, _ in pairs}
+    sides = found.pop()
+    if found or sides is None:
+        return None
+    static = batch_norm_folding.with_padding(layer, sides)
+    return sides if all(batch_norm_folding.behaves_like(static, *pair) for pair in pairs) else None
+
+
+def _called_plainly(traced: Trace, name: str) -> bool:
     """Whether every call of a layer hands over one tensor and nothing else."""
-    calls = seen.calls.get(name, [])
+    calls = traced.calls.get(name, [])
     return bool(calls) and all(len(call.inputs) == 1 and not call.options for call in calls)
 
 
 def _kept_outside(model: nn.Module, outside: Mapping[str, str]) -> dict[str, str]:
     """The modules that were asked to stay float, and the layers and attentions in them, with the reason."""
-    kinds = (*QUANTIZABLE, *QUANTIZED_ATTENTION)
+    attentions = tuple(QUANTIZED_ATTENTION)
     return {
         name: reason
         for name, module in modules_by_name(model).items()
         for top, reason in outside.items()
-        if name == top or (name.startswith(f"{top}.") and isinstance(module, kinds))
+        if name == top
+        or (name.startswith(f"{top}.") and (find_layer_kind(module) or isinstance(module, attentions)))
     }
 
 
-def _read(model: nn.Module, seen: Trace, images: int, plan: Plan, blocks: Sequence[str]) -> Plan:
+def _read(model: nn.Module, traced: Trace, images: int, plan: Plan, blocks: Sequence[str]) -> Plan:
     modules = modules_by_name(model)
     left_float = dict(plan.left_float)
     layers: dict[str, LayerPlan] = {}
     owners: dict[int, str] = {}
-    for name in seen.calls:
+    for name in traced.calls:
         module = modules[name]
-        if isinstance(module, QUANTIZABLE) and not _called_plainly(seen, name):
+        if find_layer_kind(module) and not _called_plainly(traced, name):
             left_float[name] = "called with more than one positional argument"
-        elif isinstance(module, QUANTIZABLE) and name not in left_float:
+        elif find_layer_kind(module) and name not in left_float:
             owner = owners.setdefault(id(module.weight), name)
             if owner != name:
                 left_float[name] = f"shares its weight with {owner}"
             else:
-                layers[name] = _layer_plan(name, module, seen, images)
+                layers[name] = _layer_plan(name, module, traced, images)
     for name, module in modules.items():
-        if isinstance(module, QUANTIZABLE) and name not in seen.calls:
-            read = bool(seen.readers_of(module.weight))
+        if find_layer_kind(module) and name not in traced.calls:
+            read = bool(traced.readers_of(module.get_parameter("weight")))
             left_float[name] = "its weight is read elsewhere" if read else "never reached by the forward pass"
-        elif name in seen.calls and name not in layers and name not in left_float:
-            reason = _why_float(module, seen)
+        elif name in traced.calls and name not in layers and name not in left_float:
+            reason = _why_float(module, traced)
             if reason:
                 left_float[name] = reason
     attentions = tuple(
-        name for name in seen.calls if type(modules[name]) in QUANTIZED_ATTENTION and name not in left_float
+        name for name in traced.calls if type(modules[name]) in QUANTIZED_ATTENTION and name not in left_float
     )
     return replace(
         plan,
         attentions=attentions,
         layers=tuple(layers.values()),
-        blocks=split_into_blocks(model, seen, tuple(layers), blocks),
-        embeddings=_embeddings(model, seen),
+        blocks=split_into_blocks(model, traced, tuple(layers), blocks),
+        embeddings=_embeddings(model, traced),
         left_float=left_float,
         head=next(reversed(layers), ""),
-        open_outputs=open_outputs(modules, seen, tuple(layers)),
-        grids=find_grids(model, seen, tuple(layers), attentions),
+        open_outputs=open_outputs(modules, traced, tuple(layers)),
+        grids=find_grids(model, traced, tuple(layers), attentions),
     )
 
 
-def _layer_plan(name: str, module: nn.Module, seen: Trace, images: int) -> LayerPlan:
-    calls = seen.calls[name]
-    macs = sum(call.output.numel() for call in calls) * module.weight[0].numel() // images
-    kind = next(base.__name__ for base in QUANTIZABLE if isinstance(module, base))
-    return LayerPlan(name, kind, tuple(module.weight.shape), macs, len(calls))
+def _layer_plan(name: str, module: nn.Module, traced: Trace, images: int) -> LayerPlan:
+    calls = traced.calls[name]
+    weight, _ = weight_and_bias(module)
+    macs = sum(call.tensor().numel() for call in calls) * weight[0].numel() // images
+    return LayerPlan(name, layer_kind_of(module).name, tuple(weight.shape), macs, len(calls))
 
 
-def _why_float(module: nn.Module, seen: Trace) -> str | None:
+def _why_float(module: nn.Module, traced: Trace) -> str | None:
     """Why a module with a product of its own (a matrix it multiplies by, attention) is not quantized."""
     kind = type(module)
     if kind in QUANTIZED_ATTENTION:
@@ -227,18 +238,20 @@ def _why_float(module: nn.Module, seen: Trace) -> str | None:
     if isinstance(module, tuple(QUANTIZED_ATTENTION)):
         return f"products of {kind.__name__} have no quantized form here"
     own = [parameter for parameter in module.parameters(recurse=False) if parameter.dim() >= 2]
-    multiplies = any(_PRODUCTS.intersection(seen.readers_of(parameter)) for parameter in own)
+    products = _PRODUCTS | product_functions()
+    multiplies = any(products.intersection(traced.readers_of(parameter)) for parameter in own)
     return f"{kind.__name__} has no quantized form here" if multiplies else None
 
 
-def _embeddings(model: nn.Module, seen: Trace) -> tuple[str, ...]:
+def _embeddings(model: nn.Module, traced: Trace) -> tuple[str, ...]:
     """Raw parameters of two or more dimensions and rows that no product reads: positions, tables."""
-    layers = {id(p) for m in model.modules() if isinstance(m, QUANTIZABLE) for p in m.parameters()}
+    layers = {id(p) for m in model.modules() if find_layer_kind(m) for p in m.parameters()}
+    not_embedded = _PRODUCTS | product_functions() | _NORMS
     found = []
     for name, parameter in model.named_parameters():
         rows = parameter.numel() // max(parameter.shape[-1], 1) if parameter.dim() else 0
-        read_by = set(seen.readers_of(parameter))
-        if id(parameter) in layers or rows < 2 or not read_by or read_by & (_PRODUCTS | _NORMS):
+        read_by = set(traced.readers_of(parameter))
+        if id(parameter) in layers or rows < 2 or not read_by or read_by & not_embedded:
             continue
         if parameter.shape[-1] > 1:
             found.append(name)

@@ -1,10 +1,11 @@
-"""One float forward, watched: what is called, in which order, on which shapes, and who reads its result.
+"""One traced float forward: what is called, in which order, on which shapes, and who reads its result.
 
 Eager hooks and a ``TorchFunctionMode`` rather than FX, which fails on ViT, Swin and EfficientNet.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,12 @@ class Call:
     options: dict
     output: object
 
+    def tensor(self) -> Tensor:
+        """The output of a module that returns one tensor, such as a layer."""
+        if not isinstance(self.output, Tensor):
+            raise TypeError(f"{type(self.output).__name__} where one tensor was expected")
+        return self.output
+
     def single_tensor(self) -> bool:
         """Whether it maps one tensor (first argument) to one tensor."""
         others = [*self.inputs[1:], *self.options.values()]
@@ -34,10 +41,10 @@ class Call:
 
 
 #: A value: a tensor and how often it had been changed in place.
-Key = tuple[int, int]
+TensorVersion = tuple[int, int]
 
 
-def key_of(tensor: Tensor) -> Key:
+def version_of(tensor: Tensor) -> TensorVersion:
     return id(tensor), 0 if tensor.is_inference() else tensor._version
 
 
@@ -48,8 +55,8 @@ class Operation:
     name: str
     args: tuple
     options: dict
-    inputs: tuple[Key, ...]
-    outputs: tuple[Key, ...]
+    inputs: tuple[TensorVersion, ...]
+    outputs: tuple[TensorVersion, ...]
     owner: str
 
 
@@ -66,8 +73,8 @@ class Trace:
     calls: dict[str, list[Call]] = field(default_factory=dict)
     readers: dict[int, list[str]] = field(default_factory=dict)
     operations: list[Operation] = field(default_factory=list)
-    makers: dict[Key, list[str]] = field(default_factory=dict)
-    entered: dict[str, list[Key]] = field(default_factory=dict)
+    makers: dict[TensorVersion, list[str]] = field(default_factory=dict)
+    entered: dict[str, list[TensorVersion]] = field(default_factory=dict)
     output: object = None
 
     def readers_of(self, tensor: Tensor) -> list[str]:
@@ -82,16 +89,18 @@ class _Readers(TorchFunctionMode):
         self.trace, self.running = trace, running
         self.alive: list = []
 
-    def __torch_function__(self, function, types, args=(), kwargs=None):
+    def __torch_function__(
+        self, function: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
         options = kwargs or {}
-        inputs = tuple(map(key_of, tensors_in((args, options))))
+        inputs = tuple(map(version_of, tensors_in((args, options))))
         result = function(*args, **options)
         if any(True for _ in tensors_in(result)):
             name = (resolve_name(function) or getattr(function, "__name__", "?")).rsplit(".", 1)[-1]
             for tensor in tensors_in((args, options)):
                 self.alive.append(tensor)
                 self.trace.readers.setdefault(id(tensor), []).append(name)
-            outputs = tuple(map(key_of, tensors_in(result)))
+            outputs = tuple(map(version_of, tensors_in(result)))
             owner = self.running[-1] if self.running else ""
             self.trace.operations.append(Operation(name, args, options, inputs, outputs, owner))
             self.alive.append(result)
@@ -127,13 +136,13 @@ def trace(model: nn.Module, images: Tensor) -> Trace:
     def enter(module: nn.Module, inputs: tuple) -> None:
         order.append(names[module])
         running.append(names[module])
-        result.entered.setdefault(names[module], []).extend(map(key_of, list(tensors_in(inputs))[:1]))
+        result.entered.setdefault(names[module], []).extend(map(version_of, list(tensors_in(inputs))[:1]))
 
     def note(module: nn.Module, inputs: tuple, options: dict, output: object) -> None:
         running.pop()
         result.calls.setdefault(names[module], []).append(Call(inputs, options, output))
         if isinstance(output, Tensor):
-            result.makers.setdefault(key_of(output), []).append(names[module])
+            result.makers.setdefault(version_of(output), []).append(names[module])
 
     for module in names:
         handles.append(module.register_forward_pre_hook(enter))

@@ -6,32 +6,35 @@ clip or a padding at most), its quantizer serves; the others need one at their o
 
 from torch import Tensor, nn
 
+from brevitas_defakeq.nn.layer_kinds import layer_kind_of, product_functions
 from brevitas_defakeq.prepare.trace import Trace
 
 #: Functions that a quantizer can be moved across: they only cut off, or add zeros.
 _CLIPS = {"relu", "relu_", "relu6", "hardtanh", "hardtanh_", "clamp", "clamp_", "pad", "dropout"}
-_PRODUCTS = {"linear", "conv1d", "conv2d"}
 _CLIP_MODULES = (nn.ReLU, nn.ReLU6, nn.Hardtanh)
 
 
-def open_outputs(modules: dict[str, nn.Module], seen: Trace, layers: tuple[str, ...]) -> tuple[str, ...]:
+def open_outputs(modules: dict[str, nn.Module], traced: Trace, layers: tuple[str, ...]) -> tuple[str, ...]:
     """Names of the convolutions whose result some reader takes as it is."""
     clipped = {
-        id(call.inputs[0]): call.output
-        for name, calls in seen.calls.items()
+        id(call.inputs[0]): call.tensor()
+        for name, calls in traced.calls.items()
         if isinstance(modules[name], _CLIP_MODULES)
         for call in calls
     }
 
+    products = product_functions()
+
     def closed(tensor: Tensor) -> bool:
-        readers = set(seen.readers_of(tensor))
+        readers = set(traced.readers_of(tensor))
         result = clipped.get(id(tensor))
-        if not readers or not readers <= _CLIPS | _PRODUCTS:
+        if not readers or not readers <= _CLIPS | products:
             return False
         return result is None or result is tensor or closed(result)
 
     return tuple(
         name
         for name in layers
-        if isinstance(modules[name], nn.Conv2d) and not all(closed(call.output) for call in seen.calls[name])
+        if layer_kind_of(modules[name]).integer_output
+        and not all(closed(call.tensor()) for call in traced.calls[name])
     )

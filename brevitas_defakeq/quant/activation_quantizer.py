@@ -1,16 +1,17 @@
-"""Reading and setting the range of a Brevitas activation quantizer (stock parts, public attributes)."""
+"""Reading and setting the range of a Brevitas activation quantizer (stock modules, public attributes)."""
 
 from collections.abc import Iterable
 
 import torch
-from brevitas.proxy.runtime_quant import ActQuantProxyFromInjectorBase
+from brevitas.core.quant import RescalingIntQuant
+from brevitas.proxy.runtime_quant import ActQuantProxyFromInjectorBase as ActivationProxy
 from torch import Tensor, nn
 
 from brevitas_defakeq.quant.range_search import SMALLEST_SCALE
 
 
 class SharedStep(nn.Module):
-    """Stands in for ``scaling_impl``: the step that several quantizers have in common, signed or not."""
+    """Replaces ``scaling_impl``: the step that several quantizers have in common, signed or not."""
 
     def __init__(self, like: Tensor) -> None:
         super().__init__()
@@ -20,32 +21,31 @@ class SharedStep(nn.Module):
         return self.value.abs().clamp_min(SMALLEST_SCALE)
 
 
-def activation_quantizer(proxy: nn.Module) -> nn.Module:
-    """The stock ``tensor_quant`` behind an activation proxy (also while a fused form stands in for it)."""
+def activation_quantizer(proxy: ActivationProxy) -> RescalingIntQuant:
+    """The stock ``tensor_quant`` of an activation proxy, also while ``FusedActivation`` replaces it."""
     quantizer = proxy.fused_activation_quant_proxy.tensor_quant
     return getattr(quantizer, "stock", quantizer)
 
 
-def activation_proxies(model: nn.Module) -> dict[str, nn.Module]:
+def activation_proxies(model: nn.Module) -> dict[str, ActivationProxy]:
     """Every enabled activation quantizer of ``model``, by dotted name, in module order."""
     return {
         name: module
         for name, module in model.named_modules()
-        if isinstance(module, ActQuantProxyFromInjectorBase)
-        and module.fused_activation_quant_proxy is not None
+        if isinstance(module, ActivationProxy) and module.fused_activation_quant_proxy is not None
     }
 
 
-def has_zero_point(proxy: nn.Module) -> bool:
+def has_zero_point(proxy: ActivationProxy) -> bool:
     """Whether its zero point is free; otherwise it is 0."""
     return hasattr(activation_quantizer(proxy).zero_point_impl, "value")
 
 
-def is_shared(proxy: nn.Module) -> bool:
+def is_shared(proxy: ActivationProxy) -> bool:
     return isinstance(activation_quantizer(proxy).scaling_impl, SharedStep)
 
 
-def share_step_(proxies: Iterable[nn.Module]) -> None:
+def share_step_(proxies: Iterable[ActivationProxy]) -> None:
     """Give quantizers without zero points one step."""
     quantizers = [activation_quantizer(proxy) for proxy in proxies]
     step = SharedStep(quantizers[0].scaling_impl.value.detach())
@@ -54,16 +54,16 @@ def share_step_(proxies: Iterable[nn.Module]) -> None:
 
 
 @torch.no_grad()
-def code_range(proxy: nn.Module) -> tuple[int, int]:
+def code_range(proxy: ActivationProxy) -> tuple[int, int]:
     """Its lowest and highest code."""
     quantizer = activation_quantizer(proxy)
     bit_width = quantizer.msb_clamp_bit_width_impl()
-    bounds = quantizer.int_quant.min_int(bit_width), quantizer.int_quant.max_int(bit_width)
-    return tuple(round(float(bound)) for bound in bounds)
+    lowest, highest = quantizer.int_quant.min_int(bit_width), quantizer.int_quant.max_int(bit_width)
+    return round(float(lowest)), round(float(highest))
 
 
 @torch.no_grad()
-def set_activation_range_(proxy: nn.Module, low: float, high: float) -> None:
+def set_activation_range_(proxy: ActivationProxy, low: float, high: float) -> None:
     """Clip the activation to ``[low, high]`` (``low <= 0 <= high``) and end any statistics phase."""
     quantizer = activation_quantizer(proxy)
     if not has_zero_point(proxy):
@@ -75,7 +75,7 @@ def set_activation_range_(proxy: nn.Module, low: float, high: float) -> None:
 
 
 @torch.no_grad()
-def set_step_(proxy: nn.Module, step: float) -> None:
+def set_step_(proxy: ActivationProxy, step: float) -> None:
     """The distance of two codes, for quantizers without a zero point (and for all that share it)."""
     quantizer = activation_quantizer(proxy)
     bit_width = quantizer.msb_clamp_bit_width_impl()
@@ -84,15 +84,15 @@ def set_step_(proxy: nn.Module, step: float) -> None:
     mark_calibrated_(proxy)
 
 
-def mark_calibrated_(proxy: nn.Module) -> None:
+def mark_calibrated_(proxy: ActivationProxy) -> None:
     """End the statistics phase: from now on the learned range is used, in training mode too."""
     quantizer = activation_quantizer(proxy)
-    for part in (quantizer.scaling_impl, quantizer.zero_point_impl):
-        if hasattr(part, "collect_stats_steps"):
-            part.counter = part.collect_stats_steps + 1
+    for observer in (quantizer.scaling_impl, quantizer.zero_point_impl):
+        if hasattr(observer, "collect_stats_steps"):
+            observer.counter = observer.collect_stats_steps + 1
 
 
-def range_parameters(proxy: nn.Module) -> list[nn.Parameter]:
+def range_parameters(proxy: ActivationProxy) -> list[nn.Parameter]:
     """The learnable parameters of the range: its width and, with a zero point, its lower end."""
     quantizer = activation_quantizer(proxy)
     learned = [quantizer.scaling_impl.value]
@@ -100,7 +100,7 @@ def range_parameters(proxy: nn.Module) -> list[nn.Parameter]:
 
 
 @torch.no_grad()
-def activation_grid(proxy: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
+def activation_grid(proxy: ActivationProxy) -> tuple[Tensor, Tensor, Tensor]:
     """Scale, integer zero point and bit-width as the quantizer uses them now (scalars)."""
     quantizer = activation_quantizer(proxy)
     placeholder = quantizer.scaling_impl.value.new_zeros(1)

@@ -3,8 +3,10 @@
 import math
 
 import torch
-from torch import Tensor, nn
+from brevitas.nn.quant_layer import QuantWeightBiasInputOutputLayer as QuantLayer
+from torch import Tensor
 
+from brevitas_defakeq.nn.layer_kinds import layer_kind_of
 from brevitas_defakeq.quant.coded_weight import read_codes
 from brevitas_defakeq.quant.integer_range import LARGEST_SAFE_CODE
 from brevitas_defakeq.quant.partial_float import weight_quantizer
@@ -23,7 +25,7 @@ def product_gain(largest: float) -> int:
 
 
 @torch.no_grad()
-def round_bias_(layer: nn.Module, step: Tensor) -> None:
+def round_bias_(layer: QuantLayer, step: Tensor) -> None:
     """Move a convolution's bias to its integer grid; matrix products add theirs in float.
 
     A layer with restored channels in float, which no integer kernel takes, is left alone.
@@ -33,11 +35,11 @@ def round_bias_(layer: nn.Module, step: Tensor) -> None:
     """
     quantizer = weight_quantizer(layer)
     restored = quantizer.float_mask.flatten()
-    if layer.weight.dim() == 2 or (restored.any() and quantizer.restored_grid is None):
+    if not layer_kind_of(layer).integer_bias or (restored.any() and quantizer.restored_grid is None):
         return
     codes, scale, zero_point = read_codes(layer)
     centred, scale = (codes - zero_point).flatten(1), scale.flatten().clone()
-    if restored.any():
+    if quantizer.restored_grid is not None:
         codes, restored_scale, zero_point = quantizer.restored_grid
         centred[restored], scale[restored] = codes - zero_point, restored_scale.flatten()
     grid = step * scale / product_gain(float(centred.abs().max()))

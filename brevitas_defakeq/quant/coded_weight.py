@@ -10,13 +10,14 @@ from contextlib import contextmanager
 
 import torch
 from brevitas.core.function_wrapper.learned_round import LearnedRoundHardSigmoid
+from brevitas.nn.quant_layer import QuantWeightBiasInputOutputLayer as QuantLayer
 from torch import Tensor, nn
 
 from brevitas_defakeq.quant.partial_float import set_weight_quantizer_, weight_quantizer
 
 
 class CodedWeight(nn.Module):
-    """Stands in for a weight's ``tensor_quant`` while its codes, scale or both are optimized.
+    """Replaces a weight's ``tensor_quant`` while its codes, scale or both are optimized.
 
     Args:
         layer: a Brevitas layer with one of our weight quantizers.
@@ -28,7 +29,7 @@ class CodedWeight(nn.Module):
         float_weight, float_mask: set both to let the masked output channels pass in float (VEFT).
     """
 
-    def __init__(self, layer: nn.Module, *, learn_rounding: bool) -> None:
+    def __init__(self, layer: QuantLayer, *, learn_rounding: bool) -> None:
         super().__init__()
         quantizer = weight_quantizer(layer)
         with torch.no_grad():
@@ -63,7 +64,7 @@ class CodedWeight(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         scale = self.scale * self.gain
         weight = scale * (self.codes() - self.zero_point)
-        if self.float_mask is not None:
+        if self.float_mask is not None and self.float_weight is not None:
             weight = torch.where(self.float_mask, self.float_weight, weight)
         return weight, scale, self.zero_point, self.bit_width
 
@@ -74,7 +75,7 @@ def _inverse_hard_sigmoid(fraction: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def write_codes_(layer: nn.Module, codes: Tensor, scale: Tensor, zero_point: Tensor) -> None:
+def write_codes_(layer: QuantLayer, codes: Tensor, scale: Tensor, zero_point: Tensor) -> None:
     """Make the layer's weight exactly ``scale (codes - zero_point)``: plain rounding keeps the codes."""
     quantizer = weight_quantizer(layer)
     bit_width = quantizer.msb_clamp_bit_width_impl()
@@ -86,7 +87,7 @@ def write_codes_(layer: nn.Module, codes: Tensor, scale: Tensor, zero_point: Ten
 
 
 @torch.no_grad()
-def read_codes(layer: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
+def read_codes(layer: QuantLayer) -> tuple[Tensor, Tensor, Tensor]:
     """Codes (integers as floats, shaped like the weight), scale and zero point (``[C_out, 1, ...]``)."""
     quantizer = weight_quantizer(layer)
     quantizer(layer.weight)  # a first forward searches the range
@@ -98,7 +99,7 @@ def read_codes(layer: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
 
 @contextmanager
 def coded_weights(
-    layers: Mapping[str, nn.Module], *, learn_rounding: bool
+    layers: Mapping[str, QuantLayer], *, learn_rounding: bool
 ) -> Iterator[dict[str, CodedWeight]]:
     """Within the context the layers' weights are ``CodedWeight``; a normal exit writes the result back.
 

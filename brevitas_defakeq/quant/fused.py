@@ -3,13 +3,16 @@
 The stock activation quantizer is nine elementwise operations, each through main memory, and as many again
 backward. ``FusedActivation`` does the same arithmetic in the same order on pieces that stay in the cache,
 with the gradients of scale and zero point in closed form: bit for bit the stock values, a fifth of the time.
-(torch's own ``fake_quantize`` kernels are not vectorized: they took longer than the stock form.)
+(torch's own ``fake_quantize`` kernels are not vectorized: they took longer than the stock quantizer.)
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
+from brevitas.core.quant import RescalingIntQuant
+from brevitas.nn.quant_layer import QuantWeightBiasInputOutputLayer as QuantLayer
 from torch import Tensor, nn
 
 from brevitas_defakeq.quant.activation_quantizer import activation_proxies
@@ -28,7 +31,9 @@ class _AffineQuantize(torch.autograd.Function):
     """``s (clamp(round(x / s + z), lowest, highest) - z)`` with straight-through gradients (eq. 1)."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, scale: Tensor, zero_point: Tensor, lowest: float, highest: float) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, scale: Tensor, zero_point: Tensor, lowest: float, highest: float
+    ) -> Tensor:
         y = torch.empty_like(x)
         if y.stride() != x.stride():  # x is not dense (expanded, sliced)
             x = x.contiguous()
@@ -41,7 +46,7 @@ class _AffineQuantize(torch.autograd.Function):
         return y
 
     @staticmethod
-    def backward(ctx, gradient: Tensor):
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         x, y, scale, zero_point = ctx.saved_tensors
         lowest, highest = ctx.bounds
         low, high = (float((bound - zero_point) * scale) for bound in (lowest - 0.5, highest + 0.5))
@@ -68,7 +73,9 @@ class FusedActivation(nn.Module):
     ``copied``: the result may be changed in place (``x += shortcut``), which backward must not see.
     """
 
-    def __init__(self, stock: nn.Module, *, copied: bool) -> None:
+    stock: RescalingIntQuant
+
+    def __init__(self, stock: RescalingIntQuant, *, copied: bool) -> None:
         super().__init__()
         self._modules = stock._modules  # shared, so that a snapshot reads the same within and without
         self.__dict__["stock"] = stock
@@ -86,7 +93,7 @@ class FusedActivation(nn.Module):
 
 
 class ConstantWeight(nn.Module):
-    """Stands in for a weight quantizer whose result no longer changes."""
+    """Replaces a weight quantizer whose result no longer changes."""
 
     def __init__(self, result: tuple[Tensor, ...]) -> None:
         super().__init__()
@@ -97,13 +104,13 @@ class ConstantWeight(nn.Module):
 
 
 @contextmanager
-def quick(model: nn.Module, *, frozen: bool = False) -> Iterator[None]:
+def fused_quantizers(model: nn.Module, *, frozen: bool = False) -> Iterator[None]:
     """Within the context activations are quantized by fused kernels and proxies return plain tensors.
 
     Args:
         frozen: weights do not change inside: each is quantized once.
     """
-    swaps = []
+    swaps: list[tuple[Any, nn.Module]] = []  # what holds a ``tensor_quant``, and what replaces that
     for name, proxy in activation_proxies(model).items():
         holder = proxy.fused_activation_quant_proxy
         fused = FusedActivation(holder.tensor_quant, copied="output_quant" in name)
@@ -111,7 +118,7 @@ def quick(model: nn.Module, *, frozen: bool = False) -> Iterator[None]:
     if frozen:
         swaps += [(layer.weight_quant, _constant(layer)) for layer in _weight_layers(model)]
     stock = [holder.tensor_quant for holder, _ in swaps]
-    plain = [module for module in model.modules() if hasattr(module, "skip_create_quant_tensor")]
+    plain: list[Any] = [module for module in model.modules() if hasattr(module, "skip_create_quant_tensor")]
     before = [module.skip_create_quant_tensor for module in plain]
     try:
         for holder, stand_in in swaps:
@@ -126,11 +133,11 @@ def quick(model: nn.Module, *, frozen: bool = False) -> Iterator[None]:
             module.skip_create_quant_tensor = flag
 
 
-def _weight_layers(model: nn.Module) -> list[nn.Module]:
-    weighted = (module for module in model.modules() if hasattr(module, "weight_quant"))
+def _weight_layers(model: nn.Module) -> list[QuantLayer]:
+    weighted: Iterator[QuantLayer] = (module for module in model.modules() if hasattr(module, "weight_quant"))
     return [module for module in weighted if module.weight_quant.is_quant_enabled]
 
 
 @torch.no_grad()
-def _constant(layer: nn.Module) -> ConstantWeight:
+def _constant(layer: QuantLayer) -> ConstantWeight:
     return ConstantWeight(weight_quantizer(layer)(layer.weight))

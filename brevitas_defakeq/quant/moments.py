@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 #: A channel's spread is never changed by more than this factor: beyond it the estimate is noise.
 MAX_GAIN = 4.0
@@ -24,15 +24,10 @@ class ChannelMoments:
         self.squares = self.squares + rows.square().sum(dim=1)
 
     def mean(self) -> Tensor:
-        return self.total / self.count
+        return torch.as_tensor(self.total / self.count)
 
     def spread(self) -> Tensor:
-        return (self.squares / self.count - self.mean().square()).clamp_min(0.0).sqrt()
-
-
-def channel_dim(layer: nn.Module) -> int:
-    """Where the output channels lie: last for a Linear, second for a convolution."""
-    return -1 if isinstance(layer, nn.Linear) else 1
+        return torch.as_tensor(self.squares / self.count - self.mean().square()).clamp_min(0.0).sqrt()
 
 
 def matching_affine(reference: ChannelMoments, actual: ChannelMoments) -> tuple[Tensor, Tensor]:

@@ -3,6 +3,7 @@
 import torch
 from brevitas import config
 from brevitas.core.quant import RescalingIntQuant
+from brevitas.nn.quant_layer import QuantWeightBiasInputOutputLayer as QuantLayer
 from torch import Tensor, nn
 
 from brevitas_defakeq.quant.bit_width import is_relaxed
@@ -96,18 +97,26 @@ class PartialFloatIntQuant(RescalingIntQuant):
             self.zero_point_impl.value.copy_(zero.view(self.float_mask.shape))
         self.searched_bits.copy_(bit_width)
 
-    def _load_from_state_dict(self, state_dict, prefix, metadata, strict, missing, unexpected, errors):
-        super()._load_from_state_dict(state_dict, prefix, metadata, strict, missing, unexpected, errors)
+    def _load_from_state_dict(
+        self,
+        state_dict: dict,
+        prefix: str,
+        metadata: dict,
+        strict: bool,
+        missing: list[str],
+        *rest: list[str],
+    ) -> None:
+        super()._load_from_state_dict(state_dict, prefix, metadata, strict, missing, *rest)
         if config.IGNORE_MISSING_KEYS:  # a float checkpoint, as stock Brevitas parameters allow
             own = {prefix + "float_mask", prefix + "searched_bits"}
             missing[:] = [key for key in missing if key not in own]
 
 
-def weight_quantizer(layer: nn.Module) -> "PartialFloatIntQuant":
+def weight_quantizer(layer: QuantLayer) -> "PartialFloatIntQuant":
     """The quantizer behind a quantized layer's weight proxy. Only here is Brevitas' path to it known."""
     return layer.weight_quant.tensor_quant
 
 
-def set_weight_quantizer_(layer: nn.Module, quantizer: nn.Module) -> None:
+def set_weight_quantizer_(layer: QuantLayer, quantizer: nn.Module) -> None:
     """Let another module quantize the layer's weight."""
     layer.weight_quant.tensor_quant = quantizer

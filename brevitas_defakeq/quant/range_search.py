@@ -6,6 +6,7 @@ are searched together, on the very integers that are stored, as often as the wid
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -48,13 +49,13 @@ def search_rows(
     """
     at_once = max(1, _PIECE // max(1, rows.shape[1]))
     if len(rows) > at_once:
-        weights = [None] * len(rows) if weight is None else weight.expand_as(rows).split(at_once)
+        own: Sequence[Tensor | None]
+        own = [None] * len(rows) if weight is None else weight.expand_as(rows).split(at_once)
         found = [
-            search_rows(part, levels, symmetric=symmetric, weight=own, refits=refits)
-            for part, own in zip(rows.split(at_once), weights, strict=False)
+            search_rows(part, levels, symmetric=symmetric, weight=importance, refits=refits)
+            for part, importance in zip(rows.split(at_once), own, strict=False)
         ]
-        scales, zeros = zip(*found, strict=True)
-        return torch.cat(scales), torch.cat(zeros)
+        return torch.cat([scale for scale, _ in found]), torch.cat([zero for _, zero in found])
     low = rows.amin(dim=1, keepdim=True).clamp_max(0.0)
     high = rows.amax(dim=1, keepdim=True).clamp_min(0.0)
     half = (levels - 1) // 2
@@ -116,8 +117,8 @@ def search_interval(values: Tensor, levels: int) -> tuple[float, float]:
     if high - low < SMALLEST_SCALE:
         return low, low + 1e-6
     for _ in range(2):
-        high *= _best_shrink(lambda f, a=low, b=high: _interval_error(values, a, b * f, levels))
-        low *= _best_shrink(lambda f, a=low, b=high: _interval_error(values, a * f, b, levels))
+        high *= _best_shrink(partial(_high_error, values, low, high, levels))
+        low *= _best_shrink(partial(_low_error, values, low, high, levels))
     return low, high
 
 
@@ -128,6 +129,14 @@ def _best_shrink(error: Callable[[float], float]) -> float:
     """
     coarse = min((0.94**step for step in range(48)), key=error)
     return min((min(1.0, coarse * (1 + 0.01 * step)) for step in range(-5, 6)), key=error)
+
+
+def _high_error(values: Tensor, low: float, high: float, levels: int, fraction: float) -> float:
+    return _interval_error(values, low, high * fraction, levels)
+
+
+def _low_error(values: Tensor, low: float, high: float, levels: int, fraction: float) -> float:
+    return _interval_error(values, low * fraction, high, levels)
 
 
 def _interval_error(values: Tensor, low: float, high: float, levels: int) -> float:

@@ -2,6 +2,7 @@
 
 import torch
 from brevitas import config
+from brevitas.core.quant import IntQuant
 from brevitas.function.ops_ste import round_ste
 from torch import Tensor, nn
 
@@ -21,7 +22,7 @@ class IntegerZeroPoint(nn.Module):
     def __init__(
         self,
         zero_point_shape: tuple[int, ...],
-        int_quant: nn.Module,
+        int_quant: IntQuant,
         dtype: torch.dtype | None = None,
         device: torch.device | None = None,
     ) -> None:
@@ -34,7 +35,15 @@ class IntegerZeroPoint(nn.Module):
         lowest, highest = (bound(bit_width.detach()) for bound in self.bounds)
         return torch.minimum(torch.maximum(round_ste(self.value), lowest), highest)
 
-    def _load_from_state_dict(self, state_dict, prefix, metadata, strict, missing, unexpected, errors):
-        super()._load_from_state_dict(state_dict, prefix, metadata, strict, missing, unexpected, errors)
+    def _load_from_state_dict(
+        self,
+        state_dict: dict,
+        prefix: str,
+        metadata: dict,
+        strict: bool,
+        missing: list[str],
+        *rest: list[str],
+    ) -> None:
+        super()._load_from_state_dict(state_dict, prefix, metadata, strict, missing, *rest)
         if config.IGNORE_MISSING_KEYS:  # a float checkpoint, as stock Brevitas parameters allow
             missing[:] = [key for key in missing if key != prefix + "value"]

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from brevitas_defakeq.config import ReconstructionConfig, VEFTConfig
+from brevitas_defakeq.nn.layer_kinds import channel_dim
 from brevitas_defakeq.nn.module_tree import restore_, snapshot
 from brevitas_defakeq.quant.activation_quantizer import activation_proxies, is_shared, range_parameters
 from brevitas_defakeq.quant.coded_weight import CodedWeight, coded_weights
-from brevitas_defakeq.quant.moments import channel_dim
 from brevitas_defakeq.reconstruct.capture import Captured
 from brevitas_defakeq.veft.contrastive import combined_positive, contrastive_loss, other_class, pooled
 from brevitas_defakeq.veft.masks import FloatChannels

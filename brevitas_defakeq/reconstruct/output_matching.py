@@ -11,10 +11,11 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from brevitas_defakeq.nn.layer_kinds import channel_dim
 from brevitas_defakeq.nn.module_tree import removed_after
 from brevitas_defakeq.prepare.calibrate import ActivationSample, fit_range_
 from brevitas_defakeq.quant.activation_quantizer import activation_proxies, is_shared
-from brevitas_defakeq.quant.moments import ChannelMoments, along_channels, channel_dim, matching_affine
+from brevitas_defakeq.quant.moments import ChannelMoments, along_channels, matching_affine
 from brevitas_defakeq.quant.partial_float import weight_quantizer
 from brevitas_defakeq.reconstruct.capture import Captured
 

@@ -6,7 +6,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from brevitas_defakeq.quant.moments import along_channels, channel_dim
+from brevitas_defakeq.nn.layer_kinds import channel_dim
+from brevitas_defakeq.quant.moments import along_channels
 
 
 def random_mask(channels: int, fraction: float, generator: torch.Generator) -> Tensor:

@@ -9,8 +9,9 @@ import torch
 from brevitas_defakeq import UserError, export_mobile, quantize
 from brevitas_defakeq.export.coreml import COREML
 from brevitas_defakeq.export.formats import get_format
-from brevitas_defakeq.export.integer_modules import Float, integer_form
+from brevitas_defakeq.export.integer_modules import integer_export_modules
 from brevitas_defakeq.export.mobile import mobile_exporter
+from brevitas_defakeq.export.weight_modules import FloatWeight
 from brevitas_defakeq.imaging.preprocessing import Preprocessing
 from brevitas_defakeq.runtime import Card
 
@@ -79,9 +80,9 @@ def test_the_package_holds_the_weights_of_the_model(run, images, format, variant
         file_weights_dir=str(tmp_path / COREML.file / "Data/com.apple.CoreML/weights"),
     ).functions["main"].operations  # fmt: skip
     unpacked = [dense(operator) for operator in operators if operator.op_type.startswith("constexpr")]
-    _, weights = integer_form(run, getattr(run, variant), COREML.style)
+    _, weights = integer_export_modules(run, getattr(run, variant), COREML.layers)
     for name, weight in weights.items():
-        wanted = Float(weight).weight.numpy()
+        wanted = FloatWeight(weight).weight.numpy()
         close = [
             np.allclose(found, wanted, rtol=1e-3, atol=1e-7)
             for found in unpacked
@@ -96,7 +97,7 @@ def test_the_package_holds_the_weights_of_the_model(run, images, format, variant
 def test_the_export_modules_agree_with_the_model(run, images, format, variant):
     """In torch, before any converter: integers, zero points and paddings are the run's."""
     network = getattr(run, variant)
-    made, _ = integer_form(run, network, mobile_exporter(format).style)
+    made, _ = integer_export_modules(run, network, mobile_exporter(format).layers)
     with torch.no_grad():
         found = torch.cat([made(image[None]) for image in images])
         wanted = run.observer(network, images)[0]

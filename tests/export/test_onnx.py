@@ -9,7 +9,7 @@ from torch import nn
 from brevitas_defakeq import UserError, export_onnx, quantize
 from brevitas_defakeq.export import onnx as exporter
 from brevitas_defakeq.export.agreement import optimized
-from brevitas_defakeq.export.integer_weights import coded_weight
+from brevitas_defakeq.export.integer_weights import integer_weight
 from brevitas_defakeq.imaging.preprocessing import Preprocessing
 from brevitas_defakeq.quant.activation_quantizer import activation_grid
 from brevitas_defakeq.runtime import Card, ExportedDetector
@@ -144,7 +144,7 @@ def test_a_channel_without_weights_keeps_its_bias(images, quick_config):
     config = quick_config(target="mobile", reconstruction__iterations=1, final__steps=0)
     run = quantize(model, images, config, preprocessing=PREPROCESSING)
     layer = run.quantized[0]
-    weight = coded_weight(layer, run.bits["0"])
+    weight = integer_weight(layer, run.bits["0"])
     step = float(activation_grid(layer.input_quant)[0])
     assert not weight.centred[2].any()
     codes = layer.bias.detach().numpy() / (weight.scale / weight.gain * step)
@@ -157,8 +157,8 @@ def test_a_file_that_disagrees_is_not_written(run, images, tmp_path, monkeypatch
         weight.codes[...] = 0
         return weight
 
-    coded = exporter.coded_weight
-    monkeypatch.setattr(exporter, "coded_weight", broken)
+    coded = exporter.integer_weight
+    monkeypatch.setattr(exporter, "integer_weight", broken)
     with pytest.raises(UserError, match="disagrees with the model"):
         export_onnx(run, tmp_path / "out", verify=images)
     assert not (tmp_path / "out").exists()

@@ -50,8 +50,8 @@ def test_8_bit_ranges_cover_what_was_seen(preset):
     proxies = activation_proxies(model)
     calibrate_(model, proxies, images().split(2), count=3)
     with torch.no_grad(), quantization_off(model):
-        seen = {"0": images(), "3": model[:3](images())}
-    for name, values in seen.items():
+        observed = {"0": images(), "3": model[:3](images())}
+    for name, values in observed.items():
         scale, zero, _ = activation_grid(proxies[f"{name}.input_quant"])
         symmetric = preset is HAQActPerTensorSymmetric
         low, high = (-128, 127) if symmetric else (0, 255)
@@ -68,12 +68,12 @@ def test_8_bit_ranges_cover_what_was_seen(preset):
 def test_quantization_is_off_while_observing():
     """The second layer's range comes from float inputs, not from behind a 2-bit first layer."""
     model = network(bits=2)
-    seen = []
-    handle = model[3].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    observed = []
+    handle = model[3].register_forward_pre_hook(lambda _, inputs: observed.append(inputs[0]))
     calibrate_(model, activation_proxies(model), [images()], count=1)
     handle.remove()
     plain = torch.nn.functional.conv2d(images(), model[0].weight, model[0].bias)
-    torch.testing.assert_close(seen[0], nn.functional.gelu(plain).flatten(1))
+    torch.testing.assert_close(observed[0], nn.functional.gelu(plain).flatten(1))
 
 
 def test_only_the_given_proxies_are_set_and_no_hook_stays():

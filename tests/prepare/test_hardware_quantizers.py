@@ -75,15 +75,17 @@ def prepared(request):
 @torch.no_grad()
 def outputs(model, names):
     """What the modules of these names return."""
-    seen = {}
+    observed = {}
     handles = [
-        modules_by_name(model)[name].register_forward_hook(lambda _, __, y, name=name: seen.update({name: y}))
+        modules_by_name(model)[name].register_forward_hook(
+            lambda _, __, y, name=name: observed.update({name: y})
+        )
         for name in names
     ]
     model(IMAGES)
     for handle in handles:
         handle.remove()
-    return seen
+    return observed
 
 
 def whole(values, step) -> bool:
@@ -136,14 +138,14 @@ def test_sums_are_whole_numbers_of_their_step(prepared):
         for name in set(group) - {f"{module}.output_quant" for module in modules}:
             assert whole(quantized.get_parameter(name) if "." in name else getattr(quantized, name), step)
     norms = [name for name in modules_by_name(quantized) if name.endswith("norm2")]
-    seen = {}
+    observed = {}
     for name in norms:  # the sum behind the attention, which no module returns
         modules_by_name(quantized)[name].register_forward_pre_hook(
-            lambda _, inputs, name=name: seen.update({name: inputs[0]})
+            lambda _, inputs, name=name: observed.update({name: inputs[0]})
         )
     with torch.no_grad():
         quantized(IMAGES)
-    for name, values in seen.items():
+    for name, values in observed.items():
         proxy = quantizer_at(quantized, name.replace("norm2", "attn.proj.output_quant"))
         assert whole(values, float(activation_grid(proxy)[0]))
 

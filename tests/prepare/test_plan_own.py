@@ -151,7 +151,7 @@ class Logging(nn.Conv2d):
     """A forward of its own that computes the same."""
 
     def forward(self, x):
-        self.seen = tuple(x.shape)
+        self.observed = tuple(x.shape)
         return super().forward(x)
 
 

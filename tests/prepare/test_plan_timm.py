@@ -9,10 +9,11 @@ import torch
 from torch import nn
 
 from brevitas_defakeq.nn.attention import QuantAttention, QuantWindowAttention
+from brevitas_defakeq.nn.layer_kinds import find_layer_kind
 from brevitas_defakeq.nn.module_tree import modules_by_name
 from brevitas_defakeq.prepare.calibrate import calibrate_, quantization_off
 from brevitas_defakeq.prepare.insert_quantizers import QuantScheme, insert_quantizers_
-from brevitas_defakeq.prepare.plan import QUANTIZABLE, Plan, make_plan, replay_preparation_
+from brevitas_defakeq.prepare.plan import Plan, make_plan, replay_preparation_
 from brevitas_defakeq.quant.activation_quantizer import activation_proxies
 
 SCHEME = QuantScheme((2, 3, 4, 8), 8)
@@ -96,7 +97,7 @@ def test_every_batch_norm_behind_a_convolution_is_folded(prepared, kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_layer_is_planned_or_named(prepared, kind):
     _, made, plan = prepared(kind)
-    of_type = [name for name, module in modules_by_name(made).items() if isinstance(module, QUANTIZABLE)]
+    of_type = [name for name, module in modules_by_name(made).items() if find_layer_kind(module)]
     planned = [layer.name for layer in plan.layers]
     assert sorted(planned) == sorted(of_type), plan.left_float
     assert plan.left_float == {}
@@ -114,7 +115,7 @@ def test_layers_are_in_data_flow_order_and_blocks_hold_each_once(prepared, kind)
     handles = [
         module.register_forward_hook(lambda *_, name=name: order.append(name))
         for name, module in modules_by_name(made).items()
-        if isinstance(module, QUANTIZABLE)
+        if find_layer_kind(module)
     ]
     made(IMAGES)
     for handle in handles:

@@ -31,21 +31,21 @@ class Reversed(nn.Module):
 
 def test_calls_in_order_of_the_first():
     model = Reversed().train()
-    seen = trace(model, IMAGES)
-    assert list(seen.calls) == ["first", "twice", "drop", "last"]
-    assert [len(calls) for calls in seen.calls.values()] == [1, 2, 1, 1]
+    traced = trace(model, IMAGES)
+    assert list(traced.calls) == ["first", "twice", "drop", "last"]
+    assert [len(calls) for calls in traced.calls.values()] == [1, 2, 1, 1]
     assert all(module.training for module in model.modules())
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
-    assert torch.equal(seen.output["logit"], model.eval()(IMAGES)["logit"]), "traced in evaluation mode"
+    assert torch.equal(traced.output["logit"], model.eval()(IMAGES)["logit"]), "traced in evaluation mode"
 
 
 def test_readers():
     model = Reversed()
-    seen = trace(model, IMAGES)
-    assert seen.readers_of(model.scale) == ["mul"]
-    assert seen.readers_of(model.twice.weight) == ["linear", "linear"]
-    assert seen.readers_of(model.never.weight) == []
-    assert seen.readers_of(seen.calls["first"][0].output) == ["mean"]
+    traced = trace(model, IMAGES)
+    assert traced.readers_of(model.scale) == ["mul"]
+    assert traced.readers_of(model.twice.weight) == ["linear", "linear"]
+    assert traced.readers_of(model.never.weight) == []
+    assert traced.readers_of(traced.calls["first"][0].output) == ["mean"]
 
 
 def test_single_tensor_calls():
@@ -62,8 +62,8 @@ def test_single_tensor_calls():
             self.two(x, b=x)
             return self.options(self.plain(x), flag=False)
 
-    seen = trace(Model(), IMAGES)
-    single = {name: calls[0].single_tensor() for name, calls in seen.calls.items()}
+    traced = trace(Model(), IMAGES)
+    single = {name: calls[0].single_tensor() for name, calls in traced.calls.items()}
     assert single == {"plain": True, "two": False, "options": True}
 
 

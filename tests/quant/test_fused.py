@@ -11,7 +11,7 @@ from brevitas_defakeq.quant.activation_quantizer import (
     range_parameters,
     set_activation_range_,
 )
-from brevitas_defakeq.quant.fused import quick
+from brevitas_defakeq.quant.fused import fused_quantizers
 from brevitas_defakeq.quant.partial_float import weight_quantizer
 from brevitas_defakeq.quant.presets import (
     HAQActPerTensorFloat,
@@ -68,7 +68,7 @@ def test_same_values_and_gradients(monkeypatch, preset, layout, bits):
     y, to_x, to_range = run(made, parameters, x, upstream)
     with torch.no_grad():
         direct = made(x)  # the layout itself, not a copy of it
-    with quick(made):
+    with fused_quantizers(made):
         fast, fast_to_x, fast_to_range = run(made, parameters, x, upstream)
         with torch.no_grad():
             assert torch.equal(made(x), direct)
@@ -85,7 +85,7 @@ def test_gradient_of_the_scale_where_everything_is_clamped(preset):
     x = torch.full((5,), 50.0)
 
     def out(value):
-        with torch.no_grad(), quick(made):
+        with torch.no_grad(), fused_quantizers(made):
             span.fill_(value)
             return made(x).sum().item()
 
@@ -93,7 +93,7 @@ def test_gradient_of_the_scale_where_everything_is_clamped(preset):
     numeric = (out(start + step) - out(start - step)) / (2 * step)
     span.data.fill_(start)
     span.grad = None
-    with quick(made):
+    with fused_quantizers(made):
         made(x).sum().backward()
     if preset is HAQActPerTensorSymmetric:
         assert span.grad.item() == pytest.approx(5 * 7 / 8)  # code 7, scale = value / 8
@@ -112,7 +112,7 @@ def test_gradients_of_a_non_dense_upstream():
     for fused in (False, True):
         leaf = x.clone(memory_format=torch.preserve_format).requires_grad_()
         if fused:
-            with quick(made):
+            with fused_quantizers(made):
                 made(leaf).mean(dim=(2, 3)).square().sum().backward()  # an expanded gradient
         else:
             made(leaf).mean(dim=(2, 3)).square().sum().backward()
@@ -140,7 +140,7 @@ def test_a_whole_model_and_that_everything_is_put_back():
     model, images = network(), IMAGES
     before = {name: type(part) for name, part in model.named_modules()}
     expected = model(images)
-    with quick(model):
+    with fused_quantizers(model):
         assert torch.equal(model(images), expected)
         assert any(isinstance(part, module.FusedActivation) for part in model.modules())
         set_activation_range_(
@@ -150,7 +150,7 @@ def test_a_whole_model_and_that_everything_is_put_back():
     assert {name: type(part) for name, part in model.named_modules()} == before
     assert torch.equal(model(images), changed)
     assert not torch.equal(changed, expected)
-    with pytest.raises(RuntimeError, match="stop"), quick(model):
+    with pytest.raises(RuntimeError, match="stop"), fused_quantizers(model):
         raise RuntimeError("stop")
     assert {name: type(part) for name, part in model.named_modules()} == before
     assert hasattr(model[0].quant_weight(), "scale"), "proxies return quantized tensors again"
@@ -161,7 +161,7 @@ def test_a_snapshot_reads_the_same_within_and_without(frozen):
     model = network()
     model(IMAGES)
     names = {name for name, _ in model[3].input_quant.named_parameters()}
-    with quick(model, frozen=frozen):
+    with fused_quantizers(model, frozen=frozen):
         assert {name for name, _ in model[3].input_quant.named_parameters()} == names
 
 
@@ -169,7 +169,7 @@ def test_frozen_weights_are_quantized_once_and_the_same():
     model = network()
     weight_quantizer(model[3]).float_mask[1] = True
     expected = model(IMAGES)
-    with torch.no_grad(), quick(model, frozen=True):
+    with torch.no_grad(), fused_quantizers(model, frozen=True):
         assert torch.equal(model(IMAGES), expected)
         model[0].weight.add_(1.0)
         assert torch.equal(model(IMAGES), expected), "a change of the weight is not seen inside"

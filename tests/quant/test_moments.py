@@ -2,13 +2,11 @@
 
 import pytest
 import torch
-from torch import nn
 
 from brevitas_defakeq.quant.moments import (
     MAX_GAIN,
     ChannelMoments,
     along_channels,
-    channel_dim,
     matching_affine,
 )
 
@@ -49,9 +47,7 @@ def test_by_hand_with_dead_and_extreme_channels():
     assert shift.tolist() == [2 - 4 * 1.5, 4.0, -1.0, 50 - MAX_GAIN]
 
 
-def test_channel_dims():
-    assert channel_dim(nn.Linear(2, 3)) == -1
-    assert channel_dim(nn.Conv2d(2, 3, 1)) == channel_dim(nn.Conv1d(2, 3, 1)) == 1
+def test_a_vector_is_laid_along_the_channels():
     vector = torch.arange(3.0)
     assert along_channels(vector, torch.zeros(2, 3, 4, 4), 1).shape == (1, 3, 1, 1)
     assert along_channels(vector, torch.zeros(2, 5, 3), -1).shape == (1, 1, 3)

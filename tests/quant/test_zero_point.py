@@ -34,7 +34,7 @@ def test_learned_rounding_leaves_the_zero_point_an_integer_per_channel():
 
 
 def test_the_stock_zero_point_becomes_weight_shaped():
-    """The defect that ``IntegerZeroPoint`` exists for; when stock Brevitas mends it, ours may go."""
+    """The defect that ``IntegerZeroPoint`` exists for; when stock Brevitas fixes it, ours may go."""
     made = layer(ShiftedUint8WeightPerChannelFloat, **ROUNDING)
     _, _, zero, _ = weight_quantizer(made)(made.weight)
     assert zero.shape == made.weight.shape
