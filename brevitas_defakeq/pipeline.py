@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from brevitas_defakeq.artifact import quantized_form
-from brevitas_defakeq.config import DefakeQConfig
+from brevitas_defakeq.config import DEFAULT_CACHE_BYTES, FORWARD_BATCH, DefakeQConfig
 from brevitas_defakeq.data.calibration import split_held_out
 from brevitas_defakeq.evaluate.observe import Observer
 from brevitas_defakeq.haq.allocate import allocate, layer_scores
@@ -31,7 +31,7 @@ from brevitas_defakeq.quant.activation_quantizer import activation_proxies, mark
 from brevitas_defakeq.quant.bit_width import relaxed, relaxed_bits, set_bits_
 from brevitas_defakeq.quant.fused import quick
 from brevitas_defakeq.quant.partial_float import weight_quantizer
-from brevitas_defakeq.reconstruct.block_loop import CAPTURE_BATCH, Reconstruction
+from brevitas_defakeq.reconstruct.block_loop import Reconstruction
 from brevitas_defakeq.reconstruct.capture import TensorStore
 from brevitas_defakeq.reconstruct.final_pass import Examples, tune_network_
 from brevitas_defakeq.reconstruct.joint_widths import snapping_costs
@@ -79,7 +79,7 @@ class Job:
     config: DefakeQConfig
     checkpoint: Checkpoint
     on_progress: ProgressCallback = silent
-    cache_bytes: int = 2 << 30
+    cache_bytes: int = DEFAULT_CACHE_BYTES
     device: torch.device = torch.device("cpu")
     hardware: HardwareCosts | None = None
     seconds: dict[str, float] = field(default_factory=dict)
@@ -248,9 +248,9 @@ class Job:
             train = torch.cat([train, train + len(self.images)])
         self.meter.add("tune", len(images))
         with torch.no_grad():
-            observed = [self.observer(self.reference, batch) for batch in images.split(CAPTURE_BATCH)]
+            observed = [self.observer(self.reference, batch) for batch in images.split(FORWARD_BATCH)]
         logits, features = (torch.cat(parts) for parts in zip(*observed, strict=True))
-        return Examples(images, logits, features, train, self.held_out)
+        return Examples(images=images, logits=logits, features=features, train=train, held_out=self.held_out)
 
     def images_at_once(self) -> int:
         """Images whose activations in one pass forward and backward stay within ``TUNING_BYTES``."""
@@ -279,11 +279,11 @@ class Job:
             quantizer.search_range_(layer.weight, importance)
 
     def batches(self) -> Sequence[Tensor]:
-        return self.images.split(CAPTURE_BATCH)
+        return self.images.split(FORWARD_BATCH)
 
     @property
     def batch_count(self) -> int:
-        return -(-len(self.images) // CAPTURE_BATCH)
+        return -(-len(self.images) // FORWARD_BATCH)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

@@ -57,7 +57,7 @@ def allocate(
     quantizers = {name: weight_quantizer(layer) for name, layer in layers.items()}
     learned = learn_bit_widths_(
         quantizers, importance, sizes, config.average_bits, error_base=config.haq.error_base,
-        penalty=config.haq.penalty, steps=config.haq.relaxed_steps,
+        penalty=config.haq.penalty, steps=config.haq.relaxed_steps, lr=config.haq.relaxed_lr,
     )  # fmt: skip
     costs = _costs(reference, floats, plan, importance, images, logit, config, meter, on_progress)
     exact = solve(_pinned(costs, config), sizes, config.candidate_bits, config.average_bits)

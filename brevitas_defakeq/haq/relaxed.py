@@ -42,13 +42,27 @@ def learn_bit_widths_(
     average_bits: float,
     *,
     error_base: float,
-    penalty: float = 1.0,
-    steps: int = 400,
+    penalty: float,
+    steps: int,
+    lr: float,
 ) -> dict[str, float]:
-    """Optimize the widths the quantizers carry under eq. 6 and the budget; returns b̂ per layer.
+    """Optimize the widths of the quantizers under eq. 6 and the budget.
 
-    The multiplier of the augmented Lagrangian is updated every 5 steps; afterwards the widths are
-    shifted by one constant (found by bisection) so that the average is the budget, not above it.
+    The multiplier of the augmented Lagrangian is updated every 5 steps. Afterwards the widths are shifted by
+    one constant (found by bisection), so that the average meets the budget and does not exceed it.
+
+    Args:
+        quantizers: weight quantizer of each layer; carries the width that is learned.
+        importance: S_l, mean 1.
+        sizes: p_l.
+        average_bits: B_avg.
+        error_base: E(b) = error_base^-b.
+        penalty: lambda of eq. 6.
+        steps: of Adam.
+        lr: learning rate in bits, decayed by a cosine to a hundredth.
+
+    Returns:
+        b̂ of each layer.
     """
     names = list(quantizers)
     like = {"dtype": torch.float64, "device": device_of(quantizers[names[0]])}
@@ -59,8 +73,8 @@ def learn_bit_widths_(
         set_bits_(quantizers[name], min(max(average_bits, lowest), highest))
     carriers = [candidate_parameter(quantizers[name]) for name in names]
     parameters, base = [carrier.bit_width_offset for carrier in carriers], carriers[0].bit_width_base
-    optimizer = torch.optim.Adam(parameters, lr=0.1)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(steps, 1), eta_min=1e-3)
+    optimizer = torch.optim.Adam(parameters, lr=lr)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(steps, 1), eta_min=lr / 100)
     # One unit of the penalty must mean something beside the errors, whatever their size.
     unit = float((score * error_base**-average_bits).sum())
     multiplier = 0.0

@@ -12,10 +12,8 @@ import torch
 from brevitas.function.ops_ste import scalar_clamp_ste
 from torch import Tensor, nn
 
+from brevitas_defakeq.config import DEFAULT_CANDIDATE_BITS
 from brevitas_defakeq.quant.integer_range import TERNARY_BITS, effective_bits
-
-#: What METHOD and most runtimes can hold; 1.6 is opt-in.
-DEFAULT_CANDIDATE_BITS = (2, 3, 4, 6, 8)
 
 
 class CandidateBitWidth(nn.Module):

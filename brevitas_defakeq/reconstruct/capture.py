@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from brevitas_defakeq.config import DEFAULT_CACHE_BYTES
 from brevitas_defakeq.nn.module_tree import removed_after
 from brevitas_defakeq.utils.errors import UserError
 
@@ -17,7 +18,7 @@ from brevitas_defakeq.utils.errors import UserError
 class TensorStore:
     """Hands out tensors for captured activations; beyond ``limit_bytes`` they lie in a temporary file."""
 
-    def __init__(self, limit_bytes: int = 2 << 30) -> None:
+    def __init__(self, limit_bytes: int = DEFAULT_CACHE_BYTES) -> None:
         self.limit_bytes = limit_bytes
         self.used_bytes = 0
 
@@ -51,7 +52,7 @@ def _reserve(descriptor: int, size: int) -> None:
         ) from error
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Captured:
     """A block's calls on M images, [M, group, ...]: ``group`` is calls times rows an image has."""
 

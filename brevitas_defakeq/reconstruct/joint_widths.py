@@ -14,7 +14,8 @@ from brevitas_defakeq.haq.relaxed import horizontal_loss
 from brevitas_defakeq.nn.module_tree import device_of
 from brevitas_defakeq.quant.bit_width import candidate_parameter, relaxed_bits
 from brevitas_defakeq.quant.partial_float import weight_quantizer
-from brevitas_defakeq.reconstruct.learned_rounding import BlockTask, block_loss, draw_images, variance_of
+from brevitas_defakeq.reconstruct.block_task import BlockTask
+from brevitas_defakeq.reconstruct.losses import block_loss, target_variance
 from brevitas_defakeq.veft.masks import FloatChannels
 
 
@@ -34,18 +35,21 @@ def learn_block_widths_(
         importance: S_l, mean 1.
         sizes: p_l.
     """
-    names = list(quantizers)
+    work, names = config.reconstruction, list(quantizers)
     device = device_of(task.quantized)
     score = torch.tensor([importance[name] for name in names], device=device)
     size = torch.tensor([float(sizes[name]) for name in names], device=device)
     own = [candidate_parameter(weight_quantizer(layer)) for layer in task.layers.values()]
     rounding = {name: weight_quantizer(layer) for name, layer in task.layers.items()}
     channels = FloatChannels(task.layers, rounding, task.reference_layers)
-    optimizer = torch.optim.Adam([carrier.bit_width_offset for carrier in own], lr=0.05)
-    work, variance = config.reconstruction, variance_of(task)
+    optimizer = torch.optim.Adam([carrier.bit_width_offset for carrier in own], lr=work.width_lr)
+    variance = target_variance(task)
     for step in range(work.iterations):
-        images = draw_images(task.train, work.batch_size, task.generator)
-        loss = block_loss(task, channels, images, work, config.veft, variance, step / work.iterations)
+        images = task.draw_images(work.batch_size)
+        loss = block_loss(
+            task, channels, images, config=work, veft=config.veft, variance=variance,
+            progress=step / work.iterations,
+        )  # fmt: skip
         bits = torch.stack([relaxed_bits(quantizers[name]) for name in names])
         horizontal, _ = horizontal_loss(
             bits, score, size, config.average_bits, error_base=config.haq.error_base,

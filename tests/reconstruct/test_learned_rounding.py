@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from brevitas_defakeq.config import ReconstructionConfig
-from brevitas_defakeq.reconstruct.learned_rounding import annealed_beta, rounding_regularizer
+from brevitas_defakeq.reconstruct.losses import annealed_beta, rounding_regularizer
 
 
 def test_regularizer_by_hand():
