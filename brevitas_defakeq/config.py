@@ -256,6 +256,11 @@ class DefakeQConfig:
         base: dict[str, Any] = {"recipe": recipe, **(_PAPER if recipe == "paper" else {})}
         return cls(**{**base, **changes})
 
+    @property
+    def average_limit(self) -> float:
+        """``average_bits``; infinite with a chip's budget alone."""
+        return float("inf") if self.average_bits is None else self.average_bits
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
         return asdict(self)

@@ -128,7 +128,7 @@ def test_interrupted_it_goes_on_and_tries_nothing_twice(search, found, tiny, tmp
 def budgets(config):
     """What is tried with the given configuration: two layers of 100 and 300 weights."""
     layers = [Some(name="a", num_params=100), Some(name="b", num_params=300)]
-    return budgets_of(Some(config=config, plan=Some(layers=layers)))
+    return budgets_of(config, Some(layers=layers))
 
 
 def test_the_budgets_that_are_tried(quick_config):

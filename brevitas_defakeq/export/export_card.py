@@ -3,15 +3,16 @@
 from collections.abc import Mapping
 from importlib.metadata import version
 
-from brevitas_defakeq.artifact import FORMS, QuantizedDetector
+from brevitas_defakeq.artifact import QuantizedDetector
 from brevitas_defakeq.export.agreement import Agreement
 from brevitas_defakeq.provenance import provenance
 from brevitas_defakeq.runtime.card import Card, CardInput, CardOutput
 from brevitas_defakeq.runtime.onnx_file import version_numbers
 from brevitas_defakeq.utils.errors import UserError
+from brevitas_defakeq.variants import VARIANTS
 
 
-def require_form(result: QuantizedDetector, form: str, forms: tuple[str, ...] = FORMS) -> None:
+def require_form(result: QuantizedDetector, form: str, forms: tuple[str, ...] = VARIANTS) -> None:
     """Raises UserError for a run without preprocessing or a form that is not there."""
     if result.preprocessing is None:
         raise UserError("this run was made from tensors; quantize with preprocessing= to export it")

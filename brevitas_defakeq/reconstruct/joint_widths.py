@@ -52,7 +52,7 @@ def learn_block_widths_(
         )  # fmt: skip
         bits = torch.stack([relaxed_bits(quantizers[name]) for name in names])
         horizontal, _ = horizontal_loss(
-            bits, score, size, config.average_bits, error_base=config.haq.error_base,
+            bits, score, size, config.average_limit, error_base=config.haq.error_base,
             penalty=config.haq.penalty,
         )  # fmt: skip
         optimizer.zero_grad(set_to_none=True)

@@ -12,9 +12,9 @@ from brevitas_defakeq.data.selection import Selection
 from brevitas_defakeq.data.sources import read_source
 from brevitas_defakeq.evaluate.convention import convention_named
 from brevitas_defakeq.utils.errors import UserError
+from brevitas_defakeq.variants import QUANTIZED_VARIANTS
 
 METHODS = ("float", "round_to_nearest", "defakeq")
-FORMS = ("quantized", "mixed")
 _SELECTION = {item.name for item in fields(Selection)} - {"split"}
 OPTIONS = (
     "model_args", "input_size", "interpolation", "mean", "std", "output", "fake_index", "feature",
@@ -54,7 +54,7 @@ class Method:
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise UserError(f"method={self.method!r}: choose one of {', '.join(METHODS)}")
-        if self.form not in FORMS:
+        if self.form not in QUANTIZED_VARIANTS:
             raise UserError(f"form={self.form!r}: choose quantized or mixed")
         if (self.bits is None) != (self.method == "float"):
             raise UserError(

@@ -9,12 +9,12 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 
 from brevitas_defakeq import UserError
-from brevitas_defakeq.api import carried_threshold
 from brevitas_defakeq.detectors.output import OutputSpec
 from brevitas_defakeq.evaluate.columns import Columns
 from brevitas_defakeq.evaluate.compare import compare
 from brevitas_defakeq.evaluate.fidelity import FeatureNoise
 from brevitas_defakeq.evaluate.observe import Observed, Observer, observe_all
+from brevitas_defakeq.run_report import carried_threshold
 
 SCORES = {
     "float": Observed(np.array([-2.0, -1.0, 0.5, 3.0]), FeatureNoise(9.0, 0.0)),

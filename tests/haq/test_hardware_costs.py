@@ -8,7 +8,7 @@ import pytest
 
 from brevitas_defakeq.config import DefakeQConfig, HAQConfig
 from brevitas_defakeq.haq.hardware_costs_file import open_costs, read_costs
-from brevitas_defakeq.haq.hardware_widths import hardware_figures, hardware_widths, uniform_hardware_width
+from brevitas_defakeq.haq.hardware_widths import hardware_estimate, hardware_widths, uniform_hardware_width
 from brevitas_defakeq.utils.errors import UserError
 
 SHAPES = {"first": (8, 3, 3, 3), "second": (16, 8, 3, 3), "head": (1, 16)}
@@ -86,11 +86,11 @@ def test_widths_against_every_assignment(written, budget, average, rates):
     assert list(bits) == list(SHAPES)
     found = sum(LOSS[name][CANDIDATES.index(width)] for name, width in bits.items())
     assert found == pytest.approx(best, rel=1e-9)
-    said = hardware_figures(bits, SIZES, asked, costs)
-    (table,) = [table for table in content["tables"] if table["fps"] == said["fps"]]
-    assert said["estimated"] == pytest.approx(figures_by_hand(content, table, bits))
-    assert all(said["estimated"][name] <= limit for name, limit in budget.items())
-    faster = [table for table in content["tables"] if table["fps"] > said["fps"]]
+    estimate = hardware_estimate(bits, SIZES, asked, costs)
+    (table,) = [table for table in content["tables"] if table["fps"] == estimate["fps"]]
+    assert estimate["estimated"] == pytest.approx(figures_by_hand(content, table, bits))
+    assert all(estimate["estimated"][name] <= limit for name, limit in budget.items())
+    faster = [table for table in content["tables"] if table["fps"] > estimate["fps"]]
     for table in faster:
         over = figures_by_hand(content, table, bits)
         assert any(over[name] > limit for name, limit in budget.items()), "the fastest rate that fits"
