@@ -23,7 +23,7 @@ from brevitas_defakeq.haq.hardware_costs import HardwareCosts
 from brevitas_defakeq.haq.importance import channel_energies, expand_energy
 from brevitas_defakeq.haq.solver import solve
 from brevitas_defakeq.memory_release import give_back
-from brevitas_defakeq.nn.module_tree import modules_by_name, recomputed, restore_, snapshot
+from brevitas_defakeq.nn.module_tree import modules_by_name, recomputed, restore_, snapshot, weight_of
 from brevitas_defakeq.prepare.calibrate import calibrate_
 from brevitas_defakeq.prepare.hardware_quantizers import limit_ranges_
 from brevitas_defakeq.prepare.plan import Plan
@@ -277,10 +277,10 @@ class Job:
     def set_bits_(self, model: nn.Module, bits: dict[str, float], *, weighted: bool = True) -> None:
         """Set every layer's width and search its range, with errors weighted by A_j^2 (``weighted``)."""
         for name, layer in self.quantized_layers(model).items():
-            quantizer = weight_quantizer(layer)
+            quantizer, weight = weight_quantizer(layer), weight_of(layer)
             set_bits_(quantizer, bits[name])
-            importance = expand_energy(self.energies[name], len(layer.weight)).square() if weighted else None
-            quantizer.search_range_(layer.weight, importance)
+            importance = expand_energy(self.energies[name], len(weight)).square() if weighted else None
+            quantizer.search_range_(weight, importance)
 
     def batches(self) -> Sequence[Tensor]:
         return self.images.split(FORWARD_BATCH)

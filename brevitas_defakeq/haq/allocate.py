@@ -13,6 +13,7 @@ from brevitas_defakeq.haq.importance import layer_importance, normalized
 from brevitas_defakeq.haq.relaxed import learn_bit_widths_
 from brevitas_defakeq.haq.sensitivity import Logit, haq_costs, measured_costs, taylor_costs
 from brevitas_defakeq.haq.solver import solve
+from brevitas_defakeq.nn.module_tree import weight_of
 from brevitas_defakeq.prepare.plan import Plan
 from brevitas_defakeq.progress import Meter, ProgressCallback
 from brevitas_defakeq.quant.bit_width import storage_bits
@@ -80,7 +81,7 @@ def allocate(
 def layer_scores(layers: Mapping[str, nn.Module], energies: Mapping[str, Tensor]) -> dict[str, float]:
     """S_l of the float layers (eq. 4), divided by their mean."""
     return normalized(
-        {name: layer_importance(layer.weight, energies[name]) for name, layer in layers.items()}
+        {name: layer_importance(weight_of(layer), energies[name]) for name, layer in layers.items()}
     )
 
 

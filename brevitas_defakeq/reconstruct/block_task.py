@@ -38,7 +38,11 @@ class BlockTask:
 
     def run(self, rows: Tensor) -> Tensor:
         """Output of the quantized block."""
-        return self.quantized(rows, *self.quantized_data.rest, **self.quantized_data.options)
+        return self.quantized_data.run(self.quantized, rows)
+
+    def target_rows(self, images: Tensor) -> Tensor:
+        """Output of the float block for some images."""
+        return self.reference_data.rows(self.reference_data.targets, images)
 
     def draw_images(self, count: int) -> Tensor:
         """``count`` different training image indices."""

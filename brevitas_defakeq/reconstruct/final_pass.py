@@ -107,7 +107,7 @@ def _learned_scales(layers: Mapping[str, nn.Module], config: FinalPassConfig) ->
         return
     groups = []
     for layer in layers.values():
-        scaling = weight_quantizer(layer).scaling_impl.value
+        scaling = weight_quantizer(layer).get_parameter("scaling_impl.value")
         step = float(read_codes(layer)[1].mean())  # of the grid
         groups.append({"params": [layer.weight], "lr": config.rounding_lr * step})
         groups.append({"params": [scaling], "lr": config.lr * float(scaling.detach().mean())})

@@ -114,6 +114,6 @@ def _held_out_error(task: BlockTask, variance: float) -> float:
 
     def error(images: Tensor) -> Tensor:
         output = task.run(task.quantized_data.rows(task.quantized_data.inputs, images))
-        return relative_error(output, task.reference_data.rows(task.reference_data.outputs, images), variance)
+        return relative_error(output, task.target_rows(images), variance)
 
     return mean_over_images(error, task.held_out, FORWARD_BATCH)

@@ -27,7 +27,7 @@ def variance_of(target: Tensor) -> float:
 
 def target_variance(task: BlockTask) -> float:
     """Variance of a block's target output, over at most 64 training images."""
-    return variance_of(task.reference_data.outputs[task.train[:64]])
+    return variance_of(task.reference_data.targets[task.train[:64]])
 
 
 def mean_over_images(error: Callable[[Tensor], Tensor], images: Tensor, batch_size: int) -> float:
@@ -68,7 +68,7 @@ def block_loss(
         variance: of the block's target output.
         progress: t/T of eq. 9.
     """
-    target = task.reference_data.rows(task.reference_data.outputs, images)
+    target = task.target_rows(images)
     rows = task.input_rows(images, config.block_input)
     if not veft.enabled:
         return relative_error(task.run(rows), target, variance)
@@ -104,6 +104,6 @@ def _feature(task: BlockTask, output: Tensor, images: Tensor) -> Tensor:
     """Feature that eq. 9 compares, [N, C]."""
     if task.to_feature is not None:
         return task.to_feature(output, images)
-    last = next(reversed(task.layers.values()))
+    last = list(task.layers.values())[-1]
     features = pooled(output, channel_dim(last))
     return features.reshape(len(images), -1, features.shape[-1]).mean(dim=1)

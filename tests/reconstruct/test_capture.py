@@ -48,7 +48,7 @@ def test_a_disk_without_room_is_told(monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(UserError, match="no room for 4 MiB.*TMPDIR"):
+    with pytest.raises(UserError, match="no space for 4 MiB.*TMPDIR"):
         TensorStore(0).empty((1024, 1024))
 
 
