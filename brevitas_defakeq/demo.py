@@ -17,6 +17,7 @@ from brevitas_defakeq.detectors.resolve import resolve
 from brevitas_defakeq.evaluate.labelled import LabelledSet
 from brevitas_defakeq.imaging.preprocessing import Preprocessing, preprocess
 from brevitas_defakeq.progress import ProgressCallback, silent
+from brevitas_defakeq.run_inputs import require_preprocessing
 
 #: Images of the forgery families used in training and calibration, and of the two others.
 TEST_IMAGES, CROSS_IMAGES = 2000, 500
@@ -32,10 +33,11 @@ def run_demo(
     The report's ``per_dataset`` separates "in domain" (known forgery families) and "cross domain" (others).
     """
     detector = resolve("demo")
+    preprocessing = require_preprocessing(detector)
     on_progress("draw", 0, 1)
-    images, labels = drawn_calibration(detector.preprocessing, DEFAULT_SAMPLES)
+    images, labels = drawn_calibration(preprocessing, DEFAULT_SAMPLES)
     config = DefakeQConfig.for_recipe("best", average_bits=average_bits, seed=seed)
-    test = drawn_test(detector.preprocessing)
+    test = drawn_test(preprocessing)
     result = quantize(detector, images, config, labels=labels, test=test, out=out, on_progress=on_progress)
     return result.report
 

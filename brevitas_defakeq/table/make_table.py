@@ -19,7 +19,7 @@ from brevitas_defakeq.imaging.image_files import Read, read_sample
 from brevitas_defakeq.imaging.sample import Sample
 from brevitas_defakeq.progress import ProgressCallback, silent
 from brevitas_defakeq.provenance import provenance
-from brevitas_defakeq.run_inputs import found_device
+from brevitas_defakeq.run_inputs import found_device, require_preprocessing
 from brevitas_defakeq.runtime.json_records import plain
 from brevitas_defakeq.table.markdown import markdown
 from brevitas_defakeq.table.method_models import Made, Models
@@ -94,7 +94,10 @@ def _calibration(cell: Cell) -> list[Sample]:
 def _measure(cell: Cell, models: Models, made: Made, images: Read, workers: int) -> None:
     """Score a data set, and keep scores and figures."""
     data = LabelledSet.from_source(
-        cell.spec.test_data(cell.dataset), models.detector.preprocessing, read=images, workers=workers
+        cell.spec.test_data(cell.dataset),
+        require_preprocessing(models.detector),
+        read=images,
+        workers=workers,
     )
     model = made.model.eval().to(models.device)
     seen = look({cell.scores.stem: model}, models.observer, data.batches())

@@ -18,7 +18,7 @@ from brevitas_defakeq.float_reference import prepare_float
 from brevitas_defakeq.progress import ProgressCallback
 from brevitas_defakeq.quantization_request import prepare_request
 from brevitas_defakeq.resume import Checkpoint
-from brevitas_defakeq.run_inputs import found_device
+from brevitas_defakeq.run_inputs import found_device, require_preprocessing
 from brevitas_defakeq.storage.weights_transfer import Writer, transfer
 from brevitas_defakeq.table.table_spec import DetectorRow, Method, TableSpec
 from brevitas_defakeq.utils.errors import UserError
@@ -49,7 +49,7 @@ class Models:
 
     @cached_property
     def observer(self) -> Observer:
-        example = torch.zeros(1, 3, *self.detector.preprocessing.input_size)
+        example = torch.zeros(1, 3, *require_preprocessing(self.detector).input_size)
         return prepare_float(self.detector, example)[2]
 
     @cached_property
