@@ -30,7 +30,7 @@ from brevitas_defakeq.utils.errors import UserError
 from brevitas_defakeq.utils.files import read_json, understanding, write_bytes, write_json
 from brevitas_defakeq.variants import QUANTIZED_VARIANTS
 
-FORMAT_VERSION = 1
+RUN_FORMAT_VERSION = 1
 #: Variant -> its file in the run folder.
 WEIGHTS_FILES = dict(zip(QUANTIZED_VARIANTS, ("weights.safetensors", "mixed.safetensors"), strict=True))
 
@@ -73,7 +73,7 @@ class QuantizedDetector:
 
     def _settings(self) -> dict[str, Any]:
         return {
-            "format_version": FORMAT_VERSION,
+            "format_version": RUN_FORMAT_VERSION,
             "config": self.config.to_dict(),
             "detector": self.spec,
             "preprocessing": self.preprocessing.to_dict() if self.preprocessing else None,
@@ -122,9 +122,9 @@ def load(folder: str | Path, detector: nn.Module | None = None) -> QuantizedDete
     """
     folder = Path(folder)
     settings = read_json(folder / "config.json")
-    if settings.get("format_version") != FORMAT_VERSION:
+    if settings.get("format_version") != RUN_FORMAT_VERSION:
         raise UserError(
-            f"{folder}: run folder format {settings.get('format_version')} is not {FORMAT_VERSION}; "
+            f"{folder}: run folder format {settings.get('format_version')} is not {RUN_FORMAT_VERSION}; "
             "quantize again, or use the version that wrote it"
         )
     with understanding(folder / "config.json"):

@@ -9,7 +9,7 @@ from brevitas_defakeq.haq.hardware_costs import RESOURCES, CostTable, HardwareCo
 from brevitas_defakeq.utils.errors import UserError
 from brevitas_defakeq.utils.files import read_json, understanding
 
-FORMAT_VERSION = 1
+COSTS_FORMAT_VERSION = 1
 
 
 def open_costs(path: str | Path | None, budget: Mapping[str, float]) -> HardwareCosts | None:
@@ -26,9 +26,9 @@ def read_costs(path: str | Path) -> HardwareCosts:
     """The costs in a file of ``hw/costs.py``. Raises UserError for anything else."""
     path = Path(path)
     content = read_json(path, wanted="what `hw/costs.py` wrote")
-    if content.get("format_version") != FORMAT_VERSION or "tables" not in content:
+    if content.get("format_version") != COSTS_FORMAT_VERSION or "tables" not in content:
         raise UserError(
-            f"{path} is no table of costs of format {FORMAT_VERSION}; write it with `hw/costs.py`"
+            f"{path} is no table of costs of format {COSTS_FORMAT_VERSION}; write it with `hw/costs.py`"
         )
     with understanding(path, remedy="write it again with `hw/costs.py`"):
         bits = tuple(int(width) for width in content["bits"])

@@ -61,7 +61,7 @@ class Reconstruction:
         return errors
 
     def learn_widths_(self, index: int, importance: Mapping[str, float], config: DefakeQConfig) -> None:
-        """Eq. 10 as printed on block ``index``: moves the relaxed widths that its layers carry."""
+        """Eq. 10 as printed on block ``index``: trains the relaxed widths of its layers."""
         block = self.plan.blocks[index]
         layers = {layer.name: modules_by_name(self.quantized)[layer.name] for layer in self.plan.layers}
         quantizers = {name: weight_quantizer(layer) for name, layer in layers.items()}
@@ -75,7 +75,7 @@ class Reconstruction:
         self.meter.add(stage, images, self.share((block,)), training=True)
 
     def share(self, blocks: Sequence[Block]) -> float:
-        """Share of the network's multiply-accumulates that lies in ``blocks``."""
+        """Share of the network's multiply-accumulates in ``blocks``."""
         macs = {layer.name: layer.macs for layer in self.plan.layers}
         inside = sum(macs[name] for block in blocks for name in block.layers)
         return inside / max(1, sum(macs.values()))
@@ -112,8 +112,8 @@ class Reconstruction:
         )
 
     def _match_(self, block: Block, task: BlockTask) -> None:
-        room = _MATCHING_BYTES // peak_bytes_per_image(task.reference, task.reference_data)
-        count = max(4, min(self.config.matching_images, room, len(self.train)))
+        limit = _MATCHING_BYTES // peak_bytes_per_image(task.reference, task.reference_data)
+        count = max(4, min(self.config.matching_images, limit, len(self.train)))
         images = self.train[:count]
         targets = None
         if self.config.matching:

@@ -14,6 +14,7 @@ from brevitas_defakeq.veft.masks import FloatChannels
 def relative_error(output: Tensor, target: Tensor, variance: float) -> Tensor:
     """Mean squared error relative to the target's variance, a scalar.
 
+    >>> import torch
     >>> relative_error(torch.tensor([1.0, 3.0]), torch.tensor([0.0, 1.0]), variance=2.0)
     tensor(1.2500)
     """
@@ -31,9 +32,8 @@ def target_variance(task: BlockTask) -> float:
 
 
 def mean_over_images(error: Callable[[Tensor], Tensor], images: Tensor, batch_size: int) -> float:
-    """Mean of ``error(indices)`` over image indices [M], batch by batch; 0 for no images."""
-    total = sum(float(error(part)) * len(part) for part in images.split(batch_size))
-    return total / max(1, len(images))
+    """Mean of ``error(indices)`` over image indices [M], M >= 1, batch by batch."""
+    return sum(float(error(part)) * len(part) for part in images.split(batch_size)) / len(images)
 
 
 def rounding_regularizer(soft: Tensor, beta: float) -> Tensor:

@@ -43,7 +43,7 @@ def test_inputs_and_outputs_of_a_block(inputs, limit):
     assert not found.outputs.requires_grad
 
 
-def test_a_disk_without_room_is_told(monkeypatch):
+def test_a_full_disk_is_reported(monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
