@@ -17,7 +17,9 @@ Bits = Annotated[float, typer.Option(help="budget: average bits a weight")]
 Candidates = Annotated[str, typer.Option(help="widths to choose from; 1.6 is three levels")]
 ActivationBits = Annotated[int, typer.Option(help="2 to 16; 0 leaves activations in float")]
 Recipe = Annotated[str, typer.Option(help="best, or paper")]
-Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="the same seed gives the same integers")]
+Seed = Annotated[
+    int, typer.Option(min=0, max=2**32 - 1, help="the same seed and thread count give the same integers")
+]
 Json = Annotated[bool, typer.Option("--json", help="one JSON object on standard output, all else on stderr")]
 Threads = Annotated[int | None, typer.Option(help="processor threads")]
 ModelArg = Annotated[
