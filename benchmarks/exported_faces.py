@@ -28,10 +28,10 @@ from brevitas_defakeq.export.mobile import mobile_exporter
 from brevitas_defakeq.provenance import provenance
 from brevitas_defakeq.runtime.onnx_file import open_session
 from brevitas_defakeq.utils.files import write_json
+from brevitas_defakeq.variants import QUANTIZED_VARIANTS
 
 TRAINED = ("mobilenetv2_035", "hybrid")
 BITS = 3.0
-FORMS = ("quantized", "mixed")
 
 
 def run_of(detector: Detector, data: Path, folder: Path) -> QuantizedDetector:
@@ -54,7 +54,7 @@ def exported(result: QuantizedDetector, format: str, form: str, out: Path) -> tu
 
 def model_scores(detector: Detector, result: QuantizedDetector, test: LabelledSet) -> dict[str, np.ndarray]:
     """The logits of the float detector and of both forms."""
-    models = {"float": detector.model.eval(), **{form: getattr(result, form) for form in FORMS}}
+    models = {"float": detector.model.eval(), **{form: getattr(result, form) for form in QUANTIZED_VARIANTS}}
     seen = observe_all(models, result.observer, test.batches())
     return {name: observed.scores for name, observed in seen.items()}
 
@@ -66,7 +66,7 @@ def measure(
     scores = dict(models)
     content: dict = {"format": format, "bits": BITS, "files": {}, "provenance": provenance(0)}
     content["float_bytes"] = result.report["size_bytes"]["float"]
-    for form in FORMS:
+    for form in QUANTIZED_VARIANTS:
         with TemporaryDirectory() as folder:
             run, card = exported(result, format, form, Path(folder))
             found = np.concatenate([run(batch.contiguous().numpy()).reshape(-1) for batch in test.batches()])

@@ -49,7 +49,7 @@ class Bench:
         return {
             "budget": result.report["budget"], "auc": result.report["metrics"]["quantized"]["auc"],
             "average_bits": result.report["average_bits"], "bits": result.bits,
-            **self.costs.figures(self.costs.tables[0], result.bits),
+            **self.costs.totals(self.costs.tables[0], result.bits),
         }  # fmt: skip
 
     def fewest_luts(self, row: dict, kept: tuple[str, ...]) -> dict:

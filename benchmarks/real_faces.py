@@ -31,9 +31,8 @@ from brevitas_defakeq.evaluation.bootstrap import auc_interval
 from brevitas_defakeq.evaluation.labelled_set import LabelledSet
 from brevitas_defakeq.evaluation.metrics import auc
 from brevitas_defakeq.evaluation.predict import observe_all
-from brevitas_defakeq.float_reference import prepare_float
-from brevitas_defakeq.pipeline import Job
 from brevitas_defakeq.provenance import provenance
+from brevitas_defakeq.quantization_request import prepare_request
 from brevitas_defakeq.resume import Checkpoint
 from brevitas_defakeq.utils.files import write_json
 
@@ -136,11 +135,11 @@ def uniform(detector: Detector, data: Path, task: Task) -> tuple[dict, Observer,
     config = task.config()
     train = data / "faces256/train.csv"
     images = from_source(train, detector.preprocessing, config.samples, seed=task.seed, on_corrupt="refuse")
-    reference, plan, observer = prepare_float(detector, images.images[:1])
-    job = Job(reference, plan, images.images, images.labels, observer, config, Checkpoint(None, {}))
+    request = prepare_request(detector, images, config, device=torch.device("cpu"))
     width = int(task.bits)
     report = {"average_bits": width, "provenance": provenance(task.seed)}
-    return {"quantized": job.round_to_nearest(width)}, observer, report
+    model = request.job(Checkpoint(None, {})).round_to_nearest(width)
+    return {"quantized": model}, request.observer, report
 
 
 def figures(scores: dict[str, np.ndarray], test: LabelledSet, data: Path, thresholds: dict) -> dict:

@@ -1,13 +1,14 @@
 """The result: M_q and M_q^v as plain modules, and the run folder that holds them.
 
-run/config.json          how the model was made and how to rebuild it (plan, widths, pre-processing)
+run/config.json          settings of the run, and how to rebuild its models (plan, widths, preprocessing)
 run/weights.safetensors  M_q: codes packed at their width, half-precision scales and biases
 run/mixed.safetensors    M_q^v, likewise
-run/report.json          figures
+run/report.json          metrics, sizes and times
 """
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -28,55 +29,57 @@ from brevitas_defakeq.storage.weights_index import weights_file
 from brevitas_defakeq.storage.weights_transfer import Reader, transfer
 from brevitas_defakeq.utils.errors import UserError
 from brevitas_defakeq.utils.files import read_json, understanding, write_bytes, write_json
+from brevitas_defakeq.variants import QUANTIZED_VARIANTS
 
-FORMAT_VERSION = 1
-#: Form of the detector -> the file it lies in.
-WEIGHTS_FILES = {"quantized": "weights.safetensors", "mixed": "mixed.safetensors"}
-#: Every form that can be evaluated and exported; the float one needs its own weights.
-FORMS = (*WEIGHTS_FILES, "float")
+RUN_FORMAT_VERSION = 1
+#: Variant -> its file in the run folder.
+WEIGHTS_FILES = dict(zip(QUANTIZED_VARIANTS, ("weights.safetensors", "mixed.safetensors"), strict=True))
 
 
-@dataclass
+@dataclass(kw_only=True)
 class QuantizedDetector:
-    """What ``quantize`` returns and ``load`` brings back.
+    """The result of a run, from ``quantize`` or ``load``.
 
     Attributes:
         quantized: M_q, a plain module with the float detector's signature.
         mixed: M_q^v, with VEFT's channels restored.
         bits: layer name -> width.
-        report: the figures of ``report.json``.
-        spec: how to rebuild the float architecture; None kind for a module that was handed over.
-        preprocessing: None for a detector that was given tensors.
-        packed: the tensors of each weights file.
+        report: the content of ``report.json``.
+        config: settings of the run.
+        plan: of the float model.
+        observer: reads logit and feature of both models.
+        spec: how to rebuild the float architecture; kind "module" for one that the user's code made.
+        preprocessing: None for a detector that was calibrated on tensors alone.
+        packed: variant -> the tensors of its weights file.
     """
 
     quantized: nn.Module
     mixed: nn.Module
     bits: dict[str, float]
-    report: dict
+    report: dict[str, Any]
     config: DefakeQConfig
     plan: Plan
     observer: Observer
-    spec: dict
+    spec: dict[str, Any]
     preprocessing: Preprocessing | None
     packed: dict[str, dict[str, Tensor]] = field(repr=False)
 
     def save(self, folder: str | Path) -> None:
         """Write the run folder; each file appears whole or not at all."""
         folder = Path(folder)
-        for form, name in WEIGHTS_FILES.items():
-            write_bytes(folder / name, self.weights_bytes(form))
+        for variant, name in WEIGHTS_FILES.items():
+            write_bytes(folder / name, self.weights_bytes(variant))
         write_json(folder / "config.json", self._settings())
         write_json(folder / "report.json", self.report)
 
-    def weights_bytes(self, form: str) -> bytes:
-        """The weights file as it lies on disk; its length is ``size_bytes``."""
-        mixed_bits = self.config.mixed_channel_bits if form == "mixed" else None
-        return weights_file(getattr(self, form), self.packed[form], self.plan, self.bits, mixed_bits)
+    def weights_bytes(self, variant: str) -> bytes:
+        """Content of the weights file; its length is ``size_bytes``."""
+        mixed_bits = self.config.mixed_channel_bits if variant == "mixed" else None
+        return weights_file(getattr(self, variant), self.packed[variant], self.plan, self.bits, mixed_bits)
 
-    def _settings(self) -> dict:
+    def _settings(self) -> dict[str, Any]:
         return {
-            "format_version": FORMAT_VERSION,
+            "format_version": RUN_FORMAT_VERSION,
             "config": self.config.to_dict(),
             "detector": self.spec,
             "preprocessing": self.preprocessing.to_dict() if self.preprocessing else None,
@@ -88,18 +91,19 @@ class QuantizedDetector:
 
 
 def float_bytes(model: nn.Module) -> int:
-    """Length of the float32 weights as a safetensors file: what every ratio is taken of."""
-    tensors, seen = {}, set()
+    """Length of the float32 weights as a safetensors file: the base of every size ratio."""
+    tensors: dict[str, Tensor] = {}
+    addresses: set[int | None] = set()  # tied weights count once
     for name, tensor in model.state_dict().items():
-        if isinstance(tensor, Tensor) and tensor.data_ptr() not in seen and "num_batches" not in name:
-            seen.add(tensor.data_ptr() if tensor.numel() else None)
+        if isinstance(tensor, Tensor) and tensor.data_ptr() not in addresses and "num_batches" not in name:
+            addresses.add(tensor.data_ptr() if tensor.numel() else None)
             tensors[name] = tensor.detach().float().contiguous() if tensor.is_floating_point() else tensor
     return len(save(tensors))
 
 
 @torch.random.fork_rng(devices=[])  # new layers draw weights that are overwritten at once
-def quantized_form(reference: nn.Module, plan: Plan, config: DefakeQConfig) -> nn.Module:
-    """A fresh quantized copy of a prepared float model; nothing is shared with it."""
+def quantized_copy(reference: nn.Module, plan: Plan, config: DefakeQConfig) -> nn.Module:
+    """A quantized copy of a prepared float model; shares nothing with it."""
     scheme = QuantScheme.of_target(config.target, config.candidate_bits, config.activation_bits)
     model = copy_module(reference)
     insert_quantizers_(model, plan, scheme)
@@ -107,21 +111,21 @@ def quantized_form(reference: nn.Module, plan: Plan, config: DefakeQConfig) -> n
 
 
 def load(folder: str | Path, detector: nn.Module | None = None) -> QuantizedDetector:
-    """The result of a run, from its folder.
+    """Load the result of a run.
 
     Args:
-        folder: what ``save`` or ``defakeq quantize --out`` wrote.
-        detector: a float module of the same architecture, needed only where the run was made from a module
-            that was handed over (its weights do not matter).
+        folder: the run folder, written by ``save`` or ``defakeq quantize --out``.
+        detector: a float module of the same architecture, needed only if the run was made from a module and
+            not from a name; its weights do not matter.
 
     Raises:
         UserError: the folder is missing, damaged, unfinished or of a newer format.
     """
     folder = Path(folder)
     settings = read_json(folder / "config.json")
-    if settings.get("format_version") != FORMAT_VERSION:
+    if settings.get("format_version") != RUN_FORMAT_VERSION:
         raise UserError(
-            f"{folder}: run folder format {settings.get('format_version')} is not {FORMAT_VERSION}; "
+            f"{folder}: run folder format {settings.get('format_version')} is not {RUN_FORMAT_VERSION}; "
             "quantize again, or use the version that wrote it"
         )
     with understanding(folder / "config.json"):
@@ -135,25 +139,25 @@ def load(folder: str | Path, detector: nn.Module | None = None) -> QuantizedDete
     _check_fits(reference, plan, folder)
     replay_preparation_(reference, plan)
     models, packed = {}, {}
-    for form, name in WEIGHTS_FILES.items():
-        packed[form] = _read_tensors(folder / name)
-        models[form] = quantized_form(reference, plan, config)
-        mixed_bits = config.mixed_channel_bits if form == "mixed" else None
-        stream = Reader(packed[form])
+    for variant, name in WEIGHTS_FILES.items():
+        packed[variant] = _read_tensors(folder / name)
+        models[variant] = quantized_copy(reference, plan, config)
+        mixed_bits = config.mixed_channel_bits if variant == "mixed" else None
+        stream = Reader(packed[variant])
         transfer(
-            models[form], plan, bits, stream, mixed_bits=mixed_bits,
+            models[variant], plan, bits, stream, mixed_bits=mixed_bits,
             integer_biases=config.target != "any",
         )  # fmt: skip
-        if any(stream.position[kind] != len(tensor) for kind, tensor in packed[form].items()):
+        if any(stream.position[kind] != len(tensor) for kind, tensor in packed[variant].items()):
             raise UserError(f"{folder / name} does not fit its config.json; the run folder is damaged")
     return QuantizedDetector(
-        models["quantized"], models["mixed"], bits, report, config, plan, observer, spec, preprocessing,
-        packed,
+        **models, bits=bits, report=report, config=config, plan=plan, observer=observer, spec=spec,
+        preprocessing=preprocessing, packed=packed,
     )  # fmt: skip
 
 
 def load_float(result: QuantizedDetector, weights: Files | None) -> nn.Module:
-    """The float detector of a run, with its weights: a run folder holds none."""
+    """The float detector of a run with its weights, which a run folder does not hold."""
     if weights is None:
         weights = registered_weights(result.spec)
     if weights is None:
@@ -163,7 +167,7 @@ def load_float(result: QuantizedDetector, weights: Files | None) -> nn.Module:
     return model.eval()
 
 
-def _architecture(spec: dict, detector: nn.Module | None, folder: Path) -> nn.Module:
+def _architecture(spec: dict[str, Any], detector: nn.Module | None, folder: Path) -> nn.Module:
     if detector is not None:
         return copy_module(detector).eval()
     if spec.get("kind") == "module":
@@ -175,7 +179,7 @@ def _architecture(spec: dict, detector: nn.Module | None, folder: Path) -> nn.Mo
 
 
 def _check_fits(model: nn.Module, plan: Plan, folder: Path) -> None:
-    """The architecture has the layers that the run was made of."""
+    """Check that the architecture has the layers of the run. Raises UserError."""
     modules = dict(model.named_modules())
     for layer in plan.layers:
         weight = getattr(modules.get(layer.name), "weight", None)

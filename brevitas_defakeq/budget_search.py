@@ -1,30 +1,38 @@
-"""``quantize_within``: as few bits as a bound on the loss of AUC allows, found on validation data.
+"""``quantize_within``: the smallest average width within a bound on the loss of AUC on validation data.
 
-Calibration, channel energies and the float scores are computed once; each budget that is tried is a whole
-run. Interrupted, the same call goes on where it stopped: a run in progress from its last stage, a finished
-one from its folder.
+Calibration, channel energies and the float scores are computed once; each budget that is tried is a complete
+run. After an interruption the same call continues: an unfinished run from its last stage, a finished one from
+its folder.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
-from brevitas_defakeq.api import begin, labelled_set, report_
 from brevitas_defakeq.artifact import QuantizedDetector, load
-from brevitas_defakeq.config import DefakeQConfig
+from brevitas_defakeq.calibration_set import calibration_set
+from brevitas_defakeq.config import DEFAULT_CACHE_BYTES, DefakeQConfig
 from brevitas_defakeq.data.source_overlap import refuse_shared
 from brevitas_defakeq.data.sources import Sample
+from brevitas_defakeq.detectors.output import OutputSpec
+from brevitas_defakeq.detectors.resolve import Detector
 from brevitas_defakeq.evaluation.frame_table import FrameTable
 from brevitas_defakeq.evaluation.labelled_set import LabelledSet
 from brevitas_defakeq.evaluation.predict import observe_all
 from brevitas_defakeq.evaluation.smallest_budget import Trial, check_drop, smallest_budget
+from brevitas_defakeq.haq.hardware_costs_file import open_costs
+from brevitas_defakeq.imaging.preprocessing import Preprocessing
 from brevitas_defakeq.pipeline import Job
-from brevitas_defakeq.quantization_request import QuantizationRequest
+from brevitas_defakeq.prepare.plan import Plan
+from brevitas_defakeq.progress import ProgressCallback, silent
+from brevitas_defakeq.quantization_request import QuantizationRequest, prepare_request
 from brevitas_defakeq.resume import Checkpoint
+from brevitas_defakeq.run_inputs import as_detector, found_device, labelled_set
+from brevitas_defakeq.run_report import add_report_
 from brevitas_defakeq.utils.errors import UserError
 from brevitas_defakeq.utils.files import understanding, write_bytes
 
@@ -34,53 +42,73 @@ STEP = 0.25
 
 
 def quantize_within(
-    detector,
-    calibration,
+    detector: nn.Module | Detector,
+    calibration: Tensor | Iterable[Tensor] | str | Path | Sequence[Sample],
     config: DefakeQConfig | None = None,
     *,
     max_auc_drop: float,
     validation: str | Path | Sequence[Sample] | LabelledSet,
+    labels: Tensor | None = None,
+    test: str | Path | Sequence[Sample] | LabelledSet | None = None,
     out: str | Path | None = None,
+    preprocessing: Preprocessing | None = None,
+    output: OutputSpec | None = None,
+    feature: str | None = None,
     on_corrupt: str = "refuse",
-    **options,
+    costs: str | Path | None = None,
+    cache_memory: int = DEFAULT_CACHE_BYTES,
+    device: str = "cpu",
+    on_progress: ProgressCallback = silent,
 ) -> QuantizedDetector:
     """``quantize`` at the smallest budget whose M_q loses at most ``max_auc_drop`` on the validation data.
 
+    The other arguments are those of ``quantize``; the config's ``average_bits`` is not used.
+
     Args:
-        detector, calibration, config, out, on_corrupt, options: as of ``quantize``; the config's own budget
-            is not used.
-        max_auc_drop: 0 to 1; the upper end of the paired 95 % interval of AUC(float) - AUC(M_q) over videos
-            may not lie above it.
-        validation: labelled data that neither calibrate nor test: the budget is chosen on them.
+        max_auc_drop: 0 to 1; limit for the upper end of the paired 95 % interval over videos of
+            AUC(float) - AUC(M_q).
+        validation: labelled data to choose the budget on, apart from calibration and test images.
 
     Returns:
-        The run at that budget, as ``quantize`` would make it; ``report["search"]`` holds the bound and every
-        trial.
+        The run at that budget, identical to that of ``quantize``; ``report["search"]`` holds the bound and
+        every trial.
 
     Raises:
-        UserError: as ``quantize``, and where not even the widest budget keeps the bound.
+        UserError: as ``quantize``, and if not even the widest budget keeps the bound.
     """
     check_drop(max_auc_drop)
     if config is not None and config.budget:
         raise UserError("max_auc_drop looks for the smallest average_bits; leave the chip's budget out")
-    order = begin(detector, calibration, config, on_corrupt=on_corrupt, **options)
-    judges = labelled_set(validation, order.detector, on_corrupt)
-    refuse_shared(order.images.samples, judges.samples, many_are="the validation data")
-    if order.tests is not None:
-        refuse_shared(judges.samples, order.tests.samples, few_are="validation images")
-    search = {"max_auc_drop": max_auc_drop, "validation": _listing_hash(judges.samples), "step": STEP}
-    checkpoint = Checkpoint(Path(out) if out else None, order.identity() | {"search": search})
+    config = config or DefakeQConfig()
+    hardware, processor = open_costs(costs, config.budget), found_device(device)
+    detector = as_detector(detector, preprocessing, output, feature)
+    request = prepare_request(
+        detector,
+        test_set=None if test is None else labelled_set(test, detector, on_corrupt),
+        calibration=calibration_set(calibration, labels, detector, config, on_corrupt),
+        config=config, hardware=hardware, device=processor, cache_bytes=cache_memory, on_progress=on_progress,
+    )  # fmt: skip
+    validating = labelled_set(validation, detector, on_corrupt)
+    refuse_shared(request.calibration.samples, validating.samples, many_are="the validation data")
+    if request.test_set is not None:
+        refuse_shared(validating.samples, request.test_set.samples, few_are="validation images")
+    search = {"max_auc_drop": max_auc_drop, "validation": _listing_hash(validating.samples), "step": STEP}
+    checkpoint = Checkpoint(Path(out) if out else None, request.identity() | {"search": search})
     checkpoint.keep("search", {})  # another search in this folder is refused from now on
-    runs = _Runs(order, judges, checkpoint.folder)
+    runs = _Runs(request, validating, checkpoint.folder)
     budget, trials = smallest_budget(
-        runs.scores, budgets_of(order), runs.float_scores(), FrameTable.from_samples(judges.samples),
-        max_auc_drop, on_progress=runs.judged,
+        runs.scores, budgets_of(config, request.plan), runs.float_scores(),
+        FrameTable.from_samples(validating.samples), max_auc_drop, on_progress=runs.keep_best,
     )  # fmt: skip
     job, result = runs.done[budget]
-    report_(result, order, job)
+    add_report_(result, request, job)
     result.report |= {
         "identity": checkpoint.identity,
-        "search": {**search, "images": len(judges.samples), "trials": [asdict(trial) for trial in trials]},
+        "search": {
+            **search,
+            "images": len(validating.samples),
+            "trials": [asdict(trial) for trial in trials],
+        },
     }
     if out:
         result.save(out)
@@ -88,11 +116,10 @@ def quantize_within(
     return result
 
 
-def budgets_of(order: QuantizationRequest) -> list[float]:
-    """From what the smallest allowed widths need to the widest candidate, in steps of a quarter bit."""
-    config = order.config
+def budgets_of(config: DefakeQConfig, plan: Plan) -> list[float]:
+    """Average widths from the smallest possible to the widest candidate, in steps of ``STEP`` bits."""
     lowest, highest = config.candidate_bits[0], config.candidate_bits[-1]
-    sizes = {layer.name: layer.num_params for layer in order.plan.layers}
+    sizes = {layer.name: layer.num_params for layer in plan.layers}
     needed = sum(config.haq.pinned.get(name, lowest) * size for name, size in sizes.items())
     start = needed / sum(sizes.values())
     steps = np.arange(np.floor(start / STEP) + 1, highest / STEP + 1e-9)
@@ -100,16 +127,16 @@ def budgets_of(order: QuantizationRequest) -> list[float]:
 
 
 class _Runs:
-    """The runs of a search. ``done`` holds the smallest that is allowed; all lie in ``folder`` meanwhile."""
+    """The runs of a search. ``done`` holds the smallest allowed one; ``folder`` holds all until the end."""
 
-    def __init__(self, order: QuantizationRequest, judges: LabelledSet, folder: Path | None) -> None:
-        self.order, self.judges, self.folder = order, judges, folder
-        self.first = order.job(Checkpoint(None, {}))
+    def __init__(self, request: QuantizationRequest, validating: LabelledSet, folder: Path | None) -> None:
+        self.request, self.validating, self.folder = request, validating, folder
+        self.first = request.job(Checkpoint(None, {}))
         self.done: dict[float, tuple[Job, QuantizedDetector]] = {}
 
     def float_scores(self) -> np.ndarray:
         """M_f's logits [N] on the validation data."""
-        return self._logits(self.order.reference)
+        return self._logits(self.request.reference)
 
     def scores(self, budget: float) -> np.ndarray:
         """M_q's logits [N] at a budget, from a new run or from one that was finished before."""
@@ -117,29 +144,29 @@ class _Runs:
         if folder is not None and (folder / _SCORES).exists():
             return self._finished(budget, folder)
         job = self.first.at_budget(budget, Checkpoint(folder, {"budget": budget}))
-        report = self.order.on_progress
-        job.on_progress = lambda stage, done, total: report(f"{budget:g} bits: {stage}", done, total)
-        result = self.order.carry_out(job)
-        job.on_progress = self.order.on_progress
+        on_progress = self.request.on_progress
+        job.on_progress = lambda stage, done, total: on_progress(f"{budget:g} bits: {stage}", done, total)
+        result = self.request.carry_out(job)
+        job.on_progress = on_progress
         self.done[budget] = job, result
         logits = self._logits(result.quantized)
         if folder is not None:
             result.report = {"seconds": job.seconds, "compute": job.meter.by_stage}
             result.save(folder)
-            write_bytes(folder / _SCORES, logits.tobytes())  # last: it says that the others are there
+            write_bytes(folder / _SCORES, logits.tobytes())  # last: it marks the folder as complete
             job.checkpoint.done()
         return logits
 
-    def judged(self, trial: Trial) -> None:
-        """Lets go of the run if it is not allowed, and of all larger ones if it is."""
+    def keep_best(self, trial: Trial) -> None:
+        """Drop the run if it is not allowed, and all larger ones if it is."""
         latest = self.done.pop(trial.average_bits)
         if trial.allowed:
             self.done = {trial.average_bits: latest}
 
     def _finished(self, budget: float, folder: Path) -> np.ndarray:
-        """The logits of a finished run, which is loaded."""
+        """The logits of a finished run; loads the run."""
         job = self.first.at_budget(budget, Checkpoint(None, {}))
-        result = load(folder, self.order.detector.model)
+        result = load(folder, self.request.detector.model)
         with understanding(folder / "report.json"):
             job.seconds, job.meter.by_stage = result.report["seconds"], result.report["compute"]
         self.done[budget] = job, result
@@ -147,8 +174,8 @@ class _Runs:
 
     def _logits(self, model: nn.Module) -> np.ndarray:
         """float32 [N]."""
-        models = {"it": model.to(self.order.device)}
-        return observe_all(models, self.order.observer, self.judges.batches())["it"].scores
+        models = {"model": model.to(self.request.device)}
+        return observe_all(models, self.request.observer, self.validating.batches())["model"].scores
 
 
 def _listing_hash(samples: Sequence[Sample]) -> str:

@@ -3,25 +3,37 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor
 
+from brevitas_defakeq.config import DEFAULT_SAMPLES, FORWARD_BATCH, DefakeQConfig
 from brevitas_defakeq.data.calibration import choose_calibration
 from brevitas_defakeq.data.selection import Selection
 from brevitas_defakeq.data.sources import Sample, data_hash, read_source
+from brevitas_defakeq.detectors.resolve import Detector
 from brevitas_defakeq.imaging.image_files import iterate_batches, usable
 from brevitas_defakeq.imaging.preprocessing import Preprocessing
 from brevitas_defakeq.resume import tensor_digest
+from brevitas_defakeq.run_inputs import require_preprocessing
 from brevitas_defakeq.utils.errors import UserError
 
 _MINIMUM = 8
 _TRAINING = Selection(split="train")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CalibrationSet:
-    """Images [M, 3, H, W] as the detector takes them, labels 0/1 [M] or None, and where they come from."""
+    """Calibration images and their source.
+
+    Attributes:
+        images: preprocessed, [M, 3, H, W].
+        labels: 0 real, 1 fake, [M], or None.
+        files: their paths; empty for tensors.
+        hash: SHA-256 of the images.
+        skipped: unreadable files that were left out.
+    """
 
     images: Tensor
     labels: Tensor | None
@@ -31,8 +43,30 @@ class CalibrationSet:
 
     @property
     def samples(self) -> list[Sample]:
-        """The files, as far as the images come from files."""
+        """One sample per file; none for tensors."""
         return [Sample(Path(file), None, file, "") for file in self.files]
+
+
+def calibration_set(
+    calibration: Tensor | Iterable[Tensor] | str | Path | Sequence[Sample],
+    labels: Tensor | None,
+    detector: Detector,
+    config: DefakeQConfig,
+    on_corrupt: str,
+) -> CalibrationSet:
+    """At most ``config.samples`` images, from tensors (with their labels) or from a data source.
+
+    Raises:
+        UserError: too few images, unusable tensors, or a source for a detector without preprocessing.
+    """
+    if isinstance(calibration, str | Path):
+        source: str | Path | Sequence[Sample] = calibration
+    elif isinstance(calibration, Sequence) and calibration and isinstance(calibration[0], Sample):
+        source = calibration
+    else:
+        return from_tensors(cast(Iterable[Tensor], calibration), labels, config.samples)
+    preprocessing = require_preprocessing(detector)
+    return from_source(source, preprocessing, config.samples, seed=config.seed, on_corrupt=on_corrupt)
 
 
 def from_source(
@@ -51,12 +85,16 @@ def from_source(
     samples = read_source(source, _TRAINING) if isinstance(source, str | Path) else source
     chosen, skipped = usable(choose_calibration(samples, count, seed=seed), on_corrupt=on_corrupt)
     if len(chosen) < _MINIMUM:
-        raise UserError(f"{len(chosen)} usable calibration images; give at least {_MINIMUM}, better 256")
-    images = torch.cat(list(iterate_batches(chosen, preprocessing, 32)))
+        raise UserError(
+            f"{len(chosen)} usable calibration images; give at least {_MINIMUM}, better {DEFAULT_SAMPLES}"
+        )
+    images = torch.cat(list(iterate_batches(chosen, preprocessing, FORWARD_BATCH)))
     known = [sample.label for sample in chosen]
     labels = None if None in known else torch.tensor(known)
     files = tuple(sample.path.as_posix() for sample in chosen)
-    return CalibrationSet(images, labels, files, data_hash(chosen), tuple(map(str, skipped)))
+    return CalibrationSet(
+        images=images, labels=labels, files=files, hash=data_hash(chosen), skipped=tuple(map(str, skipped))
+    )
 
 
 def from_tensors(images: Tensor | Iterable[Tensor], labels: Tensor | None, count: int) -> CalibrationSet:
@@ -71,4 +109,4 @@ def from_tensors(images: Tensor | Iterable[Tensor], labels: Tensor | None, count
     labels = None if labels is None else torch.as_tensor(labels)[:count].long()
     if labels is not None and (labels.shape != images.shape[:1] or not ((labels == 0) | (labels == 1)).all()):
         raise UserError(f"labels: give 0 (real) or 1 (fake) for each of the {len(images)} images")
-    return CalibrationSet(images, labels, (), tensor_digest({"images": images}))
+    return CalibrationSet(images=images, labels=labels, files=(), hash=tensor_digest({"images": images}))

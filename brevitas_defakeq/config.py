@@ -1,16 +1,24 @@
-"""Every setting of a run: one frozen dataclass a stage, checked when made, JSON both ways.
+"""Every setting of a run and its default: one frozen dataclass a stage, checked when made, JSON both ways.
 
-``DefakeQConfig.for_recipe("paper")`` takes the paper's values; ``"best"`` (the default) what measured
-best at equal bytes and bounded time. Both are whole; where they differ is what ``_PAPER`` lists.
+``DefakeQConfig.for_recipe("paper")`` takes the paper's values; ``"best"`` (the default) takes those that
+gave the best detectors at equal bytes and bounded time. ``_PAPER`` lists where the two differ.
 """
 
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 from brevitas_defakeq.utils.errors import UserError
-from brevitas_defakeq.widths import WIDTHS
+from brevitas_defakeq.widths import DEFAULT_CANDIDATE_BITS, WIDTHS
+
+#: Calibration images.
+DEFAULT_SAMPLES = 256
+#: Memory for captured activations, in bytes.
+DEFAULT_CACHE_BYTES = 2 << 30
+#: Images of one forward pass without gradients.
+FORWARD_BATCH = 16
 
 Sensitivity = Literal["haq", "taylor", "measured"]
+_Config = TypeVar("_Config")
 
 
 def _require(condition: bool, message: str) -> None:
@@ -22,7 +30,7 @@ def _choose(field_name: str, value: object, *choices: object) -> None:
     _require(value in choices, f"{field_name}={value!r}: choose one of {', '.join(map(str, choices))}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class HAQConfig:
     """Which layer gets which width (eqs. 2-6)."""
 
@@ -34,9 +42,11 @@ class HAQConfig:
     error_base: float = 4.0
     #: lambda of eq. 6.
     penalty: float = 1.0
-    #: Steps of the relaxed optimization; it has converged long before.
+    #: Steps of the relaxed optimization, which converges much earlier.
     relaxed_steps: int = 400
-    #: Layer name -> width, taken out of the choice but counted in the budget.
+    #: Adam on the relaxed widths in bits, decayed to a hundredth.
+    relaxed_lr: float = 0.1
+    #: Layer name -> fixed width; counted in the budget.
     pinned: dict[str, float] = field(default_factory=dict)
     #: Images for "taylor" and "measured".
     sensitivity_images: int = 32
@@ -47,7 +57,7 @@ class HAQConfig:
         _require(self.error_base > 1, f"error_base={self.error_base}: must exceed 1")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class VEFTConfig:
     """Random float channels and contrastive alignment during reconstruction (eqs. 9-10)."""
 
@@ -77,7 +87,7 @@ class VEFTConfig:
         _choose("alignment", self.alignment, "block", "detector")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ReconstructionConfig:
     """Matching and learned rounding, block by block (eqs. 7-8)."""
 
@@ -88,7 +98,7 @@ class ReconstructionConfig:
     #: Steps a block.
     iterations: int = 400
     batch_size: int = 8
-    #: Adam on V, not decayed: a V that has to change sides travels about 5.
+    #: Adam on V, not decayed: a V that changes sides travels about 5.
     rounding_lr: float = 0.1
     #: Adam on scales (relative), biases (in units of the output's spread) and activation ranges.
     scale_lr: float = 2e-3
@@ -99,7 +109,7 @@ class ReconstructionConfig:
     warm_up: float = 0.2
     #: beta of R, annealed from the first to the second.
     beta: tuple[float, float] = (8.0, 2.0)
-    #: What a block reads: the quantized prefix's output, the float one's, or a mix per element.
+    #: Input of a block: the quantized prefix's output, the float prefix's, or a mix of both per element.
     block_input: Literal["quantized", "float", "mixed"] = "mixed"
     #: Images whose statistics are matched (fewer when they would not fit in memory).
     matching_images: int = 128
@@ -108,6 +118,8 @@ class ReconstructionConfig:
     #: Eq. 10 as printed: widths learned block by block under all three losses, then snapped, and the
     #: rounding learned afresh at the snapped widths (learned for one width it is wrong for another).
     joint: bool = False
+    #: Adam on the widths in bits, with ``joint``.
+    width_lr: float = 0.05
 
     def __post_init__(self) -> None:
         _require(self.iterations >= 0, f"iterations={self.iterations}: must not be negative")
@@ -116,7 +128,7 @@ class ReconstructionConfig:
         _choose("block_input", self.block_input, "quantized", "float", "mixed")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FinalPassConfig:
     """The last, label-free pass over the whole network: scales, biases, norms and ranges."""
 
@@ -124,8 +136,10 @@ class FinalPassConfig:
     batch_size: int = 16
     #: Adam on scales, biases, norms and ranges, relative to their size.
     lr: float = 5e-4
-    #: Adam on the weights, in steps of their grid, rounded straight through; 0 keeps the codes, which
-    #: measured better after learned rounding.
+    #: Share of the steps in which the rates rise: Adam's first steps are long, and its estimates poor.
+    warm_up: float = 0.2
+    #: Adam on the weights, in steps of their grid, rounded straight through; 0 keeps the codes, which is
+    #: better after learned rounding.
     rounding_lr: float = 0.0
     #: Mirrored images too: twice the examples, and a mirrored face is as real as it was.
     mirror: bool = True
@@ -135,12 +149,13 @@ class FinalPassConfig:
     def __post_init__(self) -> None:
         _require(self.steps >= 0, f"final-pass steps={self.steps}: must not be negative")
         _require(self.batch_size >= 1, f"final-pass batch_size={self.batch_size}: must be at least 1")
+        _require(0 <= self.warm_up < 1, f"final-pass warm_up={self.warm_up}: must lie in [0, 1)")
         _choose("final-pass loss", self.loss, "mse", "contrastive")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DefakeQConfig:
-    """One run. Lengths are in images, widths in bits.
+    """Settings of one run. Counts are in images, widths in bits.
 
     >>> DefakeQConfig.for_recipe("paper", average_bits=4).haq.error_base
     2.0
@@ -148,22 +163,22 @@ class DefakeQConfig:
 
     #: Budget: bits a weight. None is 3, or no bound where ``budget`` names others.
     average_bits: float | None = None
-    #: Budget of a chip, alone or beside ``average_bits``: "lut", "bram" (of 18 kbit), "dsp", "cycles" a frame
-    #: -> at most so many, by the costs that ``quantize`` is given.
+    #: Budget of a chip, alone or beside ``average_bits``: "lut", "bram" (of 18 kbit), "dsp" or "cycles" a
+    #: frame -> limit, by the costs given to ``quantize``.
     budget: dict[str, float] = field(default_factory=dict)
-    candidate_bits: tuple[float, ...] = (2, 3, 4, 6, 8)
+    candidate_bits: tuple[float, ...] = DEFAULT_CANDIDATE_BITS
     #: Width of every activation; None leaves them in float.
     activation_bits: int | None = 8
     recipe: Literal["best", "paper"] = "best"
-    #: "any": asymmetric, the paper's set-up. "mobile": what integer kernels of phones and browsers take, 7
-    #: bits in place of 8. "fpga": what FINN maps: symmetric integers of 2 to 8 bits everywhere.
+    #: "any": asymmetric, as in the paper. "mobile": for the integer kernels of phones and browsers, 7 bits in
+    #: place of 8. "fpga": for FINN, symmetric integers of 2 to 8 bits everywhere.
     target: Literal["any", "mobile", "fpga"] = "any"
     #: Calibration images used.
-    samples: int = 256
-    #: Share of them that is kept out of the optimization and judges it.
+    samples: int = DEFAULT_SAMPLES
+    #: Share of them that is kept out of the optimization and used to check it.
     held_out: float = 0.2
     seed: int = 0
-    #: 8 or 32 (float): what M_q^v's restored channels are kept at; always 16 with ``target="fpga"``.
+    #: Width of M_q^v's restored channels, 8 or 32 (float); always 16 with ``target="fpga"``.
     mixed_channel_bits: int = 8
     haq: HAQConfig = field(default_factory=HAQConfig)
     reconstruction: ReconstructionConfig = field(default_factory=ReconstructionConfig)
@@ -177,7 +192,8 @@ class DefakeQConfig:
         for bits in widths:
             known = ", ".join(f"{width:g}" for width in WIDTHS)
             _require(bits in WIDTHS, f"candidate_bits={widths}: {bits} is not one of {known}; drop it")
-        _require(bool(widths), "candidate_bits is empty; give widths such as 2,3,4,6,8")
+        examples = ",".join(map(str, DEFAULT_CANDIDATE_BITS))
+        _require(bool(widths), f"candidate_bits is empty; give widths such as {examples}")
         self._check_budgets()
         act = self.activation_bits
         _require(act is None or 2 <= act <= 16, f"activation_bits={act}: must be 2 to 16, or none")
@@ -192,7 +208,7 @@ class DefakeQConfig:
             _choose("mixed_channel_bits", self.mixed_channel_bits, 8, 32)
 
     def _fit_fpga(self) -> None:
-        """What has no form there is refused; channels of 8 bits may as well have 16."""
+        """Refuse what FINN cannot map; restored channels of 8 bits become 16."""
         for bits in self.candidate_bits:
             _require(
                 bits == int(bits),
@@ -233,20 +249,25 @@ class DefakeQConfig:
         )
 
     @classmethod
-    def for_recipe(cls, recipe: str = "best", **changes) -> "DefakeQConfig":
+    def for_recipe(cls, recipe: str = "best", **changes: Any) -> "DefakeQConfig":
         """A recipe's values with top-level fields changed."""
         _choose("recipe", recipe, "best", "paper")
-        base = {"recipe": recipe} if recipe == "best" else {"recipe": recipe, **_PAPER}
+        base: dict[str, Any] = {"recipe": recipe, **(_PAPER if recipe == "paper" else {})}
         return cls(**{**base, **changes})
 
-    def to_dict(self) -> dict:
+    @property
+    def average_limit(self) -> float:
+        """``average_bits``; infinite with a chip's budget alone."""
+        return float("inf") if self.average_bits is None else self.average_bits
+
+    def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, data: dict) -> "DefakeQConfig":
-        """Back from ``to_dict``; unknown fields are refused by name."""
-        stages = {
+    def from_dict(cls, data: dict[str, Any]) -> "DefakeQConfig":
+        """Inverse of ``to_dict``. Raises UserError that names an unknown field."""
+        stages: dict[str, type] = {
             "haq": HAQConfig,
             "reconstruction": ReconstructionConfig,
             "veft": VEFTConfig,
@@ -256,8 +277,8 @@ class DefakeQConfig:
         return _build(cls, values)
 
 
-def _build(cls: type, values: dict):
-    known = {item.name for item in fields(cls)}
+def _build(cls: type[_Config], values: dict[str, Any]) -> _Config:
+    known = {item.name for item in fields(cls)}  # type: ignore[arg-type]
     unknown = sorted(set(values) - known)
     _require(not unknown, f"configuration: unknown field {unknown[0] if unknown else ''} in {cls.__name__}")
     return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
@@ -273,8 +294,8 @@ def without_haq(config: DefakeQConfig) -> DefakeQConfig:
     return replace(config, haq=replace(config.haq, enabled=False))
 
 
-#: What ``paper`` changes: its own values where it gives them, METHOD's decisions where it is silent.
-_PAPER: dict = {
+#: Changes of ``paper``: the paper's values where it gives them, METHOD's decisions where it does not.
+_PAPER: dict[str, Any] = {
     "haq": HAQConfig(error_base=2.0),
     "reconstruction": ReconstructionConfig(matching=False, block_input="quantized"),
     "veft": VEFTConfig(enabled=True),

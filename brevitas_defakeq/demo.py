@@ -1,6 +1,6 @@
-"""``defakeq demo``: the main job on the detector and the drawn faces that the package ships.
+"""``defakeq demo``: quantize the shipped detector on drawn faces, and report on others.
 
-The detector knows drawn faces, not photographs.
+The detector was trained on drawn faces, not on photographs.
 """
 
 import os
@@ -11,15 +11,15 @@ from PIL import Image
 from torch import Tensor
 
 from brevitas_defakeq.api import quantize
-from brevitas_defakeq.config import DefakeQConfig
+from brevitas_defakeq.config import DEFAULT_SAMPLES, DefakeQConfig
 from brevitas_defakeq.data.procedural import FAMILIES, HELD_OUT_FAMILIES, DrawnFace, draw_many
 from brevitas_defakeq.detectors.resolve import resolve
 from brevitas_defakeq.evaluation.labelled_set import LabelledSet
 from brevitas_defakeq.imaging.preprocessing import Preprocessing, preprocess
 from brevitas_defakeq.progress import ProgressCallback, silent
+from brevitas_defakeq.run_inputs import require_preprocessing
 
-CALIBRATION_IMAGES = 256
-#: Images of the forgery families that training and calibration saw, and of the two that they did not.
+#: Images of the forgery families used in training and calibration, and of the two others.
 TEST_IMAGES, CROSS_IMAGES = 2000, 500
 _WORKERS = os.cpu_count() or 1
 _CALIBRATION_SEED, _TEST_SEED, _CROSS_SEED = 11, 22, 33
@@ -30,24 +30,25 @@ def run_demo(
 ) -> dict:
     """Quantize the shipped detector and report on 2,500 drawn faces; returns the report.
 
-    The report's ``per_dataset`` tells "in domain" (known forgery families) from "cross domain" (others).
+    The report's ``per_dataset`` separates "in domain" (known forgery families) and "cross domain" (others).
     """
     detector = resolve("demo")
+    preprocessing = require_preprocessing(detector)
     on_progress("draw", 0, 1)
-    images, labels = drawn_calibration(detector.preprocessing, CALIBRATION_IMAGES)
+    images, labels = drawn_calibration(preprocessing, DEFAULT_SAMPLES)
     config = DefakeQConfig.for_recipe("best", average_bits=average_bits, seed=seed)
-    test = drawn_test(detector.preprocessing)
+    test = drawn_test(preprocessing)
     result = quantize(detector, images, config, labels=labels, test=test, out=out, on_progress=on_progress)
     return result.report
 
 
 def drawn_calibration(preprocessing: Preprocessing, count: int) -> tuple[Tensor, Tensor]:
-    """The first drawn calibration faces and their labels."""
+    """The first ``count`` drawn calibration faces [count, 3, H, W] and their labels [count]."""
     return as_tensors(draw_many(count, seed=_CALIBRATION_SEED, workers=_WORKERS), preprocessing)
 
 
 def drawn_test(
-    preprocessing: Preprocessing, *, in_domain=TEST_IMAGES, cross_domain=CROSS_IMAGES
+    preprocessing: Preprocessing, *, in_domain: int = TEST_IMAGES, cross_domain: int = CROSS_IMAGES
 ) -> LabelledSet:
     """Drawn test faces, half real: known forgery families, then the two held-out ones."""
     known = draw_many(in_domain, seed=_TEST_SEED, families=FAMILIES, workers=_WORKERS)

@@ -1,4 +1,4 @@
-"""M_f: an independent, prepared copy of the user's float detector, and how it is read."""
+"""M_f: a prepared copy of the user's float detector, its plan, and its observer."""
 
 import copy
 
@@ -12,7 +12,14 @@ from brevitas_defakeq.utils.errors import UserError
 
 
 def prepare_float(detector: Detector, example: Tensor) -> tuple[nn.Module, Plan, Observer]:
-    """M_f (a prepared copy), the plan, and how logit and feature are read."""
+    """M_f (a prepared copy), its plan, and the observer of its logit and feature.
+
+    Args:
+        example: one preprocessed image, [1, 3, H, W].
+
+    Raises:
+        UserError: weights or outputs are not finite, or no layer can be quantized.
+    """
     check_finite(detector.model)
     reference = copy_module(detector.model).eval()
     plan = make_plan(reference, example, outside=detector.outside, blocks=detector.blocks)
@@ -28,14 +35,14 @@ def prepare_float(detector: Detector, example: Tensor) -> tuple[nn.Module, Plan,
 
 
 def check_finite(model: nn.Module) -> None:
-    """Non-finite weights are refused by name."""
+    """Raises UserError that names a weight with non-finite values."""
     for name, tensor in model.state_dict().items():
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise UserError(f"weight {name} holds values that are not finite; the checkpoint is broken")
 
 
 def copy_module(model: nn.Module) -> nn.Module:
-    """An independent copy of a float module, laid out for the processor's fast convolutions."""
+    """A copy of a float module in the memory format of the processor's fast convolutions."""
     try:
         copied = copy.deepcopy(model)
     except (RuntimeError, TypeError) as error:

@@ -1,4 +1,4 @@
-"""Memory that was freed, given back to the system."""
+"""Returning freed memory to the system."""
 
 import ctypes
 from collections.abc import Callable
@@ -8,8 +8,8 @@ from functools import cache
 def give_back() -> None:
     """Return freed memory to the system between stages; nothing where the C library has no such call.
 
-    glibc keeps freed blocks of up to 32 MB, the size of a large detector's layers: a ViT-L, whose five forms
-    are 6 GB, ends at 12 without this.
+    glibc keeps freed blocks of up to 32 MB, the size of a large detector's layers: without this, a ViT-L
+    whose five models take 6 GB ends at 12 GB.
     """
     trim = _malloc_trim()
     if trim is not None:

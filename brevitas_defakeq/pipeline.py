@@ -1,7 +1,7 @@
 """Algorithm 1, stage by stage: the file to read first.
 
 float detector + calibration images -> prepare -> calibrate -> allocate (HAQ) -> reconstruct (+ VEFT)
--> tune -> freeze -> QuantizedDetector. Every stage is resumable; every stage draws from its own generator.
+-> tune -> freeze -> QuantizedDetector. Every stage is resumable and draws from its own generator.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,12 +9,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from time import perf_counter
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from brevitas_defakeq.artifact import quantized_form
-from brevitas_defakeq.config import DefakeQConfig
+from brevitas_defakeq.artifact import quantized_copy
+from brevitas_defakeq.config import DEFAULT_CACHE_BYTES, FORWARD_BATCH, DefakeQConfig
 from brevitas_defakeq.data.calibration import split_held_out
 from brevitas_defakeq.detectors.observer import Observer
 from brevitas_defakeq.haq.allocate import allocate, layer_scores
@@ -22,7 +23,7 @@ from brevitas_defakeq.haq.hardware_costs import HardwareCosts
 from brevitas_defakeq.haq.importance import channel_energies, expand_energy
 from brevitas_defakeq.haq.solver import solve
 from brevitas_defakeq.memory_release import give_back
-from brevitas_defakeq.nn.module_tree import modules_by_name, recomputed, restore_, snapshot
+from brevitas_defakeq.nn.module_tree import modules_by_name, recomputed, restore_, snapshot, weight_of
 from brevitas_defakeq.prepare.calibrate import calibrate_
 from brevitas_defakeq.prepare.hardware_quantizers import limit_ranges_
 from brevitas_defakeq.prepare.plan import Plan
@@ -31,7 +32,7 @@ from brevitas_defakeq.quant.activation_quantizer import activation_proxies, mark
 from brevitas_defakeq.quant.bit_width import relaxed, relaxed_bits, set_bits_
 from brevitas_defakeq.quant.fused import fused_quantizers
 from brevitas_defakeq.quant.partial_float import weight_quantizer
-from brevitas_defakeq.reconstruct.block_loop import CAPTURE_BATCH, Reconstruction
+from brevitas_defakeq.reconstruct.block_loop import Reconstruction
 from brevitas_defakeq.reconstruct.capture import TensorStore
 from brevitas_defakeq.reconstruct.final_pass import Examples, tune_network_
 from brevitas_defakeq.reconstruct.joint_widths import snapping_costs
@@ -39,15 +40,19 @@ from brevitas_defakeq.resume import Checkpoint
 from brevitas_defakeq.storage.weights_transfer import Writer, transfer
 from brevitas_defakeq.veft.restore import restore_channels_
 
-#: Activations that the last pass may keep; beyond, a batch goes in parts and every block runs twice.
+#: Activations that the last pass may keep; beyond it, a batch is split and every block runs twice.
 TUNING_BYTES = 4 << 30
-#: What a backward pass keeps for each value that a layer puts out: it, its quantized form, and more.
+#: Kept for the backward pass for each output value of a layer: the value, its quantized one, and more.
 _BYTES_AN_OUTPUT = 16
+
+
+#: M_q, M_q^v, the widths, and the packed tensors of both.
+JobResult = tuple[nn.Module, nn.Module, dict[str, float], dict[str, dict[str, Tensor]]]
 
 
 @dataclass
 class Calibrated:
-    """What the calibration images say of M_f, whatever the widths will be; each found when first wanted.
+    """Results of calibration that do not depend on the widths; each is computed on first use.
 
     Attributes:
         ranges: activation quantizer -> the tensors of its range.
@@ -58,17 +63,17 @@ class Calibrated:
     energies: dict[str, Tensor] | None = None
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Job:
     """One run of Algorithm 1.
 
     Attributes:
         reference: M_f, prepared (BatchNorm folded, paddings fixed); never changed.
         images: calibration images, [M, 3, H, W]; ``labels`` 0/1 [M] or None.
-        observer: reads logit and feature of M_f and of every quantized form.
-        hardware: what layers cost on a chip, where the budget is one of a chip.
-        device: where the models run; captured activations lie with the processor.
-        calibrated: shared by runs that differ in their budget alone (``at_budget``).
+        observer: reads logit and feature of M_f and of every quantized variant.
+        hardware: costs of layers on a chip, for a chip's budget.
+        device: for the models; captured activations stay in the processor's memory.
+        calibrated: shared by runs that differ only in their budget (``at_budget``).
     """
 
     reference: nn.Module
@@ -79,7 +84,7 @@ class Job:
     config: DefakeQConfig
     checkpoint: Checkpoint
     on_progress: ProgressCallback = silent
-    cache_bytes: int = 2 << 30
+    cache_bytes: int = DEFAULT_CACHE_BYTES
     device: torch.device = torch.device("cpu")
     hardware: HardwareCosts | None = None
     seconds: dict[str, float] = field(default_factory=dict)
@@ -94,9 +99,9 @@ class Job:
 
     # Algorithm 1 -----------------------------------------------------------------------------------
 
-    def run(self) -> tuple[nn.Module, nn.Module, dict[str, float], dict[str, dict[str, Tensor]]]:
+    def run(self) -> JobResult:
         """M_q, M_q^v, the widths, and the packed tensors of both."""
-        model = quantized_form(self.reference, self.plan, self.config)
+        model = quantized_copy(self.reference, self.plan, self.config)
         bits = self.resume_(model)
         if bits is None:
             with self.stage("calibrate"):
@@ -112,12 +117,12 @@ class Job:
             return self.freeze(model, bits)
 
     def at_budget(self, average_bits: float, checkpoint: Checkpoint) -> "Job":
-        """The same run at another budget; calibration is done once for all of them."""
+        """The same run at another budget; calibration is shared."""
         config = replace(self.config, average_bits=average_bits)
         return replace(self, config=config, checkpoint=checkpoint, seconds={})
 
     def calibrate_(self, model: nn.Module) -> None:
-        """Steps 2-4: observers see the calibration images, once; every activation range is set."""
+        """Steps 2-4: run the calibration images once, and set every activation range."""
         proxies = activation_proxies(model)
         if self.calibrated.ranges is None:
             self.meter.add("calibrate", len(self.images))
@@ -128,10 +133,11 @@ class Job:
             mark_calibrated_(proxy)
 
     def allocate_(self, model: nn.Module) -> dict[str, float]:
-        """Step 5a: one width a layer, never above the budget; ranges searched anew at that width."""
+        """Step 5a: one width a layer within the budget; then search the weight ranges at that width."""
         bits = allocate(
-            self.reference, self.quantized_layers(model), self.plan, self.energies, self.images[self.train],
-            self.observer.logit, self.config, self.meter, self.on_progress, self.hardware,
+            self.reference, self.quantized_layers(model), self.plan, self.energies, self.config,
+            images=self.images[self.train], logit=self.observer.logit, meter=self.meter,
+            on_progress=self.on_progress, hardware=self.hardware,
         )  # fmt: skip
         if self.config.reconstruction.joint:
             bits = self.learn_jointly_(model)
@@ -139,7 +145,7 @@ class Job:
         return bits
 
     def learn_jointly_(self, model: nn.Module) -> dict[str, float]:
-        """Eq. 10 as printed: the widths go on from the relaxed optimum, block by block, and are snapped."""
+        """Eq. 10 as printed: continue the relaxed widths block by block, then snap them."""
         scores, config = layer_scores(self.reference_layers, self.energies), self.config
         quantizers = {name: weight_quantizer(layer) for name, layer in self.quantized_layers(model).items()}
         with relaxed(model), fused_quantizers(model):
@@ -147,9 +153,9 @@ class Job:
             for index in range(len(self.plan.blocks)):
                 self.on_progress("joint", index, len(self.plan.blocks))
                 work.learn_widths_(index, scores, config)
-        learned = {name: float(relaxed_bits(quantizer)) for name, quantizer in quantizers.items()}
+        learned = {name: relaxed_bits(quantizer).item() for name, quantizer in quantizers.items()}
         costs = snapping_costs(learned, scores, config.candidate_bits, config.haq.error_base)
-        return solve(costs, self.sizes, config.candidate_bits, config.average_bits)
+        return solve(costs, self.sizes, config.candidate_bits, config.average_limit)
 
     def reconstruct_(self, model: nn.Module) -> None:
         """Step 5b: block by block in data-flow order, widths frozen."""
@@ -188,33 +194,31 @@ class Job:
                 generator=torch.Generator().manual_seed(self.config.seed),
             )  # fmt: skip
 
-    def freeze(self, model: nn.Module, bits: dict[str, float]):
-        """Step 6: everything rounded to what the file holds; M_q^v made beside M_q."""
+    def freeze(self, model: nn.Module, bits: dict[str, float]) -> JobResult:
+        """Step 6: round everything to the precision of the file, for M_q and M_q^v."""
         if self.config.target == "fpga":
             limit_ranges_(model, self.plan.grids)
-        mixed = quantized_form(self.reference, self.plan, self.config)
+        mixed = quantized_copy(self.reference, self.plan, self.config)
         self.copy_state_(mixed, snapshot(model))
         restore_channels_(
             self.quantized_layers(mixed), self.reference_layers, self.energies, self.config.veft.fraction
         )
         packed = {}
-        for form, network, width in (
-            ("quantized", model, None),
-            ("mixed", mixed, self.config.mixed_channel_bits),
-        ):
+        variants = (("quantized", model, None), ("mixed", mixed, self.config.mixed_channel_bits))
+        for variant, network, width in variants:
             network.cpu()
             writer = Writer()
             transfer(
                 network, self.plan, bits, writer, mixed_bits=width,
                 integer_biases=self.config.target != "any",
             )  # fmt: skip
-            packed[form] = writer.tensors()
+            packed[variant] = writer.tensors()
         return model.requires_grad_(False), mixed.requires_grad_(False), bits, packed
 
     def round_to_nearest(self, width: float) -> nn.Module:
-        """The baseline: one width everywhere, searched ranges, the same activation bits, nothing learned."""
+        """The baseline: one width for all weights, searched ranges, the same activation bits, no training."""
         config = replace(self.config, candidate_bits=(width,), average_bits=width, budget={})
-        model = quantized_form(self.reference, self.plan, config)
+        model = quantized_copy(self.reference, self.plan, config)
         self.calibrate_(model)
         self.set_bits_(model, {layer.name: width for layer in self.plan.layers}, weighted=False)
         return model.requires_grad_(False)
@@ -241,19 +245,19 @@ class Job:
         return self.calibrated.energies
 
     def examples(self) -> Examples:
-        """The calibration images, mirrored ones too if asked, with M_f's logits and features."""
+        """The calibration images (and their mirror images) with M_f's logits and features."""
         images, train = self.images, self.train
         if self.config.final.mirror:
             images = torch.cat([images, images.flip(3)]).contiguous(memory_format=torch.channels_last)
             train = torch.cat([train, train + len(self.images)])
         self.meter.add("tune", len(images))
         with torch.no_grad():
-            observed = [self.observer(self.reference, batch) for batch in images.split(CAPTURE_BATCH)]
+            observed = [self.observer(self.reference, batch) for batch in images.split(FORWARD_BATCH)]
         logits, features = (torch.cat(parts) for parts in zip(*observed, strict=True))
-        return Examples(images, logits, features, train, self.held_out)
+        return Examples(images=images, logits=logits, features=features, train=train, held_out=self.held_out)
 
     def images_at_once(self) -> int:
-        """Images whose activations in one pass forward and backward stay within ``TUNING_BYTES``."""
+        """Number of images whose activations for a backward pass fit in ``TUNING_BYTES``."""
         outputs = sum(layer.macs * layer.weight_shape[0] // layer.num_params for layer in self.plan.layers)
         return max(1, min(self.config.final.batch_size, TUNING_BYTES // max(1, outputs * _BYTES_AN_OUTPUT)))
 
@@ -271,19 +275,19 @@ class Job:
         )  # fmt: skip
 
     def set_bits_(self, model: nn.Module, bits: dict[str, float], *, weighted: bool = True) -> None:
-        """Set every layer's width and search its range, errors weighted by A_j^2: what reaches the output."""
+        """Set every layer's width and search its range, with errors weighted by A_j^2 (``weighted``)."""
         for name, layer in self.quantized_layers(model).items():
-            quantizer = weight_quantizer(layer)
+            quantizer, weight = weight_quantizer(layer), weight_of(layer)
             set_bits_(quantizer, bits[name])
-            importance = expand_energy(self.energies[name], len(layer.weight)).square() if weighted else None
-            quantizer.search_range_(layer.weight, importance)
+            importance = expand_energy(self.energies[name], len(weight)).square() if weighted else None
+            quantizer.search_range_(weight, importance)
 
     def batches(self) -> Sequence[Tensor]:
-        return self.images.split(CAPTURE_BATCH)
+        return self.images.split(FORWARD_BATCH)
 
     @property
     def batch_count(self) -> int:
-        return -(-len(self.images) // CAPTURE_BATCH)
+        return -(-len(self.images) // FORWARD_BATCH)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -297,13 +301,14 @@ class Job:
 
     # Interruption ------------------------------------------------------------------------------------
 
-    def keep(self, stage: str, model: nn.Module, **notes) -> None:
+    def keep(self, stage: str, model: nn.Module, **notes: Any) -> None:
+        """Save the state after ``stage``."""
         self.checkpoint.keep(
             stage, snapshot(model), seconds=self.seconds, compute=self.meter.by_stage, **notes
         )
 
     def resume_(self, model: nn.Module) -> dict[str, float] | None:
-        """Back to the last kept state; the widths, or None at the start of a run."""
+        """Restore the last saved state; returns the widths, or None at the start of a run."""
         saved = self.checkpoint.tensors()
         if saved is None:
             return None

@@ -1,22 +1,22 @@
-"""How far a run is, told to whoever listens, and what it has computed."""
+"""The progress callback, and the count of computed image passes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-#: Called with a stage's name, how much of it is done and how much there is.
+#: Called with (stage, done, total).
 ProgressCallback = Callable[[str, int, int], None]
 
 
 def silent(stage: str, done: int, total: int) -> None:
-    """Listens to nothing."""
+    """Ignore the progress."""
 
 
 @dataclass
 class Meter:
-    """Compute in units of one float pass over all calibration images; forward and backward count 3.
+    """Compute in float passes over all calibration images; forward and backward together count 3.
 
     Attributes:
-        images: calibration images, the unit.
+        images: number of calibration images: the images of one pass.
         by_stage: image passes so far, by stage.
     """
 
@@ -29,4 +29,5 @@ class Meter:
         self.by_stage[stage] = self.by_stage.get(stage, 0.0) + work
 
     def passes(self) -> float:
+        """All work so far."""
         return sum(self.by_stage.values()) / max(1, self.images)

@@ -1,4 +1,4 @@
-"""Where a result comes from: versions, commit, seed, data."""
+"""Origin of a result: versions, commit, seed and threads."""
 
 import platform
 import subprocess
@@ -9,7 +9,11 @@ _PACKAGES = ("brevitas-defakeq", "brevitas", "torch", "timm", "numpy")
 
 
 def provenance(seed: int) -> dict[str, object]:
-    """Versions of what computes, the source's commit where there is one, threads and seed."""
+    """Seed, versions of the packages that compute, threads, and the commit of a source checkout.
+
+    The integers of a run depend on the seed and the number of threads: sums over images and positions are
+    split among the threads, and float addition depends on the order.
+    """
     import torch
 
     return {

@@ -1,13 +1,16 @@
-"""What one call of ``quantize`` is about, made ready: detector, images, and how its parts are read."""
+"""A quantization request: detector, images, settings, and the prepared float model with its plan."""
 
-from dataclasses import asdict, dataclass, field
+import logging
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import nn
 
 from brevitas_defakeq.artifact import QuantizedDetector
 from brevitas_defakeq.calibration_set import CalibrationSet
-from brevitas_defakeq.config import DefakeQConfig
+from brevitas_defakeq.config import DEFAULT_CACHE_BYTES, DefakeQConfig
+from brevitas_defakeq.data.source_overlap import refuse_shared
 from brevitas_defakeq.detectors.observer import Observer
 from brevitas_defakeq.detectors.resolve import Detector
 from brevitas_defakeq.evaluation.labelled_set import LabelledSet
@@ -15,57 +18,98 @@ from brevitas_defakeq.float_reference import prepare_float
 from brevitas_defakeq.haq.hardware_costs import HardwareCosts
 from brevitas_defakeq.pipeline import Job
 from brevitas_defakeq.prepare.plan import Plan
-from brevitas_defakeq.progress import ProgressCallback
+from brevitas_defakeq.progress import ProgressCallback, silent
 from brevitas_defakeq.resume import Checkpoint, tensor_digest
 
+_LOG = logging.getLogger(__name__)
 
-@dataclass
+
+@dataclass(frozen=True, kw_only=True)
 class QuantizationRequest:
-    """A detector, its calibration and test images, M_f (prepared) with its plan, and the settings."""
+    """What one or several runs share; ``prepare_request`` makes it.
+
+    Attributes:
+        detector: the user's, untouched.
+        calibration: its calibration images.
+        test_set: labelled data for the report; never used to choose anything.
+        reference: M_f, a prepared copy of the detector.
+        plan: of M_f.
+        observer: reads logit and feature of every variant.
+        hardware: costs of M_f's layers on a chip, for a chip's budget.
+        cache_bytes: captured activations kept in memory.
+    """
 
     detector: Detector
-    images: CalibrationSet
-    tests: LabelledSet | None
+    calibration: CalibrationSet
+    test_set: LabelledSet | None
     config: DefakeQConfig
+    reference: nn.Module
+    plan: Plan
+    observer: Observer
+    hardware: HardwareCosts | None
     cache_bytes: int
     device: torch.device
     on_progress: ProgressCallback
-    hardware: HardwareCosts | None = None
-    reference: nn.Module = field(init=False)
-    plan: Plan = field(init=False)
-    observer: Observer = field(init=False)
 
-    def __post_init__(self) -> None:
-        prepared = prepare_float(self.detector, self.images.images[:1])
-        self.reference, self.plan, self.observer = prepared
-        if self.hardware is not None:
-            shapes = {layer.name: layer.weight_shape for layer in self.plan.layers}
-            widths = (*self.config.candidate_bits, *self.config.haq.pinned.values())
-            self.hardware = self.hardware.of_layers(shapes, widths)
-
-    def identity(self) -> dict:
-        """All that decides the result."""
-        preprocessing = self.detector.preprocessing
+    def identity(self) -> dict[str, Any]:
+        """Everything that decides the result, as JSON."""
+        preprocessing, labels = self.detector.preprocessing, self.calibration.labels
         return {
-            "config": self.config.to_dict(), "detector": self.detector.spec, "calibration": self.images.hash,
-            "weights": tensor_digest(self.reference.state_dict()),
-            "labels": None if self.images.labels is None else self.images.labels.tolist(),
+            "config": self.config.to_dict(), "detector": self.detector.spec,
+            "calibration": self.calibration.hash, "weights": tensor_digest(self.reference.state_dict()),
+            "labels": None if labels is None else labels.tolist(),
             "preprocessing": preprocessing.to_dict() if preprocessing else None,
             "observer": asdict(self.observer),
             **({"costs": self.hardware.digest} if self.hardware else {}),
         }  # fmt: skip
 
     def job(self, checkpoint: Checkpoint) -> Job:
-        """Algorithm 1 on it, not yet run."""
+        """Algorithm 1 for this request, not yet run."""
         return Job(
-            self.reference, self.plan, self.images.images, self.images.labels, self.observer, self.config,
-            checkpoint, self.on_progress, self.cache_bytes, self.device, self.hardware,
+            reference=self.reference, plan=self.plan, images=self.calibration.images,
+            labels=self.calibration.labels, observer=self.observer, config=self.config, checkpoint=checkpoint,
+            on_progress=self.on_progress, cache_bytes=self.cache_bytes, device=self.device,
+            hardware=self.hardware,
         )  # fmt: skip
 
     def carry_out(self, job: Job) -> QuantizedDetector:
         """Run the job; the result has no report yet."""
         quantized, mixed, bits, packed = job.run()
         return QuantizedDetector(
-            quantized, mixed, bits, {}, job.config, self.plan, self.observer, self.detector.spec,
-            self.detector.preprocessing, packed,
+            quantized=quantized, mixed=mixed, bits=bits, report={}, config=job.config, plan=self.plan,
+            observer=self.observer, spec=self.detector.spec, preprocessing=self.detector.preprocessing,
+            packed=packed,
         )  # fmt: skip
+
+
+def prepare_request(
+    detector: Detector,
+    calibration: CalibrationSet,
+    config: DefakeQConfig,
+    *,
+    device: torch.device,
+    test_set: LabelledSet | None = None,
+    hardware: HardwareCosts | None = None,
+    cache_bytes: int = DEFAULT_CACHE_BYTES,
+    on_progress: ProgressCallback = silent,
+) -> QuantizationRequest:
+    """Copy the float detector, trace and prepare the copy, and look up its costs on the chip.
+
+    Raises:
+        UserError: test and calibration images overlap, the detector cannot be quantized, or ``hardware``
+            holds the costs of another one.
+    """
+    if test_set is not None:
+        refuse_shared(calibration.samples, test_set.samples)
+    count = len(calibration.images)
+    if count < config.samples:
+        _LOG.warning("%d calibration images, fewer than the %d asked for", count, config.samples)
+    reference, plan, observer = prepare_float(detector, calibration.images[:1])
+    if hardware is not None:
+        shapes = {layer.name: layer.weight_shape for layer in plan.layers}
+        hardware = hardware.of_layers(shapes, (*config.candidate_bits, *config.haq.pinned.values()))
+    return QuantizationRequest(
+        detector=detector, calibration=calibration, test_set=test_set, config=config, reference=reference,
+        plan=plan, observer=observer, hardware=hardware, cache_bytes=cache_bytes, device=device,
+        on_progress=on_progress,
+    )  # fmt: skip

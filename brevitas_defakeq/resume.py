@@ -1,9 +1,10 @@
-"""State of an unfinished run: an interrupted run goes on where it stopped and ends with the same result."""
+"""State of an unfinished run, from which it continues after an interruption, with the same result."""
 
 import hashlib
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -17,18 +18,21 @@ _FOLDER = ".unfinished"
 
 
 class Checkpoint:
-    """Keeps named tensors and notes after each stage in ``OUT/.unfinished``; without a folder keeps nothing.
+    """Saves tensors and notes after each stage in ``OUT/.unfinished``; nothing without a folder.
 
     Args:
         out: the run folder, or None.
-        identity: all that decides the result; a folder begun with another identity is refused.
+        identity: everything that decides the result, as JSON.
+
+    Raises:
+        UserError: the folder holds a run with another identity, or cannot be written.
     """
 
-    def __init__(self, out: Path | None, identity: dict) -> None:
+    def __init__(self, out: Path | None, identity: dict[str, Any]) -> None:
         self.folder = out / _FOLDER if out else None
         self.identity = _digest(identity)
-        self.notes: dict = {}
-        if self.folder is None:
+        self.notes: dict[str, Any] = {}
+        if out is None or self.folder is None:
             return
         if (self.folder / "state.json").exists():
             state = read_json(self.folder / "state.json")
@@ -46,7 +50,7 @@ class Checkpoint:
             )
 
     def tensors(self) -> dict[str, Tensor] | None:
-        """What the last ``keep`` kept; None at the start of a run."""
+        """The tensors of the last ``keep``; None at the start of a run."""
         if self.folder is None or "stage" not in self.notes:
             return None
         try:
@@ -54,8 +58,8 @@ class Checkpoint:
         except (OSError, SafetensorError) as error:
             raise UserError(f"{self.folder} is damaged ({error}); remove it to start afresh") from None
 
-    def keep(self, stage: str, tensors: dict[str, Tensor], **notes) -> None:
-        """Keep the state after ``stage``; the state before it is dropped once this one is whole."""
+    def keep(self, stage: str, tensors: dict[str, Tensor], **notes: Any) -> None:
+        """Save the state after ``stage``, then delete the state before it."""
         before = self.notes.get("stage")
         self.notes = {**self.notes, **notes, "stage": stage}
         if self.folder is None:
@@ -67,12 +71,12 @@ class Checkpoint:
             (self.folder / f"{before}.safetensors").unlink(missing_ok=True)
 
     def done(self) -> None:
-        """The run is saved; its intermediate state is no longer needed."""
+        """Delete the state of a run that has been saved."""
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def _digest(identity: dict) -> str:
+def _digest(identity: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
@@ -81,5 +85,5 @@ def tensor_digest(tensors: dict[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name, tensor in tensors.items():
         digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""What to expect of a run before it starts: size of the file, image passes and time."""
+"""Estimates for a run before it starts: size of the file, image passes and time."""
 
 from time import perf_counter
 
@@ -14,7 +14,7 @@ _RANGE_SECONDS = 0.6
 
 
 def expected_size(plan: Plan, average_bits: float, other_parameters: int) -> int:
-    """Bytes of ``weights.safetensors`` at an average width: codes; scales, biases and the rest at half."""
+    """Bytes of ``weights.safetensors`` at an average width: codes, and the rest at half precision."""
     weights = sum(layer.num_params for layer in plan.layers)
     channels = sum(layer.weight_shape[0] for layer in plan.layers)
     per_channel = 2 + 2 + average_bits / 8
@@ -37,7 +37,7 @@ def expected_passes(plan: Plan, config: DefakeQConfig, images: int) -> float:
 
 @torch.no_grad()
 def seconds_per_image(model: nn.Module, example: Tensor) -> float:
-    """One float image pass on this machine, measured."""
+    """Measured time of one float image pass on this machine."""
     batch = example.expand(4, *example.shape[1:]).contiguous(memory_format=torch.channels_last)
     model(batch)
     start = perf_counter()

@@ -66,6 +66,8 @@ class Width:
         return tuple((width, sum(widths[:index])) for index, width in enumerate(widths))
 
 
+#: Candidates unless others are given: widths that most runtimes hold; 1.6 (three levels) is opt-in.
+DEFAULT_CANDIDATE_BITS: tuple[float, ...] = (2, 3, 4, 6, 8)
 #: bits -> width, ascending.
 WIDTHS: dict[float, Width] = {}
 

@@ -69,7 +69,7 @@ def levels(bits):
 
 
 def check(result, budget):
-    """What holds for every run: the budget, the number of levels, finite figures."""
+    """What holds for every run: the budget, the number of levels, finite metrics."""
     assert set(result.bits) == set(LAYERS)
     assert average_bits(result.bits) <= budget + 1e-9
     assert result.report["average_bits"] == pytest.approx(average_bits(result.bits))
@@ -182,36 +182,39 @@ def test_report_has_every_key(result):
     assert set(report["size_bytes"]) == {"float", "quantized", "mixed"}
     assert {"float", "quantized"} <= set(report["threshold"])
     assert set(report["metrics"]) == {"float", "round_to_nearest", "quantized", "mixed"}
-    for figures in report["metrics"].values():
-        assert {"auc", "auc_interval", "fidelity"} <= set(figures)
-        assert set(figures["fidelity"]) == {"rank_correlation", "verdict_agreement", "feature_snr_db"}
+    for metrics in report["metrics"].values():
+        assert {"auc", "auc_interval", "fidelity"} <= set(metrics)
+        assert set(metrics["fidelity"]) == {"rank_correlation", "verdict_agreement", "feature_snr_db"}
     assert {"calibrate", "allocate", "reconstruct", "tune"} <= set(report["seconds"])
     assert report["forward_passes"] > 0
     assert len(report["calibration"]["hash"]) == 64 and report["calibration"]["count"] == 32
     assert report["provenance"]["seed"] == 0
+    assert report["provenance"]["threads"] == torch.get_num_threads()
     assert set(report["provenance"]["versions"]) >= {"brevitas", "torch", "brevitas-defakeq"}
 
 
-def test_figures_are_those_of_scikit_learn_and_scipy(result, tiny, test_set):
-    pictures, labels = test_set
+def test_metrics_are_those_of_scikit_learn_and_scipy(result, tiny, test_set):
+    test_images, labels = test_set
     reference = tiny.model()
     models = {"float": reference, "quantized": result.quantized, "mixed": result.mixed}
     scores, features = {}, {}
-    for form, model in models.items():
-        model.head.register_forward_pre_hook(lambda _, inputs, form=form: features.update({form: inputs[0]}))
+    for variant, model in models.items():
+        model.head.register_forward_pre_hook(
+            lambda _, inputs, variant=variant: features.update({variant: inputs[0]})
+        )
         with torch.no_grad():
-            scores[form] = model(pictures)[:, 0].double().numpy()
+            scores[variant] = model(test_images)[:, 0].double().numpy()
         model.head._forward_pre_hooks.clear()
-    for form, figures in result.report["metrics"].items():
-        if form not in models:
+    for variant, metrics in result.report["metrics"].items():
+        if variant not in models:
             continue
-        assert figures["auc"] == pytest.approx(roc_auc_score(labels, scores[form]), abs=1e-3)
-        assert figures["n"] == 40 and set(figures["per_dataset"]) == {"first", "second"}
-        verdicts = scores[form] > result.report["threshold"][form]
-        assert figures["accuracy"] == pytest.approx(np.mean(verdicts == labels.numpy()))
-        fidelity = figures["fidelity"]
+        assert metrics["auc"] == pytest.approx(roc_auc_score(labels, scores[variant]), abs=1e-3)
+        assert metrics["n"] == 40 and set(metrics["per_dataset"]) == {"first", "second"}
+        verdicts = scores[variant] > result.report["threshold"][variant]
+        assert metrics["accuracy"] == pytest.approx(np.mean(verdicts == labels.numpy()))
+        fidelity = metrics["fidelity"]
         assert fidelity["verdict_agreement"] == pytest.approx(np.mean(verdicts == (scores["float"] > 0)))
-        expected = spearmanr(scores["float"], scores[form]).statistic
+        expected = spearmanr(scores["float"], scores[variant]).statistic
         assert fidelity["rank_correlation"] == pytest.approx(expected, abs=0.01)
     noise = (features["quantized"] - features["float"]).square().sum()
     snr = 10 * np.log10(float(features["float"].square().sum() / noise))
@@ -227,8 +230,8 @@ def test_threshold_keeps_the_false_positive_rate(result, tiny, images, labels):
         return int((scores[labels == 0].double() > threshold).sum())
 
     wanted = called_fake(tiny.model(), 0.0)
-    for form in ("quantized", "mixed"):
-        assert called_fake(getattr(result, form), result.report["threshold"][form]) == wanted
+    for variant in ("quantized", "mixed"):
+        assert called_fake(getattr(result, variant), result.report["threshold"][variant]) == wanted
 
 
 def test_without_test_data_fidelity_alone(run):
@@ -236,7 +239,7 @@ def test_without_test_data_fidelity_alone(run):
     assert result.bits["stem.3"] == 3 != run().bits["stem.3"], "a pinned layer keeps its width"
     metrics = result.report["metrics"]
     assert set(metrics) == {"float", "round_to_nearest", "round_to_nearest_above", "quantized", "mixed"}
-    assert all(set(figures) == {"fidelity"} for figures in metrics.values())
+    assert all(set(found) == {"fidelity"} for found in metrics.values())
     assert metrics["float"]["fidelity"]["verdict_agreement"] == 1.0
     check(result, 2.5)
 
@@ -331,14 +334,16 @@ def test_activation_bits(run, tiny, images):
     for bits in (None, 8, 4):
         result = run(**EIGHT, activation_bits=bits)
         assert result.report["activation_bits"] == bits
-        layer, seen = result.quantized.block.mlp.fc2, []
-        handle = layer.input_quant.register_forward_hook(lambda _, __, output, seen=seen: seen.append(output))
+        layer, observed = result.quantized.block.mlp.fc2, []
+        handle = layer.input_quant.register_forward_hook(
+            lambda _, __, output, observed=observed: observed.append(output)
+        )
         errors[bits] = error(result.quantized, tiny.model(), images)
         handle.remove()
         if bits is None:
             assert not layer.input_quant.is_quant_enabled
         else:
-            assert len(getattr(seen[0], "value", seen[0]).unique()) <= 2**bits
+            assert len(getattr(observed[0], "value", observed[0]).unique()) <= 2**bits
     assert errors[None] < errors[8] < errors[4], errors
 
 
@@ -385,7 +390,7 @@ def test_eight_bits_are_nearly_float(run, tiny, drawn):
 
 
 def test_matching_and_reconstruction_lower_the_output_error(run, tiny, drawn):
-    """Uniform 3 bits, float activations, judged on images that calibration has not seen."""
+    """Uniform 3 bits, float activations, judged on images that calibration has not used."""
     fresh = drawn(128, seed=4)[0]
     uniform = {"average_bits": 3, "candidate_bits": (3,), "activation_bits": None}
     fixed = {**uniform, "reconstruction__learned_rounding": False, "final__steps": 0}
@@ -404,9 +409,9 @@ def test_matching_and_reconstruction_lower_the_output_error(run, tiny, drawn):
 
 def same(first, second):
     return all(
-        first[form].keys() == second[form].keys()
-        and all(torch.equal(first[form][kind], second[form][kind]) for kind in first[form])
-        for form in ("quantized", "mixed")
+        first[variant].keys() == second[variant].keys()
+        and all(torch.equal(first[variant][kind], second[variant][kind]) for kind in first[variant])
+        for variant in ("quantized", "mixed")
     )
 
 

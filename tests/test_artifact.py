@@ -62,13 +62,14 @@ def test_saving_and_loading_gives_the_same_outputs(result, tiny, drawn, tmp_path
     result.save(tmp_path / "run")
     again = load(tmp_path / "run", detector=tiny.model(seed=7))  # its weights do not matter
     fresh = drawn(16, seed=6)[0]
-    for form in ("quantized", "mixed"):
-        first, second = getattr(result, form), getattr(again, form)
+    for variant in ("quantized", "mixed"):
+        first, second = getattr(result, variant), getattr(again, variant)
         assert type(second) is tiny.TinyDetector and not second.training
-        assert torch.equal(answers(first, fresh), answers(second, fresh)), form
-        assert result.packed[form].keys() == again.packed[form].keys()
+        assert torch.equal(answers(first, fresh), answers(second, fresh)), variant
+        assert result.packed[variant].keys() == again.packed[variant].keys()
         assert all(
-            torch.equal(tensor, again.packed[form][kind]) for kind, tensor in result.packed[form].items()
+            torch.equal(tensor, again.packed[variant][kind])
+            for kind, tensor in result.packed[variant].items()
         )
     assert not torch.equal(answers(result.quantized, fresh), answers(result.mixed, fresh))
     assert again.bits == result.bits and again.config == result.config and again.plan == result.plan
@@ -118,8 +119,8 @@ def test_the_shipped_detector_brings_its_float_weights():
 
 
 def test_evaluate_takes_a_run_or_its_folder(finished, importable):
-    figures = evaluate("run", "faces", variant="mixed")
-    assert figures == evaluate(load("run"), finished.folder / "faces", variant="mixed")
+    metrics = evaluate("run", "faces", variant="mixed")
+    assert metrics == evaluate(load("run"), finished.folder / "faces", variant="mixed")
     with pytest.raises(UserError, match="give float_model="):
         evaluate("run", "faces", variant="float")
 
@@ -160,9 +161,9 @@ def test_a_folder_written_under_brevitas_0_13_0_gives_the_same_answers(request, 
     run = load("run_013x")
     assert set(run.bits.values()) >= {1.6, 2.0, 3.0}
     questions = importlib.import_module("make_run_013x").questions()
-    for form in ("quantized", "mixed"):
-        found = answers(getattr(run, form), questions)[:, 0]
-        torch.testing.assert_close(found, torch.tensor(expected[form]), atol=1e-5, rtol=0)
+    for variant in ("quantized", "mixed"):
+        found = answers(getattr(run, variant), questions)[:, 0]
+        torch.testing.assert_close(found, torch.tensor(expected[variant]), atol=1e-5, rtol=0)
 
 
 # ------------------------------------------------------------------------------------------ damage

@@ -24,15 +24,15 @@ def config(quick_config):
 
 
 @pytest.fixture(scope="module")
-def judges(drawn):
+def validation(drawn):
     return LabelledSet.from_tensors(*drawn(60, seed=4))
 
 
 @pytest.fixture(scope="module")
-def search(tiny, images, labels, config, judges):
+def search(tiny, images, labels, config, validation):
     def run(out=None, max_auc_drop=BOUND, **options):
         return quantize_within(
-            tiny.model(), images, config, max_auc_drop=max_auc_drop, validation=judges, labels=labels,
+            tiny.model(), images, config, max_auc_drop=max_auc_drop, validation=validation, labels=labels,
             out=out, **options,
         )  # fmt: skip
 
@@ -61,9 +61,9 @@ def found(search, counted):
 
 def assert_same(first, second):
     assert first.bits == second.bits and first.config == second.config
-    for form in ("quantized", "mixed"):
-        for kind, tensor in first.packed[form].items():
-            assert torch.equal(tensor, second.packed[form][kind]), f"{form}: {kind} differs"
+    for variant in ("quantized", "mixed"):
+        for kind, tensor in first.packed[variant].items():
+            assert torch.equal(tensor, second.packed[variant][kind]), f"{variant}: {kind} differs"
 
 
 def test_it_is_the_plain_run_at_that_budget(found, tiny, images, labels, config):
@@ -128,7 +128,7 @@ def test_interrupted_it_goes_on_and_tries_nothing_twice(search, found, tiny, tmp
 def budgets(config):
     """What is tried with the given configuration: two layers of 100 and 300 weights."""
     layers = [Some(name="a", num_params=100), Some(name="b", num_params=300)]
-    return budgets_of(Some(config=config, plan=Some(layers=layers)))
+    return budgets_of(config, Some(layers=layers))
 
 
 def test_the_budgets_that_are_tried(quick_config):

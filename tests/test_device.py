@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from brevitas_defakeq import UserError, quantize
-from brevitas_defakeq.api import found_device
+from brevitas_defakeq.run_inputs import found_device
 
 
 def test_devices_that_are_not_there(workplace):

@@ -50,10 +50,10 @@ def whole(start):
 
 def assert_same(first, second):
     assert first.bits == second.bits
-    for form in ("quantized", "mixed"):
-        assert first.packed[form].keys() == second.packed[form].keys()
-        for kind, tensor in first.packed[form].items():
-            assert torch.equal(tensor, second.packed[form][kind]), f"{form}: {kind} differs"
+    for variant in ("quantized", "mixed"):
+        assert first.packed[variant].keys() == second.packed[variant].keys()
+        for kind, tensor in first.packed[variant].items():
+            assert torch.equal(tensor, second.packed[variant][kind]), f"{variant}: {kind} differs"
 
 
 @pytest.mark.parametrize("point", [("reconstruct", 2), ("tune", 3), ("evaluate", 0)])

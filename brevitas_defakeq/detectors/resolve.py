@@ -42,7 +42,7 @@ class Detector:
 
     model: nn.Module
     name: str
-    preprocessing: Preprocessing
+    preprocessing: Preprocessing | None
     output: OutputSpec = field(default_factory=OutputSpec)
     feature: str | None = None
     spec: dict[str, Any] = field(default_factory=dict)

@@ -48,7 +48,9 @@ def model_outputs(
     with ExitStack() as stack:
         for model in models.values():
             stack.enter_context(eval_mode(model))
-            stack.enter_context(fused_quantizers(model, frozen=_is_small(model)))  # same values, half the time
+            stack.enter_context(
+                fused_quantizers(model, frozen=_is_small(model))
+            )  # same values, half the time
         for batch in batches:
             batch = batch.contiguous(memory_format=torch.channels_last)
             yield {name: _output(observer, model, batch) for name, model in models.items()}

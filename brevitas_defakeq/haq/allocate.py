@@ -1,7 +1,8 @@
-"""HAQ as one step: scores, the relaxed optimum that the layers carry, and the exact assignment."""
+"""HAQ as one step: scores, the relaxed widths of the layers, and the exact assignment."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 
 from torch import Tensor, nn
 
@@ -12,9 +13,11 @@ from brevitas_defakeq.haq.importance import layer_importance, normalized
 from brevitas_defakeq.haq.relaxed import learn_bit_widths_
 from brevitas_defakeq.haq.sensitivity import Logit, haq_costs, measured_costs, taylor_costs
 from brevitas_defakeq.haq.solver import solve
+from brevitas_defakeq.nn.module_tree import weight_of
 from brevitas_defakeq.prepare.plan import Plan
 from brevitas_defakeq.progress import Meter, ProgressCallback
 from brevitas_defakeq.quant.partial_float import weight_quantizer
+from brevitas_defakeq.utils.errors import UserError
 
 _LOG = logging.getLogger(__name__)
 _BATCH = 8
@@ -25,9 +28,10 @@ def allocate(
     layers: Mapping[str, nn.Module],
     plan: Plan,
     energies: Mapping[str, Tensor],
+    config: DefakeQConfig,
+    *,
     images: Tensor,
     logit: Logit,
-    config: DefakeQConfig,
     meter: Meter,
     on_progress: ProgressCallback,
     hardware: HardwareCosts | None = None,
@@ -35,31 +39,39 @@ def allocate(
     """Width of every layer, within ``config.average_bits`` and ``config.budget``.
 
     Args:
-        reference: M_f, prepared. ``layers``: M_q's layers, which carry b̂.
+        reference: M_f, prepared.
+        layers: M_q's layers; their quantizers carry b̂ afterwards.
         energies: A_j per layer.
-        images: calibration images for the costlier scores, [M, 3, H, W].
-        logit: fake logit of what the detector returns.
-        hardware: what layers cost on a chip, for a ``config.budget``.
+        images: calibration images for "taylor" and "measured", [M, 3, H, W].
+        logit: output of the detector -> fake logit.
+        hardware: costs of layers on a chip, for a ``config.budget``.
+
+    Raises:
+        UserError: a pinned layer is unknown, or no widths fit.
     """
     sizes = {layer.name: layer.num_params for layer in plan.layers}
     unknown = sorted(set(config.haq.pinned) - set(sizes))
     if unknown:
-        raise_unknown_layer(unknown[0], sizes)
+        raise _unknown_layer(unknown[0], sizes)
     if not config.haq.enabled:
         return uniform(sizes, config, hardware)
-    floats = dict(reference.named_modules())
-    floats = {name: floats[name] for name in sizes}
+    modules = dict(reference.named_modules())
+    floats = {name: modules[name] for name in sizes}
     importance = layer_scores(floats, energies)
-    if hardware is not None:  # eq. 6 knows average bits only
-        costs = _costs(reference, floats, plan, importance, images, logit, config, meter, on_progress)
-        return hardware_widths(_pinned(costs, config), sizes, config, hardware)
+    if config.haq.sensitivity == "haq":
+        costs = haq_costs(importance, config.candidate_bits, config.haq.error_base)
+    else:
+        batches = images[: config.haq.sensitivity_images].split(_BATCH)
+        costs = _observed_costs(reference, floats, plan, config, batches, logit, meter, on_progress)
+    costs = _pinned(costs, config)
+    if hardware is not None:  # eq. 6 has no term for other budgets than average bits
+        return hardware_widths(costs, sizes, config, hardware)
     quantizers = {name: weight_quantizer(layer) for name, layer in layers.items()}
     learned = learn_bit_widths_(
-        quantizers, importance, sizes, config.average_bits, error_base=config.haq.error_base,
-        penalty=config.haq.penalty, steps=config.haq.relaxed_steps,
+        quantizers, importance, sizes, config.average_limit, error_base=config.haq.error_base,
+        penalty=config.haq.penalty, steps=config.haq.relaxed_steps, lr=config.haq.relaxed_lr,
     )  # fmt: skip
-    costs = _costs(reference, floats, plan, importance, images, logit, config, meter, on_progress)
-    exact = solve(_pinned(costs, config), sizes, config.candidate_bits, config.average_bits)
+    exact = solve(costs, sizes, config.candidate_bits, config.average_limit)
     gap = max(abs(exact[name] - learned[name]) for name in sizes)
     _LOG.info("exact widths differ from the relaxed optimum by at most %.2f bits", gap)
     return exact
@@ -68,7 +80,7 @@ def allocate(
 def layer_scores(layers: Mapping[str, nn.Module], energies: Mapping[str, Tensor]) -> dict[str, float]:
     """S_l of the float layers (eq. 4), divided by their mean."""
     return normalized(
-        {name: layer_importance(layer.weight, energies[name]) for name, layer in layers.items()}
+        {name: layer_importance(weight_of(layer), energies[name]) for name, layer in layers.items()}
     )
 
 
@@ -79,20 +91,23 @@ def uniform(
     if hardware is not None:
         width = uniform_hardware_width(sizes, config, hardware)
     else:
-        width = max(bits for bits in config.candidate_bits if bits <= config.average_bits)
+        width = max(bits for bits in config.candidate_bits if bits <= config.average_limit)
     return {name: float(config.haq.pinned.get(name, width)) for name in sizes}
 
 
-def _costs(
-    reference, floats, plan, importance, images, logit, config, meter, on_progress
+def _observed_costs(
+    reference: nn.Module,
+    floats: Mapping[str, nn.Module],
+    plan: Plan,
+    config: DefakeQConfig,
+    batches: Sequence[Tensor],
+    logit: Logit,
+    meter: Meter,
+    on_progress: ProgressCallback,
 ) -> dict[str, list[float]]:
-    kind, widths = config.haq.sensitivity, config.candidate_bits
-    if kind == "haq":
-        return haq_costs(importance, widths, config.haq.error_base)
-    batches = images[: config.haq.sensitivity_images].split(_BATCH)
-    count = sum(map(len, batches))
-    symmetric = config.target == "fpga"
-    if kind == "taylor":
+    """Costs that need images: Taylor's, or the measured output error."""
+    widths, count, symmetric = config.candidate_bits, sum(map(len, batches)), config.target == "fpga"
+    if config.haq.sensitivity == "taylor":
         meter.add("allocate", count * (1 + len(widths)), training=True)
         return taylor_costs(reference, floats, batches, logit, widths, symmetric=symmetric)
     blocks = [(block.name, block.layers) for block in plan.blocks]
@@ -111,7 +126,7 @@ def _costs(
 
 
 def _pinned(costs: Mapping[str, list[float]], config: DefakeQConfig) -> dict[str, list[float]]:
-    """Pinned layers may only take their own width."""
+    """The costs with ``inf`` for every width of a pinned layer but its own."""
     infinite = float("inf")
     return {
         name: [
@@ -122,10 +137,6 @@ def _pinned(costs: Mapping[str, list[float]], config: DefakeQConfig) -> dict[str
     }
 
 
-def raise_unknown_layer(name: str, sizes: Mapping[str, int]) -> None:
-    from difflib import get_close_matches
-
-    from brevitas_defakeq.utils.errors import UserError
-
+def _unknown_layer(name: str, sizes: Mapping[str, int]) -> UserError:
     close = get_close_matches(name, sizes, n=3) or list(sizes)[:3]
-    raise UserError(f"pinned layer {name!r} is not quantized here; did you mean {', '.join(close)}?")
+    return UserError(f"pinned layer {name!r} is not quantized here; did you mean {', '.join(close)}?")

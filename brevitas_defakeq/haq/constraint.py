@@ -1,4 +1,4 @@
-"""What an assignment of widths may take: average bits, or what a chip has."""
+"""Budgets of an assignment of widths: average bits, or resources of a chip."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,17 +8,17 @@ import numpy as np
 _SLACK = 1e-9
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Constraint:
-    """``fixed + sum_l usage[l, b_l] <= limit``: a thing of which there is only so much.
+    """One budget: ``fixed + sum_l usage[l, b_l] <= limit``.
 
     Attributes:
         name: as the user gives it, such as "lut".
-        usage: what each option of a layer takes, [L, B], not negative.
+        usage: use by each option of each layer, [L, B], not negative.
         limit: the budget as the user gives it.
-        fixed: what is taken whatever the options.
-        per: of ``usage`` in one of ``limit``: all weights, where the limit is an average over them.
-        unit: behind the figures of a message.
+        fixed: use that does not depend on the options.
+        per: units of ``usage`` in one of ``limit``: the number of weights for a limit on their average.
+        unit: written after numbers in messages.
     """
 
     name: str
@@ -29,8 +29,8 @@ class Constraint:
     unit: str = ""
 
     @property
-    def room(self) -> float:
-        """What the layers may take together; a budget met to rounding is met."""
+    def available(self) -> float:
+        """Limit for the sum over the layers; a budget that is met up to rounding is met."""
         return self.limit * self.per * (1 + _SLACK) - self.fixed
 
     def layers_take(self, choice: np.ndarray) -> float:
@@ -38,14 +38,14 @@ class Constraint:
         return float(self.usage[np.arange(len(choice)), choice].sum())
 
     def met(self, choice: np.ndarray) -> bool:
-        return self.layers_take(choice) <= self.room
+        return self.layers_take(choice) <= self.available
 
     def least(self, allowed: np.ndarray) -> float:
-        """The least that the layers take by any allowed choice; ``allowed``: bool [L, B]."""
+        """The smallest use by any allowed choice; ``allowed``: bool [L, B]."""
         return float(np.where(allowed, self.usage, np.inf).min(axis=1).sum())
 
-    def figure(self, layers: float) -> str:
-        """The whole that goes with what the layers take, as the user would have to give it."""
+    def budget_for(self, layers: float) -> str:
+        """The budget, with its unit, that allows ``layers`` in sum over the layers."""
         return f"{np.ceil((self.fixed + layers) / self.per * 1000 - 1e-6) / 1000:.12g}{self.unit}"
 
 
@@ -55,4 +55,6 @@ def average_bits_of(
     """``sum_l b_l p_l <= average_bits sum_l p_l``, layers in the order of ``sizes``."""
     usage = np.asarray(list(sizes.values()), dtype=float)[:, None] * np.asarray(candidate_bits, dtype=float)
     total = float(sum(sizes.values()))
-    return Constraint("average_bits", usage, average_bits, per=total, unit=" bits on average")
+    return Constraint(
+        name="average_bits", usage=usage, limit=average_bits, per=total, unit=" bits on average"
+    )

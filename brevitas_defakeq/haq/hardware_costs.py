@@ -1,7 +1,7 @@
-"""What layers cost on a chip at each width, looked up; ``costs_file`` reads it.
+"""Costs of layers on a chip at each width, as read by ``hardware_costs_file``.
 
-There is one table or several, each at a frame rate: a faster one takes more of the chip. What the widths of
-the weights have no part in (line buffers, padding, pooling) is ``fixed``.
+There are one or several tables, each at a frame rate: a faster one takes more of the chip. The use that does
+not depend on the weights' widths (line buffers, padding, pooling) is ``fixed``.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +13,7 @@ from brevitas_defakeq.haq.constraint import Constraint
 from brevitas_defakeq.utils.errors import UserError
 from brevitas_defakeq.widths import width_of
 
-#: What adds up over the layers, and how a message calls it. Cycles do not: the slowest layer sets the rate.
+#: Resources that add up over the layers -> unit in messages. Cycles do not: the slowest layer sets the rate.
 UNITS = {"lut": " LUT", "bram": " BRAM18", "dsp": " DSP"}
 RESOURCES = (*UNITS, "cycles")
 
@@ -24,16 +24,16 @@ class CostTable:
 
     Attributes:
         fps: frames a second that the folding was chosen for.
-        fixed: resource -> what everything but the layers takes; of the cycles, the slowest part's.
-        layers: layer -> resource -> one figure for each of the file's widths.
+        fixed: resource -> use outside the layers; for cycles, that of the slowest part.
+        layers: layer -> resource -> cost at each of the file's widths.
     """
 
     fps: float
     fixed: Mapping[str, float]
     layers: Mapping[str, Mapping[str, Sequence[float]]]
 
-    def together(self, parts: Sequence[str]) -> dict[str, tuple[float, ...]]:
-        """The costs of several products that share a width."""
+    def combined(self, parts: Sequence[str]) -> dict[str, tuple[float, ...]]:
+        """Costs of several products that share a width."""
         rows = {name: [self.layers[part][name] for part in parts] for name in RESOURCES}
         return {
             name: tuple(map(max if name == "cycles" else sum, zip(*found, strict=True)))
@@ -41,14 +41,14 @@ class CostTable:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class HardwareCosts:
     """The whole file.
 
     Attributes:
-        board: where.
+        board: name of the board.
         bits: ascending widths.
-        shapes: layer -> shape of its weight, as torch has it.
+        shapes: layer -> shape of its weight, as in torch.
         tables: slowest rate first.
         digest: SHA-256 of the file, part of a run's identity.
     """
@@ -62,16 +62,17 @@ class HardwareCosts:
     def of_layers(
         self, shapes: Mapping[str, tuple[int, ...]], candidate_bits: Sequence[float]
     ) -> "HardwareCosts":
-        """The costs by the layers of a detector: what is several products on a chip is added up.
+        """Costs by the layers of a detector; the products of one layer are added up.
 
-        Those are q, k and v of an attention (``LAYER.q``), and calls after a layer's first (``LAYER.2``).
+        A layer has several for q, k and v of an attention (``LAYER.q``) and for calls after its first
+        (``LAYER.2``).
 
         Args:
             shapes: layer -> shape of its weight.
             candidate_bits: widths that may be chosen.
 
         Raises:
-            UserError: costs of another network, or none for one of the widths.
+            UserError: costs of another network, or no costs for one of the widths.
         """
         absent = [bits for bits in candidate_bits if width_of(bits).container_bits not in self.bits]
         if absent:
@@ -85,7 +86,7 @@ class HardwareCosts:
         }
         self._check_fits(shapes, parts)
         tables = tuple(
-            CostTable(table.fps, table.fixed, {name: table.together(parts[name]) for name in shapes})
+            CostTable(table.fps, table.fixed, {name: table.combined(parts[name]) for name in shapes})
             for table in self.tables
         )
         return replace(self, shapes=dict(shapes), tables=tables)
@@ -112,8 +113,8 @@ class HardwareCosts:
         self, table: CostTable, resource: str, layers: Iterable[str], candidate_bits: Sequence[float]
     ) -> np.ndarray:
         """[L, B]; a fractional width takes whole bits on a chip."""
-        columns = [self.bits.index(width_of(bits).container_bits) for bits in candidate_bits]
-        return np.asarray([[table.layers[name][resource][at] for at in columns] for name in layers], float)
+        indices = [self.bits.index(width_of(bits).container_bits) for bits in candidate_bits]
+        return np.asarray([[table.layers[name][resource][at] for at in indices] for name in layers], float)
 
     def constraints(
         self, table: CostTable, budget: Mapping[str, float], layers: Sequence[str],
@@ -122,14 +123,14 @@ class HardwareCosts:
         """The budgets that add up over the layers."""
         return [
             Constraint(
-                resource, self.usage(table, resource, layers, candidate_bits), limit,
+                name=resource, usage=self.usage(table, resource, layers, candidate_bits), limit=limit,
                 fixed=table.fixed[resource], unit=UNITS[resource],
             )
             for resource, limit in budget.items() if resource in UNITS
         ]  # fmt: skip
 
-    def figures(self, table: CostTable, bits: Mapping[str, float]) -> dict[str, float]:
-        """Resource -> what a detector of these widths takes at the table's rate."""
+    def totals(self, table: CostTable, bits: Mapping[str, float]) -> dict[str, float]:
+        """Resource -> use by a detector of these widths (layer -> width) at the table's rate."""
         names = list(bits)
         own = {
             resource: [float(self.usage(table, resource, [name], [bits[name]])[0, 0]) for name in names]
@@ -140,9 +141,9 @@ class HardwareCosts:
 
 
 def _is_made_of(shape: tuple[int, ...], parts: Sequence[tuple[int, ...]]) -> bool:
-    """Whether products with weights of these shapes are a layer's: all of it each time, or rows of it.
+    """Whether weights of these shapes are those of one layer: the whole weight each time, or rows of it.
 
-    A grouped convolution is a dense one on a chip: more inputs, a multiple of its own.
+    A grouped convolution becomes a dense one on a chip: its inputs are a multiple of the layer's.
     """
     rows = [part[0] for part in parts]
     whole = set(rows) == {shape[0]} or sum(rows) == shape[0]

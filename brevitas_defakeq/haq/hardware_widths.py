@@ -1,6 +1,7 @@
-"""Widths within what a chip has: the exact assignment under its costs, at the rate that suits it best."""
+"""Widths within a chip's budgets: the exact assignment under its costs, at the best frame rate."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -20,11 +21,11 @@ def hardware_widths(
     """Widths of least total cost within ``config.budget``, and ``config.average_bits`` where it is given.
 
     Args:
-        costs: per layer one cost for each candidate; ``inf`` is not allowed.
+        costs: per layer one cost for each candidate; ``inf`` excludes a candidate.
         sizes: p_l, weights of each layer.
 
     Raises:
-        UserError: an impossible budget; names the smallest that is possible.
+        UserError: an impossible budget; names the smallest possible one.
     """
     cost = np.asarray([costs[name] for name in sizes], dtype=float)
     found, refused = [], []
@@ -47,7 +48,7 @@ def hardware_widths(
 def _fast_enough(
     cost: np.ndarray, names: Sequence[str], config: DefakeQConfig, hardware: HardwareCosts
 ) -> list[tuple[CostTable, np.ndarray]]:
-    """The tables within the cycles, slowest first, each with the costs of the options that are."""
+    """The tables within the budget of cycles, slowest first, with ``inf`` for options that exceed it."""
     limit, fits, least = config.budget.get("cycles", np.inf), [], []
     for table in hardware.tables:
         cycles = hardware.usage(table, "cycles", names, config.candidate_bits)
@@ -65,13 +66,13 @@ def _fast_enough(
 
 
 def uniform_hardware_width(sizes: Mapping[str, int], config: DefakeQConfig, hardware: HardwareCosts) -> float:
-    """The largest candidate that all layers but the pinned ones may take. Raises UserError if none may."""
+    """The largest candidate that fits for all layers but the pinned ones. Raises UserError if none does."""
     for width in reversed(config.candidate_bits):
         bits = {name: float(config.haq.pinned.get(name, width)) for name in sizes}
         if fitting_table(bits, sizes, config, hardware) is not None:
             return width
-    figures = hardware.figures(hardware.tables[0], bits)
-    needed = ", ".join(f"{name}={figures[name]:g}" for name in config.budget)
+    totals = hardware.totals(hardware.tables[0], bits)
+    needed = ", ".join(f"{name}={totals[name]:g}" for name in config.budget)
     raise UserError(f"a uniform {width:g} bits needs {needed}: raise the budget, or leave HAQ on")
 
 
@@ -83,18 +84,20 @@ def fitting_table(
     average = sum(bits[name] * size for name, size in sizes.items()) / total
     limits = {**config.budget, "average_bits": config.average_bits or np.inf}
     for table in reversed(hardware.tables):
-        figures = {**hardware.figures(table, bits), "average_bits": average}
-        if all(figures[name] <= limit * (1 + 1e-9) for name, limit in limits.items()):
+        totals = {**hardware.totals(table, bits), "average_bits": average}
+        if all(totals[name] <= limit * (1 + 1e-9) for name, limit in limits.items()):
             return table
     return None
 
 
-def hardware_figures(
+def hardware_estimate(
     bits: Mapping[str, float], sizes: Mapping[str, int], config: DefakeQConfig, hardware: HardwareCosts
-) -> dict:
-    """What widths within the budgets are estimated to take: ``hardware`` of a run's report."""
+) -> dict[str, Any]:
+    """Estimated use of the chip by widths that fit the budgets: ``hardware`` of a run's report."""
     table = fitting_table(bits, sizes, config, hardware)
+    if table is None:
+        raise ValueError("these widths exceed the budgets")
     return {
         "board": hardware.board, "fps": table.fps, "costs": hardware.digest,
-        "estimated": hardware.figures(table, bits),
+        "estimated": hardware.totals(table, bits),
     }  # fmt: skip

@@ -11,10 +11,12 @@ def cheapest(cost: np.ndarray, size: np.ndarray, budget: float) -> np.ndarray:
     """One option a row: the least total cost whose total size is at most ``budget``.
 
     Args:
-        cost: [L, B]; ``inf`` is not allowed. ``size``: [L, B], in any order along a row. Some choice fits.
+        cost: [L, B]; ``inf`` excludes an option.
+        size: [L, B], in any order along a row. At least one choice fits.
+        budget: limit for the total size.
 
     Returns:
-        the options, int [L].
+        The options, int [L].
     """
     order = np.argsort(-np.where(np.isfinite(cost), size, 0.0).max(axis=1), kind="stable")
     choice = np.empty(len(cost), dtype=int)
@@ -54,7 +56,7 @@ def _search(cost: np.ndarray, size: np.ndarray, budget: float) -> list[int]:
 
 
 def _lagrangian(cost: np.ndarray, size: np.ndarray, budget: float) -> tuple[float, float]:
-    """A multiplier that all but meets the budget, and the cost of a feasible solution found with it."""
+    """The multiplier that just meets the budget, and the cost of a feasible solution found with it."""
     rows = np.arange(len(cost))
 
     def pick(multiplier: float) -> np.ndarray:
@@ -75,13 +77,13 @@ def _lagrangian(cost: np.ndarray, size: np.ndarray, budget: float) -> tuple[floa
 
 
 def _fill(cost: np.ndarray, size: np.ndarray, budget: float, choice: np.ndarray) -> float:
-    """Spend what a Lagrangian choice leaves over, best gain per bit first; returns the cost."""
+    """Spend the rest of the budget, best gain per size first; returns the cost."""
     rows = np.arange(len(cost))
     while True:
-        room = budget - size[rows, choice].sum()
+        left = budget - size[rows, choice].sum()
         extra = size - size[rows, choice][:, None]
         gain = cost[rows, choice][:, None] - cost
-        fits = (extra > 0) & (extra <= room) & (gain > 0) & np.isfinite(cost)
+        fits = (extra > 0) & (extra <= left) & (gain > 0) & np.isfinite(cost)
         if not fits.any():
             return float(cost[rows, choice].sum())
         rate = np.where(fits, gain / np.where(extra > 0, extra, 1.0), -np.inf)

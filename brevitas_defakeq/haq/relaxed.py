@@ -1,4 +1,4 @@
-"""Eq. 6 trained on the widths that the layers carry, and the closed form it must reach.
+"""Training of the layers' widths under eq. 6, and the closed form that it must reach.
 
 Plain Adam on eq. 6 overshoots the budget with lambda = 1 and turns uniform with a large lambda; an
 augmented Lagrangian (the penalty plus a multiplier that is raised until the budget holds) reaches the
@@ -7,12 +7,13 @@ closed form ``b = log_e(S/p) + c``, clipped, to a tenth of a percent.
 
 import math
 from collections.abc import Mapping
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from brevitas_defakeq.nn.module_tree import device_of
-from brevitas_defakeq.quant.bit_width import candidate_parameter, relaxed_bits, set_bits_
+from brevitas_defakeq.quant.bit_width import CandidateBitWidth, candidate_parameter, relaxed_bits, set_bits_
 
 
 def horizontal_loss(
@@ -42,26 +43,41 @@ def learn_bit_widths_(
     average_bits: float,
     *,
     error_base: float,
-    penalty: float = 1.0,
-    steps: int = 400,
+    penalty: float,
+    steps: int,
+    lr: float,
 ) -> dict[str, float]:
-    """Optimize the widths the quantizers carry under eq. 6 and the budget; returns b̂ per layer.
+    """Optimize the widths of the quantizers under eq. 6 and the budget.
 
-    The multiplier of the augmented Lagrangian is updated every 5 steps; afterwards the widths are
-    shifted by one constant (found by bisection) so that the average is the budget, not above it.
+    The multiplier of the augmented Lagrangian is updated every 5 steps. Afterwards the widths are shifted by
+    one constant (found by bisection), so that the average meets the budget and does not exceed it.
+
+    Args:
+        quantizers: weight quantizer of each layer; carries the width that is learned.
+        importance: S_l, mean 1.
+        sizes: p_l.
+        average_bits: B_avg.
+        error_base: E(b) = error_base^-b.
+        penalty: lambda of eq. 6.
+        steps: of Adam.
+        lr: learning rate in bits, decayed by a cosine to a hundredth.
+
+    Returns:
+        b̂ of each layer.
     """
     names = list(quantizers)
-    like = {"dtype": torch.float64, "device": device_of(quantizers[names[0]])}
-    score = torch.tensor([importance[name] for name in names], **like)
-    size = torch.tensor([float(sizes[name]) for name in names], **like)
+    device = device_of(quantizers[names[0]])
+    score = torch.tensor([importance[name] for name in names], dtype=torch.float64, device=device)
+    size = torch.tensor([float(sizes[name]) for name in names], dtype=torch.float64, device=device)
     lowest, highest = _bounds(next(iter(quantizers.values())))
     for name in names:
         set_bits_(quantizers[name], min(max(average_bits, lowest), highest))
     carriers = [candidate_parameter(quantizers[name]) for name in names]
-    parameters, base = [carrier.bit_width_offset for carrier in carriers], carriers[0].bit_width_base
-    optimizer = torch.optim.Adam(parameters, lr=0.1)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(steps, 1), eta_min=1e-3)
-    # One unit of the penalty must mean something beside the errors, whatever their size.
+    parameters: list[Tensor] = [carrier.get_parameter("bit_width_offset") for carrier in carriers]
+    base = cast(int, carriers[0].bit_width_base)
+    optimizer = torch.optim.Adam(parameters, lr=lr)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(steps, 1), eta_min=lr / 100)
+    # Errors are scaled to 1 at the budget, so that the penalty has the same weight at any size of them.
     unit = float((score * error_base**-average_bits).sum())
     multiplier = 0.0
     for step in range(steps):
@@ -86,7 +102,9 @@ def learn_bit_widths_(
 
 
 def _bounds(quantizer: nn.Module) -> tuple[float, float]:
-    candidates = candidate_parameter(quantizer).restrict_clamp_bit_width_impl.restrict_value_impl.candidates
+    """The smallest and the largest candidate."""
+    parts = candidate_parameter(quantizer).modules()
+    candidates = next(part.candidates for part in parts if isinstance(part, CandidateBitWidth))
     return candidates[0], candidates[-1]
 
 

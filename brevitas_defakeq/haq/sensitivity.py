@@ -1,23 +1,24 @@
-"""What a layer's width costs the detector: HAQ's score, Taylor's first order, or the measured error.
+"""Cost of each layer's width: HAQ's score, Taylor's first order, or the measured error of the logit.
 
-Each gives ``{layer: [cost at every candidate, ascending]}`` for the exact solver. Estimator and
-deployment must match: with output matching on, "measured" measures behind the matching.
+Each function gives ``{layer: [cost at every candidate, ascending]}`` for the exact solver. The estimate
+has to match the deployed model: with output matching on, "measured" applies it too.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from brevitas_defakeq.haq.solver import monotone
 from brevitas_defakeq.nn.layer_kinds import channel_dim, layer_kind_of
-from brevitas_defakeq.nn.module_tree import removed_after, replayed
+from brevitas_defakeq.nn.module_tree import removed_after, replayed, weight_of
 from brevitas_defakeq.quant.integer_range import effective_bits, num_levels
 from brevitas_defakeq.quant.moments import ChannelMoments, along_channels, matching_affine
 from brevitas_defakeq.quant.range_search import search_rows
 
-#: fake logit [N] of what the detector returned
+#: Output of the detector -> fake logit [N].
 Logit = Callable[[object], Tensor]
 
 
@@ -53,14 +54,14 @@ def taylor_costs(
     The product is taken at the layer's output (``<dz/dy, dW x>``), which gives it image by image.
     """
     deltas = {
-        name: [rounded(layer.weight, bits, symmetric) - layer.weight.detach() for bits in candidate_bits]
-        for name, layer in layers.items()
+        name: [rounded(weight, bits, symmetric) - weight.detach() for bits in candidate_bits]
+        for name, weight in ((name, weight_of(layer)) for name, layer in layers.items())
     }
     sums = {name: torch.zeros(len(candidate_bits), dtype=torch.float64) for name in layers}
     count = 0
     for batch in batches:
         changes = {name: torch.zeros(len(candidate_bits), len(batch)) for name in layers}
-        with _watched(layers, deltas, changes, len(batch)), torch.enable_grad():
+        with _recorded_changes(layers, deltas, changes, len(batch)), torch.enable_grad():
             logit(model(batch.clone().requires_grad_())).sum().backward()
         model.zero_grad(set_to_none=True)
         count += len(batch)
@@ -70,7 +71,7 @@ def taylor_costs(
 
 
 @contextmanager
-def _watched(layers: Mapping, deltas: Mapping, changes: dict, images: int) -> Iterator[None]:
+def _recorded_changes(layers: Mapping, deltas: Mapping, changes: dict, images: int) -> Iterator[None]:
     def attach(name: str, layer: nn.Module) -> Callable[..., None]:
         kind = layer_kind_of(layer)
 
@@ -113,61 +114,102 @@ def measured_costs(
         matching: match the rounded layer's output in mean and spread to the float layer's first.
     """
     modules = dict(model.named_modules())
-    outputs, moments, reference = _record(model, layers, modules, blocks, batches, logit)
+    recording = _record(model, layers, {name: modules[name] for name, _ in blocks}, batches, logit)
+    images = sum(map(len, batches))
     costs: dict[str, list[float]] = {}
     for index, (_, inside) in enumerate(blocks):
-        earlier = [name for name, _ in blocks[:index] if len(outputs[name]) == len(batches)]
+        earlier = [name for name, _ in blocks[:index] if len(recording.outputs[name]) == len(batches)]
+        outputs = {modules[name]: recording.outputs[name] for name in earlier}
         for name in inside:
-            layer, original = layers[name], layers[name].weight.data
+            moments = recording.moments[name]
+            targets = moments if matching and len(moments) == len(batches) else None  # called once
             errors = []
             for bits in candidate_bits:
-                layer.weight.data = rounded(original, bits, symmetric)
-                try:
-                    total = 0.0
-                    for number, batch in enumerate(batches):
-                        # Copies, for what follows a block may work in place.
-                        replay = {modules[early]: outputs[early][number].clone() for early in earlier}
-                        once = len(moments[name]) == len(batches)  # a layer called twice is not matched
-                        target = moments[name][number] if matching and once else None
-                        with replayed(replay), _matched(layer, target):
-                            total += float((logit(model(batch)) - reference[number]).square().sum())
-                    errors.append(total)
-                finally:
-                    layer.weight.data = original
-            costs[name] = monotone([error / sum(map(len, batches)) for error in errors])
+                with _rounded(layers[name], bits, symmetric):
+                    found = _logits_with(model, layers[name], batches, outputs, targets, logit)
+                    pairs = zip(found, recording.logits, strict=True)
+                    errors.append(sum(float((logits - wanted).square().sum()) for logits, wanted in pairs))
+            costs[name] = monotone([error / images for error in errors])
             progress(1)
     return {name: costs[name] for name in layers}
 
 
-def _record(model, layers, modules, blocks, batches, logit):
-    outputs: dict[str, list[Tensor]] = {name: [] for name, _ in blocks}
+@contextmanager
+def _rounded(layer: nn.Module, bits: float, symmetric: bool) -> Iterator[None]:
+    """Within the context the layer's weight is rounded to nearest at ``bits``."""
+    weight = weight_of(layer)
+    original = weight.data
+    weight.data = rounded(original, bits, symmetric)
+    try:
+        yield
+    finally:
+        weight.data = original
+
+
+def _logits_with(
+    model: nn.Module,
+    layer: nn.Module,
+    batches: Sequence[Tensor],
+    outputs: Mapping[nn.Module, Sequence[Tensor]],
+    targets: Sequence[ChannelMoments] | None,
+    logit: Logit,
+) -> Iterator[Tensor]:
+    """Logits of each batch, with ``outputs`` replayed and the layer's output matched to ``targets``."""
+    for index, batch in enumerate(batches):
+        # Copies, because modules behind a block may work in place.
+        replay = {module: kept[index].clone() for module, kept in outputs.items()}
+        with replayed(replay), _matched(layer, targets[index] if targets else None):
+            yield logit(model(batch))
+
+
+@dataclass(frozen=True)
+class _Recording:
+    """Outputs of blocks, moments of layers' outputs, and logits of the float model, by batch."""
+
+    outputs: Mapping[str, list[Tensor]]
+    moments: Mapping[str, list[ChannelMoments]]
+    logits: Sequence[Tensor]
+
+
+def _record(
+    model: nn.Module,
+    layers: Mapping[str, nn.Module],
+    blocks: Mapping[str, nn.Module],
+    batches: Sequence[Tensor],
+    logit: Logit,
+) -> _Recording:
+    outputs: dict[str, list[Tensor]] = {name: [] for name in blocks}
     moments: dict[str, list[ChannelMoments]] = {name: [] for name in layers}
 
-    def keep_output(name: str):
+    def keep_output(name: str) -> Callable[..., None]:
         return lambda _, __, output: outputs[name].append(output.clone())
 
-    def keep_moments(name: str, layer: nn.Module):
-        def hook(_, __, output: Tensor) -> None:
+    def keep_moments(name: str, layer: nn.Module) -> Callable[..., None]:
+        def hook(_: nn.Module, __: object, output: Tensor) -> None:
             moments[name].append(ChannelMoments())
             moments[name][-1].add(output, channel_dim(layer))
 
         return hook
 
-    handles = [modules[name].register_forward_hook(keep_output(name)) for name, _ in blocks]
+    handles = [block.register_forward_hook(keep_output(name)) for name, block in blocks.items()]
     handles += [layer.register_forward_hook(keep_moments(name, layer)) for name, layer in layers.items()]
     with removed_after(handles):
-        reference = [logit(model(batch)) for batch in batches]
-    return outputs, moments, reference
+        return _Recording(outputs, moments, [logit(model(batch)) for batch in batches])
 
 
 @contextmanager
 def _matched(layer: nn.Module, target: ChannelMoments | None) -> Iterator[None]:
-    def hook(_, __, output: Tensor) -> Tensor:
+    """Within the context the layer's output is matched to ``target`` in mean and spread."""
+    if target is None:
+        yield
+        return
+
+    def hook(_: nn.Module, __: object, output: Tensor) -> Tensor:
         actual = ChannelMoments()
         actual.add(output, channel_dim(layer))
         gain, shift = matching_affine(target, actual)
         dim = channel_dim(layer)
         return output * along_channels(gain, output, dim) + along_channels(shift, output, dim)
 
-    with removed_after([] if target is None else [layer.register_forward_hook(hook)]):
+    with removed_after([layer.register_forward_hook(hook)]):
         yield

@@ -20,6 +20,20 @@ def device_of(model: nn.Module) -> torch.device:
     return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
 
 
+def weight_of(layer: nn.Module) -> Tensor:
+    """The layer's weight [C_out, ...]: a parameter, or computed by a parametrization."""
+    weight = layer.weight
+    if not isinstance(weight, Tensor):
+        raise TypeError(f"{type(layer).__name__} has no weight")
+    return weight
+
+
+def bias_of(layer: nn.Module) -> Tensor | None:
+    """The layer's bias [C_out], if it has one."""
+    bias = layer.bias
+    return bias if isinstance(bias, Tensor) else None
+
+
 def replace_module(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
     """Put ``new`` wherever ``old`` is in the tree (a shared module is in it more than once)."""
     for parent in list(model.modules()):

@@ -13,9 +13,7 @@ from brevitas.function.ops_ste import scalar_clamp_ste
 from torch import Tensor, nn
 
 from brevitas_defakeq.quant.integer_range import effective_bits
-
-#: What METHOD and most runtimes can hold; 1.6 is opt-in.
-DEFAULT_CANDIDATE_BITS = (2, 3, 4, 6, 8)
+from brevitas_defakeq.widths import DEFAULT_CANDIDATE_BITS
 
 
 class CandidateBitWidth(nn.Module):

@@ -19,10 +19,11 @@ from brevitas.quant.scaled_int import Int8ActPerTensorFloat, Uint8ActPerTensorFl
 from brevitas.quant.shifted_scaled_int import ShiftedUint8ActPerTensorFloat
 from brevitas.quant.solver.weight import WeightQuantSolver
 
-from brevitas_defakeq.quant.bit_width import DEFAULT_CANDIDATE_BITS, CandidateBitWidth
+from brevitas_defakeq.quant.bit_width import CandidateBitWidth
 from brevitas_defakeq.quant.integer_range import CodeIntQuant, CodeScaling
 from brevitas_defakeq.quant.partial_float import PartialFloatIntQuant
 from brevitas_defakeq.quant.zero_point import IntegerZeroPoint
+from brevitas_defakeq.widths import DEFAULT_CANDIDATE_BITS
 
 
 class HAQWeightPerChannelFloat(PerChannelFloatScaling8bit, WeightQuantSolver):

@@ -6,24 +6,23 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from brevitas_defakeq.config import DefakeQConfig, ReconstructionConfig, VEFTConfig
+from brevitas_defakeq.config import FORWARD_BATCH, DefakeQConfig, ReconstructionConfig, VEFTConfig
 from brevitas_defakeq.nn.module_tree import modules_by_name, replayed
 from brevitas_defakeq.prepare.blocks import Block
 from brevitas_defakeq.prepare.plan import Plan
 from brevitas_defakeq.progress import Meter
 from brevitas_defakeq.quant.partial_float import weight_quantizer
+from brevitas_defakeq.reconstruct.block_task import BlockTask
 from brevitas_defakeq.reconstruct.capture import TensorStore, capture
 from brevitas_defakeq.reconstruct.joint_widths import learn_block_widths_
-from brevitas_defakeq.reconstruct.learned_rounding import BlockTask, reconstruct_block_
+from brevitas_defakeq.reconstruct.learned_rounding import reconstruct_block_
 from brevitas_defakeq.reconstruct.output_matching import float_moments, peak_bytes_per_image, prepare_block_
 
 #: Memory that matching may take for one large batch.
 _MATCHING_BYTES = 1 << 30
-#: Batch of the passes that only look.
-CAPTURE_BATCH = 16
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Reconstruction:
     """Everything that stays the same from block to block.
 
@@ -62,7 +61,7 @@ class Reconstruction:
         return errors
 
     def learn_widths_(self, index: int, importance: Mapping[str, float], config: DefakeQConfig) -> None:
-        """Eq. 10 as printed on block ``index``: moves the relaxed widths that its layers carry."""
+        """Eq. 10 as printed on block ``index``: trains the relaxed widths of its layers."""
         block = self.plan.blocks[index]
         layers = {layer.name: modules_by_name(self.quantized)[layer.name] for layer in self.plan.layers}
         quantizers = {name: weight_quantizer(layer) for name, layer in layers.items()}
@@ -76,7 +75,7 @@ class Reconstruction:
         self.meter.add(stage, images, self.share((block,)), training=True)
 
     def share(self, blocks: Sequence[Block]) -> float:
-        """Share of the network's multiply-accumulates that lies in ``blocks``."""
+        """Share of the network's multiply-accumulates in ``blocks``."""
         macs = {layer.name: layer.macs for layer in self.plan.layers}
         inside = sum(macs[name] for block in blocks for name in block.layers)
         return inside / max(1, sum(macs.values()))
@@ -88,7 +87,7 @@ class Reconstruction:
         quantized, reference = modules_by_name(self.quantized), modules_by_name(self.reference)
         calls = next(layer.calls for layer in self.plan.layers if layer.name == block.layers[0])
         calls = calls if block.name == block.layers[0] else 1
-        batches = self.images.split(CAPTURE_BATCH)
+        batches = self.images.split(FORWARD_BATCH)
         prefix = self.share(self.plan.blocks[:index])
         self.meter.add("capture", len(self.images), 2 * prefix + self.share((block,)))
         target = capture(
@@ -113,13 +112,13 @@ class Reconstruction:
         )
 
     def _match_(self, block: Block, task: BlockTask) -> None:
-        room = _MATCHING_BYTES // peak_bytes_per_image(task.reference, task.reference_data)
-        count = max(4, min(self.config.matching_images, room, len(self.train)))
+        limit = _MATCHING_BYTES // peak_bytes_per_image(task.reference, task.reference_data)
+        count = max(4, min(self.config.matching_images, limit, len(self.train)))
         images = self.train[:count]
         targets = None
         if self.config.matching:
             targets = float_moments(
-                task.reference, task.reference_layers, task.reference_data, images, CAPTURE_BATCH
+                task.reference, task.reference_layers, task.reference_data, images, FORWARD_BATCH
             )
         prepare_block_(task.quantized, task.layers, task.quantized_data, images, targets)
         self.meter.add("match", count, 2 * self.share((block,)))

@@ -1,27 +1,30 @@
-"""What a block reads and returns on the calibration images, kept in memory or on disk."""
+"""Inputs and outputs of a block on the calibration images, kept in memory or on disk."""
 
 import os
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from brevitas_defakeq.config import DEFAULT_CACHE_BYTES
 from brevitas_defakeq.nn.module_tree import removed_after
 from brevitas_defakeq.utils.errors import UserError
 
 
 class TensorStore:
-    """Hands out tensors for captured activations; beyond ``limit_bytes`` they lie in a temporary file."""
+    """Allocates tensors for captured activations; beyond ``limit_bytes`` in a temporary file."""
 
-    def __init__(self, limit_bytes: int = 2 << 30) -> None:
+    def __init__(self, limit_bytes: int = DEFAULT_CACHE_BYTES) -> None:
         self.limit_bytes = limit_bytes
         self.used_bytes = 0
 
     def empty(self, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
+        """An uninitialized tensor. Raises UserError where the disk is full."""
         size = int(np.prod(shape)) * torch.empty((), dtype=dtype).element_size()
         if self.used_bytes + size <= self.limit_bytes:
             self.used_bytes += size
@@ -34,36 +37,53 @@ class TensorStore:
         return torch.from_numpy(mapped)
 
     def release(self) -> None:
-        """All tensors handed out so far are no longer needed."""
+        """Count from 0 again: the tensors so far are no longer needed."""
         self.used_bytes = 0
 
 
 def _reserve(descriptor: int, size: int) -> None:
-    """Room on the disk now: a sparse file would kill the process where the disk fills up later."""
+    """Reserve disk space now: with a sparse file a full disk would kill the process later."""
     try:
         os.posix_fallocate(descriptor, 0, size)
     except AttributeError:  # not on this platform
         os.truncate(descriptor, size)
     except OSError as error:
         raise UserError(
-            f"{tempfile.gettempdir()} has no room for {size / 2**20:.0f} MiB of captured activations "
+            f"{tempfile.gettempdir()} has no space for {size / 2**20:.0f} MiB of captured activations "
             f"({error.strerror}); point TMPDIR elsewhere or raise --cache-memory"
         ) from error
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Captured:
-    """A block's calls on M images, [M, group, ...]: ``group`` is calls times rows an image has."""
+    """A block's calls on M images.
 
-    inputs: Tensor | None = None
+    Attributes:
+        inputs, outputs: [M, group, ...]; ``group`` is calls times rows of an image.
+        rest, options: further arguments of the last call.
+        memory_format, device: of the block's own input.
+    """
+
+    inputs: Tensor
     outputs: Tensor | None = None
-    rest: tuple = ()
-    options: dict = field(default_factory=dict)
+    rest: tuple[Any, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)
     memory_format: torch.memory_format = torch.contiguous_format
     device: torch.device = torch.device("cpu")
 
+    @property
+    def targets(self) -> Tensor:
+        """The outputs, where they were captured."""
+        if self.outputs is None:
+            raise ValueError("the outputs were not captured")
+        return self.outputs
+
+    def run(self, block: nn.Module, rows: Tensor) -> Tensor:
+        """Output of ``block`` with the captured further arguments."""
+        return block(rows, *self.rest, **self.options)
+
     def rows(self, tensor: Tensor, images: Tensor) -> Tensor:
-        """The rows of some images, flattened to the batch the block itself takes, laid out as it saw them."""
+        """The rows of some images as the block takes them: flattened to a batch, in its memory format."""
         rows = tensor[images].flatten(0, 1).to(self.device)
         return rows.contiguous(memory_format=self.memory_format) if rows.dim() == 4 else rows
 
@@ -82,26 +102,29 @@ def capture(
     outputs: bool,
     store: TensorStore,
 ) -> Captured:
-    """Run ``model`` on the batches up to ``block`` and keep what it reads (and returns).
+    """Run ``model`` on the batches up to ``block`` and keep its inputs (and outputs).
 
     Args:
         calls: how often the block runs in one forward pass.
         outputs: keep its outputs too; otherwise the pass stops in front of its last call.
     """
-    result, images, start = Captured(), sum(len(batch) for batch in batches), 0
-    seen_inputs: list[Tensor] = []
-    seen_outputs: list[Tensor] = []
+    images, start = sum(len(batch) for batch in batches), 0
+    observed_inputs: list[Tensor] = []
+    observed_outputs: list[Tensor] = []
+    last_call: tuple[tuple[Any, ...], dict[str, Any]] | None = None
+    kept_inputs: Tensor | None = None
+    kept_outputs: Tensor | None = None
 
-    def before(_, inputs: tuple, options: dict) -> None:
-        seen_inputs.append(inputs[0].detach())
-        result.rest, result.options = inputs[1:], options
-        result.memory_format, result.device = _layout(inputs[0]), inputs[0].device
-        if not outputs and len(seen_inputs) == calls:
+    def before(_: nn.Module, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
+        nonlocal last_call
+        observed_inputs.append(arguments[0].detach())
+        last_call = arguments, options
+        if not outputs and len(observed_inputs) == calls:
             raise _Enough
 
-    def after(_, __, output: Tensor) -> None:
-        seen_outputs.append(output.detach())
-        if len(seen_outputs) == calls:
+    def after(_: nn.Module, __: object, output: Tensor) -> None:
+        observed_outputs.append(output.detach())
+        if len(observed_outputs) == calls:
             raise _Enough
 
     handles = [block.register_forward_pre_hook(before, with_kwargs=True)]
@@ -109,20 +132,29 @@ def capture(
         handles.append(block.register_forward_hook(after))
     with removed_after(handles):
         for batch in batches:
-            seen_inputs.clear()
-            seen_outputs.clear()
+            observed_inputs.clear()
+            observed_outputs.clear()
             with suppress(_Enough):
                 model(batch)
             stop = start + len(batch)
-            result.inputs = _keep(result.inputs, seen_inputs, images, start, stop, store)
+            kept_inputs = _keep(kept_inputs, observed_inputs, images, start, stop, store)
             if outputs:
-                result.outputs = _keep(result.outputs, seen_outputs, images, start, stop, store)
+                kept_outputs = _keep(kept_outputs, observed_outputs, images, start, stop, store)
             start = stop
-    return result
+    if kept_inputs is None or last_call is None:
+        raise ValueError("no batches to capture")
+    (first, *rest), options = last_call
+    return Captured(
+        inputs=kept_inputs, outputs=kept_outputs, rest=tuple(rest), options=options,
+        memory_format=_layout(first), device=first.device,
+    )  # fmt: skip
 
 
-def _keep(kept, seen: list[Tensor], images: int, start: int, stop: int, store: TensorStore) -> Tensor:
-    same = [tensor for tensor in seen if tensor.shape == seen[0].shape]  # calls of another shape are left out
+def _keep(
+    kept: Tensor | None, calls: list[Tensor], images: int, start: int, stop: int, store: TensorStore
+) -> Tensor:
+    """Write one batch's calls to rows ``start:stop`` of ``kept`` [images, group, ...], made on first use."""
+    same = [tensor for tensor in calls if tensor.shape == calls[0].shape]  # other shapes are left out
     grouped = [tensor.reshape(stop - start, -1, *tensor.shape[1:]) for tensor in same]
     block = torch.cat(grouped, dim=1)  # [batch, group, ...]
     if kept is None:

@@ -16,27 +16,22 @@ from brevitas_defakeq.nn.module_tree import restore_, snapshot
 from brevitas_defakeq.quant.coded_weight import coded_weights, read_codes
 from brevitas_defakeq.quant.partial_float import weight_quantizer
 from brevitas_defakeq.reconstruct.learned_rounding import affine_groups
+from brevitas_defakeq.reconstruct.losses import mean_over_images, relative_error, variance_of
 from brevitas_defakeq.veft.contrastive import contrastive_loss
 
 #: model and images -> (fake logit [N], feature [N, C])
 Observe = Callable[[nn.Module, Tensor], tuple[Tensor, Tensor]]
-#: Share of the steps in which the rate rises: Adam's first steps are as long as its later ones, and blind.
-_WARM_UP = 0.2
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Examples:
-    """Images and what M_f says of them: logits [M] and features [M, C]; train and held-out indices."""
+    """Images [M, 3, H, W], M_f's logits [M] and features [M, C], and the train and held-out indices."""
 
     images: Tensor
     logits: Tensor
     features: Tensor
     train: Tensor
     held_out: Tensor
-
-    def spreads(self) -> tuple[float, float]:
-        """Variance of logits and features: what errors are relative to."""
-        return tuple(float(target.var().clamp_min(1e-12)) for target in (self.logits, self.features))
 
 
 def tune_network_(
@@ -62,25 +57,25 @@ def tune_network_(
     Returns:
         held-out error (logit's plus feature's, each relative to its variance) before and after.
     """
-    spreads, contrastive = examples.spreads(), config.loss == "contrastive"
+    logit_variance, feature_variance = variance_of(examples.logits), variance_of(examples.features)
+    contrastive = config.loss == "contrastive"
 
     def error(indices: Tensor, *, contrastive: bool = False) -> Tensor:
         logit, feature = observe(model, examples.images[indices])
         wanted = examples.features[indices]
-        output = (logit - examples.logits[indices]).square().mean() / spreads[0]
+        output = relative_error(logit, examples.logits[indices], logit_variance)
         if contrastive:
             return output + contrastive_loss(wanted, feature, wanted, temperature=temperature)
-        return output + (feature - wanted).square().mean() / spreads[1]
+        return output + relative_error(feature, wanted, feature_variance)
 
     @torch.no_grad()
     def held_out_error() -> float:
-        parts = examples.held_out.split(config.batch_size)
-        return sum(float(error(part)) * len(part) for part in parts) / max(1, len(examples.held_out))
+        return mean_over_images(error, examples.held_out, config.batch_size)
 
     before, start = held_out_error(), snapshot(model)
     with _learned_scales(layers, config) as groups:
         optimizer = torch.optim.Adam(groups + affine_groups(model, config.lr))
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _ramp(step, config.steps))
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _ramp(step, config))
         learned = [tensor for group in optimizer.param_groups for tensor in group["params"]]
         mean = [torch.zeros_like(tensor) for tensor in learned]
         batches = _epochs(examples.train, config.batch_size, generator)
@@ -112,7 +107,7 @@ def _learned_scales(layers: Mapping[str, nn.Module], config: FinalPassConfig) ->
         return
     groups = []
     for layer in layers.values():
-        scaling = weight_quantizer(layer).scaling_impl.value
+        scaling = weight_quantizer(layer).get_parameter("scaling_impl.value")
         step = float(read_codes(layer)[1].mean())  # of the grid
         groups.append({"params": [layer.weight], "lr": config.rounding_lr * step})
         groups.append({"params": [scaling], "lr": config.lr * float(scaling.detach().mean())})
@@ -129,9 +124,9 @@ def _epochs(indices: Tensor, size: int, generator: torch.Generator) -> Iterator[
         order = order[size:]
 
 
-def _ramp(step: int, steps: int) -> float:
+def _ramp(step: int, config: FinalPassConfig) -> float:
     """Linear warm-up, then linear decay to a tenth."""
-    rising = max(1.0, _WARM_UP * steps)
+    rising = max(1.0, config.warm_up * config.steps)
     if step < rising:
         return (step + 1) / (rising + 1)
-    return 1.0 - 0.9 * (step - rising) / max(1.0, steps - rising)
+    return 1.0 - 0.9 * (step - rising) / max(1.0, config.steps - rising)

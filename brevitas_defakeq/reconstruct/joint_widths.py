@@ -1,7 +1,7 @@
 """Eq. 10 as printed: relaxed widths learned with the block's reconstruction, budget and alignment at once.
 
-The weights are rounded straight through at ``b̂``; what is kept are the widths. The rounding is learned
-afresh after they are snapped, for a rounding learned at one width is wrong at another.
+The weights are rounded straight through at ``b̂``, and only the widths are kept. The rounding is learned
+again after they are snapped, because a rounding learned at one width is wrong at another.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,8 @@ from brevitas_defakeq.haq.relaxed import horizontal_loss
 from brevitas_defakeq.nn.module_tree import device_of
 from brevitas_defakeq.quant.bit_width import candidate_parameter, relaxed_bits
 from brevitas_defakeq.quant.partial_float import weight_quantizer
-from brevitas_defakeq.reconstruct.learned_rounding import BlockTask, block_loss, draw_images, variance_of
+from brevitas_defakeq.reconstruct.block_task import BlockTask
+from brevitas_defakeq.reconstruct.losses import block_loss, target_variance
 from brevitas_defakeq.veft.masks import FloatChannels
 
 
@@ -25,30 +26,36 @@ def learn_block_widths_(
     sizes: Mapping[str, int],
     config: DefakeQConfig,
 ) -> None:
-    """Move the widths that one block's layers carry under ``L_rec + gamma_1 L_hor + gamma_2 L_ver``.
+    """Train the widths of one block's layers under ``L_rec + gamma_1 L_hor + gamma_2 L_ver``.
 
-    The model is in its relaxed form (``quant.bit_width.relaxed``).
+    The model's widths are relaxed (``quant.bit_width.relaxed``).
 
     Args:
         quantizers: every layer's weight quantizer: the budget is the whole network's.
         importance: S_l, mean 1.
         sizes: p_l.
     """
-    names = list(quantizers)
+    work, names = config.reconstruction, list(quantizers)
     device = device_of(task.quantized)
     score = torch.tensor([importance[name] for name in names], device=device)
     size = torch.tensor([float(sizes[name]) for name in names], device=device)
-    own = [candidate_parameter(weight_quantizer(layer)) for layer in task.layers.values()]
+    own = [
+        candidate_parameter(weight_quantizer(layer)).get_parameter("bit_width_offset")
+        for layer in task.layers.values()
+    ]
     rounding = {name: weight_quantizer(layer) for name, layer in task.layers.items()}
     channels = FloatChannels(task.layers, rounding, task.reference_layers)
-    optimizer = torch.optim.Adam([carrier.bit_width_offset for carrier in own], lr=0.05)
-    work, variance = config.reconstruction, variance_of(task)
+    optimizer = torch.optim.Adam(own, lr=work.width_lr)
+    variance = target_variance(task)
     for step in range(work.iterations):
-        images = draw_images(task.train, work.batch_size, task.generator)
-        loss = block_loss(task, channels, images, work, config.veft, variance, step / work.iterations)
+        images = task.draw_images(work.batch_size)
+        loss = block_loss(
+            task, channels, images, config=work, veft=config.veft, variance=variance,
+            progress=step / work.iterations,
+        )  # fmt: skip
         bits = torch.stack([relaxed_bits(quantizers[name]) for name in names])
         horizontal, _ = horizontal_loss(
-            bits, score, size, config.average_bits, error_base=config.haq.error_base,
+            bits, score, size, config.average_limit, error_base=config.haq.error_base,
             penalty=config.haq.penalty,
         )  # fmt: skip
         optimizer.zero_grad(set_to_none=True)
@@ -63,7 +70,7 @@ def snapping_costs(
     candidate_bits: tuple[float, ...],
     base: float,
 ) -> dict[str, list[float]]:
-    """What a candidate loses against the learned width: ``S_l max(0, E(b) - E(b̂_l))``."""
+    """Cost of a candidate against the learned width: ``S_l max(0, E(b) - E(b̂_l))``."""
     return {
         name: [importance[name] * max(0.0, base**-bits - base**-width) for bits in candidate_bits]
         for name, width in learned.items()

@@ -5,7 +5,7 @@ and spread per channel, folded into the weight's scale and the bias: no extra by
 uniform 3 bits from AUC .56 to .83 on the first real detector.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -24,7 +24,7 @@ from brevitas_defakeq.reconstruct.capture import Captured
 def float_moments(
     block: nn.Module, layers: Mapping[str, nn.Module], captured: Captured, images: Tensor, chunk: int
 ) -> dict[str, ChannelMoments]:
-    """Mean and spread of every layer's output in the float block, fed its own float inputs."""
+    """Mean and spread of every layer's output in the float block with its float inputs."""
     moments = {name: ChannelMoments() for name in layers}
     handles = [
         layer.register_forward_hook(
@@ -34,21 +34,22 @@ def float_moments(
     ]
     with removed_after(handles):
         for part in images.split(chunk):
-            block(captured.rows(captured.inputs, part), *captured.rest, **captured.options)
+            captured.run(block, captured.rows(captured.inputs, part))
     return moments
 
 
 @torch.no_grad()
 def fold_affine_(layer: nn.Module, gain: Tensor, shift: Tensor) -> None:
-    """``gain * output + shift`` per output channel, into the weight's scale and the bias; codes stay.
+    """Fold ``gain * output + shift`` per output channel into the weight's scale and the bias; codes stay.
 
-    Weight and scale are multiplied alike, so where each weight lies between two codes is not lost: learned
-    rounding starts from there.
+    Weight and scale are multiplied by the same factor, which keeps each weight's position between two codes:
+    learned rounding starts from it.
     """
-    per_channel = gain.view(-1, *[1] * (layer.weight.dim() - 1))
-    layer.weight.mul_(per_channel)
-    weight_quantizer(layer).scaling_impl.value.mul_(per_channel)
-    layer.bias.copy_(layer.bias * gain + shift)
+    weight, bias = layer.get_parameter("weight"), layer.get_parameter("bias")
+    per_channel = gain.view(-1, *[1] * (weight.dim() - 1))
+    weight.mul_(per_channel)
+    weight_quantizer(layer).get_parameter("scaling_impl.value").mul_(per_channel)
+    bias.copy_(bias * gain + shift)
 
 
 @torch.no_grad()
@@ -61,12 +62,12 @@ def prepare_block_(
 ) -> None:
     """One pass over ``images`` at once: fit each activation range, then match each layer (if ``targets``)."""
     with _fitting_ranges(block), _matching(layers, targets or {}):
-        block(captured.rows(captured.inputs, images), *captured.rest, **captured.options)
+        captured.run(block, captured.rows(captured.inputs, images))
 
 
 @contextmanager
 def _fitting_ranges(block: nn.Module) -> Iterator[None]:
-    """Shared steps stay: what they are shared with may lie in another block."""
+    """Fit every range of the block but shared ones, which may belong to another block too."""
 
     def fit(proxy: nn.Module, inputs: tuple) -> None:
         sample = ActivationSample(batches=1)
@@ -81,8 +82,8 @@ def _fitting_ranges(block: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _matching(layers: Mapping[str, nn.Module], targets: Mapping[str, ChannelMoments]) -> Iterator[None]:
-    def match(target: ChannelMoments):
-        def hook(layer: nn.Module, _, output: Tensor) -> Tensor:
+    def match(target: ChannelMoments) -> Callable[..., Tensor]:
+        def hook(layer: nn.Module, _: object, output: Tensor) -> Tensor:
             actual, dim = ChannelMoments(), channel_dim(layer)
             actual.add(output, dim)
             gain, shift = matching_affine(target, actual)
@@ -98,14 +99,14 @@ def _matching(layers: Mapping[str, nn.Module], targets: Mapping[str, ChannelMome
 
 @torch.no_grad()
 def peak_bytes_per_image(block: nn.Module, captured: Captured) -> int:
-    """Rough memory of one image's activations inside a block: what a single large batch will need."""
+    """Rough memory of one image's activations inside a block, in bytes."""
     total = 0
 
-    def note(_, __, output) -> None:
+    def note(_: nn.Module, __: object, output: object) -> None:
         nonlocal total
         total += output.numel() * output.element_size() if isinstance(output, Tensor) else 0
 
     handles = [module.register_forward_hook(note) for module in block.modules()]
     with removed_after(handles):
-        block(captured.rows(captured.inputs, torch.tensor([0])), *captured.rest, **captured.options)
+        captured.run(block, captured.rows(captured.inputs, torch.tensor([0])))
     return 3 * max(total, 1)

@@ -12,6 +12,7 @@ from brevitas_defakeq.detectors.resolve import Detector
 from brevitas_defakeq.float_reference import prepare_float
 from brevitas_defakeq.prepare.plan import Plan
 from brevitas_defakeq.run_estimate import expected_passes, expected_seconds, expected_size, seconds_per_image
+from brevitas_defakeq.run_inputs import require_preprocessing
 from brevitas_defakeq.utils.errors import UserError
 from brevitas_defakeq.utils.files import read_json, understanding
 
@@ -23,7 +24,7 @@ def inspect_detector(detector: Detector, config: DefakeQConfig) -> dict[str, Any
     """
     if config.average_bits is None:
         raise UserError("inspect estimates sizes from average_bits; give one")
-    height, width = detector.preprocessing.input_size
+    height, width = require_preprocessing(detector).input_size
     example = torch.zeros(1, 3, height, width)
     reference, plan, _ = prepare_float(detector, example)
     weights = sum(layer.num_params for layer in plan.layers)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from brevitas_defakeq.api import found_device
 from brevitas_defakeq.data.calibration import choose_calibration
 from brevitas_defakeq.data.source_overlap import refuse_shared
 from brevitas_defakeq.detectors.resolve import resolve
@@ -20,6 +19,7 @@ from brevitas_defakeq.imaging.image_files import Read, read_sample
 from brevitas_defakeq.imaging.sample import Sample
 from brevitas_defakeq.progress import ProgressCallback, silent
 from brevitas_defakeq.provenance import provenance
+from brevitas_defakeq.run_inputs import found_device, require_preprocessing
 from brevitas_defakeq.runtime.json_records import plain
 from brevitas_defakeq.table.markdown import markdown
 from brevitas_defakeq.table.method_models import MethodModel, MethodModels
@@ -96,7 +96,10 @@ def _calibration(cell: Cell) -> list[Sample]:
 def _evaluate_cell(cell: Cell, models: MethodModels, made: MethodModel, images: Read, workers: int) -> None:
     """Score a data set; keep scores and metrics."""
     data = LabelledSet.from_source(
-        cell.spec.test_data(cell.dataset), models.detector.preprocessing, read=images, workers=workers
+        cell.spec.test_data(cell.dataset),
+        require_preprocessing(models.detector),
+        read=images,
+        workers=workers,
     )
     model = made.model.to(models.device)
     outputs = model_outputs({cell.scores.stem: model}, models.observer, data.batches())

@@ -9,13 +9,16 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from brevitas_defakeq.api import begin, quantize
+from brevitas_defakeq.api import quantize
 from brevitas_defakeq.artifact import QuantizedDetector, float_bytes, load
+from brevitas_defakeq.calibration_set import calibration_set
 from brevitas_defakeq.detectors.observer import Observer
 from brevitas_defakeq.detectors.resolve import Detector, resolve
 from brevitas_defakeq.float_reference import prepare_float
 from brevitas_defakeq.progress import ProgressCallback
+from brevitas_defakeq.quantization_request import prepare_request
 from brevitas_defakeq.resume import Checkpoint
+from brevitas_defakeq.run_inputs import found_device, require_preprocessing
 from brevitas_defakeq.storage.weights_index import weights_file
 from brevitas_defakeq.storage.weights_transfer import Writer, transfer
 from brevitas_defakeq.table.table_spec import DetectorRow, Method, TableSpec
@@ -47,7 +50,7 @@ class MethodModels:
 
     @cached_property
     def observer(self) -> Observer:
-        example = torch.zeros(1, 3, *self.detector.preprocessing.input_size)
+        example = torch.zeros(1, 3, *require_preprocessing(self.detector).input_size)
         return prepare_float(self.detector, example)[2]
 
     @cached_property
@@ -89,14 +92,11 @@ class MethodModels:
         """One width everywhere, searched ranges, nothing learned; scales and biases as a file holds them."""
         config, width = self.spec.config(method), method.bits
         assert width is not None  # ``Method`` refuses it
-        order = begin(
-            self.detector,
-            self.spec.calibration_data(),
-            config,
-            device=self.device,
-            on_progress=self.on_progress,
+        images = calibration_set(self.spec.calibration_data(), None, self.detector, config, "refuse")
+        request = prepare_request(
+            self.detector, images, config, device=found_device(self.device), on_progress=self.on_progress
         )
-        model = order.job(Checkpoint(None, {})).round_to_nearest(width).cpu()
-        bits, writer = {layer.name: width for layer in order.plan.layers}, Writer()
-        transfer(model, order.plan, bits, writer, mixed_bits=None, integer_biases=config.target != "any")
-        return MethodModel(model, 0.0, len(weights_file(model, writer.tensors(), order.plan, bits)), width)
+        model = request.job(Checkpoint(None, {})).round_to_nearest(width).cpu()
+        bits, writer = {layer.name: width for layer in request.plan.layers}, Writer()
+        transfer(model, request.plan, bits, writer, mixed_bits=None, integer_biases=config.target != "any")
+        return MethodModel(model, 0.0, len(weights_file(model, writer.tensors(), request.plan, bits)), width)

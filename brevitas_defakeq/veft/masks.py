@@ -1,12 +1,13 @@
 """VEFT's channel masks: which output channels are restored to float, drawn or chosen."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
 from brevitas_defakeq.nn.layer_kinds import channel_dim
+from brevitas_defakeq.nn.module_tree import bias_of, weight_of
 from brevitas_defakeq.quant.moments import along_channels
 
 
@@ -29,7 +30,7 @@ class FloatChannels:
 
     Args:
         layers: quantized layers, by name.
-        coded: what rounds their weights now: ``CodedWeight``, or the quantizers themselves.
+        coded: modules that round their weights: ``CodedWeight``, or the weight quantizers.
         float_layers: the float layers, same names.
     """
 
@@ -41,7 +42,7 @@ class FloatChannels:
     ) -> None:
         self.layers, self.coded, self.float_layers = layers, coded, float_layers
         self.masks = {
-            name: torch.zeros(len(layer.weight), dtype=torch.bool, device=layer.weight.device)
+            name: torch.zeros(len(weight_of(layer)), dtype=torch.bool, device=weight_of(layer).device)
             for name, layer in layers.items()
         }
 
@@ -55,19 +56,21 @@ class FloatChannels:
     def choose(self, fraction: float) -> None:
         """Fixed masks: the channels with the largest squared rounding error."""
         for name, layer in self.layers.items():
-            rounded = self.coded[name](layer.weight)[0].detach().flatten(1)
-            error = (rounded - self.float_layers[name].weight.detach().flatten(1)).square().sum(dim=1)
+            rounded = self.coded[name](weight_of(layer))[0].detach().flatten(1)
+            original = weight_of(self.float_layers[name]).detach().flatten(1)
+            error = (rounded - original).square().sum(dim=1)
             self.masks[name] = largest_mask(error, fraction)
 
     @contextmanager
     def on(self) -> Iterator[None]:
         """Within the context the layers compute M_q^v: masked channels in float, the others as they are."""
 
-        def bias_back(name: str):
-            def hook(layer: nn.Module, _, output: Tensor) -> Tensor:
-                original = self.float_layers[name].bias
-                original = torch.zeros_like(layer.bias) if original is None else original.detach()
-                change = torch.where(self.masks[name], original - layer.bias, torch.zeros_like(layer.bias))
+        def bias_back(name: str) -> Callable[..., Tensor]:
+            def hook(layer: nn.Module, _: object, output: Tensor) -> Tensor:
+                bias = layer.get_parameter("bias")
+                original = bias_of(self.float_layers[name])
+                original = torch.zeros_like(bias) if original is None else original.detach()
+                change = torch.where(self.masks[name], original - bias, torch.zeros_like(bias))
                 return output + along_channels(change, output, channel_dim(layer))
 
             return hook
@@ -76,9 +79,9 @@ class FloatChannels:
         before = {name: self.coded[name].float_mask for name in self.layers}
         try:
             for name, layer in self.layers.items():
-                coded = self.coded[name]
-                coded.float_weight = self.float_layers[name].weight.detach()
-                coded.float_mask = self.masks[name].view(-1, *[1] * (layer.weight.dim() - 1))
+                coded, original = self.coded[name], weight_of(self.float_layers[name]).detach()
+                coded.float_weight = original
+                coded.float_mask = self.masks[name].view(-1, *[1] * (original.dim() - 1))
                 handles.append(layer.register_forward_hook(bias_back(name)))
             yield
         finally:

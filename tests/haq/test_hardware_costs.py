@@ -8,7 +8,7 @@ import pytest
 
 from brevitas_defakeq.config import DefakeQConfig, HAQConfig
 from brevitas_defakeq.haq.hardware_costs_file import open_costs, read_costs
-from brevitas_defakeq.haq.hardware_widths import hardware_figures, hardware_widths, uniform_hardware_width
+from brevitas_defakeq.haq.hardware_widths import hardware_estimate, hardware_widths, uniform_hardware_width
 from brevitas_defakeq.utils.errors import UserError
 
 SHAPES = {"first": (8, 3, 3, 3), "second": (16, 8, 3, 3), "head": (1, 16)}
@@ -38,7 +38,7 @@ def config(**values):
     return DefakeQConfig(candidate_bits=CANDIDATES, **values)
 
 
-def figures_by_hand(content, table, bits):
+def totals_by_hand(content, table, bits):
     """LUT, BRAM and DSP added up, the slowest part's cycles, from the JSON itself."""
     at = {name: content["bits"].index(2 if width == 1.6 else width) for name, width in bits.items()}
     layers, fixed = table["layers"], table["fixed"]
@@ -56,9 +56,9 @@ def best_by_hand(content, budget, average=None):
     for table in content["tables"]:
         for choice in itertools.product(range(len(CANDIDATES)), repeat=len(SHAPES)):
             bits = {name: CANDIDATES[at] for name, at in zip(SHAPES, choice, strict=True)}
-            figures = figures_by_hand(content, table, bits)
+            totals = totals_by_hand(content, table, bits)
             mean = sum(bits[name] * SIZES[name] for name in SIZES) / sum(SIZES.values())
-            if all(figures[name] <= limit for name, limit in budget.items()) and mean <= (average or np.inf):
+            if all(totals[name] <= limit for name, limit in budget.items()) and mean <= (average or np.inf):
                 best = min(best, sum(LOSS[name][at] for name, at in zip(SHAPES, choice, strict=True)))
     return best
 
@@ -86,13 +86,13 @@ def test_widths_against_every_assignment(written, budget, average, rates):
     assert list(bits) == list(SHAPES)
     found = sum(LOSS[name][CANDIDATES.index(width)] for name, width in bits.items())
     assert found == pytest.approx(best, rel=1e-9)
-    said = hardware_figures(bits, SIZES, asked, costs)
-    (table,) = [table for table in content["tables"] if table["fps"] == said["fps"]]
-    assert said["estimated"] == pytest.approx(figures_by_hand(content, table, bits))
-    assert all(said["estimated"][name] <= limit for name, limit in budget.items())
-    faster = [table for table in content["tables"] if table["fps"] > said["fps"]]
+    estimate = hardware_estimate(bits, SIZES, asked, costs)
+    (table,) = [table for table in content["tables"] if table["fps"] == estimate["fps"]]
+    assert estimate["estimated"] == pytest.approx(totals_by_hand(content, table, bits))
+    assert all(estimate["estimated"][name] <= limit for name, limit in budget.items())
+    faster = [table for table in content["tables"] if table["fps"] > estimate["fps"]]
     for table in faster:
-        over = figures_by_hand(content, table, bits)
+        over = totals_by_hand(content, table, bits)
         assert any(over[name] > limit for name, limit in budget.items()), "the fastest rate that fits"
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
+from brevitas_defakeq.config import HAQConfig
 from brevitas_defakeq.haq.relaxed import closed_form, horizontal_loss, learn_bit_widths_, shift_to_budget
 from brevitas_defakeq.quant.bit_width import relaxed_bits
 from brevitas_defakeq.quant.partial_float import weight_quantizer
@@ -56,7 +57,12 @@ def quantizers(count, candidates=(2, 3, 4, 6, 8)):
 def learn(made, importance, sizes, budget, **options):
     """Widths that the quantizers learn; importance and sizes are in their order."""
     scores, counts = (dict(zip(made, values.tolist(), strict=True)) for values in (importance, sizes))
-    return learn_bit_widths_(made, scores, counts, budget, **options)
+    defaults = {
+        "penalty": HAQConfig().penalty,
+        "steps": HAQConfig().relaxed_steps,
+        "lr": HAQConfig().relaxed_lr,
+    }
+    return learn_bit_widths_(made, scores, counts, budget, **{**defaults, **options})
 
 
 @pytest.mark.parametrize(

@@ -166,7 +166,7 @@ def several_budgets(draw):
         usage = rng.integers(0, draw(st.sampled_from([2, 30, 50_000])), shape).astype(float)
         fixed = float(draw(st.sampled_from([0, 7, 1000])))
         limit = fixed + float(np.floor(usage.max() * layers * draw(st.sampled_from([0, 0.2, 0.4, 0.6, 1]))))
-        rules.append(Constraint(f"r{index}", usage, limit, fixed))
+        rules.append(Constraint(name=f"r{index}", usage=usage, limit=limit, fixed=fixed))
     return cost, rules
 
 
@@ -192,7 +192,10 @@ def test_the_figure_named_is_the_smallest_possible():
     lut, bram = (rng.integers(10, 1000, (5, 3)).astype(float) for _ in range(2))
 
     def tried(lut_limit, bram_limit):
-        rules = [Constraint("lut", lut, lut_limit, 100, unit=" LUT"), Constraint("bram", bram, bram_limit)]
+        rules = [
+            Constraint(name="lut", usage=lut, limit=lut_limit, fixed=100, unit=" LUT"),
+            Constraint(name="bram", usage=bram, limit=bram_limit),
+        ]
         return assign(cost, rules)
 
     with pytest.raises(UserError, match=r"lut=10: .* need ([0-9.]+) LUT \(100 of it whatever") as caught:
@@ -212,7 +215,11 @@ def test_the_figure_named_is_the_smallest_possible():
 def test_one_budget_in_three_is_impossible_only_with_another():
     """lut and bram contradict each other, dsp is in nobody's way: the message speaks of those two."""
     lut, bram, dsp = np.array([[1.0, 9.0]]), np.array([[9.0, 1.0]]), np.array([[0.0, 0.0]])
-    rules = [Constraint("dsp", dsp, 5), Constraint("lut", lut, 5), Constraint("bram", bram, 5)]
+    rules = [
+        Constraint(name="dsp", usage=dsp, limit=5),
+        Constraint(name="lut", usage=lut, limit=5),
+        Constraint(name="bram", usage=bram, limit=5),
+    ]
     with pytest.raises(
         UserError, match=r"^lut=5 cannot be met together with bram=5, which needs at least 9;"
     ):
@@ -236,8 +243,8 @@ def test_300_layers_under_three_budgets(pace):
     lut = rng.integers(50, 2000, (300, 1)) * np.asarray(candidates)
     bram = np.ceil(rng.integers(1, 5, (300, 1)) * np.asarray(candidates) / 2)
     start = time.process_time()
-    rules = [average_bits_of(sizes, candidates, 3), Constraint("lut", lut, lut.mean() * 200),
-             Constraint("bram", bram, bram.mean() * 250)]  # fmt: skip
+    rules = [average_bits_of(sizes, candidates, 3), Constraint(name="lut", usage=lut, limit=lut.mean() * 200),
+             Constraint(name="bram", usage=bram, limit=bram.mean() * 250)]  # fmt: skip
     choice = assign(cost, rules)
     assert time.process_time() - start < 300 * pace, "about 30 are expected"
     assert all(rule.met(choice) for rule in rules)
@@ -250,7 +257,7 @@ def linear_bound(cost, rules):
     layers, options = cost.shape
     rows = np.array([rule.usage.ravel() for rule in rules])
     solved = linprog(
-        cost.ravel(), A_ub=rows, b_ub=[rule.room for rule in rules],
+        cost.ravel(), A_ub=rows, b_ub=[rule.available for rule in rules],
         A_eq=np.kron(np.eye(layers), np.ones(options)), b_eq=np.ones(layers), bounds=(0, 1),
     )  # fmt: skip
     return solved.fun

@@ -2,7 +2,7 @@
 
 import pytest
 
-from brevitas_defakeq.artifact import quantized_form
+from brevitas_defakeq.artifact import quantized_copy
 from brevitas_defakeq.detectors.resolve import Detector
 from brevitas_defakeq.float_reference import prepare_float
 from brevitas_defakeq.pipeline import Job
@@ -16,8 +16,11 @@ def begun(tiny, images, labels, quick_config):
     def make(bits=2, **changes):
         config = quick_config(candidate_bits=(bits,), average_bits=bits, **changes)
         reference, plan, observer = prepare_float(Detector(tiny.model(), "tiny", None), images[:1])
-        job = Job(reference, plan, images, labels, observer, config, Checkpoint(None, {}))
-        model = quantized_form(reference, plan, config)
+        job = Job(
+            reference=reference, plan=plan, images=images, labels=labels, observer=observer, config=config,
+            checkpoint=Checkpoint(None, {}),
+        )  # fmt: skip
+        model = quantized_copy(reference, plan, config)
         job.calibrate_(model)
         job.set_bits_(model, {layer.name: bits for layer in plan.layers})
         return job, model

@@ -43,12 +43,12 @@ def test_inputs_and_outputs_of_a_block(inputs, limit):
     assert not found.outputs.requires_grad
 
 
-def test_a_disk_without_room_is_told(monkeypatch):
+def test_a_full_disk_is_reported(monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(UserError, match="no room for 4 MiB.*TMPDIR"):
+    with pytest.raises(UserError, match="no space for 4 MiB.*TMPDIR"):
         TensorStore(0).empty((1024, 1024))
 
 

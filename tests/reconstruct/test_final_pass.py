@@ -9,20 +9,20 @@ from brevitas_defakeq.quant.coded_weight import read_codes
 @torch.no_grad()
 def held_out_error(job, model):
     """Of logit and feature on the held-out images, each relative to the float spread over all images."""
-    pictures, spread = job.images[job.held_out], {}
-    seen = {}
-    for form, network in (("float", job.reference), ("quantized", model)):
+    batch, spread = job.images[job.held_out], {}
+    observed = {}
+    for variant, network in (("float", job.reference), ("quantized", model)):
         handle = network.head.register_forward_pre_hook(
-            lambda _, inputs, form=form: seen.update({f"{form} feature": inputs[0]})
+            lambda _, inputs, variant=variant: observed.update({f"{variant} feature": inputs[0]})
         )
-        seen[f"{form} logit"] = network(pictures)
-        if form == "float":
+        observed[f"{variant} logit"] = network(batch)
+        if variant == "float":
             spread["logit"] = network(job.images).var()
-            spread["feature"] = seen["float feature"].var()
-            network(pictures)
+            spread["feature"] = observed["float feature"].var()
+            network(batch)
         handle.remove()
     return sum(
-        float((seen[f"quantized {part}"] - seen[f"float {part}"]).square().mean() / spread[part])
+        float((observed[f"quantized {part}"] - observed[f"float {part}"]).square().mean() / spread[part])
         for part in ("logit", "feature")
     )
 

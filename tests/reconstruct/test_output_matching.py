@@ -10,20 +10,20 @@ from brevitas_defakeq.reconstruct.output_matching import fold_affine_
 @torch.no_grad()
 def layer_statistics(model, names, images):
     """Mean and standard deviation per channel of every layer's output, {name: [2, C]}."""
-    seen, handles = {}, []
+    observed, handles = {}, []
     for name in names:
         layer = model.get_submodule(name)
 
         def note(layer, _, output, name=name):
             rows = output.movedim(1, -1) if layer.weight.dim() == 4 else output
             rows = rows.reshape(-1, rows.shape[-1])
-            seen[name] = torch.stack([rows.mean(dim=0), rows.std(dim=0, correction=0)])
+            observed[name] = torch.stack([rows.mean(dim=0), rows.std(dim=0, correction=0)])
 
         handles.append(layer.register_forward_hook(note))
     model(images)
     for handle in handles:
         handle.remove()
-    return seen
+    return observed
 
 
 def deviation(found, wanted):
