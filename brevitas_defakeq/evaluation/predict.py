@@ -50,7 +50,7 @@ def model_outputs(
             stack.enter_context(eval_mode(model))
             stack.enter_context(
                 fused_quantizers(model, frozen=_is_small(model))
-            )  # same values, half the time
+            )  # the same values
         for batch in batches:
             batch = batch.contiguous(memory_format=torch.channels_last)
             yield {name: _output(observer, model, batch) for name, model in models.items()}

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from brevitas_defakeq.config import ReconstructionConfig, VEFTConfig
-from brevitas_defakeq.quant.moments import channel_dim
+from brevitas_defakeq.nn.layer_kinds import channel_dim
 from brevitas_defakeq.reconstruct.block_task import BlockTask
 from brevitas_defakeq.veft.contrastive import combined_positive, contrastive_loss, other_class, pooled
 from brevitas_defakeq.veft.masks import FloatChannels
