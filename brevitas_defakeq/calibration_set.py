@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from brevitas_defakeq.data.calibration import choose_calibration
+from brevitas_defakeq.data.image_batches import iterate_batches
 from brevitas_defakeq.data.selection import Selection
 from brevitas_defakeq.data.sources import Sample, data_hash, read_source
-from brevitas_defakeq.imaging.image_files import iterate_batches, usable
+from brevitas_defakeq.imaging.image_files import usable
 from brevitas_defakeq.imaging.preprocessing import Preprocessing
 from brevitas_defakeq.resume import tensor_digest
 from brevitas_defakeq.utils.errors import UserError

@@ -147,7 +147,7 @@ def quantize(
     """Quantize a trained detector with a few hundred face crops."""
     from brevitas_defakeq import api
     from brevitas_defakeq.budget_search import quantize_within
-    from brevitas_defakeq.data.open_source import Faces, open_source
+    from brevitas_defakeq.data.open_source import FaceOptions, open_source
     from brevitas_defakeq.evaluate.labelled import check_labelled
     from brevitas_defakeq.report.terminal import comparison, show, stages
 
@@ -163,7 +163,7 @@ def quantize(
         detector, weights, model_arg, input_size, interpolation, mean, std, output, fake_index, feature
     )
     resolved = replace(resolved, crop=crop_of(crop, crop_margin) or resolved.crop)
-    cutting = Faces(faces, crops_cache)
+    cutting = FaceOptions(faces, crops_cache)
     with stages() as on_progress:
 
         def opened(source: str | None, split: str, *, labelled: bool = True):

@@ -65,7 +65,7 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Figures on labelled data, of a run or an exported file; robustness; --latency times the file."""
-    from brevitas_defakeq.data.open_source import Faces, open_source
+    from brevitas_defakeq.data.open_source import FaceOptions, open_source
     from brevitas_defakeq.evaluate.labelled import check_labelled
     from brevitas_defakeq.report.evaluation_report import curves_table, evaluation_tables
     from brevitas_defakeq.report.terminal import latencies, show, stages
@@ -85,7 +85,9 @@ def evaluate(
         with stages() as on_progress:
             subject = _subject(run, which, weights, against, threads)
             crop = crop_of(crop, crop_margin) or subject.crop
-            opened = open_source(data, chosen, Faces(faces, crops_cache), crop=crop, on_progress=on_progress)
+            opened = open_source(
+                data, chosen, FaceOptions(faces, crops_cache), crop=crop, on_progress=on_progress
+            )
             check_labelled(opened.samples, data)
             options = {"workers": workers, "on_progress": on_progress}
             if perturb is not None:

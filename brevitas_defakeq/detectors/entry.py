@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brevitas_defakeq.detectors.output import OutputSpec
+from brevitas_defakeq.detectors.parts.timm_model import preprocessing_from_timm
 from brevitas_defakeq.imaging.crop import Crop
-from brevitas_defakeq.imaging.preprocessing import Preprocessing, preprocessing_from_timm
+from brevitas_defakeq.imaging.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     import torch

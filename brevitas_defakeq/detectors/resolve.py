@@ -9,16 +9,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brevitas_defakeq.data.sources import file_sha256
 from brevitas_defakeq.detectors.entry import DetectorEntry
 from brevitas_defakeq.detectors.factory import call_factory, preprocessing_from_factory
 from brevitas_defakeq.detectors.model_args import complete_timm_args, json_args, parse_model_args
 from brevitas_defakeq.detectors.output import OutputSpec
-from brevitas_defakeq.detectors.parts.timm_model import build_timm
+from brevitas_defakeq.detectors.parts.timm_model import build_timm, preprocessing_from_timm
 from brevitas_defakeq.detectors.registry import REGISTRY, names
 from brevitas_defakeq.detectors.weights_sources import Files, settings_beside, weights_files
 from brevitas_defakeq.imaging.crop import Crop
-from brevitas_defakeq.imaging.preprocessing import Preprocessing, override, preprocessing_from_timm
+from brevitas_defakeq.imaging.preprocessing import Preprocessing, override
+from brevitas_defakeq.imaging.stored_files import file_sha256
 from brevitas_defakeq.utils.errors import UserError
 
 if TYPE_CHECKING:

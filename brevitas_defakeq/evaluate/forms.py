@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import nn
 
+from brevitas_defakeq.data.image_batches import iterate_batches
 from brevitas_defakeq.data.sources import Sample
 from brevitas_defakeq.evaluate.observe import Observer, Seen, look
-from brevitas_defakeq.imaging.image_files import Read, iterate_batches, read_sample
+from brevitas_defakeq.imaging.image_files import Read, read_sample
 from brevitas_defakeq.imaging.preprocessing import Preprocessing
 from brevitas_defakeq.runtime.exported_detector import ExportedDetector
 from brevitas_defakeq.runtime.model_input import batches, model_input

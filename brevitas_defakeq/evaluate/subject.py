@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from brevitas_defakeq.artifact import QuantizedDetector
-    from brevitas_defakeq.data.open_source import Opened
+    from brevitas_defakeq.data.open_source import SourceSamples
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class RunSubject:
 
     def figures(
         self,
-        data: Opened,
+        data: SourceSamples,
         *,
         convention: str,
         scores: Path | None,
@@ -56,7 +56,7 @@ class RunSubject:
             convention=convention, scores=scores, workers=workers, on_progress=on_progress,
         )  # fmt: skip
 
-    def curves(self, data: Opened, names, levels, **options) -> dict:
+    def curves(self, data: SourceSamples, names, levels, **options) -> dict:
         """As ``robustness``."""
         from brevitas_defakeq.evaluate.robustness import robustness
 
@@ -87,7 +87,7 @@ class FileSubject:
 
     def figures(
         self,
-        data: Opened,
+        data: SourceSamples,
         *,
         convention: str,
         scores: Path | None,
@@ -102,7 +102,7 @@ class FileSubject:
             convention=convention, scores=scores, on_progress=on_progress,
         )  # fmt: skip
 
-    def curves(self, data: Opened, names, levels, **options) -> dict:
+    def curves(self, data: SourceSamples, names, levels, **options) -> dict:
         """As ``robustness``."""
         from brevitas_defakeq.evaluate.robustness import robustness
 

@@ -36,13 +36,13 @@ _SIDES_OF_BOX, _RISE = 1.42, 0.059
 
 
 def face_crop(pixels: np.ndarray, face: Face, crop: Crop, size: int = SIDE) -> np.ndarray:
-    """The face cut out of its picture as a detector wants it, uint8 [height, width, 3].
+    """The face cut out of its image as a detector wants it, uint8 [height, width, 3].
 
     Args:
-        pixels: the whole picture, uint8 RGB [H, W, 3].
+        pixels: the whole image, uint8 RGB [H, W, 3].
         face: where the face lies, as YuNet finds it.
-        crop: "aligned" gives [size, size, 3], black beyond the picture; "box" gives the box and its margin
-            at their own size, cut at the picture's borders; "whole" gives the picture.
+        crop: "aligned" gives [size, size, 3], black beyond the image; "box" gives the box and its margin
+            at their own size, cut at the image's borders; "whole" gives the image.
         size: the aligned crop's side in pixels.
     """
     if crop.kind == "whole":
@@ -55,7 +55,7 @@ def face_crop(pixels: np.ndarray, face: Face, crop: Crop, size: int = SIDE) -> n
 def aligning(
     face: Face, margin: float = MARGIN, size: int = SIDE, template: np.ndarray = YUNET_TEMPLATE
 ) -> np.ndarray:
-    """The matrix [2, 3] from places in the picture to places in the aligned crop.
+    """The matrix [2, 3] from places in the image to places in the aligned crop.
 
     Args:
         face: its points, or where it has none (or all in one place) its box.
@@ -101,7 +101,7 @@ def _upright(face: Face, margin: float, size: int) -> np.ndarray:
 
 
 def _box(pixels: np.ndarray, face: Face, margin: float) -> np.ndarray:
-    """The box, widened on each side by a share of its width and height, as far as the picture reaches."""
+    """The box, widened on each side by a share of its width and height, as far as the image reaches."""
     grown = np.array([-margin * face.width, -margin * face.height, margin * face.width, margin * face.height])
     left, top, right, bottom = np.rint(np.array(face.box) + grown).astype(int)
     height, width = pixels.shape[:2]

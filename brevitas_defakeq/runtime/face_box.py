@@ -1,4 +1,4 @@
-"""A face found in a picture."""
+"""A face found in an image."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Face:
-    """One face, in pixels of its picture: x to the right, y down, 0 at the first pixel.
+    """One face, in pixels of its image: x to the right, y down, 0 at the first pixel.
 
-    ``box`` is left, top, right, bottom and may reach beyond the picture; ``score`` how sure the finder is,
-    0..1; ``points`` the eye on the picture's left, the other eye, the nose, the corner of the mouth on the
-    picture's left, the other corner; None where a finder gives boxes only.
+    ``box`` is left, top, right, bottom and may reach beyond the image; ``score`` how sure the finder is,
+    0..1; ``points`` the eye on the image's left, the other eye, the nose, the corner of the mouth on the
+    image's left, the other corner; None where a finder gives boxes only.
     """
 
     box: tuple[float, float, float, float]

@@ -11,14 +11,14 @@ import numpy as np
 
 from brevitas_defakeq.runtime.onnx_file import onnxruntime, open_session
 from brevitas_defakeq.runtime.peak_memory import peak_memory_bytes
-from brevitas_defakeq.runtime.random_inputs import random_feed
+from brevitas_defakeq.runtime.random_inputs import random_inputs
 from brevitas_defakeq.utils.errors import UserError
 
 
 def latency(
     paths: Sequence[str | os.PathLike], *, threads: int = 1, runs: int = 50, warmup: int = 5
 ) -> dict[str, Any]:
-    """How long a picture takes in each of several ONNX files, which take turns in this process.
+    """How long an image takes in each of several ONNX files, which take turns in this process.
 
     Args:
         paths: ONNX files, the one to compare with (the float model) first.
@@ -66,7 +66,7 @@ def latency(
 def _take_turns(files: list[Path], threads: int, runs: int, warmup: int) -> np.ndarray:
     """Milliseconds [runs, files]; every round runs each file once, so a slow moment meets all of them."""
     sessions = [open_session(path, threads, side_by_side=True) for path in files]
-    feeds = [random_feed(session, path) for session, path in zip(sessions, files, strict=True)]
+    feeds = [random_inputs(session, path) for session, path in zip(sessions, files, strict=True)]
     times = np.empty((warmup + runs, len(files)))
     for row in times:
         for index, (session, feed) in enumerate(zip(sessions, feeds, strict=True)):

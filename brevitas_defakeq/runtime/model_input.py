@@ -1,4 +1,4 @@
-"""From a picture to what the card's graph takes, by the one function that training uses."""
+"""From an image to what the card's graph takes, by the one function that training uses."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -17,21 +17,21 @@ ImageLike = str | os.PathLike | Image.Image | np.ndarray
 
 
 def model_input(image: ImageLike, expected: CardInput) -> np.ndarray:
-    """One picture as the graph takes it: float32 or uint8, [3, H, W] or [H, W, 3] by the card's layout.
+    """One image as the graph takes it: float32 or uint8, [3, H, W] or [H, W, 3] by the card's layout.
 
     Where the graph pre-processes itself (uint8), the RGB pixels are passed on at their own size; else they
-    are resized and normalised by `preprocess_array`. Raises UserError if the picture cannot be used.
+    are resized and normalised by `preprocess_array`. Raises UserError if the image cannot be used.
     """
-    picture = open_image(image)
+    image = open_image(image)
     if expected.dtype == "uint8":
-        pixels = np.asarray(picture)  # [H, W, 3]
+        pixels = np.asarray(image)  # [H, W, 3]
         return pixels if expected.layout == "NHWC" else np.ascontiguousarray(pixels.transpose(2, 0, 1))
-    values = preprocess_array(picture, expected.preprocessing)  # [3, H, W]
+    values = preprocess_array(image, expected.preprocessing)  # [3, H, W]
     return values if expected.layout == "NCHW" else np.ascontiguousarray(values.transpose(1, 2, 0))
 
 
 def open_image(image: ImageLike) -> Image.Image:
-    """The picture in 8-bit RGB, upright: grey is repeated, alpha dropped, 16 bits scaled to 8.
+    """The image in 8-bit RGB, upright: grey is repeated, alpha dropped, 16 bits scaled to 8.
 
     Raises UserError for a file that is missing or damaged, and for pixels of another shape or type.
     """
@@ -59,7 +59,7 @@ def each_image(images: ImageLike | Iterable[ImageLike]) -> Iterator[ImageLike]:
     if isinstance(images, np.ndarray) and images.ndim < 4:
         return iter([images])
     if not isinstance(images, Iterable):
-        raise UserError(f"images of type {type(images).__name__}: give a path, a picture, or a list of them")
+        raise UserError(f"images of type {type(images).__name__}: give a path, an image, or a list of them")
     return iter(images)
 
 

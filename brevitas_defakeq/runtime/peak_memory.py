@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from brevitas_defakeq.runtime.onnx_file import onnxruntime, open_session
-from brevitas_defakeq.runtime.random_inputs import random_feed
+from brevitas_defakeq.runtime.random_inputs import random_inputs
 
 _PROGRAM = "from brevitas_defakeq.runtime.peak_memory import measure; measure()"
 
@@ -32,7 +32,7 @@ def measure() -> None:
     onnxruntime()
     before = process_peak_bytes()
     session = open_session(path, threads)
-    session.run(None, random_feed(session, path))
+    session.run(None, random_inputs(session, path))
     after = process_peak_bytes()
     sys.stdout.write(f"{None if before is None or after is None else after - before}\n")
 

@@ -16,16 +16,16 @@ _DTYPES = {
 }
 
 
-def random_feed(session: Any, path: Path) -> dict[str, np.ndarray]:
+def random_inputs(session: Any, path: Path) -> dict[str, np.ndarray]:
     """Random values for every input of a session: batch 1, free sides as the card beside the file says.
 
-    Raises UserError for an input that is no picture, or whose size nobody says.
+    Raises UserError for an input that is no image, or whose size nobody says.
     """
     generator = np.random.default_rng(0)
     feed = {}
     for tensor in session.get_inputs():
         if tensor.type not in _DTYPES:
-            raise UserError(f"{path}: the input {tensor.name} is a {tensor.type}, not a picture")
+            raise UserError(f"{path}: the input {tensor.name} is a {tensor.type}, not an image")
         dtype, shape = _DTYPES[tensor.type], _shape(tensor.shape, path)
         if dtype == np.uint8:
             feed[tensor.name] = generator.integers(0, 256, shape, dtype)

@@ -1,4 +1,4 @@
-"""``predict``: is the face in this picture a fake?"""
+"""``predict``: is the face in this image a fake?"""
 
 import math
 import os

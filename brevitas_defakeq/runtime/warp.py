@@ -1,4 +1,4 @@
-"""A picture turned, scaled and shifted, sampled once: `cv2.warpAffine` without OpenCV, black around.
+"""An image turned, scaled and shifted, sampled once: `cv2.warpAffine` without OpenCV, black around.
 
 Like OpenCV's it reads every place to 1/32 of a pixel, mixes the four neighbours in whole numbers and does not
 average where it shrinks, as the crops that detectors were trained on.
@@ -10,9 +10,9 @@ _STEPS = 32  #: places within a pixel
 
 
 def warp(pixels: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
-    """The square of ``size`` pixels that ``matrix`` cuts out of a picture, uint8 [size, size, C].
+    """The square of ``size`` pixels that ``matrix`` cuts out of an image, uint8 [size, size, C].
 
-    ``matrix`` [2, 3] leads from places in the picture to places in the square. What lies outside the picture
+    ``matrix`` [2, 3] leads from places in the image to places in the square. What lies outside the image
     is black. By value the same as OpenCV 4 on x86; versions that do not round places differ by less than a
     grey level on average.
 
@@ -35,7 +35,7 @@ def warp(pixels: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
 
 
 def _places(matrix: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where each pixel of the square lies in the picture: x and y [size, size] in 1/32 of a pixel."""
+    """Where each pixel of the square lies in the image: x and y [size, size] in 1/32 of a pixel."""
     inverse = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))
     steps = np.arange(size)
     fine = 1024  # OpenCV rounds row and column on their own to this, then their sum to 1/32
@@ -51,7 +51,7 @@ def _places(matrix: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _window(pixels: np.ndarray, columns: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, int, int]:
-    """The part of the picture that is read, with a black line where it reaches beyond; its left and top."""
+    """The part of the image that is read, with a black line where it reaches beyond; its left and top."""
     height, width = pixels.shape[:2]
     left, right = _reach(columns, width)
     top, bottom = _reach(rows, height)
@@ -63,6 +63,6 @@ def _window(pixels: np.ndarray, columns: np.ndarray, rows: np.ndarray) -> tuple[
 
 
 def _reach(places: np.ndarray, length: int) -> tuple[int, int]:
-    """First place read and the one after the last, at most one beyond the picture on either side."""
+    """First place read and the one after the last, at most one beyond the image on either side."""
     first = min(max(int(places.min()), -1), length)
     return first, min(max(int(places.max()) + 2, first + 1), length + 1)

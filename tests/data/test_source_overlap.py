@@ -15,7 +15,7 @@ from brevitas_defakeq.utils.errors import UserError
 
 @pytest.fixture
 def folder(tmp_path):
-    """Eight pictures each in `train` and `test`, no two alike."""
+    """Eight images each in `train` and `test`, no two alike."""
     for place, split in enumerate(("train", "test")):
         for number in range(8):
             file = tmp_path / split / ("real", "fake")[number % 2] / f"{number}.png"

@@ -17,7 +17,7 @@ from brevitas_defakeq.utils.errors import UserError
 
 COUNT = 61
 #: Name -> (codec, pixel format, options). Key frames every 10 frames, frames out of order, packets without
-#: times (AVI), frames that are never shown (VP8), pictures that are refreshed bit by bit.
+#: times (AVI), frames that are never shown (VP8), images that are refreshed bit by bit.
 KINDS = {
     "plain.mp4": ("libx264", "yuv420p", {"g": "10", "bf": "3", "x264-params": "scenecut=0"}),
     "open.mkv": ("libx264", "yuv420p", {"g": "10", "bf": "3", "x264-params": "scenecut=0:open-gop=1"}),

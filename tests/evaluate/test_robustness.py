@@ -6,11 +6,11 @@ import torch
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
+from brevitas_defakeq.data.image_batches import preprocess
 from brevitas_defakeq.evaluate.columns import Columns
 from brevitas_defakeq.evaluate.measured import Measured
 from brevitas_defakeq.evaluate.perturb.perturbations import PERTURBATIONS, perturbed
 from brevitas_defakeq.evaluate.robustness import robustness
-from brevitas_defakeq.imaging.preprocessing import preprocess
 from brevitas_defakeq.utils.errors import UserError
 
 NAMES, LEVELS = ("noise", "jpeg"), (1, 4)

@@ -8,10 +8,10 @@ import torch
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
+from brevitas_defakeq.data.image_batches import preprocess
 from brevitas_defakeq.evaluate.labelled import LabelledSet
 from brevitas_defakeq.evaluate.run import evaluate, evaluate_forms
 from brevitas_defakeq.evaluate.score_file import read_scores
-from brevitas_defakeq.imaging.preprocessing import preprocess
 from brevitas_defakeq.utils.errors import UserError
 
 

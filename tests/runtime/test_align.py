@@ -64,7 +64,7 @@ def test_a_turned_face_comes_to_lie_on_the_template():
 
 
 def test_the_crop_holds_the_pixels_around_the_points():
-    """A picture whose red is x and green is y: the crop shows where each of its pixels came from."""
+    """An image whose red is x and green is y: the crop shows where each of its pixels came from."""
     y, x = np.mgrid[:240, :250]
     pixels = np.stack([x, y, np.full_like(x, 255)], axis=-1).astype(np.uint8)
     points = YUNET_TEMPLATE * 0.5 + (60, 50)  # half as large: the square from (60, 50) to (188, 178)
@@ -73,7 +73,7 @@ def test_the_crop_holds_the_pixels_around_the_points():
     assert crop[0, 0].tolist() == [60, 50, 255] and crop[200, 100].tolist() == [110, 150, 255]
     wide = face_crop(pixels, face(points), Crop("aligned", 0.8), 130)  # twice as wide about (124, 114)
     assert wide[65, 65].tolist() == [124, 114, 255]
-    assert not wide[:, 0].any(), "beyond the picture"
+    assert not wide[:, 0].any(), "beyond the image"
     assert face_crop(pixels, face(points), Crop("aligned", 0.15), 64).shape == (64, 64, 3)
 
 
@@ -102,6 +102,6 @@ def test_a_box_is_never_empty():
         assert face_crop(pixels, face(None, box), Crop("box")).size
 
 
-def test_the_whole_picture():
+def test_the_whole_image():
     pixels = np.zeros((6, 5, 3), np.uint8)
     assert face_crop(pixels, face(None), Crop("whole")) is pixels

@@ -1,4 +1,4 @@
-"""The camera and the file: what every picture goes through, real or forged, so real ones are not spotless."""
+"""The camera and the file: what every image goes through, real or forged, so real ones are not spotless."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageFilter
 
-#: How a camera brings its sensor's pixels to the picture's size.
+#: How a camera brings its sensor's pixels to the image's size.
 FILTERS = (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)
 
 
@@ -16,7 +16,7 @@ FILTERS = (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling
 class Camera:
     """One camera's habits.
 
-    ``oversampling`` is sensor to picture pixels, ``blur_px`` at the sensor, the noise in grey levels of 255:
+    ``oversampling`` is sensor to image pixels, ``blur_px`` at the sensor, the noise in grey levels of 255:
     ``read`` everywhere, ``shot`` more at full brightness, ``chroma`` of it colour; ``sharpening`` in percent.
     """
 
@@ -45,18 +45,18 @@ def draw_camera(*, generator: np.random.Generator) -> Camera:
 
 def photograph(scene: np.ndarray, camera: Camera, *, size: int, generator: np.random.Generator) -> np.ndarray:
     """Take a scene (uint8 ``[R, R, 3]``) with a camera: uint8 ``[size, size, 3]`` with its blur and noise."""
-    picture = Image.fromarray(scene)
+    image = Image.fromarray(scene)
     if camera.blur_px > 0.2:
-        picture = picture.filter(ImageFilter.BoxBlur(camera.blur_px))
-    values = np.asarray(picture).astype(np.float32)
+        image = image.filter(ImageFilter.BoxBlur(camera.blur_px))
+    values = np.asarray(image).astype(np.float32)
     grey, tint = generator.standard_normal((2, *values.shape[:2]), dtype=np.float32)
     grain = np.stack([grey + camera.chroma * tint, grey, grey - camera.chroma * tint], axis=-1)
     values += grain * (camera.read + camera.shot / 255 * values)
     exposed = Image.fromarray((np.clip(values, 0, 255) + 0.5).astype(np.uint8))
-    picture = exposed.resize((size, size), camera.resample)
+    image = exposed.resize((size, size), camera.resample)
     if camera.sharpening:
-        picture = picture.filter(sharpener(camera.sharpening))
-    return np.asarray(picture)
+        image = image.filter(sharpener(camera.sharpening))
+    return np.asarray(image)
 
 
 def sharpener(percent: int) -> ImageFilter.Kernel:
@@ -66,7 +66,7 @@ def sharpener(percent: int) -> ImageFilter.Kernel:
 
 
 def save_and_load(image: np.ndarray, *, generator: np.random.Generator) -> np.ndarray:
-    """Through a JPEG file of quality 88 to 98 (two in three pictures) or a lossless one: uint8 as given."""
+    """Through a JPEG file of quality 88 to 98 (two in three images) or a lossless one: uint8 as given."""
     quality, lossless = int(generator.integers(88, 99)), generator.uniform() < 1 / 3
     if lossless:
         return image

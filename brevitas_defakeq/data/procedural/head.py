@@ -70,7 +70,7 @@ def paint_head_(canvas: Canvas, person: Person, *, generator: np.random.Generato
     skin += 0.14 * gloss
     if person.beard:
         paint_beard_(canvas, person, skin, pores)
-    over_(canvas.picture, cover(outline(canvas, person), canvas.pixels), skin)
+    over_(canvas.image, cover(outline(canvas, person), canvas.pixels), skin)
 
 
 def paint_beard_(canvas: Canvas, person: Person, skin: np.ndarray, pores: np.ndarray) -> None:

@@ -46,7 +46,7 @@ IRIS_COLOURS = np.array(
 
 @dataclass(frozen=True)
 class Person:
-    """An identity: what stays from picture to picture. Lengths in face units, colours ``[3]`` in 0..1."""
+    """An identity: what stays from image to image. Lengths in face units, colours ``[3]`` in 0..1."""
 
     skin: np.ndarray
     hair: np.ndarray
@@ -84,9 +84,9 @@ class Person:
 
 @dataclass(frozen=True)
 class Moment:
-    """One picture of a person: pose, expression and light.
+    """One image of a person: pose, expression and light.
 
-    ``scale`` is face units to half pictures, ``roll`` radians, ``yaw`` and ``pitch`` the shift of the face's
+    ``scale`` is face units to half images, ``roll`` radians, ``yaw`` and ``pitch`` the shift of the face's
     front in face units, ``light`` a unit vector towards the lamp (z towards the camera).
     """
 

@@ -15,7 +15,7 @@ def build():
 ENTRY = DetectorEntry(
     name="npr",
     build=build,
-    description="NPR: neighbouring pixels' differences, two stages of a ResNet-50; the whole picture",
+    description="NPR: neighbouring pixels' differences, two stages of a ResNet-50; the whole image",
     licence="none stated",
     paper="Tan et al., CVPR 2024",
     source="the authors' NPR.pth or model_epoch_last_3090.pth",

@@ -87,7 +87,7 @@ def test_source_folders_without_those_of_the_labels(tmp_path):
 
 def test_no_more_than_2000_and_half_of_each_label(tmp_path, monkeypatch):
     save(tmp_path / "a.png")
-    monkeypatch.setattr(image_headers, "SAMPLE", 10)
+    monkeypatch.setattr(image_headers, "MAX_HEADERS", 10)
     listing = Listing.of(
         Sample(tmp_path / "a.png", label, str(number), "d")
         for label, count in ((0, 100), (1, 3), (None, 50))
