@@ -1,4 +1,4 @@
-"""Opening an ONNX file in onnxruntime on the processor; what fails comes back as one line."""
+"""Opens an ONNX file in onnxruntime on the CPU; errors are one line."""
 
 import re
 from pathlib import Path
@@ -7,11 +7,11 @@ from typing import Any
 
 from brevitas_defakeq.utils.errors import UserError
 
-_ERRORS_ONLY = 3  # onnxruntime's log level: its warnings would land on the user's terminal
+_ERRORS_ONLY = 3  # onnxruntime's log level; its warnings would reach the user's terminal
 
 
 def onnxruntime() -> ModuleType:
-    """The module, imported on first use: a card can be read without it. Raises UserError if it is missing."""
+    """The module, imported on first use, as cards are read without it. Raises UserError if it is missing."""
     try:
         import onnxruntime as module
     except ImportError as error:
@@ -30,16 +30,17 @@ def version_numbers(version: str) -> tuple[int, ...]:
     >>> version_numbers("1.24.0.dev20250101") > version_numbers("1.18")
     True
     """
-    return tuple(int(number) for number in re.match(r"\d+(\.\d+)*", version).group().split("."))
+    found = re.match(r"\d+(\.\d+)*", version)
+    return tuple(int(number) for number in found.group().split(".")) if found else ()
 
 
 def open_session(path: Path, threads: int | None = None, *, side_by_side: bool = False) -> Any:
-    """An `onnxruntime.InferenceSession` on the processor.
+    """An `onnxruntime.InferenceSession` on the CPU.
 
     Args:
         path: the ONNX file.
         threads: threads within an operator, from 1; None lets onnxruntime choose.
-        side_by_side: idle threads do not spin, so sessions that take turns do not disturb each other.
+        side_by_side: idle threads do not spin, so sessions that run alternately do not disturb each other.
 
     Raises:
         UserError: the file is missing or cannot be loaded, or ``threads`` is no number of threads.
@@ -63,5 +64,5 @@ def open_session(path: Path, threads: int | None = None, *, side_by_side: bool =
 
 
 def one_line(error: Exception) -> str:
-    """The message of an error, on one line of bearable length."""
+    """An error's message on one line, at most 300 characters."""
     return " ".join(str(error).split())[:300] or type(error).__name__

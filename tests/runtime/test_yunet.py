@@ -15,7 +15,7 @@ from PIL import Image
 from brevitas_defakeq.data.procedural import draw
 from brevitas_defakeq.runtime import yunet
 from brevitas_defakeq.runtime.yunet import FaceFinder
-from brevitas_defakeq.runtime.yunet_cells import distinct
+from brevitas_defakeq.runtime.yunet_cells import suppress_overlaps
 from brevitas_defakeq.runtime.yunet_weights import yunet_weights
 from brevitas_defakeq.utils.errors import UserError
 
@@ -139,7 +139,7 @@ def test_boxes_of_one_face_are_one_face():
         scores = np.sort(draw.random(count))[::-1]
         sides = np.hstack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]])
         theirs = cv2.dnn.NMSBoxes(sides.tolist(), scores.tolist(), 0.0, 0.3)
-        assert list(distinct(boxes)) == sorted(theirs)
+        assert list(suppress_overlaps(boxes)) == sorted(theirs)
 
 
 # ---------------------------------------------------------------------------------------------- weights
