@@ -1,4 +1,4 @@
-"""Drawn faces by number: ``draw(index, seed=...)`` gives the same bytes whenever and wherever it is asked."""
+"""Drawn faces by number: ``draw(index, seed=...)`` gives the same bytes on every machine."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FAMILIES = tuple(forgeries.TRAINED)
 #: Families kept out of training and calibration.
 HELD_OUT_FAMILIES = tuple(forgeries.HELD_OUT)
 
-#: Images of one identity: real and forged take turns, two frames of a real clip and two of a forged one.
+#: Images of one identity: real and forged alternate, two frames of a real clip and two of a forged one.
 FRAMES_OF_IDENTITY = 4
 
 
@@ -43,10 +43,10 @@ class DrawnFace:
 def draw(index: int, *, seed: int, families: Sequence[str] = FAMILIES, size: int = 128) -> DrawnFace:
     """Draw image number ``index``: real for even numbers, forged for odd ones.
 
-    Arguments:
-        index: 0 or more. Four neighbours (4 k .. 4 k + 3) show one identity.
+    Args:
+        index: 0 or more. Images 4 k to 4 k + 3 show one identity.
         seed: 0 or more; another seed gives other people.
-        families: forgery families to take turns with, from ``FAMILIES`` and ``HELD_OUT_FAMILIES``. The real
+        families: forgery families to alternate, from ``FAMILIES`` and ``HELD_OUT_FAMILIES``. The real
             images of a seed are the same whatever the families.
         size: side in pixels, even, 64 to 256.
 
@@ -92,7 +92,7 @@ def photograph_index(index: int, *, seed: int, size: int) -> tuple[np.ndarray, n
 
 
 def inner_face(person: Person, moment: Moment, *, size: int, generator: np.random.Generator) -> np.ndarray:
-    """Where forgeries happen: a soft ellipse ``[S, S, 1]`` from the brows to below the mouth."""
+    """The region of forgeries: a soft ellipse ``[S, S, 1]`` from the brows to below the mouth."""
     canvas = Canvas(size, person=person, moment=moment)
     radii = (generator.uniform(0.48, 0.60), generator.uniform(0.55, 0.68))
     distance = ellipse(canvas.front_x, canvas.front_y, centre=(0, 0.22), radii=radii)
@@ -104,10 +104,10 @@ def forge(
 ) -> np.ndarray:
     """Forge a photograph (uint8 ``[S, S, 3]``) in its ``region`` by ``family``: a new one, same shape."""
     values = image.astype(np.float32)
-    more = {}
+    donor = {}
     if family == "blend":
-        more["donor"] = draw_donor(moment, size=image.shape[0], generator=generator)
-    forged = (forgeries.TRAINED | forgeries.HELD_OUT)[family](values, region, generator=generator, **more)
+        donor["donor"] = draw_donor(moment, size=image.shape[0], generator=generator)
+    forged = (forgeries.TRAINED | forgeries.HELD_OUT)[family](values, region, generator=generator, **donor)
     return forgeries.to_levels(forged)
 
 
@@ -127,7 +127,7 @@ def stream(seed: int, number: int, purpose: str) -> np.random.Generator:
 
 
 def check(*, families: Sequence[str], size: int) -> None:
-    """Refuse families that do not exist and sizes that cannot be drawn, with the correction."""
+    """Raise UserError for families that do not exist and sizes that cannot be drawn."""
     known = FAMILIES + HELD_OUT_FAMILIES
     unknown = [family for family in families if family not in known]
     if unknown or not families:

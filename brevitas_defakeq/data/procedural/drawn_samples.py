@@ -1,4 +1,4 @@
-"""Drawn faces as samples, wherever files would serve: with labels, videos and the forgery's family."""
+"""Drawn faces as samples without files, with labels, videos and forgery families."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from brevitas_defakeq.data.procedural.drawn_faces import FAMILIES, draw_many
-from brevitas_defakeq.data.sources import Sample
+from brevitas_defakeq.imaging.sample import Sample
 
 
 def drawn_samples(

@@ -33,7 +33,7 @@ def paint_hair_(canvas: Canvas, person: Person, strands: np.ndarray) -> None:
         return
     volume = person.hair_volume
     strands = strands[canvas.box((0, -0.35), (0.88 + volume, 0.95 + volume))]
-    canvas = canvas.part((0, -0.35), (0.88 + volume, 0.95 + volume))
+    canvas = canvas.crop((0, -0.35), (0.88 + volume, 0.95 + volume))
     x, y, side = canvas.x, canvas.y, np.abs(canvas.front_x)
     lowest = 0.05 if person.hair_length == 0 else 0.45
     thinning = np.clip((lowest + 0.05 - y) * 2.5, 0.0, 1.0)

@@ -15,7 +15,7 @@ def paint_portrait(
 ) -> np.ndarray:
     """Paint one person at one moment.
 
-    Arguments:
+    Args:
         person, moment: what to paint (``draw_person``, ``draw_moment``).
         size: side in pixels, 64 to 512.
         generator: source of the background, the hair strands and the skin's texture.

@@ -1,4 +1,4 @@
-"""Soft-edged shapes, noise and colour layers on an image: what every drawing module is made of.
+"""Soft-edged shapes, noise and colour layers for drawing on an image.
 
 Images being painted are float32 ``[3, S, S]`` in display values 0..1, masks float32 ``[h, w]`` in 0..1.
 """

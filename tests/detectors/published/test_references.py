@@ -9,7 +9,7 @@ import torch
 from reference import SIDES, checkpoint, noise, outputs, tiles
 
 from brevitas_defakeq.detectors.feature import feature_tap
-from brevitas_defakeq.detectors.load_weights import load_weights_, without_unused
+from brevitas_defakeq.detectors.load_weights import load_detector_weights, without_unused
 from brevitas_defakeq.detectors.registry import REGISTRY
 from brevitas_defakeq.detectors.resolve import resolve
 
@@ -66,7 +66,7 @@ def built():
             kept.clear()
             entry = REGISTRY[name]
             model = entry.build().eval()
-            assert load_weights_(model, checkpoint(name), entry, source=name) == {}
+            assert load_detector_weights(model, checkpoint(name), entry, source=name) == {}
             kept[name] = entry, model
         return kept[name]
 
