@@ -50,7 +50,7 @@ def draw_camera(*, generator: np.random.Generator) -> Camera:
 
 
 def photograph(scene: np.ndarray, camera: Camera, *, size: int, generator: np.random.Generator) -> np.ndarray:
-    """A photograph of a scene (uint8 ``[R, R, 3]``): uint8 ``[size, size, 3]`` with the camera's blur and noise."""
+    """A photograph of a scene (uint8 ``[R, R, 3]``) with blur and noise: uint8 ``[size, size, 3]``."""
     image = Image.fromarray(scene)
     if camera.blur_px > 0.2:
         image = image.filter(ImageFilter.BoxBlur(camera.blur_px))

@@ -2,8 +2,8 @@
 
 Every function takes ``image`` (float32 ``[S, S, 3]``, 0..255), the soft ``region`` (float32 ``[S, S, 1]``,
 0..1) and a ``generator``, and returns a new float32 image; ``blend`` also takes the ``donor``'s photograph.
-Strengths are drawn per image, from ranges in which a good detector reaches an AUC of .96 to .99, and one that was
-not trained on the held-out families still does better on them than chance.
+Strengths are drawn per image, from ranges in which a good detector reaches an AUC of .96 to .99, and one that
+was not trained on the held-out families still does better on them than chance.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def to_levels(image: np.ndarray) -> np.ndarray:
 
 
 def between_pixels(image: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Values ``[n, 3]`` of an image ``[S, S, 3]`` at ``n`` positions between pixels, linear, inside the edge."""
+    """Values ``[n, 3]`` of an image ``[S, S, 3]`` at ``n`` sub-pixel positions, linear, clipped to it."""
     last = image.shape[0] - 1.001
     rows, columns = np.clip(rows, 0, last), np.clip(columns, 0, last)
     top, left = rows.astype(np.int64), columns.astype(np.int64)
