@@ -182,10 +182,9 @@ def test_the_runtime_distribution_needs_no_torch():
 
 
 def test_the_runtime_distribution_is_made_of_whole_packages():
-    packages = tomllib.loads((ROOT / "packaging/runtime/pyproject.toml").read_text())["tool"]["setuptools"][
-        "packages"
-    ]
-    assert set(setuptools["packages"]) == {NAME} | {f"{NAME}.{name}" for name in RUNTIME}
+    configuration = tomllib.loads((ROOT / "packaging/runtime/pyproject.toml").read_text())
+    packages = configuration["tool"]["setuptools"]["packages"]
+    assert set(packages) == {NAME} | {f"{NAME}.{name}" for name in RUNTIME}
 
 
 def test_module_names_are_unique():
