@@ -23,7 +23,7 @@ from brevitas_defakeq.utils.errors import UserError
 from brevitas_defakeq.utils.files import write_json
 
 #: Raised when the index or the cropping of a found face changes: older crops are made again.
-FORMAT_VERSION = 1
+CROP_INDEX_VERSION = 1
 INDEX_NAME = "index.json"
 _PARTIAL = ".partial-"
 #: Unfinished folders older than this were left behind by a process that died.
@@ -39,7 +39,7 @@ def cache_root(cache: Path, settings: CropSettings, finder: str | None) -> Path:
     return cache / "-".join((crop.kind, *margin)) / "-".join((settings.choose, str(settings.frames), *every))
 
 
-def folder_of(root: Path, path: Path, name: str, dataset: str) -> Path:
+def crop_folder(root: Path, path: Path, name: str, dataset: str) -> Path:
     """The folder of one file's crops; a changed or moved file gets another one.
 
     Raises UnusableFile if it cannot be read.
@@ -53,7 +53,7 @@ def folder_of(root: Path, path: Path, name: str, dataset: str) -> Path:
     return root / _plain(dataset) / f"{_plain(name)}-{digest}"
 
 
-def read_index(folder: Path) -> dict[str, Any] | None:
+def read_crop_index(folder: Path) -> dict[str, Any] | None:
     """The index of a finished folder; None where it or a crop is missing or damaged.
 
     Its keys: ``source`` (the file), ``cutting``, ``finder``, ``frames`` (searched), ``without_face`` (of
@@ -61,7 +61,7 @@ def read_index(folder: Path) -> dict[str, Any] | None:
     """
     try:
         index = json.loads((folder / INDEX_NAME).read_text(encoding="utf-8"))
-        if index["format_version"] != FORMAT_VERSION:
+        if index["format_version"] != CROP_INDEX_VERSION:
             return None
         present = set(os.listdir(folder))
         return index if {crop["file"] for crop in index["crops"]} <= present else None
@@ -69,9 +69,9 @@ def read_index(folder: Path) -> dict[str, Any] | None:
         return None
 
 
-def write_index(folder: Path, content: dict[str, Any]) -> None:
+def write_crop_index(folder: Path, content: dict[str, Any]) -> None:
     """Write the index; do so after all crops."""
-    write_json(folder / INDEX_NAME, {"format_version": FORMAT_VERSION, **content})
+    write_json(folder / INDEX_NAME, {"format_version": CROP_INDEX_VERSION, **content})
 
 
 @contextlib.contextmanager
@@ -106,7 +106,7 @@ def _rename(temporary: Path, folder: Path) -> None:
     try:
         os.rename(temporary, folder)
     except OSError:
-        if read_index(folder) is not None:
+        if read_crop_index(folder) is not None:
             return
         shutil.rmtree(folder)
         os.rename(temporary, folder)

@@ -16,10 +16,10 @@ from typing import Any, TypeVar
 
 from brevitas_defakeq.data.crop_cache import (
     cache_root,
-    folder_of,
-    read_index,
+    crop_folder,
+    read_crop_index,
     remove_stale,
-    write_index,
+    write_crop_index,
     written_once,
 )
 from brevitas_defakeq.data.face_crops import CropSettings, FaceCropper, Finder, UnusableFile, is_image_file
@@ -116,8 +116,8 @@ class _VideoJob:
         if self.finder is None and is_image_file(path):
             return VideoCrops(video, path.parent, (path.name,), 1, 0)
         try:
-            folder = folder_of(self.root, path, video.name, video.dataset)
-            index = read_index(folder) or self._crop(path, folder)
+            folder = crop_folder(self.root, path, video.name, video.dataset)
+            index = read_crop_index(folder) or self._crop(path, folder)
         except UnusableFile as error:
             return VideoCrops(video, path.parent, (), 0, 0, str(error))
         files = tuple(crop["file"] for crop in index["crops"])
@@ -131,7 +131,7 @@ class _VideoJob:
                 "frames": frames, "without_face": frames - len({crop["frame"] for crop in crops}),
                 "crops": crops,
             }  # fmt: skip
-            write_index(temporary, index)
+            write_crop_index(temporary, index)
         return index
 
 

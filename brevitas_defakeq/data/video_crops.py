@@ -14,7 +14,7 @@ class VideoCrops:
 
     Attributes:
         source: the video.
-        folder: the folder of its crops and their index (`crop_cache.read_index`).
+        folder: the folder of its crops and their index (`crop_cache.read_crop_index`).
         files: the crops' names, sorted by frame.
         frames: number of searched frames.
         without_face: number of these without a face.

@@ -14,7 +14,7 @@ import pytest
 from made_videos import backdrop, face, moving_face, scene, write_video
 from PIL import Image
 
-from brevitas_defakeq.data.crop_cache import INDEX_NAME, read_index, remove_stale, written_once
+from brevitas_defakeq.data.crop_cache import INDEX_NAME, read_crop_index, remove_stale, written_once
 from brevitas_defakeq.data.crop_samples import crop_samples, crop_videos
 from brevitas_defakeq.data.face_crops import CropSettings
 from brevitas_defakeq.data.sources import Sample
@@ -108,7 +108,7 @@ def test_the_aligned_crop_is_opencvs_warp_of_the_face(tmp_path, finder, clip):
     template = np.array(
         [[92.60, 125.25], [155.39, 121.17], [125.55, 159.78], [100.62, 187.85], [156.09, 184.08]]
     )
-    for crop in read_index(cut.folder)["crops"]:
+    for crop in read_crop_index(cut.folder)["crops"]:
         points = np.array(crop["points"])
         rows = [[(x, -y, 1, 0), (y, x, 0, 1)] for x, y in points]
         (a, b, c, d), *_ = np.linalg.lstsq(np.reshape(rows, (10, 4)), template.ravel())
@@ -216,7 +216,7 @@ def test_other_crops_go_elsewhere(tmp_path, change):
     videos, usual = small_videos(tmp_path, 1), {"crop": Crop("box")}
     (first,) = crop_videos(videos, CropSettings(**usual), tmp_path / "cache", finder=Middle())
     (other,) = crop_videos(videos, CropSettings(**usual | change), tmp_path / "cache", finder=Middle())
-    assert first.folder != other.folder and read_index(first.folder) and read_index(other.folder)
+    assert first.folder != other.folder and read_crop_index(first.folder) and read_crop_index(other.folder)
 
 
 def test_sizes_and_finders_go_elsewhere(tmp_path):
@@ -249,9 +249,9 @@ def test_damage_in_the_cache_is_mended(tmp_path, damage):
         index.unlink()
     else:
         index.write_bytes(index.read_bytes()[:50])
-    assert read_index(cut.folder) is None
+    assert read_crop_index(cut.folder) is None
     assert crop_videos(videos, CropSettings(Crop("box")), tmp_path / "cache", finder=Middle()) == [cut]
-    assert read_index(cut.folder) is not None
+    assert read_crop_index(cut.folder) is not None
 
 
 def test_a_stopped_run_goes_on(tmp_path):
@@ -260,7 +260,7 @@ def test_a_stopped_run_goes_on(tmp_path):
         crop_videos(videos, CropSettings(Crop("box")), cache, finder=Middle(broken_after=10), workers=1)
     assert not list(cache.rglob(".partial*")), "nothing half stays"
     finished = list(cache.rglob(INDEX_NAME))
-    assert len(finished) == 3 and all(read_index(index.parent) for index in finished)
+    assert len(finished) == 3 and all(read_crop_index(index.parent) for index in finished)
     rest = Middle()
     assert len(crop_samples(videos, CropSettings(Crop("box")), cache, finder=rest)) == 12
     assert rest.looked == 9

@@ -119,19 +119,19 @@ def test_numbers_as_the_benchmark_takes_them():
     assert chosen_numbers(0, 3) == chosen_numbers(0, 3, "first") == []
 
 
-@pytest.mark.parametrize("turns", [1, 2, 3])
-def test_turned_videos_are_read_upright(tmp_path, folder, turns):
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_turned_videos_are_read_upright(tmp_path, folder, quarters):
     """The matrix in an MP4's track header, as phones write it, against the unturned frames and OpenCV."""
     content = bytearray((folder / "exact.mp4").read_bytes())
     place = content.index(b"tkhd") + 4 + 40
     one = 1 << 16
-    turn = {1: (0, -one, one, 0), 2: (-one, 0, 0, -one), 3: (0, one, -one, 0)}[turns]
+    turn = {1: (0, -one, one, 0), 2: (-one, 0, 0, -one), 3: (0, one, -one, 0)}[quarters]
     content[place : place + 36] = struct.pack(">9i", *turn[:2], 0, *turn[2:], 0, 0, 0, 1 << 30)
     path = tmp_path / "phone.mp4"
     path.write_bytes(content)
     theirs = read_by_opencv(path)
     for frame in read_frames(path, 3):
-        assert np.array_equal(frame.pixels, np.rot90(moving_square(COUNT)[frame.number], turns))
+        assert np.array_equal(frame.pixels, np.rot90(moving_square(COUNT)[frame.number], quarters))
         assert np.array_equal(frame.pixels, theirs[frame.number])
 
 

@@ -56,7 +56,7 @@ def draw(index: int, *, seed: int, families: Sequence[str] = FAMILIES, size: int
     >>> face.image.shape, face.label, face.family
     ((128, 128, 3), 1, 'blend')
     """
-    check(families=families, size=size)
+    check_arguments(families=families, size=size)
     group = index // FRAMES_OF_IDENTITY
     identity = f"s{seed}-p{group:06d}"
     image, region, moment = photograph_index(index, seed=seed, size=size)
@@ -72,7 +72,7 @@ def draw_many(
     count: int, *, seed: int, families: Sequence[str] = FAMILIES, size: int = 128, workers: int = 1
 ) -> list[DrawnFace]:
     """Draw the images 0 .. ``count`` - 1 in order; ``workers`` processes (1: none) share the work."""
-    check(families=families, size=size)
+    check_arguments(families=families, size=size)
     one = partial(draw, seed=seed, families=tuple(families), size=size)
     if workers <= 1 or count < 64:
         return [one(index) for index in range(count)]
@@ -126,7 +126,7 @@ def stream(seed: int, number: int, purpose: str) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64([seed, number, purposes.index(purpose)]))
 
 
-def check(*, families: Sequence[str], size: int) -> None:
+def check_arguments(*, families: Sequence[str], size: int) -> None:
     """Raise UserError for families that do not exist and sizes that cannot be drawn."""
     known = FAMILIES + HELD_OUT_FAMILIES
     unknown = [family for family in families if family not in known]

@@ -47,7 +47,7 @@ def noise(image: np.ndarray, region: np.ndarray, *, generator: np.random.Generat
     return image + region * (image * gain + grain - image)
 
 
-def warp(image: np.ndarray, region: np.ndarray, *, generator: np.random.Generator) -> np.ndarray:
+def deform(image: np.ndarray, region: np.ndarray, *, generator: np.random.Generator) -> np.ndarray:
     """The region pulled about smoothly by up to 3 to 6 pixels, interpolated linearly."""
     size, reach = image.shape[0], generator.uniform(3.0, 6.0)
     rows, columns = np.nonzero(region[..., 0] > 0.01)
@@ -121,7 +121,7 @@ TRAINED: dict[str, Forgery] = {
     "blend": blend,
     "resample": resample,
     "noise": noise,
-    "warp": warp,
+    "warp": deform,
     "upsample": upsample,
 }
 #: Never used in training or calibration: they measure generalization.
