@@ -3,13 +3,20 @@
 import math
 import reprlib
 from collections.abc import Callable, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import Field, fields
 from numbers import Integral, Real
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from brevitas_defakeq.utils.errors import UserError
 
-Instance = TypeVar("Instance")
+
+class DataclassLike(Protocol):
+    """An instance of any dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+
+Instance = TypeVar("Instance", bound=DataclassLike)
 
 
 def record(kind: type[Instance], values: Any, name: str) -> Instance:
@@ -18,7 +25,6 @@ def record(kind: type[Instance], values: Any, name: str) -> Instance:
     Raises UserError, naming the field ``name``, for missing and unknown fields and for what is no mapping.
     """
     require(isinstance(values, Mapping), name, values, "a JSON object")
-    assert is_dataclass(kind)
     known = [field.name for field in fields(kind)]
     missing = [field for field in known if field not in values]
     unknown = sorted(str(field) for field in values if field not in known)

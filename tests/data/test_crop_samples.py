@@ -191,12 +191,12 @@ def test_the_first_frames(tmp_path, clip):
 
 
 def test_what_is_cut_once_is_not_cut_again(tmp_path):
-    videos, told = small_videos(tmp_path, 5), []
+    videos, reports = small_videos(tmp_path, 5), []
     first = crop_videos(
         videos, CropSettings(Crop("box")), tmp_path / "cache", finder=Middle(),
-        on_progress=lambda *report: told.append(report),
+        on_progress=lambda *report: reports.append(report),
     )  # fmt: skip
-    assert told == [("crop", done, 5) for done in range(1, 6)]
+    assert reports == [("crop", done, 5) for done in range(1, 6)]
     assert [cut.source for cut in first] == videos
     assert all((cut.frames, cut.without_face, len(cut.files)) == (3, 1, 2) for cut in first)
     again = Middle()
@@ -270,15 +270,15 @@ def test_two_writers_of_one_folder(tmp_path):
     """The second to finish finds the folder there and leaves it."""
     folder = tmp_path / "set" / "video"
 
-    def write(place: Path, text: str) -> None:
-        (place / "a.png").write_text(text)
-        (place / INDEX_NAME).write_text('{"format_version": 1, "crops": [{"file": "a.png"}]}')
+    def write(folder: Path, text: str) -> None:
+        (folder / "a.png").write_text(text)
+        (folder / INDEX_NAME).write_text('{"format_version": 1, "crops": [{"file": "a.png"}]}')
 
     with written_once(folder) as slow:
         write(slow, "slow")
-        with written_once(folder) as quick:
-            write(quick, "quick")
-    assert (folder / "a.png").read_text() == "quick"
+        with written_once(folder) as finished:
+            write(finished, "first")
+    assert (folder / "a.png").read_text() == "first"
     assert [entry.name for entry in folder.parent.iterdir()] == ["video"]
 
 

@@ -20,7 +20,7 @@ from brevitas_defakeq.data.frame_selection import chosen, frame_order, positions
 )
 def test_numbers_decide(wanted):
     for names in (wanted, wanted[::-1], sorted(wanted)):
-        assert [names[place] for place in frame_order(names)] == wanted
+        assert [names[index] for index in frame_order(names)] == wanted
 
 
 @given(st.integers(1, 400), st.integers(1, 400))

@@ -50,7 +50,7 @@ def test_batches_keep_the_order(folder, workers, batch_size):
 
 
 def test_images_may_come_from_elsewhere(folder):
-    """Perturbed, drawn or decoded: ``read`` gives a sample's image in the file's place."""
+    """Perturbed, drawn or decoded: ``read`` gives a sample's image instead of its file."""
     samples = read_source(folder)
 
     def read(sample):

@@ -32,7 +32,7 @@ def test_a_listing_is_the_list(samples, part):
     assert len(listing) == len(samples) and Listing.of(listing) is listing
     assert listing[part] == samples[part] and isinstance(listing[part], Listing)
     assert listing + samples == samples + list(listing) and listing * 2 == samples * 2
-    assert [listing[place] for place in range(-len(samples), 0)] == samples
+    assert [listing[index] for index in range(-len(samples), 0)] == samples
     assert list(listing.paths()) == [str(sample.path) for sample in samples]
     assert [listing.strings[code] for code in listing.codes("video")] == [s.video for s in samples]
     assert listing.by_path() == sorted(samples, key=lambda sample: sample.path.as_posix())

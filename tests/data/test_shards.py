@@ -166,13 +166,13 @@ def test_headers_are_not_kept(tmp_path, monkeypatch):
 def test_random_shards(tmp_path_factory, keys):
     folder = tmp_path_factory.mktemp("shards") / "set"
     shards = [{}, {}]
-    for place, (key, (label, by_json, suffix)) in enumerate(keys.items()):
-        shards[place % 2] |= {f"{key}.{suffix}": key.encode()}
-        shards[place % 2] |= {f"{key}.json": json.dumps({"label": label}).encode()} if by_json else {
+    for index, (key, (label, by_json, suffix)) in enumerate(keys.items()):
+        shards[index % 2] |= {f"{key}.{suffix}": key.encode()}
+        shards[index % 2] |= {f"{key}.json": json.dumps({"label": label}).encode()} if by_json else {
             f"{key}.cls": str(label).encode()
         }  # fmt: skip
-    for place, members in enumerate(shards):
-        write(folder / f"s{place}.tar", members)
+    for index, members in enumerate(shards):
+        write(folder / f"s{index}.tar", members)
     ordered = [(f"s{shard}", key) for shard in (0, 1) for key in list(keys)[shard::2]]
     samples = read_source(folder)
     assert samples == [

@@ -1,4 +1,4 @@
-"""From points to crops, against the benchmark's own figures and by hand."""
+"""From points to crops, against the benchmark's own values and by hand."""
 
 import json
 from pathlib import Path

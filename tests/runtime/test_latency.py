@@ -11,10 +11,10 @@ FIELDS = {"path", "median_ms", "p10_ms", "p90_ms", "ratio", "file_bytes", "peak_
 
 def test_latency_of_two_files(graph, tmp_path):
     files = [graph(tmp_path / "float.onnx"), graph(tmp_path / "other.onnx", shape=[1, 3, 48, 48])]
-    measured = json.loads(json.dumps(latency(files, runs=9, warmup=1)))
-    assert (measured["threads"], measured["runs"], measured["warmup"]) == (1, 9, 1)
-    assert measured["onnxruntime"] and measured["processor"]
-    first, second = measured["files"]
+    result = json.loads(json.dumps(latency(files, runs=9, warmup=1)))
+    assert (result["threads"], result["runs"], result["warmup"]) == (1, 9, 1)
+    assert result["onnxruntime"] and result["processor"]
+    first, second = result["files"]
     for row, file in ((first, files[0]), (second, files[1])):
         assert set(row) == FIELDS
         assert 0 < row["p10_ms"] <= row["median_ms"] <= row["p90_ms"]

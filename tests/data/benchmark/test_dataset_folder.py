@@ -46,10 +46,10 @@ def test_recognised_by_its_folder(dfb_tree, folder, names):
 
 
 def test_the_whole_tree_from_above(dfb_tree):
-    places = [
+    found = [
         {folder.dataset.name for folder in recognise(dfb_tree / at).folders} for at in ("", "datasets", RGB)
     ]
-    assert places[0] == places[1] == places[2] != set()
+    assert found[0] == found[1] == found[2] != set()
 
 
 def test_class_folders_come_before_data_sets_below(dfb_tree, tmp_path):

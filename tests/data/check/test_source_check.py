@@ -29,14 +29,14 @@ def counts(dataset):
 
 
 @pytest.mark.parametrize(
-    ("place", "layout"),
+    ("below", "layout"),
     [
         ("preprocessing/dataset_json/FaceForensics++.json", "DeepfakeBench index"),
         (f"{RGB}/FaceForensics++", "frames folders"),
     ],
 )
-def test_counts_per_split_and_label(dfb_tree, place, layout):
-    found = checked(dfb_tree / place)
+def test_counts_per_split_and_label(dfb_tree, below, layout):
+    found = checked(dfb_tree / below)
     assert found["layout"] == layout
     (dataset,) = found["datasets"]
     assert counts(dataset) == {"train": (2, 2, 4, 4), "val": (2, 2, 4, 4), "test": (2, 5, 8, 16)}
