@@ -22,8 +22,8 @@ import numpy as np
 from PIL import Image
 from tables import markdown, reports
 
-from brevitas_defakeq.data.crop_samples import cut_videos
-from brevitas_defakeq.data.face_crops import Cutting
+from brevitas_defakeq.data.crop_samples import crop_videos
+from brevitas_defakeq.data.face_crops import CropSettings
 from brevitas_defakeq.data.procedural import draw
 from brevitas_defakeq.data.video import Frame, read_frames
 from brevitas_defakeq.imaging.crop import Crop
@@ -91,10 +91,10 @@ def run(path: Path, workers: int, videos: int, frames: int) -> dict:
     for number in range(videos):
         listed.append(Video(path.with_name(f"copy{number}.mp4")))
         shutil.copyfile(path, listed[-1].path)
-    cutting = Cutting(CROP, frames=frames)
+    settings = CropSettings(CROP, frames=frames)
     with tempfile.TemporaryDirectory() as cache:
         start, core_start = time.perf_counter(), time.process_time()
-        cut = cut_videos(listed, cutting, cache, workers=workers)
+        cut = crop_videos(listed, settings, cache, workers=workers)
         seconds, core_seconds = time.perf_counter() - start, time.process_time() - core_start
     looked = sum(video.frames for video in cut)
     return {

@@ -15,9 +15,9 @@ import torch
 from safetensors.torch import save_file
 from timm.models.vision_transformer import VisionTransformer
 
+from brevitas_defakeq.data.image_batches import load_batch
 from brevitas_defakeq.data.sources import read_source
 from brevitas_defakeq.evaluation.metrics import auc
-from brevitas_defakeq.imaging.image_files import load_batch
 from brevitas_defakeq.imaging.preprocessing import Preprocessing
 
 PREPROCESSING = Preprocessing((112, 112), "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from plain_vit import PREPROCESSING, plain_vit
 
-from brevitas_defakeq.detectors.checkpoint import load_weights
+from brevitas_defakeq.detectors.checkpoint import read_checkpoint
+from brevitas_defakeq.detectors.load_weights import load_state
 from brevitas_defakeq.detectors.resolve import Detector, resolve
 from brevitas_defakeq.imaging.preprocessing import Preprocessing
 
@@ -34,7 +35,8 @@ def hybrid(data: Path) -> Detector:
         img_size=224, patch_size=1, embed_dim=192, depth=4, num_heads=3, num_classes=1,
         embed_layer=partial(HybridEmbed, backbone=stem),
     )  # fmt: skip
-    load_weights(model, data / "weights/trained/hybrid_faces256.pth")
+    weights = data / "weights/trained/hybrid_faces256.pth"
+    load_state(model, read_checkpoint(weights), source=str(weights))
     return Detector(model.eval(), "hybrid", Preprocessing((224, 224), "bilinear", _HALF, _HALF))
 
 
@@ -46,7 +48,8 @@ def classnseg(data: Path) -> Detector:
 def vit(data: Path) -> Detector:
     """What ``benchmarks/plain_vit.py`` trains; its weights lie beside it and stay out of the repository."""
     model = plain_vit()
-    load_weights(model, Path(__file__).with_name("plain_vit.safetensors"))
+    weights = Path(__file__).with_name("plain_vit.safetensors")
+    load_state(model, read_checkpoint(weights), source=str(weights))
     return Detector(model, "plain_vit", PREPROCESSING)
 
 

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from brevitas_defakeq.config import DEFAULT_SAMPLES, FORWARD_BATCH, DefakeQConfig
 from brevitas_defakeq.data.calibration import choose_calibration
+from brevitas_defakeq.data.image_batches import iterate_batches
 from brevitas_defakeq.data.selection import Selection
 from brevitas_defakeq.data.sources import Sample, data_hash, read_source
 from brevitas_defakeq.detectors.resolve import Detector
-from brevitas_defakeq.imaging.image_files import iterate_batches, usable
+from brevitas_defakeq.imaging.image_files import usable
 from brevitas_defakeq.imaging.preprocessing import Preprocessing
 from brevitas_defakeq.resume import tensor_digest
 from brevitas_defakeq.run_inputs import require_preprocessing

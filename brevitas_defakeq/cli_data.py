@@ -93,7 +93,7 @@ def evaluate(
 
     Reports metrics with confidence intervals; --perturb gives robustness curves, --latency times a file.
     """
-    from brevitas_defakeq.data.open_source import Faces, open_source
+    from brevitas_defakeq.data.open_source import FaceOptions, open_source
     from brevitas_defakeq.evaluation.evaluate_run import evaluate_variants
     from brevitas_defakeq.evaluation.labelled_set import check_labelled
     from brevitas_defakeq.evaluation.robustness import robustness
@@ -115,7 +115,9 @@ def evaluate(
         with stages() as on_progress:
             predictor = _predictor(run, which, weights, against, threads)
             cut = crop_of(crop, crop_margin) or predictor.crop
-            opened = open_source(data, chosen, Faces(faces, crops_cache), crop=cut, on_progress=on_progress)
+            opened = open_source(
+                data, chosen, FaceOptions(faces, crops_cache), crop=cut, on_progress=on_progress
+            )
             check_labelled(opened.samples, data)
             if perturb is not None:
                 names = perturb if perturb == "all" else perturb.split(",")

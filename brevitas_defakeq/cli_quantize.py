@@ -147,7 +147,7 @@ def quantize(
     from brevitas_defakeq import api
     from brevitas_defakeq.budget_search import quantize_within
     from brevitas_defakeq.config import DefakeQConfig
-    from brevitas_defakeq.data.open_source import Faces, open_source
+    from brevitas_defakeq.data.open_source import FaceOptions, open_source
     from brevitas_defakeq.evaluation.labelled_set import check_labelled
     from brevitas_defakeq.report.terminal import comparison, show, stages
 
@@ -170,7 +170,7 @@ def quantize(
         def opened(source: str, split: str) -> "Sequence[Sample]":
             return open_source(
                 source, selection_of(split, compression, datasets, root=root),
-                Faces(faces, crops_cache), crop=found.crop, on_corrupt=on_corrupt,
+                FaceOptions(faces, crops_cache), crop=found.crop, on_corrupt=on_corrupt,
                 on_progress=on_progress,
             ).samples  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""What holds for the package as a whole: its version, its imports and what its files must not contain."""
+"""The package as a whole: its version, its imports, its module names and its files."""
 
 import ast
 import json
@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from importlib.metadata import entry_points, version
@@ -20,10 +21,22 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 HEAVY = {"torch", "torchvision", "timm", "brevitas", "onnx", "onnxruntime", "scipy", "sklearn"}
 STAGES = {"prepare", "haq", "reconstruct", "veft"}
-LAYERS = {"quant", "nn"}
-READERS = {"export", "evaluate", "runtime", "report"}
-#: What makes runs: each knows those after it.
-TOP = ("table", "search", "api", "order", "pipeline")
+#: Packages that never import the stages that learn.
+READERS = {"export", "evaluate", "report"}
+#: What makes runs: each may import those after it.
+TOP = ("table", "budget_search", "api", "quantization_request", "pipeline")
+#: The runtime distribution: whole packages, without torch.
+RUNTIME = {"runtime", "imaging", "utils"}
+#: Package -> all that it may import.
+ALLOWED = {
+    "utils": set(),
+    "imaging": {"utils"},
+    "runtime": {"imaging", "utils"},
+    "data": {"runtime", "imaging", "utils", "progress"},
+    "detectors": {"nn", "imaging", "utils"},
+    "quant": {"nn", "utils"},
+    "nn": {"quant", "utils"},
+}
 
 
 # ---------------------------------------------------------------------------------------------- metadata
@@ -73,7 +86,7 @@ def module_name(file: Path) -> str:
 
 
 def imports(file: Path) -> Iterator[tuple[int, str]]:
-    """Line and dotted name of everything that a file imports, wherever in the file the import stands.
+    """Line and dotted name of everything that a file imports, at load or inside a function.
 
     `from a import b` counts as `a.b`, whether b is a module or something inside one.
     """
@@ -90,8 +103,8 @@ def imports(file: Path) -> Iterator[tuple[int, str]]:
             yield from ((node.lineno, f"{source}.{alias.name}") for alias in node.names)
 
 
-def room(module: str) -> str:
-    """First name below the package: "quant" of `brevitas_defakeq.quant.bit_width`; "" is the package itself.
+def package_of(module: str) -> str:
+    """First name below the top: "quant" of `brevitas_defakeq.quant.bit_width`; "" is the top package itself.
 
     A public name taken from the package (`from brevitas_defakeq import quantize`) is the package's own.
     """
@@ -101,16 +114,14 @@ def room(module: str) -> str:
 
 
 def may_import(importer: str, imported: str) -> bool:
-    """The direction: cli -> pipeline -> stages -> {quant, nn}; readers know no stage but prepare."""
+    """The direction: cli -> pipeline -> stages -> {quant, nn}; readers import no stage but prepare."""
     importer, imported = (
         name.partition("_")[0] if name.startswith("cli") else name for name in (importer, imported)
     )
     if importer in {imported, "", "__main__"}:
         return True
-    if importer == "errors":
-        return False
-    if importer in LAYERS:
-        return imported in LAYERS | {"errors"}
+    if importer in ALLOWED:
+        return imported in ALLOWED[importer]
     if imported == "cli":
         return False
     if imported in {"", *TOP}:  # the package itself offers the API, so it counts as the top
@@ -123,11 +134,11 @@ def may_import(importer: str, imported: str) -> bool:
 def test_imports_run_one_way():
     wrong = []
     for file in sorted(PACKAGE.rglob("*.py")):
-        importer = room(module_name(file))
+        importer = package_of(module_name(file))
         for line, imported in imports(file):
             if imported.split(".")[0] != NAME or imported == f"{NAME}.__version__":
                 continue
-            if not may_import(importer, room(imported)):
+            if not may_import(importer, package_of(imported)):
                 wrong.append(f"{file.relative_to(ROOT)}:{line} imports {imported}")
     assert not wrong, "imports against the direction:\n" + "\n".join(wrong)
 
@@ -139,7 +150,9 @@ def test_imports_run_one_way():
         ("pipeline", "haq", True),
         ("haq", "quant", True),
         ("nn", "quant", True),
-        ("quant", "errors", True),
+        ("quant", "utils", True),
+        ("data", "runtime", True),
+        ("runtime", "imaging", True),
         ("export", "prepare", True),
         ("evaluate", "artifact", True),
         ("haq", "pipeline", False),
@@ -149,46 +162,36 @@ def test_imports_run_one_way():
         ("export", "haq", False),
         ("data", "cli", False),
         ("reconstruct", "", False),
-        ("errors", "config", False),
+        ("utils", "config", False),
+        ("runtime", "data", False),
+        ("imaging", "data", False),
+        ("detectors", "data", False),
     ],
 )
 def test_direction_by_example(importer, imported, allowed):
     assert may_import(importer, imported) is allowed
 
 
-def lines_at_load(file: Path) -> set[int]:
-    """Lines of the imports that loading a file runs: outside functions and `if TYPE_CHECKING`."""
-    lines, pending = set(), [ast.parse(file.read_text())]
-    while pending:
-        node = pending.pop()
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            continue
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            pending += node.orelse
-            continue
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            lines.add(node.lineno)
-        pending += ast.iter_child_nodes(node)
-    return lines
-
-
-def test_runtime_needs_neither_torch_nor_brevitas():
-    """Neither directly nor through any other file of the package that it imports, however deep."""
-    files = {module_name(file): file for file in PACKAGE.rglob("*.py")}
-    open_ends = [name for name in files if room(name) == "runtime"]
-    seen, wrong = set(open_ends), []
-    while open_ends:
-        file = files[open_ends.pop()]
-        loaded = lines_at_load(file)
+def test_the_runtime_distribution_needs_no_torch():
+    """None of its packages imports torch, not even inside a function, nor any package that does."""
+    wrong = []
+    for file in (file for name in sorted(RUNTIME) for file in sorted((PACKAGE / name).rglob("*.py"))):
         for line, imported in imports(file):
-            heavy = imported.split(".")[0] in {"torch", "torchvision", "timm", "brevitas"}
-            if heavy and (line in loaded or room(module_name(file)) == "runtime"):
+            if imported.split(".")[0] in {"torch", "torchvision", "timm", "brevitas"}:
                 wrong.append(f"{file.relative_to(ROOT)}:{line} imports {imported}")
-            parts = imported.split(".")
-            reached = {".".join(parts[:end]) for end in range(2, len(parts) + 1)} & files.keys()
-            open_ends += reached - seen
-            seen |= reached
-    assert not wrong, "the runtime reaches torch:\n" + "\n".join(wrong)
+    assert not wrong, "the runtime imports torch:\n" + "\n".join(wrong)
+    assert not any(ALLOWED[name] - RUNTIME for name in RUNTIME)
+
+
+def test_the_runtime_distribution_is_made_of_whole_packages():
+    configuration = tomllib.loads((ROOT / "packaging/runtime/pyproject.toml").read_text())
+    packages = configuration["tool"]["setuptools"]["packages"]
+    assert set(packages) == {NAME} | {f"{NAME}.{name}" for name in RUNTIME}
+
+
+def test_module_names_are_unique():
+    names = Counter(file.name for file in PACKAGE.rglob("*.py") if file.name != "__init__.py")
+    assert not [name for name, count in names.items() if count > 1]
 
 
 # ---------------------------------------------------------------------------------------------- files

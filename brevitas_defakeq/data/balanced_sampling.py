@@ -1,4 +1,4 @@
-"""Taking samples in turns: from labels, from data sets, from manipulations, then from videos."""
+"""Balanced sampling: queues of samples that are served in rotation, and the videos of one group."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Protocol
 import numpy as np
 
 
-class Queue(Protocol):
-    """Something to take rows from, one by one."""
+class SampleQueue(Protocol):
+    """Gives the rows of samples one by one."""
 
     def take(self) -> int | None:
         """The next row; None when all are taken."""
 
 
-class Turns:
-    """Queues that take turns, until all are empty."""
+class RoundRobin:
+    """Takes one row from each queue in rotation, until all are empty."""
 
-    def __init__(self, queues: Sequence[Queue]) -> None:
+    def __init__(self, queues: Sequence[SampleQueue]) -> None:
         self._waiting = list(queues)
         self._next = 0
 
@@ -35,28 +35,31 @@ class Turns:
         return None
 
 
-class Videos:
-    """Videos, those first whose people were taken least often; among them those taken least often themselves.
+class VideoQueue:
+    """Takes one row from the video whose people were taken least often, and among those from the least taken.
 
     Args:
-        videos: what a video shows (people, or the video itself) and its rows.
+        videos: who or what a video shows (people, or the video itself), and its rows.
         taken: how often each was taken; shared by the queues of one label.
-        generator: draws the order among equals, and of a video's rows.
+        generator: draws the order of equal videos, and of a video's rows.
     """
 
     def __init__(
-        self, videos: Sequence[tuple[Hashable, np.ndarray]], taken: Counter, generator: np.random.Generator
+        self,
+        videos: Sequence[tuple[Hashable, np.ndarray]],
+        taken: Counter[Hashable],
+        generator: np.random.Generator,
     ) -> None:
         self._taken, self._generator = taken, generator
         ranks = generator.permutation(len(videos))
-        #: (times its people, times itself, rank, people, rows that are left)
+        #: (times its people were taken, times it was taken, rank, people, remaining rows)
         self._heap = [(0, 0, int(rank), *video) for rank, video in zip(ranks, videos, strict=True)]
         heapq.heapify(self._heap)
 
     def take(self) -> int | None:
         while self._heap:
             people_taken, own_taken, rank, people, rows = heapq.heappop(self._heap)
-            if people_taken != self._taken[people]:  # taken by way of another video since
+            if people_taken != self._taken[people]:  # taken since, from another video
                 heapq.heappush(self._heap, (self._taken[people], own_taken, rank, people, rows))
                 continue
             rows = self._generator.permutation(rows) if own_taken == 0 else rows
@@ -67,7 +70,7 @@ class Videos:
         return None
 
 
-def first(queue: Queue, count: int) -> Iterator[int]:
+def take_first(queue: SampleQueue, count: int) -> Iterator[int]:
     """Up to `count` rows."""
     for _ in range(count):
         row = queue.take()

@@ -1,7 +1,7 @@
-"""Crops on disk: a folder for each video, found again by what it was made of and how.
+"""Crops on disk: a folder for each video, named after the video and the crop settings.
 
-``CACHE/<crop and finder>/<frames>/<data set>/<name>-<hash>/`` holds the crops as PNGs and ``index.json``. A
-folder is there whole or not at all, so a run that was stopped goes on, and processes may share a cache.
+``CACHE/<crop and finder>/<frames>/<data set>/<name>-<hash>/`` holds the crops as PNGs and ``index.json``.
+Folders are written atomically, so an interrupted run can continue and processes may share a cache.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from brevitas_defakeq.data.face_crops import Cutting, UnusableFile
+from brevitas_defakeq.data.face_crops import CropSettings, UnusableFile
 from brevitas_defakeq.utils.errors import UserError
 from brevitas_defakeq.utils.files import write_json
 
-#: Counts the changes of the index, and of how a found face is cut: older crops are cut again.
-FORMAT_VERSION = 1
+#: Raised when the index or the cropping of a found face changes: older crops are made again.
+CROP_INDEX_VERSION = 1
 INDEX_NAME = "index.json"
 _PARTIAL = ".partial-"
 #: Unfinished folders older than this were left behind by a process that died.
 _STALE_SECONDS = 24 * 3600
 
 
-def cache_root(cache: Path, cutting: Cutting, finder: str | None) -> Path:
-    """Where crops of one kind lie: other crops, frames or finders go elsewhere."""
-    crop = cutting.crop
-    size = (str(cutting.size),) if crop.kind == "aligned" else ()
+def cache_root(cache: Path, settings: CropSettings, finder: str | None) -> Path:
+    """The folder of crops made with these settings and this finder."""
+    crop = settings.crop
+    size = (str(settings.size),) if crop.kind == "aligned" else ()
     margin = () if crop.kind == "whole" else (f"{crop.margin:g}", *size, finder or "")
-    every = ("all",) if cutting.faces == "all" and crop.kind != "whole" else ()
-    return cache / "-".join((crop.kind, *margin)) / "-".join((cutting.choose, str(cutting.frames), *every))
+    every = ("all",) if settings.faces == "all" and crop.kind != "whole" else ()
+    return cache / "-".join((crop.kind, *margin)) / "-".join((settings.choose, str(settings.frames), *every))
 
 
-def folder_of(root: Path, path: Path, name: str, dataset: str) -> Path:
-    """Where the crops of one file lie; a file that is changed or moved gets another place.
+def crop_folder(root: Path, path: Path, name: str, dataset: str) -> Path:
+    """The folder of one file's crops; a changed or moved file gets another one.
 
     Raises UnusableFile if it cannot be read.
     """
@@ -53,30 +53,30 @@ def folder_of(root: Path, path: Path, name: str, dataset: str) -> Path:
     return root / _plain(dataset) / f"{_plain(name)}-{digest}"
 
 
-def read_index(folder: Path) -> dict[str, Any] | None:
+def read_crop_index(folder: Path) -> dict[str, Any] | None:
     """The index of a finished folder; None where it or a crop is missing or damaged.
 
-    Its keys: ``source`` (the file), ``cutting``, ``finder``, ``frames`` (looked at), ``without_face`` (of
+    Its keys: ``source`` (the file), ``cutting``, ``finder``, ``frames`` (searched), ``without_face`` (of
     these), ``crops`` (each with ``file``, ``frame``, ``box``, ``score``, ``points``).
     """
     try:
         index = json.loads((folder / INDEX_NAME).read_text(encoding="utf-8"))
-        if index["format_version"] != FORMAT_VERSION:
+        if index["format_version"] != CROP_INDEX_VERSION:
             return None
-        there = set(os.listdir(folder))
-        return index if {crop["file"] for crop in index["crops"]} <= there else None
+        present = set(os.listdir(folder))
+        return index if {crop["file"] for crop in index["crops"]} <= present else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def write_index(folder: Path, content: dict[str, Any]) -> None:
-    """Write the index, last of all."""
-    write_json(folder / INDEX_NAME, {"format_version": FORMAT_VERSION, **content})
+def write_crop_index(folder: Path, content: dict[str, Any]) -> None:
+    """Write the index; do so after all crops."""
+    write_json(folder / INDEX_NAME, {"format_version": CROP_INDEX_VERSION, **content})
 
 
 @contextlib.contextmanager
 def written_once(folder: Path) -> Iterator[Path]:
-    """A place of one's own for what becomes ``folder`` at the end, unless another process was quicker.
+    """A temporary folder that is renamed to ``folder`` at the end, unless another process was faster.
 
     Raises UserError where nothing can be written.
     """
@@ -84,7 +84,7 @@ def written_once(folder: Path) -> Iterator[Path]:
     try:
         temporary.mkdir(parents=True)
         yield temporary
-        _settle(temporary, folder)
+        _rename(temporary, folder)
     except OSError as error:
         raise UserError(
             f"cannot write {folder}: {error.strerror or error}; free space or choose another cache folder"
@@ -94,24 +94,24 @@ def written_once(folder: Path) -> Iterator[Path]:
 
 
 def remove_stale(root: Path) -> None:
-    """Remove what processes that died left unfinished, a day later."""
+    """Remove folders that processes left unfinished more than a day ago."""
     for folder in root.glob(f"*/{_PARTIAL}*"):
         with contextlib.suppress(OSError):
             if time.time() - folder.stat().st_mtime > _STALE_SECONDS:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def _settle(temporary: Path, folder: Path) -> None:
-    """Give the finished folder its name; a whole one that has it stays, a damaged one goes."""
+def _rename(temporary: Path, folder: Path) -> None:
+    """Rename the finished folder; an intact one of that name is kept, a damaged one replaced."""
     try:
         os.rename(temporary, folder)
     except OSError:
-        if read_index(folder) is not None:
+        if read_crop_index(folder) is not None:
             return
         shutil.rmtree(folder)
         os.rename(temporary, folder)
 
 
 def _plain(name: str) -> str:
-    """A name fit for a folder on any system, of bearable length."""
+    """A folder name that is valid on any system and not too long."""
     return re.sub(r"[^\w.-]+", "_", name)[-60:].lstrip(".") or "_"

@@ -1,6 +1,6 @@
-"""Listed videos and pictures to the crops that a detector wants, kept in a cache.
+"""Crops the faces of videos and images for a detector, and keeps the crops in a cache.
 
->>> crop_samples(videos, Cutting(Crop("aligned", 0.15)), "crops/")  # doctest: +SKIP
+>>> crop_samples(videos, CropSettings(Crop("aligned", 0.15)), "crops/")  # doctest: +SKIP
 [Sample(path=PosixPath('crops/aligned-0.15-256-.../000.png'), label=1, video='Deepfakes/000_003', ...), ...]
 """
 
@@ -9,54 +9,55 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from brevitas_defakeq.data.crop_cache import (
     cache_root,
-    folder_of,
-    read_index,
+    crop_folder,
+    read_crop_index,
     remove_stale,
-    write_index,
+    write_crop_index,
     written_once,
 )
-from brevitas_defakeq.data.face_crops import Cutter, Cutting, Finder, UnusableFile, is_picture
-from brevitas_defakeq.data.sources import Sample
-from brevitas_defakeq.data.video_crops import Listed, VideoCrops
+from brevitas_defakeq.data.face_crops import CropSettings, FaceCropper, Finder, UnusableFile, is_image_file
+from brevitas_defakeq.data.video_crops import VideoCrops
+from brevitas_defakeq.imaging.sample import Sample, Video
 from brevitas_defakeq.progress import ProgressCallback, silent
 from brevitas_defakeq.runtime.yunet import FaceFinder
 from brevitas_defakeq.utils.errors import UserError
 
-Item, Result = TypeVar("Item"), TypeVar("Result")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 def crop_samples(
-    videos: Sequence[Listed], cutting: Cutting, cache: str | os.PathLike, **options: object
+    videos: Sequence[Video], settings: CropSettings, cache: str | os.PathLike, **options: Any
 ) -> list[Sample]:
-    """The crops of all videos as samples, in the videos' order; the options are those of `cut_videos`.
+    """The crops of all videos as samples, in the videos' order; the options are those of `crop_videos`.
 
-    Raises UserError as `cut_videos` does, and where no face was found at all.
+    Raises UserError as `crop_videos` does, and where no face was found at all.
     """
-    return samples_of(cut_videos(videos, cutting, cache, **options))
+    return samples_of(crop_videos(videos, settings, cache, **options))
 
 
-def samples_of(cut: Sequence[VideoCrops]) -> list[Sample]:
+def samples_of(crops: Sequence[VideoCrops]) -> list[Sample]:
     """The crops as samples. Raises UserError where no face was found at all."""
-    samples = [sample for video in cut for sample in video.samples]
-    if cut and not samples:
-        frames = sum(video.frames for video in cut)
+    samples = [sample for video in crops for sample in video.samples]
+    if crops and not samples:
+        frames = sum(video.frames for video in crops)
         raise UserError(
-            f"no face was found in any of {frames} frames of {len(cut)} videos or pictures, the first is "
-            f"{cut[0].source.path}; pictures that are crops already need no finder"
+            f"no face was found in any of {frames} frames of {len(crops)} videos or images, the first is "
+            f"{crops[0].source.path}; images that are crops already need no finder"
         )
     return samples
 
 
-def cut_videos(
-    videos: Sequence[Listed],
-    cutting: Cutting,
+def crop_videos(
+    videos: Sequence[Video],
+    settings: CropSettings,
     cache: str | os.PathLike,
     *,
     finder: Finder | None = None,
@@ -64,18 +65,18 @@ def cut_videos(
     on_corrupt: str = "refuse",
     on_progress: ProgressCallback = silent,
 ) -> list[VideoCrops]:
-    """Cut every video and picture into crops, as far as the cache does not hold them.
+    """The crops of every video and image, from the cache or made now.
+
+    Whole images are not copied: their crop is the file itself, which is not opened.
 
     Args:
-        videos: what to cut; files with the ending of a picture are pictures, all others videos.
-        cutting: what is cut out of each.
-        cache: folder of the crops, made if it is not there; several processes may share it.
-        finder: finds the faces; None takes YuNet.
-        workers: threads that find and cut, from 1, beside those that decode; None: as many as processors.
-        on_corrupt: "refuse" raises once all others are done, "skip" returns such files with their problem.
+        videos: the files to crop; those with an image's suffix are images, all others videos.
+        settings: which frames are searched, and how faces are cropped.
+        cache: the folder of the crops, created if missing; several processes may share it.
+        finder: finds the faces; None uses YuNet.
+        workers: threads that find and crop faces, from 1, besides those that decode; None: one per processor.
+        on_corrupt: "refuse" raises after all other files are done, "skip" returns them with their problem.
         on_progress: called with ("crop", videos done, videos).
-
-    Whole pictures are not copied: their crop is the file itself, which is not opened.
 
     Raises:
         UserError: files that cannot be used, a cache that cannot be written, YuNet's weights missing.
@@ -85,14 +86,15 @@ def cut_videos(
     if workers is not None and workers < 1:
         raise UserError(f"workers={workers}: give 1 or more, or none for one a processor")
     workers = workers or os.cpu_count() or 1
-    finder = None if cutting.crop.kind == "whole" else finder or FaceFinder()
-    root = cache_root(Path(cache), cutting, finder.version if finder else None)
+    finder = None if settings.crop.kind == "whole" else finder or FaceFinder()
+    root = cache_root(Path(cache), settings, finder.version if finder else None)
     remove_stale(root)
     at_once = max(1, min(workers, len(videos)))
     finished: list[VideoCrops] = []
-    with Cutter(cutting, finder, workers) as cutter, ThreadPoolExecutor(at_once) as pool:
-        work = _Work(cutting, finder.version if finder else None, cutter, root, max(1, workers // at_once))
-        for crops in _in_order(pool, work, videos, ahead=2 * at_once):
+    with FaceCropper(settings, finder, workers) as cropper, ThreadPoolExecutor(at_once) as pool:
+        version = finder.version if finder else None
+        job = _VideoJob(settings, version, cropper, root, max(1, workers // at_once))
+        for crops in _in_order(pool, job, videos, ahead=2 * at_once):
             finished.append(crops)
             on_progress("crop", len(finished), len(videos))
     _check(finished, on_corrupt)
@@ -100,44 +102,44 @@ def cut_videos(
 
 
 @dataclass(frozen=True)
-class _Work:
-    """One video to its crops, from the cache or cut now; called by several threads."""
+class _VideoJob:
+    """Gives one video's crops, from the cache or made now; called by several threads."""
 
-    cutting: Cutting
+    settings: CropSettings
     finder: str | None
-    cutter: Cutter
+    cropper: FaceCropper
     root: Path
     threads: int
 
-    def __call__(self, video: Listed) -> VideoCrops:
+    def __call__(self, video: Video) -> VideoCrops:
         path = Path(video.path)
-        if self.finder is None and is_picture(path):
+        if self.finder is None and is_image_file(path):
             return VideoCrops(video, path.parent, (path.name,), 1, 0)
         try:
-            folder = folder_of(self.root, path, video.name, video.dataset)
-            index = read_index(folder) or self._cut(path, folder)
+            folder = crop_folder(self.root, path, video.name, video.dataset)
+            index = read_crop_index(folder) or self._crop(path, folder)
         except UnusableFile as error:
             return VideoCrops(video, path.parent, (), 0, 0, str(error))
         files = tuple(crop["file"] for crop in index["crops"])
         return VideoCrops(video, folder, files, index["frames"], index["without_face"])
 
-    def _cut(self, path: Path, folder: Path) -> dict:
+    def _crop(self, path: Path, folder: Path) -> dict:
         with written_once(folder) as temporary:
-            frames, crops = self.cutter.cut(path, temporary, self.threads)
+            frames, crops = self.cropper.crop_file(path, temporary, self.threads)
             index = {
-                "source": os.path.abspath(path), "cutting": self.cutting.to_dict(), "finder": self.finder,
+                "source": os.path.abspath(path), "cutting": self.settings.to_dict(), "finder": self.finder,
                 "frames": frames, "without_face": frames - len({crop["frame"] for crop in crops}),
                 "crops": crops,
             }  # fmt: skip
-            write_index(temporary, index)
+            write_crop_index(temporary, index)
         return index
 
 
 def _in_order(
     pool: Executor, work: Callable[[Item], Result], items: Iterable[Item], ahead: int
 ) -> Iterator[Result]:
-    """The results in the items' order, worked on at most ``ahead`` items ahead; the rest is not begun."""
-    waiting: deque = deque()
+    """The results in the items' order; at most ``ahead`` items are submitted in advance."""
+    waiting: deque[Future[Result]] = deque()
     try:
         for item in items:
             waiting.append(pool.submit(work, item))
@@ -151,9 +153,9 @@ def _in_order(
 
 
 def _check(finished: Sequence[VideoCrops], on_corrupt: str) -> None:
-    """Refuse files that cannot be used, or a list of nothing else."""
+    """Raise UserError for unusable files, with "skip" only if no other file is left."""
     broken = [crops.problem for crops in finished if crops.problem]
     if broken and (on_corrupt == "refuse" or len(broken) == len(finished)):
         hint = "" if len(broken) == len(finished) else "; or leave such files out with on_corrupt=skip"
-        share = f"{len(broken)} of {len(finished)} videos or pictures"
+        share = f"{len(broken)} of {len(finished)} videos or images"
         raise UserError(f"{share} cannot be used; the first: {broken[0]}{hint}")

@@ -9,24 +9,25 @@ from pathlib import Path
 
 import numpy as np
 
-from brevitas_defakeq.data.listing import Listing, Rows
+from brevitas_defakeq.data.listing import Listing, ListingBuilder
 from brevitas_defakeq.imaging.sample import LABELS
 from brevitas_defakeq.imaging.stored_files import absent
 from brevitas_defakeq.utils.errors import UserError
 
 _COLUMNS = "path,label[,video][,dataset][,manipulation][,split]"
-#: What people write into the column `split` -> one of train, val, test.
+#: Other spellings in the column `split` -> one of train, val, test.
 _SPLITS = {"valid": "val", "validation": "val", "dev": "val", "training": "train", "testing": "test"}
 
 
 def read_csv(path: Path, split: str = "all") -> Listing:
-    """The rows of a CSV, sorted by path; images are absolute or relative to the CSV's folder.
+    """The rows of a CSV, sorted by path; paths are absolute or relative to the CSV's folder.
 
-    By default each image is its own video and the data set is the CSV's name. Of a CSV whose rows belong to
-    several splits `split` chooses one (train, val, test, or all). Raises UserError for missing columns, bad
-    labels, missing files, and for an image that stands there with both labels.
+    By default each image is its own video and the data set is the CSV's name. Where rows belong to several
+    splits, `split` chooses one (train, val, test, or all). Raises UserError for missing columns, bad labels,
+    missing files, and for an image listed with both labels.
     """
-    rows, lines, splits = Rows(), array("i"), []
+    rows, lines = ListingBuilder(), array("i")
+    splits: list[str] = []
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, skipinitialspace=True)
@@ -56,17 +57,19 @@ def _check_columns(path: Path, columns: Iterable[str]) -> None:
 
 
 def _of_split(csv_path: Path, listing: Listing, splits: list[str], wanted: str) -> Listing:
-    """The rows of one split and those without a word; all where the CSV knows only one split."""
+    """The rows of one split and those without a split; all rows where the CSV has only one split."""
     known = np.array([_SPLITS.get(split, split) for split in splits])
-    there = sorted(set(known) - {""})
-    if wanted == "all" or len(there) < 2:
+    present = sorted(set(known) - {""})
+    if wanted == "all" or len(present) < 2:
         return listing
-    if wanted not in there:
-        raise UserError(f"{csv_path} has no rows of split {wanted}; its column split says {', '.join(there)}")
+    if wanted not in present:
+        raise UserError(
+            f"{csv_path} has no rows of split {wanted}; its column split says {', '.join(present)}"
+        )
     return listing.take((known == wanted) | (known == ""))
 
 
-def _add(rows: Rows, csv_path: Path, line: int, row: dict[str, str]) -> None:
+def _add(rows: ListingBuilder, csv_path: Path, line: int, row: dict[str, str]) -> None:
     name = (row["path"] or "").strip().replace("\\", "/")
     label = LABELS.get((row["label"] or "").strip().lower())
     if not name:
@@ -86,7 +89,7 @@ def _add(rows: Rows, csv_path: Path, line: int, row: dict[str, str]) -> None:
 
 
 def _check_files(csv_path: Path, listing: Listing, lines: array) -> None:
-    """Refuse a CSV that names files which do not exist; each folder is read once."""
+    """Refuse a CSV that names files which do not exist; each folder is listed once."""
     folders, names = listing.codes("folder"), listing.codes("name")
     rows = np.argsort(folders, kind="stable")
     lost: list[int] = []

@@ -1,30 +1,30 @@
-"""Folders of one's own: `real/` and `fake/`, or `0_real/` and `1_fake/`, or files without labels."""
+"""Plain folders: `real/` and `fake/`, or `0_real/` and `1_fake/`, or files without labels."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from brevitas_defakeq.data.listing import Listing, Rows
+from brevitas_defakeq.data.listing import Listing, ListingBuilder
 from brevitas_defakeq.imaging.sample import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Video
 
 CLASS_FOLDERS = {"real": 0, "fake": 1, "0_real": 0, "1_fake": 1}
 
 
 def class_folders(root: Path) -> dict[Path, int]:
-    """The folders directly below `root` whose names are labels, in any case, with the label."""
+    """The folders directly below `root` named after a label (in any case), with that label."""
     labels = {entry: CLASS_FOLDERS.get(entry.name.lower()) for entry in root.iterdir() if entry.is_dir()}
     return {folder: label for folder, label in sorted(labels.items()) if label is not None}
 
 
 def read_folder(root: Path) -> Listing:
-    """The labelled images of the class folders, or, where there are none, all images without labels.
+    """The labelled images of the class folders, or, without class folders, all images without labels.
 
-    A video is the images' own sub-folder, relative to `root`; images that lie directly in `root` or in a
-    class folder are each their own.
+    A sub-folder is a video, named by its path from `root`; each image directly in `root` or in a class folder
+    is a video of its own.
     """
-    rows = Rows()
+    rows = ListingBuilder()
     dataset = root.resolve().name
     for folder, label in _searched(root).items():
         for file in files_below(folder, IMAGE_SUFFIXES):
@@ -35,7 +35,7 @@ def read_folder(root: Path) -> Listing:
 
 
 def folder_videos(root: Path) -> list[Video]:
-    """The video files of the class folders, or, where there are none, all of them without labels."""
+    """The labelled videos of the class folders, or, without class folders, all videos without labels."""
     dataset = root.resolve().name
     return [
         Video(file, label, file.relative_to(root).with_suffix("").as_posix(), dataset)
@@ -45,18 +45,18 @@ def folder_videos(root: Path) -> list[Video]:
 
 
 def files_below(folder: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
-    """The files of these kinds below a folder; follows links (each real folder once), skips hidden names."""
-    seen = set()
+    """The files with these suffixes below a folder; follows links (each folder once), skips hidden names."""
+    visited: set[str] = set()
     for current, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(current)
-        folders[:] = [] if real in seen else [name for name in folders if not name.startswith(".")]
-        if real in seen:
+        folders[:] = [] if real in visited else [name for name in folders if not name.startswith(".")]
+        if real in visited:
             continue
-        seen.add(real)
+        visited.add(real)
         for name in files:
             if name.lower().endswith(suffixes) and not name.startswith("."):
                 yield Path(current, name)
 
 
-def _searched(root: Path) -> dict[Path, int | None]:
+def _searched(root: Path) -> Mapping[Path, int | None]:
     return class_folders(root) or {root: None}

@@ -1,4 +1,4 @@
-"""Whose faces a video shows, as far as its name tells."""
+"""The people in a video, as far as its name tells."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _FAMILIES = {
     **dict.fromkeys(("Celeb-DF-v1", "Celeb-DF-v2"), "Celeb-DF"),
     **{name: name for name in ("DeepFakeDetection", "DFDCP", "UADFV")},
 }
-#: Family -> a video's name with one person, or with two where faces were exchanged.
+#: Family -> a video's name with one person, or with two where faces were swapped.
 _NAMES = {
     "FaceForensics++": r"(\d{3})(?:_(\d{3}))?",
     "Celeb-DF": r"(id\d+)(?:_(id\d+))?_\d+",
@@ -27,7 +27,7 @@ _NAMES = {
 def identities(dataset: str, video: str) -> frozenset[str]:
     """The people in a video; empty where its name does not tell.
 
-    The target and the source of an exchanged face both count: 000_003 and 003_000 show the same two.
+    Both the target and the source of a swapped face count: 000_003 and 003_000 show the same two.
 
     >>> sorted(identities("FaceForensics++", "FF-DF/c23/000_003"))
     ['FaceForensics++ 000', 'FaceForensics++ 003']

@@ -1,30 +1,31 @@
-"""``describe_datasets``: which data sets and layouts are understood, and what their folders look like."""
+"""``describe_datasets``: the data sets and layouts that are understood."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from brevitas_defakeq.data import layout as layouts
 from brevitas_defakeq.data.benchmark.catalog import CATALOG, Dataset
+from brevitas_defakeq.data.layout import LayoutKind
 
-#: Layout -> what lies there.
+#: Layout -> its files.
 _LAYOUTS = {
-    layouts.INDEX: "NAME.json (or NAME_c40.json): {data set: {label: {split: {[c23:] {video: {label, "
+    LayoutKind.INDEX: "NAME.json (or NAME_c40.json): {data set: {label: {split: {[c23:] {video: {label, "
     "frames}}}}}}; the folder that holds the data sets as root",
-    layouts.FRAMES: "a data set's folder, or the one above several: CLASS FOLDER/frames/VIDEO/000.png",
-    layouts.VIDEOS: "a data set's folder, or the one above several: CLASS FOLDER/[videos/]VIDEO.mp4",
-    layouts.CLASSES: "real/ and fake/ (or 0_real/ and 1_fake/), images at any depth; a sub-folder is a video",
-    layouts.TABLE: "path,label[,video][,dataset][,manipulation][,split]; label 0 or real, 1 or fake",
-    layouts.SHARDS: "NAME.tar, or a folder of them: KEY.png (or .jpg) and KEY.cls (0, 1) or KEY.json "
+    LayoutKind.FRAMES: "a data set's folder, or the one above several: CLASS FOLDER/frames/VIDEO/000.png",
+    LayoutKind.VIDEOS: "a data set's folder, or the one above several: CLASS FOLDER/[videos/]VIDEO.mp4",
+    LayoutKind.CLASSES: "real/ and fake/ (or 0_real/ and 1_fake/), images at any depth; a sub-folder is "
+    "a video",
+    LayoutKind.TABLE: "path,label[,video][,dataset][,manipulation][,split]; label 0 or real, 1 or fake",
+    LayoutKind.SHARDS: "NAME.tar, or a folder of them: KEY.png (or .jpg) and KEY.cls (0, 1) or KEY.json "
     '({"label": 1, "video": "a", "dataset": "b", "manipulation": "c"})',
-    layouts.PLAIN: "any folder of images: calibration only",
+    LayoutKind.PLAIN: "any folder of images: calibration only",
 }
 
 
 def describe_datasets() -> dict[str, list[dict[str, Any]]]:
-    """`datasets`: name, class folders, labels, splits of each data set that is known by name; `layouts`.
+    """JSON-able: `datasets` (name, class folders, labels and splits of each known one) and `layouts`.
 
-    In a class folder's path "{c}" stands for raw, c23 or c40.
+    "{c}" in a class folder's path means raw, c23 or c40.
     """
     return {
         "datasets": [_described(dataset) for dataset in CATALOG.values()],
@@ -35,9 +36,9 @@ def describe_datasets() -> dict[str, list[dict[str, Any]]]:
 def _described(dataset: Dataset) -> dict[str, Any]:
     return {
         "name": dataset.name,
-        "folders": [part.path for part in dataset.classes],
+        "folders": [folder.path for folder in dataset.classes],
         "compressed": dataset.compressed,
-        "labels": {kind: ("real", "fake")[label] for kind, label in dataset.kinds.items()},
+        "labels": {name: ("real", "fake")[label] for name, label in dataset.labels.items()},
         "splits": dataset.split,
         "part_of": "FaceForensics++" if dataset.subset else None,
     }

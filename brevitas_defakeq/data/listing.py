@@ -1,4 +1,4 @@
-"""Many samples in little memory: columns of numbers and one table of the strings they stand for."""
+"""Many samples in little memory: columns of numbers that index one table of strings."""
 
 from __future__ import annotations
 
@@ -6,24 +6,25 @@ import os
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 
-from brevitas_defakeq.data.frame_selection import order, positions
+from brevitas_defakeq.data.frame_selection import frame_order, positions
 from brevitas_defakeq.imaging.sample import Sample
 
 _TEXTS = ("folder", "name", "video", "dataset", "manipulation")
 _UNKNOWN = -1  #: the label None
-_CHUNK = 4096  #: samples that are looked up at a time in a walk through all
+_CHUNK = 4096  #: samples made at a time by an iteration
 
 
 class Listing(Sequence[Sample]):
-    """Samples in 21 bytes each beside their strings, which are kept once; a sample is made when asked for.
+    """A sequence of samples that takes 21 bytes each; their strings are stored once.
 
-    It equals a list of the same samples and adds up to one. A slice, or `take`, is a listing again.
+    It equals a list of the same samples. Adding or multiplying gives a list; a slice, or `take`, a listing.
 
     Attributes:
-        strings: the table.
+        strings: the table of strings.
         labels: int8 [N], 0 real, 1 fake, -1 unknown.
     """
 
@@ -35,7 +36,7 @@ class Listing(Sequence[Sample]):
         """Any samples as a listing."""
         if isinstance(samples, Listing):
             return samples
-        rows = Rows()
+        rows = ListingBuilder()
         for sample in samples:
             path = Path(sample.path)
             rows.add(
@@ -45,17 +46,17 @@ class Listing(Sequence[Sample]):
         return rows.listing()
 
     def codes(self, column: str) -> np.ndarray:
-        """Int32 [N]: places in `strings` of the folder, name, video, dataset or manipulation."""
+        """Indices into `strings` of the folder, name, video, dataset or manipulation, int32 [N]."""
         return self._columns[column]
 
     def ranks(self) -> np.ndarray:
-        """Int32 [len(strings)]: each string's place when they are sorted."""
+        """The rank of each string in sorted order, int32 [len(strings)]."""
         ranks = np.empty(len(self.strings), dtype=np.int32)
         ranks[sorted(range(len(self.strings)), key=self.strings.__getitem__)] = np.arange(len(self.strings))
         return ranks
 
     def videos(self) -> np.ndarray:
-        """Int64 [N]: one number a video; videos of equal name are one only within a data set and a label."""
+        """A number for each sample's video, int64 [N]; names are unique within a data set and a label."""
         wide = self.codes("dataset").astype(np.int64) * 3 + self.labels + 1
         return np.unique(wide * len(self.strings) + self.codes("video"), return_inverse=True)[1].reshape(-1)
 
@@ -65,17 +66,17 @@ class Listing(Sequence[Sample]):
             yield os.path.join(self.strings[folder], self.strings[name])
 
     def take(self, rows: np.ndarray | slice) -> Listing:
-        """The samples in these rows (places or a mask [N]), in their order."""
+        """The samples in these rows (indices or a mask [N]), in the rows' order."""
         columns = {name: column[rows] for name, column in self._columns.items()}
         return Listing(self.strings, columns, self.labels[rows])
 
     def by_path(self) -> Listing:
-        """Sorted by path, the same on every machine."""
+        """Sorted by path, in the same order on every machine."""
         names = [Path(path).as_posix() for path in self.paths()]
         return self.take(np.array(sorted(range(len(self)), key=names.__getitem__), dtype=np.int64))
 
     def thinned(self, frames: int | None, *, first: bool) -> Listing:
-        """At most `frames` images of each video, the first or evenly spaced ones; the order stays."""
+        """At most `frames` images of each video, the first or evenly spaced ones, in the same order."""
         if frames is None:
             return self
         videos, kept = self.videos(), np.ones(len(self), dtype=bool)
@@ -83,7 +84,7 @@ class Listing(Sequence[Sample]):
         starts = np.searchsorted(videos[rows], np.arange(videos.max(initial=-1) + 2))
         for video in np.flatnonzero(np.diff(starts) > frames):
             own = rows[starts[video] : starts[video + 1]]
-            ordered = own[order([self.strings[code] for code in self.codes("name")[own]])]
+            ordered = own[frame_order([self.strings[code] for code in self.codes("name")[own]])]
             kept[ordered] = False
             kept[ordered[positions(len(own), frames, first=first)]] = True
         return self.take(kept)
@@ -91,7 +92,13 @@ class Listing(Sequence[Sample]):
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, index):
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Listing: ...
+
+    def __getitem__(self, index: int | slice) -> Sample | Listing:
         if isinstance(index, slice):
             return self.take(index)
         return self._sample(self.labels[index], *(self._columns[name][index] for name in _TEXTS))
@@ -117,14 +124,14 @@ class Listing(Sequence[Sample]):
             return NotImplemented
         return len(self) == len(other) and all(map(Sample.__eq__, self, other))
 
-    __hash__ = None
+    __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
         return f"<Listing of {len(self)} samples>"
 
 
-class Rows:
-    """A listing while it grows."""
+class ListingBuilder:
+    """Builds a listing row by row."""
 
     def __init__(self) -> None:
         self._table: dict[str, int] = {}
@@ -138,7 +145,7 @@ class Rows:
         self, folder: str, names: Sequence[str], *, label: int | None, video: str, dataset: str,
         manipulation: str = "",
     ) -> None:  # fmt: skip
-        """Images of one video that lie in one folder."""
+        """Add images of one video that are in one folder."""
         same = {"folder": folder, "video": video, "dataset": dataset, "manipulation": manipulation}
         for column, text in same.items():
             self._columns[column].extend([self._code(text)] * len(names))
@@ -146,7 +153,7 @@ class Rows:
         self._labels.extend([_UNKNOWN if label is None else label] * len(names))
 
     def listing(self) -> Listing:
-        """The samples so far."""
+        """The samples added so far."""
         columns = {name: np.asarray(column, dtype=np.int32) for name, column in self._columns.items()}
         return Listing(tuple(self._table), columns, np.asarray(self._labels, dtype=np.int8))
 

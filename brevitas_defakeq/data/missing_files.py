@@ -1,4 +1,4 @@
-"""How many of the files that a source names are not there: told where few are, refused where many."""
+"""Counts the missing files of a source, warns of few and refuses many."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ _NAMED = 10
 
 
 @dataclass
-class Missing:
-    """A count of files ("frames", "videos") and the first ten of those that are missing."""
+class MissingFiles:
+    """Numbers of listed and of missing files, and the names of the first ten missing ones."""
 
-    what: str
+    what: str  #: "frames" or "videos"
     total: int = 0
     count: int = 0
     first: list[str] = field(default_factory=list)
 
     def add(self, total: int, missing: Sequence[str]) -> None:
+        """Count `total` more files, of which those named `missing` do not exist."""
         self.total += total
         self.count += len(missing)
         self.first += missing[: _NAMED - len(self.first)]
 
-    def settle(self, source: object, allowed: float, advice: str) -> None:
-        """Warn of what is missing. Raises UserError above the share `allowed`, or if nothing is there."""
+    def warn_or_refuse(self, source: object, allowed: float, advice: str) -> None:
+        """Warn of missing files; raise UserError above the share `allowed` (0..1), or if all are missing."""
         if not self.count:
             return
         share, named = self.count / self.total, ", ".join(self.first)

@@ -1,4 +1,4 @@
-"""What ``--data`` and ``--calibration`` name: crops as they are, or faces cut out of videos and pictures."""
+"""The samples of a source: its images as they are, or faces cropped from its videos and images."""
 
 from __future__ import annotations
 
@@ -7,37 +7,39 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from brevitas_defakeq.data.layout import VIDEOS, recognise
-from brevitas_defakeq.data.selection import DEFAULT, Selection
+from brevitas_defakeq.data.frame_selection import DEFAULT_FRAMES
+from brevitas_defakeq.data.layout import LayoutKind, recognise
+from brevitas_defakeq.data.selection import TEST_SPLIT, Selection
 from brevitas_defakeq.data.sources import list_videos, read_source
 from brevitas_defakeq.imaging.crop import Crop
 from brevitas_defakeq.imaging.sample import Sample, Video
 from brevitas_defakeq.progress import ProgressCallback, silent
 from brevitas_defakeq.utils.errors import UserError
 
-FACES = ("crop", "largest", "all")
-#: Frames of a raw video that are looked at, unless a selection says otherwise: what DeepfakeBench extracts.
-FRAMES = 32
+FACE_MODES = ("crop", "largest", "all")
 
 
 @dataclass(frozen=True)
-class Faces:
-    """Whether faces are cut out: ``kind`` "crop" takes pictures as crops, "largest" and "all" look for faces.
+class FaceOptions:
+    """Whether faces are cropped. Raises UserError for an unknown mode.
 
-    Raw videos are always cut. ``cache`` is the folder that keeps the crops.
+    Attributes:
+        mode: "crop" uses images as they are; "largest" and "all" find the faces in each image and crop them.
+            Faces in raw videos are always found and cropped.
+        cache: the folder that keeps the crops.
     """
 
-    kind: str = "crop"
+    mode: str = "crop"
     cache: Path = Path("crops")
 
     def __post_init__(self) -> None:
-        if self.kind not in FACES:
-            raise UserError(f"faces={self.kind!r} is not known; choose {', '.join(FACES)}")
+        if self.mode not in FACE_MODES:
+            raise UserError(f"faces={self.mode!r} is not known; choose {', '.join(FACE_MODES)}")
 
 
 @dataclass(frozen=True)
-class Opened:
-    """Samples, and in how many of the frames that were looked at no face was found (None: none was cut)."""
+class SourceSamples:
+    """Samples, and the number of searched frames without a face (None: no faces were cropped)."""
 
     samples: Sequence[Sample]
     no_face: int | None = None
@@ -45,44 +47,46 @@ class Opened:
 
 def open_source(
     path: str | os.PathLike,
-    selection: Selection = DEFAULT,
-    faces: Faces = Faces(),
+    selection: Selection = TEST_SPLIT,
+    faces: FaceOptions = FaceOptions(),
     *,
     crop: Crop | None = None,
     side: int = 256,
     on_corrupt: str = "refuse",
     on_progress: ProgressCallback = silent,
-) -> Opened:
-    """The samples of a source, their faces cut out where the source or ``faces`` asks for it.
+) -> SourceSamples:
+    """The samples of a source, faces cropped where the source or ``faces`` asks for it.
 
     Args:
-        crop: how the detector's faces were cut out in training.
-        side: of aligned crops, pixels.
-        on_corrupt: "refuse" or "skip" videos and pictures that cannot be read.
+        path: the source, as `read_source` and `list_videos` take it.
+        selection: which part of it to read.
+        faces: whether faces are cropped.
+        crop: how the detector's training faces were cropped; None if unknown.
+        side: of aligned crops, in pixels.
+        on_corrupt: "refuse" or "skip" videos and images that cannot be read.
         on_progress: called with ("crop", videos done, total).
 
     Raises:
-        UserError: as ``read_source`` and ``cut_videos`` do, and where faces are to be cut out for a detector
-            whose crop is not known.
+        UserError: as `read_source` and `crop_videos`, and where faces are to be cropped and ``crop`` is None.
     """
-    raw = recognise(Path(path), selection.datasets).name == VIDEOS
-    if faces.kind == "crop" and not raw:
-        return Opened(read_source(path, selection))
+    raw = recognise(Path(path), selection.datasets).kind == LayoutKind.VIDEOS
+    if faces.mode == "crop" and not raw:
+        return SourceSamples(read_source(path, selection))
     if crop is None:
         raise UserError(
-            f"{path}: how this detector's faces are cut out is not known; give crops that were cut as its "
+            f"{path}: how this detector's faces are cropped is not known; give images cropped like its "
             "training images, or --crop aligned or box"
         )
-    from brevitas_defakeq.data.crop_samples import cut_videos, samples_of
-    from brevitas_defakeq.data.face_crops import Cutting
+    from brevitas_defakeq.data.crop_samples import crop_videos, samples_of
+    from brevitas_defakeq.data.face_crops import CropSettings
 
-    cutting = Cutting(
-        crop, selection.frames or FRAMES, "first" if selection.first else "even",
-        "all" if faces.kind == "all" else "largest", side,
+    settings = CropSettings(
+        crop, selection.frames or DEFAULT_FRAMES, "first" if selection.first else "even",
+        "all" if faces.mode == "all" else "largest", side,
     )  # fmt: skip
     listed = list_videos(path, selection) if raw else [_as_video(s) for s in read_source(path, selection)]
-    cut = cut_videos(listed, cutting, faces.cache, on_corrupt=on_corrupt, on_progress=on_progress)
-    return Opened(samples_of(cut), sum(video.without_face for video in cut))
+    cut = crop_videos(listed, settings, faces.cache, on_corrupt=on_corrupt, on_progress=on_progress)
+    return SourceSamples(samples_of(cut), sum(video.without_face for video in cut))
 
 
 def _as_video(sample: Sample) -> Video:

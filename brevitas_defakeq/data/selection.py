@@ -1,7 +1,8 @@
-"""Which part of a data set is wanted: split, compression, frames of a video, and where the files lie."""
+"""Which part of a source to read: split, compression, frames of a video, and the files' root."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,18 +14,18 @@ COMPRESSIONS = ("raw", "c23", "c40")
 
 @dataclass(frozen=True)
 class Selection:
-    """What to take of a source. Raises UserError for a value that is not allowed.
+    """Which part of a source to read. Raises UserError for a value that is not allowed.
 
-    Folders and shards of one's own know no split and no compression, a CSV may have a column `split`: else
-    of them only `frames` and `first` choose.
+    Plain folders and shards have no split and no compression, a CSV may have a column `split`; apart from
+    that only `frames` and `first` apply to them.
     """
 
-    split: str = "test"  #: train, val, test, or all: calibration takes train, figures are reported on test
-    compression: str = "c23"  #: raw, c23 or c40, of FaceForensics++ and what comes with it; papers report c23
-    datasets: tuple[str, ...] = ()  #: names of data sets; none given takes what the path stands for
-    frames: int | None = None  #: images of a video at most; None takes all
-    first: bool = False  #: take a video's first frames, as DeepfakeBench does, not evenly spaced ones
-    root: Path | None = None  #: folder that holds the files an index names
+    split: str = "test"  #: train, val, test, or all: calibration uses train, metrics are reported on test
+    compression: str = "c23"  #: raw, c23 or c40, of FaceForensics++ and its parts; papers report c23
+    datasets: Sequence[str] = ()  #: names of data sets; empty reads those at the path
+    frames: int | None = None  #: at most so many images of a video; None reads all
+    first: bool = False  #: a video's first frames, as DeepfakeBench does, instead of evenly spaced ones
+    root: Path | None = None  #: folder of the files that an index lists
     missing: float = 0.1  #: share of missing files, 0..1, above which a source is refused
 
     def __post_init__(self) -> None:
@@ -45,9 +46,9 @@ class Selection:
             raise UserError(f"root={self.root} is no folder; give the one that holds the data sets")
 
     def wants(self, splits: tuple[str, ...]) -> bool:
-        """Whether a video that stands in these splits is wanted."""
+        """Whether a video in these splits is selected."""
         return self.split == "all" or self.split in splits
 
 
-#: The test split of what the path stands for, every frame.
-DEFAULT = Selection()
+#: The test split of the data sets at the path, every frame.
+TEST_SPLIT = Selection()

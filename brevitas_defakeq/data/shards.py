@@ -11,7 +11,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from brevitas_defakeq.data.listing import Listing, Rows
+from brevitas_defakeq.data.listing import Listing, ListingBuilder
 from brevitas_defakeq.imaging.sample import IMAGE_SUFFIXES, LABELS
 from brevitas_defakeq.imaging.stored_files import members
 from brevitas_defakeq.utils.errors import UserError
@@ -21,28 +21,28 @@ _LABEL_FILES = ("cls", "json")
 
 @dataclass
 class _Example:
-    """What one key of a shard stands for: its image's name, and the contents of its label files."""
+    """The files of one key: its image's name, and the contents of its label files by suffix."""
 
     key: str
     image: str = ""
-    said: dict[str, bytes] = field(default_factory=dict)
+    label_files: dict[str, bytes] = field(default_factory=dict)
 
 
 def shards_of(folder: Path) -> list[Path]:
-    """The tar files of a folder that holds nothing else to list: no sub-folders, no images."""
+    """The tar files of a folder that has no sub-folders and no images."""
     visible = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
     others = any(entry.is_dir() or entry.name.lower().endswith(IMAGE_SUFFIXES) for entry in visible)
     return [] if others else sorted(entry for entry in visible if entry.suffix.lower() == ".tar")
 
 
 def read_shards(shards: list[Path], dataset: str) -> Listing:
-    """Every image of the shards, in their order; only headers and labels are read.
+    """Every image of the shards, in order; only headers and labels are read.
 
-    `KEY.cls` is 0 or 1; `KEY.json` an object with "label" and, where known, "video", "dataset" and
-    "manipulation". Without them the label is None, the video the key's folder (the key itself where it has
-    none) and the data set `dataset`. Raises UserError for a broken shard or label.
+    `KEY.cls` is 0 or 1; `KEY.json` is an object with "label" and optionally "video", "dataset" and
+    "manipulation". Without them the label is None, the video the key's folder (the key itself without a
+    folder), and the data set `dataset`. Raises UserError for a broken shard or label.
     """
-    rows = Rows()
+    rows = ListingBuilder()
     for shard in shards:
         for example in filter(lambda example: example.image, _examples(shard)):
             known = _described(shard, example)
@@ -58,21 +58,21 @@ def read_shards(shards: list[Path], dataset: str) -> Listing:
 
 
 def _examples(shard: Path) -> Iterator[_Example]:
-    """Neighbouring members that share a key: the name up to the first dot of its last part."""
+    """Groups consecutive files of one key: the path up to the first dot of the file name."""
     with open(shard, "rb") as file:
-        for key, group in groupby(members(str(shard)), lambda member: _divided(member[0])[0]):
+        for key, group in groupby(members(str(shard)), lambda member: _split_name(member[0])[0]):
             example = _Example(key)
             for name, offset, size in group:
-                kind = _divided(name)[1].lower()
+                kind = _split_name(name)[1].lower()
                 if f".{kind}" in IMAGE_SUFFIXES:
                     example.image = name
                 elif kind in _LABEL_FILES:
                     file.seek(offset)
-                    example.said[kind] = file.read(size)
+                    example.label_files[kind] = file.read(size)
             yield example
 
 
-def _divided(name: str) -> tuple[str, str]:
+def _split_name(name: str) -> tuple[str, str]:
     folder, base = posixpath.split(name)
     stem, _, kind = base.partition(".")
     return posixpath.join(folder, stem), kind
@@ -80,7 +80,7 @@ def _divided(name: str) -> tuple[str, str]:
 
 def _described(shard: Path, example: _Example) -> dict[str, Any]:
     try:
-        known = json.loads(example.said.get("json", b"{}"))
+        known = json.loads(example.label_files.get("json", b"{}"))
     except ValueError:
         known = None
     if not isinstance(known, dict):
@@ -92,15 +92,15 @@ def _described(shard: Path, example: _Example) -> dict[str, Any]:
 
 def _label(shard: Path, example: _Example, known: dict[str, Any]) -> int | None:
     """The label that `.cls` and `.json` give; None if neither does."""
-    said = [example.said["cls"].decode("utf-8", "replace")] if "cls" in example.said else []
-    said += [str(known["label"])] if "label" in known else []
-    labels = {LABELS.get(text.strip().lower()) for text in said}
+    values = [example.label_files["cls"].decode("utf-8", "replace")] if "cls" in example.label_files else []
+    values += [str(known["label"])] if "label" in known else []
+    labels = {LABELS.get(text.strip().lower()) for text in values}
     if None in labels:
         raise UserError(
-            f"{shard}: the label of {example.key} is {' and '.join(said)}; write 0, 1, real or fake"
+            f"{shard}: the label of {example.key} is {' and '.join(values)}; write 0, 1, real or fake"
         )
     if len(labels) > 1:
         raise UserError(
-            f"{shard}: {example.key}.cls and {example.key}.json disagree ({' and '.join(said)}); mend one"
+            f"{shard}: {example.key}.cls and {example.key}.json disagree ({' and '.join(values)}); fix one"
         )
     return labels.pop() if labels else None

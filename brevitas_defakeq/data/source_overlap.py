@@ -1,4 +1,4 @@
-"""Images that two sources share: what calibrated a detector must not judge it."""
+"""Images that two sources share: calibration images must not be test images."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from brevitas_defakeq.data.listing import Listing
-from brevitas_defakeq.data.sources import file_sha256
 from brevitas_defakeq.imaging.sample import Sample
-from brevitas_defakeq.imaging.stored_files import identity
+from brevitas_defakeq.imaging.stored_files import file_sha256, identity
 from brevitas_defakeq.utils.errors import UserError
 
 
@@ -19,7 +18,10 @@ def refuse_shared(
     few_are: str = "calibration images",
     many_are: str = "the test set",
 ) -> None:
-    """Raises UserError if ``many`` hold an image of ``few``, under whatever name, path or link."""
+    """Raises UserError if ``many`` contains an image of ``few``, under any name, path or link.
+
+    ``few_are`` and ``many_are`` name the two in the message.
+    """
     shared = shared_images(few, many)
     if shared:
         first, same = next(iter(shared.items()))
@@ -31,10 +33,9 @@ def refuse_shared(
 
 
 def shared_images(few: Sequence[Sample], many: Sequence[Sample]) -> dict[str, str]:
-    """Path in `few` -> path in `many` of the same file, or of one with the same bytes.
+    """Path in `few` -> path in `many` of the same file, or of a file with the same bytes.
 
-    Of `many` only those files are read that are as large as one of `few`. Files that are gone are passed
-    over.
+    Only files of `many` that are as large as one of `few` are read. Missing files are ignored.
     """
     by_file: dict[tuple, list[str]] = defaultdict(list)
     by_size: dict[int, list[str]] = defaultdict(list)

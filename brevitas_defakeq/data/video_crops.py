@@ -1,39 +1,27 @@
-"""What became of a listed video: its crops, and what was left out."""
+"""The crops of one video, and why there may be none."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
-from brevitas_defakeq.data.sources import Sample
-
-
-class Listed(Protocol):
-    """A video or picture to cut: its file, label (0 real, 1 fake, None unknown), and where it belongs."""
-
-    path: Path
-    label: int | None
-    name: str
-    dataset: str
-    manipulation: str | None
-    split: str | None
+from brevitas_defakeq.imaging.sample import Sample, Video
 
 
 @dataclass(frozen=True)
 class VideoCrops:
-    """What became of one video or picture.
+    """The crops of one video or image.
 
     Attributes:
-        source: the video, as it was listed.
-        folder: where its crops and their index (`crop_cache.read_index`) lie.
-        files: the crops' names, by frame.
-        frames: how many frames were looked at.
-        without_face: in how many of them no face was found.
+        source: the video.
+        folder: the folder of its crops and their index (`crop_cache.read_crop_index`).
+        files: the crops' names, sorted by frame.
+        frames: number of searched frames.
+        without_face: number of these without a face.
         problem: why the file cannot be used; None if it can.
     """
 
-    source: Listed
+    source: Video
     folder: Path
     files: tuple[str, ...]
     frames: int
@@ -42,7 +30,7 @@ class VideoCrops:
 
     @property
     def samples(self) -> list[Sample]:
-        """The crops with what was said of the video."""
+        """The crops as samples, with the video's label, name, data set and manipulation."""
         source = self.source
-        about = (source.label, source.name, source.dataset, source.manipulation or "")
+        about = (source.label, source.name, source.dataset, source.manipulation)
         return [Sample(self.folder / file, *about) for file in self.files]

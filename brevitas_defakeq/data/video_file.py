@@ -1,4 +1,4 @@
-"""A video file opened by PyAV: its packets, and the frames that they decode to."""
+"""A video file opened by PyAV: its packets and its decoded frames."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from av.video.stream import VideoStream
 from brevitas_defakeq.data.video_plan import Packet
 from brevitas_defakeq.utils.errors import UserError
 
-#: Containers that say when each packet is shown (AVI, for one, does not).
+#: Containers that store when each packet is shown (AVI, for one, does not).
 _TIMED = {"mov", "matroska", "mpegts"}
-#: Codecs that put frames which are never shown into packets of their own.
+#: Codecs with packets for frames that are never shown.
 _HIDING = {"vp8"}
 
 
 @contextlib.contextmanager
-def opened(path: Path, threads: int = 1) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """The file and its video stream, ready to decode by ``threads`` threads.
+def open_video(path: Path, threads: int = 1) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """The file and its video stream, to decode with ``threads`` threads.
 
-    Raises UserError if it is missing, cannot be read, or holds no video (cover pictures of music are none).
+    Raises UserError if it is missing, cannot be read, or holds no video (music's cover images do not count).
     """
     if not path.is_file():
-        raise UserError(f"{path} is no file; give a video or a picture")
+        raise UserError(f"{path} is no file; give a video or an image")
     try:
         # "file:" because a colon in a name would else be taken for a protocol
         container = av.open(f"file:{path}", metadata_errors="replace")
@@ -40,7 +40,7 @@ def opened(path: Path, threads: int = 1) -> Iterator[tuple[InputContainer, Video
     with container:
         stream = container.streams.best("video")
         cover = stream is not None and stream.disposition & Disposition.attached_pic
-        if stream is None or stream.codec_context is None or cover:
+        if not isinstance(stream, VideoStream) or stream.codec_context is None or cover:
             raise UserError(f"{path} holds no video that can be decoded; replace or remove it")
         stream.codec_context.thread_count = threads
         stream.codec_context.thread_type = "FRAME"
@@ -48,32 +48,32 @@ def opened(path: Path, threads: int = 1) -> Iterator[tuple[InputContainer, Video
 
 
 def packets_of(path: Path) -> list[Packet] | None:
-    """All packets of the video; None where these do not tell its frames."""
-    with opened(path) as (container, stream):
+    """All packets of the video; None where they do not tell its frames."""
+    with open_video(path) as (container, stream):
         timed = not _TIMED.isdisjoint(container.format.name.split(","))
         if not timed or stream.codec_context.name in _HIDING:
             return None
-        packets = [
-            Packet(packet.pts, packet.is_keyframe, packet.is_discard)
-            for packet in _packets(container, stream)
-        ]
-    times = {packet.time for packet in packets}
-    return packets if len(times) == len(packets) and None not in times else None
+        packets: list[Packet] = []
+        for packet in _packets(container, stream):
+            if packet.pts is None:
+                return None
+            packets.append(Packet(packet.pts, packet.is_keyframe, packet.is_discard))
+    return packets if len({packet.time for packet in packets}) == len(packets) else None
 
 
-def decoded(path: Path, threads: int) -> Iterator[av.VideoFrame]:
-    """Every frame that can be decoded, in the order of showing."""
-    with opened(path, threads) as (container, stream):
+def decode_all(path: Path, threads: int) -> Iterator[av.VideoFrame]:
+    """Every frame that can be decoded, in display order."""
+    with open_video(path, threads) as (container, stream):
         for packet in _packets(container, stream):
             yield from _frames(stream, packet)
         yield from _frames(stream, None)
 
 
-def decoded_spans(path: Path, spans: Sequence[range], threads: int) -> Iterator[av.VideoFrame]:
-    """The frames of the packets at some positions: stretches, ascending and apart, each decoded by itself."""
+def decode_spans(path: Path, spans: Sequence[range], threads: int) -> Iterator[av.VideoFrame]:
+    """The frames of these ranges of packets, ascending and disjoint, each decoded on its own."""
     rest = iter(spans)
     span = next(rest, range(0))
-    with opened(path, threads) as (container, stream):
+    with open_video(path, threads) as (container, stream):
         for position, packet in enumerate(_packets(container, stream)):
             if position in span:
                 yield from _frames(stream, packet)
@@ -85,8 +85,8 @@ def decoded_spans(path: Path, spans: Sequence[range], threads: int) -> Iterator[
                 return
 
 
-class Developer:
-    """Turns decoded frames into uint8 RGB pixels [H, W, 3], upright; keeps swscale's tables in between."""
+class RgbConverter:
+    """Converts decoded frames to upright uint8 RGB pixels [H, W, 3]; reuses swscale's tables."""
 
     def __init__(self) -> None:
         self._reformatter = VideoReformatter()
@@ -97,7 +97,7 @@ class Developer:
 
 
 def _packets(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet]:
-    """The whole packets up to the end or to damage; of half a packet a decoder would make up the rest."""
+    """The intact packets up to the end or to damage; decoders would invent the rest of a partial packet."""
     with contextlib.suppress(av.FFmpegError):
         for packet in container.demux(stream):
             if packet.size and not packet.is_corrupt:
@@ -105,7 +105,7 @@ def _packets(container: InputContainer, stream: VideoStream) -> Iterator[av.Pack
 
 
 def _frames(stream: VideoStream, packet: av.Packet | None) -> list[av.VideoFrame]:
-    """What a packet brings out of the decoder, or with None what is still in it, without damaged frames."""
+    """The frames that a packet decodes to (None: those still in the decoder), without damaged ones."""
     try:
         return [frame for frame in stream.decode(packet) if not frame.is_corrupt]
     except av.FFmpegError:

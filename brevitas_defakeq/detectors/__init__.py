@@ -1,6 +1,6 @@
-"""What can be quantized: detectors by name, from timm, or from the user's own code.
+"""Detectors to quantize: by name, from timm, or from the user's own code.
 
-Importing this is quick; torch and timm are imported when a detector is built.
+Torch and timm are imported only when a detector is built.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["Detector", "load", "names", "resolve"]
 
 
 def load(name: str, weights: str | os.PathLike | None = None, **options: Any) -> nn.Module:
-    """The detector's model alone, a plain nn.Module with raw outputs, in evaluation mode.
+    """Only the detector's model: a plain nn.Module with raw outputs, in evaluation mode.
 
     `options` are those of `resolve`.
     """

@@ -1,6 +1,7 @@
-"""Foreign code behind the plain interface: images in, one logit out."""
+"""Adapts foreign models to the plain interface: images in, one logit out."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -9,16 +10,16 @@ from brevitas_defakeq.utils.errors import UserError
 
 
 class Adapter(nn.Module):
-    """A model that takes a dictionary, or returns one, as a detector that can be quantized as it is.
+    """Makes a model that takes or returns a dictionary a detector that can be quantized.
 
     Its forward takes images [N, 3, H, W] and gives the logit of "fake", [N, 1].
 
     Args:
-        model: the foreign model; used as it is, its weights keep their names behind ``model.``.
-        input: the key under which it takes the images; None: it takes them directly.
-        output: how to read its verdict: a key (``"cls"``), a position, an ``OutputSpec``; None looks for it.
-        feature: the key or position of the feature that its head reads, for eq. 9; None: what its last layer
-            reads.
+        model: the foreign model, unchanged; its weights' names get the prefix ``model.``.
+        input: the key under which it takes the images; None passes them directly.
+        output: its verdict: a key (``"cls"``), a position or an ``OutputSpec``; None searches for it.
+        feature: the key or position of the feature that its head reads, for eq. 9; None uses the last layer's
+            input.
         fake_index: the class that means fake, where ``output`` is no ``OutputSpec``.
 
     >>> class Foreign(nn.Module):
@@ -40,10 +41,11 @@ class Adapter(nn.Module):
     ) -> None:
         super().__init__()
         self.model, self.input, self.feature_key = model, input, feature
-        known = isinstance(output, OutputSpec)
-        self.output = output if known else OutputSpec(key=output, fake_index=fake_index)
+        self.output = (
+            output if isinstance(output, OutputSpec) else OutputSpec(key=output, fake_index=fake_index)
+        )
         if feature is not None:
-            self.feature = nn.Identity()  # a place in the model that the feature passes
+            self.feature = nn.Identity()  # a module whose output is the feature
 
     @property
     def feature_module(self) -> str | None:
@@ -53,10 +55,10 @@ class Adapter(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         raw = self.model(images if self.input is None else {self.input: images})
         if self.feature_key is not None:
-            self.feature(self._part(raw))
+            self.feature(self._feature_in(raw))
         return self.output.fake_logit(raw)[:, None]
 
-    def _part(self, raw: object) -> Tensor:
+    def _feature_in(self, raw: Any) -> Tensor:
         found = raw.get(self.feature_key) if isinstance(raw, Mapping) else raw[self.feature_key]
         if not isinstance(found, Tensor):
             raise UserError(f"the model's output has no tensor {self.feature_key!r} to take as its feature")

@@ -1,7 +1,7 @@
-"""The detector that the package ships, for `defakeq demo`, tests and first steps.
+"""The shipped detector, for `defakeq demo`, tests and first steps.
 
-An ordinary mobile hybrid of stock timm parts: the first three stages of a MobileNetV2 (inverted residuals,
-depthwise convolutions, BatchNorm) down to 16 x 16 places, a patch embedding to 8 x 8 tokens, then three
+A mobile hybrid of timm's modules: the first three stages of a MobileNetV2 (inverted residuals,
+depthwise convolutions, BatchNorm) down to 16 x 16 pixels, a patch embedding to 8 x 8 tokens, then three
 transformer blocks of width 192; 1.4 million parameters. It was trained from scratch by
 ``benchmarks/train_demo.py`` on drawn faces (``brevitas_defakeq.data.procedural``). It knows drawn faces, not
 photographs: its verdict on a photograph means nothing.
@@ -18,11 +18,11 @@ from brevitas_defakeq.imaging.preprocessing import Preprocessing
 if TYPE_CHECKING:
     from torch import nn
 
-#: Where the weights lie, float32 safetensors with the names of ``build_demo().state_dict()``.
+#: The weights, float32 safetensors with the names of ``build_demo().state_dict()``.
 DEMO_WEIGHTS = Path(__file__).parent / "weights" / "demo.safetensors"
-#: Drawn faces come at this size.
+#: For drawn faces of this size.
 DEMO_PREPROCESSING = Preprocessing((128, 128), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
-#: Drawn seeds from here on belong to training and its validation; calibrate and test with smaller ones.
+#: Seeds of drawn faces from here on are for training and validation; calibrate and test with smaller ones.
 DEMO_TRAINING_SEED = 1_000_000
 
 
@@ -34,9 +34,12 @@ def build_demo() -> nn.Module:
     import timm
     from timm.models.vision_transformer import VisionTransformer
     from timm.models.vision_transformer_hybrid import HybridEmbed
+    from torch import nn
 
     stem = timm.create_model("mobilenetv2_050", features_only=True, out_indices=(2,))  # [N, 16, 16, 16]
-    stem.blocks = stem.blocks[:3]  # timm keeps the later stages, which nothing reads
+    blocks = stem.get_submodule("blocks")
+    assert isinstance(blocks, nn.Sequential)
+    stem.blocks = blocks[:3]  # timm keeps the later stages, which nothing reads
     return VisionTransformer(
         img_size=DEMO_PREPROCESSING.input_size,
         patch_size=2,

@@ -1,4 +1,4 @@
-"""Detectors that the user's own code builds: `module:factory`."""
+"""Detectors built by the user's own code: `module:factory`."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 def call_factory(name: str, model_args: Mapping[str, Any]) -> tuple[nn.Module, dict[str, Any]]:
-    """The model that `module:factory` builds, and the pre-processing fields it gives with it (else empty).
+    """The model that `module:factory` builds, and the pre-processing fields it returns with it (or none).
 
     The module is imported from the working folder or the Python path. Raises UserError, with the reason, if
-    it cannot be imported, has no such factory, fails, or gives something else than a model.
+    it cannot be imported, has no such factory, fails, or returns no model.
     """
     with _working_folder_importable():
         factory = _find(name)
@@ -35,7 +35,7 @@ def call_factory(name: str, model_args: Mapping[str, Any]) -> tuple[nn.Module, d
 
 
 def preprocessing_from_factory(values: Mapping[str, Any], options: Mapping[str, Any]) -> Preprocessing:
-    """The factory's fields with the user's options on top; UserError if neither has size, mean or std."""
+    """The factory's fields, overridden by the user's options; UserError if neither has size, mean or std."""
     given = {**values, **{key: value for key, value in options.items() if value is not None}}
     missing = [key for key in ("input_size", "mean", "std") if key not in given]
     if missing:
@@ -65,7 +65,7 @@ def _find(name: str) -> Callable[..., Any]:
 
 
 def _checked(name: str, made: Any) -> tuple[nn.Module, dict[str, Any]]:
-    """(model, fields) from what the factory gave."""
+    """(model, fields) from the factory's return value."""
     from torch import nn
 
     model, values = made if isinstance(made, tuple) and len(made) == 2 else (made, {})
@@ -81,7 +81,7 @@ def _checked(name: str, made: Any) -> tuple[nn.Module, dict[str, Any]]:
 
 @contextlib.contextmanager
 def _working_folder_importable() -> Iterator[None]:
-    """The working folder at the front of the import path, for as long as it lasts."""
+    """Puts the working folder at the front of the import path within the context."""
     folder = os.getcwd()
     sys.path.insert(0, folder)
     try:

@@ -1,4 +1,4 @@
-"""The feature vector of a detector: what its classifier head reads."""
+"""The feature vector of a detector: the input of its classifier head."""
 
 from __future__ import annotations
 
@@ -9,18 +9,23 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from brevitas_defakeq.nn.module_tree import eval_mode, removed_after
 from brevitas_defakeq.utils.errors import UserError
 
-SIDES = ("input", "output")
+TAP_SIDES = ("input", "output")
 
 
 class FeatureTap:
-    """Records a module's input or output as a feature vector while it is open.
+    """Records a module's input or output as a feature vector within its context.
 
-    `path` is the module's dotted name, so the same tap works for a copy of the model in which the module was
-    replaced; `side` is "input" or "output". Maps and token sequences are averaged over space or tokens.
+    Maps and token sequences are averaged over space or tokens.
+
+    Args:
+        model: the model to run.
+        path: the module's dotted name, which also fits a copy of the model whose module was replaced.
+        side: "input" or "output".
 
     >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 1))
     >>> with FeatureTap(model, "3") as tap:
@@ -30,11 +35,11 @@ class FeatureTap:
     """
 
     def __init__(self, model: nn.Module, path: str, side: str = "input") -> None:
-        if side not in SIDES:
-            raise UserError(f"side={side!r} is not known; choose one of {', '.join(SIDES)}")
+        if side not in TAP_SIDES:
+            raise UserError(f"side={side!r} is not known; choose one of {', '.join(TAP_SIDES)}")
         self.path, self.side = path, side
         self._module = _module(model, path)
-        self._handle = None
+        self._handle: RemovableHandle | None = None
         self._value: torch.Tensor | None = None
 
     def __enter__(self) -> FeatureTap:
@@ -48,7 +53,8 @@ class FeatureTap:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._handle.remove()
+        if self._handle is not None:
+            self._handle.remove()
 
     @property
     def value(self) -> torch.Tensor:
@@ -60,14 +66,14 @@ class FeatureTap:
         return self._value
 
     def _record(self, module: nn.Module, args: tuple, kwargs: dict[str, Any], *outputs: Any) -> None:
-        seen = outputs[0] if outputs else (args[0] if args else next(iter(kwargs.values()), None))
-        self._value = _pooled(module, _tensor(seen, self.path), self.side)
+        observed = outputs[0] if outputs else (args[0] if args else next(iter(kwargs.values()), None))
+        self._value = _pooled(module, _tensor(observed, self.path), self.side)
 
 
 def feature_tap(model: nn.Module, name: str | None, example: torch.Tensor) -> FeatureTap:
-    """The tap on a module's output, or, for None, on the input of the head that `find_head` finds.
+    """A tap on a module's output, or, for None, on the input of the head that `find_head` finds.
 
-    `example` is an input batch [N, 3, H, W] to run the model on once. Raises UserError for unknown names.
+    `example` is an input [N, 3, H, W], on which the model runs once. Raises UserError for unknown names.
     """
     if name is None:
         return FeatureTap(model, find_head(model, example), "input")
@@ -80,7 +86,7 @@ def find_head(model: nn.Module, example: torch.Tensor) -> str:
     Raises UserError if it calls none.
     """
     called: list[str] = []
-    with _noting_calls(model, called), eval_mode(model), torch.no_grad():
+    with _recording_calls(model, called), eval_mode(model), torch.no_grad():
         model(example)
     if not called:
         raise UserError(
@@ -90,8 +96,8 @@ def find_head(model: nn.Module, example: torch.Tensor) -> str:
 
 
 @contextmanager
-def _noting_calls(model: nn.Module, called: list[str]) -> Iterator[None]:
-    """Every call of a Linear or Conv2d adds its name to `called`."""
+def _recording_calls(model: nn.Module, called: list[str]) -> Iterator[None]:
+    """Appends the name of every called Linear and Conv2d to `called` within the context."""
     handles = [
         module.register_forward_hook(lambda *_, name=name: called.append(name))
         for name, module in model.named_modules()
@@ -102,7 +108,7 @@ def _noting_calls(model: nn.Module, called: list[str]) -> Iterator[None]:
 
 
 def _module(model: nn.Module, path: str) -> nn.Module:
-    """The module of that dotted name; raises UserError with the closest names."""
+    """The module with that dotted name. Raises UserError with the closest names."""
     modules = dict(model.named_modules(remove_duplicate=False))
     if path not in modules:
         close = difflib.get_close_matches(path, modules, n=3) or list(dict(model.named_children()))[-3:]
@@ -110,16 +116,16 @@ def _module(model: nn.Module, path: str) -> nn.Module:
     return modules[path]
 
 
-def _tensor(seen: Any, path: str) -> torch.Tensor:
-    """A plain tensor from what a module got or gave: a tensor, a Brevitas QuantTensor, or a tuple of such."""
-    if isinstance(seen, torch.Tensor):
-        return seen
-    if isinstance(getattr(seen, "value", None), torch.Tensor):
-        return seen.value
-    if isinstance(seen, (tuple, list)) and seen:
-        return _tensor(seen[0], path)
+def _tensor(observed: Any, path: str) -> torch.Tensor:
+    """The plain tensor in a module's input or output: a tensor, a QuantTensor, or a tuple of them."""
+    if isinstance(observed, torch.Tensor):
+        return observed
+    if isinstance(getattr(observed, "value", None), torch.Tensor):
+        return observed.value
+    if isinstance(observed, (tuple, list)) and observed:
+        return _tensor(observed[0], path)
     raise UserError(
-        f"module {path!r} carries a {type(seen).__name__}, not a tensor; name another one as the feature"
+        f"module {path!r} carries a {type(observed).__name__}, not a tensor; name another one as the feature"
     )
 
 
@@ -137,9 +143,9 @@ def _pooled(module: nn.Module, tensor: torch.Tensor, side: str) -> torch.Tensor:
 
 
 def _channels_last(module: nn.Module, tensor: torch.Tensor, side: str) -> bool:
-    """Whether a 4-D tensor is [N, H, W, C]: so for Linear, and for norms as wide as the last dimension."""
+    """Whether a 4-D tensor is [N, H, W, C], as for Linear and for norms over the last dimension."""
     width = getattr(module, "in_features" if side == "input" else "out_features", None)
     if width is not None:
         return True
     normalized = getattr(module, "normalized_shape", None)
-    return bool(normalized) and tensor.shape[-1] == normalized[-1] != tensor.shape[1]
+    return bool(normalized and tensor.shape[-1] == normalized[-1] != tensor.shape[1])

@@ -1,4 +1,4 @@
-"""Arguments for building a detector: from the command line, checked, completed."""
+"""Arguments for building a detector: parsed, checked, completed."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from brevitas_defakeq.imaging.preprocessing import Preprocessing
+from brevitas_defakeq.imaging.preprocessing import size_pair
 from brevitas_defakeq.utils.errors import UserError
 
 if TYPE_CHECKING:
     import torch
 
-#: Model arguments of timm that would fetch or load weights behind our back.
+#: Model arguments of timm that would download or load weights.
 _RESERVED_ARGS = ("pretrained", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")
 
 
 def parse_model_args(arguments: Sequence[str]) -> dict[str, Any]:
-    """Model arguments from `key=value` words: JSON or Python literals, anything else is text.
+    """Model arguments from `key=value` words; values are JSON or Python literals, else strings.
 
     >>> parse_model_args(["pad_type=same", "bn_eps=1e-3", "img_size=[192, 192]", "dynamic=true"])
     {'pad_type': 'same', 'bn_eps': 0.001, 'img_size': [192, 192], 'dynamic': True}
@@ -33,7 +33,7 @@ def parse_model_args(arguments: Sequence[str]) -> dict[str, Any]:
 
 
 def json_args(model_args: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The arguments as JSON gives them back; UserError for what JSON cannot hold or what loads weights."""
+    """The arguments after a JSON round trip; UserError for values JSON lacks and for what loads weights."""
     reserved = [key for key in model_args or {} if key in _RESERVED_ARGS]
     if reserved:
         raise UserError(
@@ -53,10 +53,10 @@ def complete_timm_args(
     state: Mapping[str, torch.Tensor] | None,
     input_size: int | tuple[int, int] | None,
 ) -> dict[str, Any]:
-    """The arguments with `num_classes` and, for a transformer of another input size, `img_size` put in.
+    """The arguments with `num_classes` and, for a transformer of another input size, `img_size` added.
 
-    `num_classes` is what is given, else what the head in the checkpoint's `state` has (1 or 2), else 2.
-    Raises UserError if it leaves no verdict.
+    `num_classes` is the given one, else that of the head in the checkpoint's `state` (1 or 2), else 2. Raises
+    UserError if it is below 1.
     """
     model_args = dict(model_args)
     import timm
@@ -68,14 +68,14 @@ def complete_timm_args(
             f"num_classes={model_args['num_classes']!r} leaves no verdict; give 1 (one logit) or 2"
         )
     if input_size is not None and configuration is not None and configuration.fixed_input_size:
-        size = list(Preprocessing(input_size).input_size)
+        size = list(size_pair(input_size))
         if size != list(configuration.input_size[1:]):
             model_args.setdefault("img_size", size)
     return model_args
 
 
 def _head_rows(configuration: Any, state: Mapping[str, torch.Tensor] | None) -> int | None:
-    """1 or 2 if the checkpoint's classifier has so many rows, else None."""
+    """The number of rows of the checkpoint's classifier if it is 1 or 2, else None."""
     heads = getattr(configuration, "classifier", None) or ()
     heads = (heads,) if isinstance(heads, str) else tuple(heads)
     for head in heads:

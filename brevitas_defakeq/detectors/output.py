@@ -1,4 +1,4 @@
-"""From whatever a detector returns to one number an image: the logit of "fake"."""
+"""From a detector's output, in whatever form, to the logit of "fake" of each image."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from brevitas_defakeq.utils.errors import UserError
 if TYPE_CHECKING:
     import torch
 
-KINDS = ("auto", "logit", "softmax", "probability")
+SPEC_KINDS = ("auto", "logit", "softmax", "probability")
 
-#: Where detectors put their verdict in a dictionary or an output object, the first that is there wins.
+#: Usual names of the verdict in a dictionary or an output object; the first one found counts.
 _LOGIT_KEYS = ("logits", "cls", "logit", "out", "output")
 _PROBABILITY_KEYS = ("prob", "probability", "probs")
 
@@ -22,11 +22,13 @@ _PROBABILITY_KEYS = ("prob", "probability", "probs")
 class OutputSpec:
     """How to read a detector's output.
 
-    `kind`: "logit" is one score an image, [N] or [N, 1], 0 being the threshold; "softmax" is class scores
-    before their softmax, [N, C]; "probability" is P(fake), [N] or [N, 1], or class probabilities, [N, C];
-    "auto" tells the first two apart by their shape and knows probabilities by their usual names in a
-    dictionary. `fake_index`: the class that means fake; with one score, 0 says that a high score means real.
-    `key`: the name or position of the verdict, where the detector returns several things; None looks for it.
+    Attributes:
+        kind: "logit" is one score for each image, [N] or [N, 1], with threshold 0; "softmax" is class scores
+            before the softmax, [N, C]; "probability" is P(fake), [N] or [N, 1], or class probabilities,
+            [N, C]; "auto" distinguishes the first two by shape, and probabilities by their usual names in a
+            dictionary.
+        fake_index: the class that means fake; with one score, 0 means that a high score is real.
+        key: the name or position of the verdict among several outputs; None searches for it.
     """
 
     kind: str = "auto"
@@ -34,8 +36,8 @@ class OutputSpec:
     key: str | int | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise UserError(f"output={self.kind!r} is not known; choose one of {', '.join(KINDS)}")
+        if self.kind not in SPEC_KINDS:
+            raise UserError(f"output={self.kind!r} is not known; choose one of {', '.join(SPEC_KINDS)}")
         if not isinstance(self.fake_index, int) or self.fake_index < 0:
             raise UserError(
                 f"fake_index={self.fake_index!r} is not a class; give 0 or 1, or the fake class's number"
@@ -48,21 +50,21 @@ class OutputSpec:
     def fake_logit(self, raw: Any) -> torch.Tensor:
         """The fake logit of each image, [N], above 0 where fake is the likelier verdict; differentiable.
 
-        One score z is taken as it is, two as z[fake] - z[other], more as z[fake] - logsumexp(others).
-        Raises UserError if `raw` holds no tensor of a shape that can be a verdict.
+        One score z is the logit itself, two give z[fake] - z[other], more z[fake] - logsumexp(others).
+        Raises UserError if `raw` contains no tensor of a suitable shape.
 
         >>> import torch
         >>> OutputSpec().fake_logit(torch.tensor([[1.0, 3.0]]))
         tensor([2.])
         """
         scores, named_probability = _pick(raw, self.key)
-        scores = _columns(scores)  # [N, C]
+        scores = _score_matrix(scores)  # [N, C]
         self._check_shape(scores)
         if self.kind == "probability" or (self.kind == "auto" and named_probability):
             return self._from_probability(scores)
         if scores.shape[1] == 1:
             return self._sign() * scores[:, 0]
-        if scores.shape[1] == 2:  # what the line below says of two, in operators that any exported graph has
+        if scores.shape[1] == 2:  # as below, with operators that every exported graph has
             return scores[:, self.fake_index] - scores[:, 1 - self.fake_index]
         others = [index for index in range(scores.shape[1]) if index != self.fake_index]
         return scores[:, self.fake_index] - scores[:, others].logsumexp(dim=1)
@@ -96,8 +98,8 @@ class OutputSpec:
             )
 
 
-def _columns(scores: torch.Tensor) -> torch.Tensor:
-    """Scores as float [N, C] from [N], [N, C] or [N, C, 1, 1]; raises UserError for other shapes."""
+def _score_matrix(scores: torch.Tensor) -> torch.Tensor:
+    """Scores as float [N, C] from [N], [N, C] or [N, C, 1, 1]. Raises UserError for other shapes."""
     shape = tuple(scores.shape)
     if (
         scores.ndim == 0
@@ -114,12 +116,12 @@ def _columns(scores: torch.Tensor) -> torch.Tensor:
 
 
 def _pick(raw: Any, key: str | int | None) -> tuple[torch.Tensor, bool]:
-    """The tensor that holds the verdict, and whether its name says that it is a probability."""
+    """The verdict's tensor, and whether its name tells that it is a probability."""
     if key is not None:
         return _by_key(raw, key), key in _PROBABILITY_KEYS
     if _is_tensor(raw):
         return raw, False
-    named = _named_parts(raw)
+    named = _named_outputs(raw)
     for name in (*_LOGIT_KEYS, *_PROBABILITY_KEYS):
         if _is_tensor(named.get(name)):
             return named[name], name in _PROBABILITY_KEYS
@@ -128,25 +130,27 @@ def _pick(raw: Any, key: str | int | None) -> tuple[torch.Tensor, bool]:
     slim = [part for part in tensors if part.ndim == 1 or (part.ndim == 2 and part.shape[1] <= 2)]
     if len(tensors) == 1 or (slim and not named):
         return (slim or tensors)[0], False
-    raise UserError(f"the verdict was not found in the detector's output ({_found(raw)}); name it by its key")
+    raise UserError(
+        f"the verdict was not found in the detector's output ({_described(raw)}); name it by its key"
+    )
 
 
 def _by_key(raw: Any, key: str | int) -> torch.Tensor:
-    """The part under a name or position; raises UserError if there is none or it is no tensor."""
-    named = _named_parts(raw)
+    """The output under a name or position. Raises UserError if it does not exist or is no tensor."""
+    named = _named_outputs(raw)
     if key in named:
         part = named[key]
     elif isinstance(key, int) and isinstance(raw, (tuple, list)) and -len(raw) <= key < len(raw):
         part = raw[key]
     else:
-        raise UserError(f"the detector's output has no part {key!r}; it holds {_found(raw)}")
+        raise UserError(f"the detector's output has no part {key!r}; it holds {_described(raw)}")
     if not _is_tensor(part):
         raise UserError(f"part {key!r} of the detector's output is a {type(part).__name__}, not a tensor")
     return part
 
 
-def _named_parts(raw: Any) -> dict[Any, Any]:
-    """The parts of a dictionary, a named tuple, or an object with attributes; empty for anything else."""
+def _named_outputs(raw: Any) -> dict[Any, Any]:
+    """The entries of a dictionary, a named tuple, or an object with attributes; empty for anything else."""
     if isinstance(raw, Mapping):
         return dict(raw)
     if hasattr(raw, "_asdict"):
@@ -156,9 +160,9 @@ def _named_parts(raw: Any) -> dict[Any, Any]:
     return vars(raw)
 
 
-def _found(raw: Any) -> str:
-    """What the output holds, for an error message."""
-    named = _named_parts(raw) or (dict(enumerate(raw)) if isinstance(raw, (tuple, list)) else {})
+def _described(raw: Any) -> str:
+    """A description of the output for an error message."""
+    named = _named_outputs(raw) or (dict(enumerate(raw)) if isinstance(raw, (tuple, list)) else {})
     if not named:
         return type(raw).__name__
     return ", ".join(

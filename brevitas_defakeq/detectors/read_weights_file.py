@@ -1,4 +1,4 @@
-"""The content of a weights file, read without ever running code that it may carry."""
+"""Reads the content of a weights file without running code in it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pickle
 import shlex
 import warnings
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +21,18 @@ from brevitas_defakeq.utils.errors import UserError
 
 TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".tar")
 KERAS_SUFFIXES = (".h5", ".hdf5")
-SUFFIXES = (".safetensors", *TORCH_SUFFIXES, ".npz", *KERAS_SUFFIXES)
+WEIGHTS_SUFFIXES = (".safetensors", *TORCH_SUFFIXES, ".npz", *KERAS_SUFFIXES)
 
-#: Classes that hold data and run nothing, common beside weights: a script's options, a numpy number.
-_numpy_scalar = np.float64(0).__reduce__()[0]
-_DATA_ONLY = [
+#: Harmless classes that are common beside weights: a script's options, a numpy number.
+_numpy_scalar: Any = np.float64(0).__reduce__()[0]
+_DATA_ONLY: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     argparse.Namespace,
     np.dtype,
     *{type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64, np.int32, np.bool_)},
     *((_numpy_scalar, f"numpy.{package}.multiarray.scalar") for package in ("core", "_core")),
 ]
 
-#: Run by hand on a file the user trusts: keeps the tensors, drops everything else.
+#: For the user to run on a trusted file: keeps the tensors, drops everything else.
 _CONVERSION = (
     'import torch; c = torch.load({source}, map_location="cpu", weights_only=False); '
     'c = c.state_dict() if hasattr(c, "state_dict") else c.get("state_dict", c.get("model", c)); '
@@ -40,11 +41,11 @@ _CONVERSION = (
 
 
 def read_weights_file(path: Path) -> Any:
-    """What the file holds, on the CPU: a dictionary of tensors, or whatever data torch.save was given.
+    """The file's content on the CPU: a dictionary of tensors, or other data that torch.save wrote.
 
     .safetensors is read by safetensors, .pth, .pt, .bin, .ckpt and .tar by torch's loader for tensors only,
     .npz by numpy without pickles, Keras' .h5 by h5py.
-    Raises UserError for files that are missing, of another kind, damaged, or that would have to run code.
+    Raises UserError for files that are missing, of another kind, damaged, or that need to run code.
     """
     if not path.is_file():
         raise UserError(f"{path} does not exist or is no file; give the path of the detector's weights")
@@ -57,7 +58,7 @@ def read_weights_file(path: Path) -> Any:
         return _read_npz(path)
     if suffix in KERAS_SUFFIXES:
         return _read_keras(path)
-    raise UserError(f"{path} is no known weights file; allowed are {', '.join(SUFFIXES)}")
+    raise UserError(f"{path} is no known weights file; allowed are {', '.join(WEIGHTS_SUFFIXES)}")
 
 
 def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
@@ -131,7 +132,7 @@ def _first_byte(path: Path) -> bytes:
 
 
 def _code_message(path: Path, message: str) -> str:
-    """What was found, that it was not opened, and the command for those who trust it."""
+    """The error message: what was found, and the command to convert a trusted file."""
     found = message.partition("GLOBAL ")[2].split(" ")[0] or "Python objects"
     target = str(path.with_name(f"{path.stem}_tensors.pth"))
     code = _CONVERSION.format(source=json.dumps(str(path)), target=json.dumps(target))

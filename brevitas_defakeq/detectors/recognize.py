@@ -1,4 +1,4 @@
-"""What a file of weights looks like, from the names in it: for messages about files that do not fit."""
+"""Recognizes a checkpoint by its names, for messages about checkpoints that do not fit."""
 
 import re
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from torch import Tensor
 
 from brevitas_defakeq.detectors.registry import REGISTRY
 
-#: Files that are no detector of the registry's -> names (patterns) that such a file has, and the advice.
+#: Description of a checkpoint that is not in the registry, with advice -> patterns of its names.
 _OTHERS = {
     "Xception's ImageNet weights, the backbone alone; give the trained detector's file": (
         r"^block12\.rep\.4\.conv1\.weight$", r"^(fc|last_linear)\.weight$",
@@ -31,9 +31,9 @@ _VITS = {192: "deit_tiny", 384: "deit_small, vit_small", 768: "deit_base, vit_ba
 
 
 def looks_like(state: Mapping[str, Tensor], but: str | None = None) -> str | None:
-    """What to say of a file that holds these tensors, or None where it looks like nothing that is known.
+    """A description of the checkpoint with these tensors for a message, or None if it is not recognized.
 
-    ``but`` is the detector that was asked for, which is no news.
+    ``but`` is the requested detector, which is not suggested.
     """
     fitting = [
         entry.name
@@ -52,5 +52,5 @@ def looks_like(state: Mapping[str, Tensor], but: str | None = None) -> str | Non
 
 
 def _has(state: Mapping[str, Tensor], signature: tuple[str, ...]) -> bool:
-    """Whether each pattern finds a name."""
+    """Whether each pattern matches a name."""
     return all(any(re.search(pattern, name) for name in state) for pattern in signature)

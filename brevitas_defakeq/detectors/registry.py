@@ -1,4 +1,4 @@
-"""The detectors known by name: the shipped one, the seven backbones of the paper, and the published ones."""
+"""The detectors known by name: the shipped one, the paper's seven backbones, and published ones."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _BACKBONES = {
 
 
 class _Registry(Mapping[str, DetectorEntry]):
-    """Name -> entry. A published detector's file is imported when its entry is asked for."""
+    """Name -> entry. A published detector's module is imported when its entry is used."""
 
     def __init__(self, entries: Mapping[str, DetectorEntry]) -> None:
         self._entries = dict(entries)
@@ -56,14 +56,14 @@ class _Registry(Mapping[str, DetectorEntry]):
 
 
 def names() -> list[str]:
-    """The names that `resolve` finds first, in the order of the registry."""
+    """The registry's names, in order; `resolve` looks here first."""
     return list(REGISTRY)
 
 
 def describe() -> Iterator[dict[str, Any]]:
-    """One row a detector: what ``defakeq detectors`` says of it.
+    """A row for each detector, as ``defakeq detectors`` shows it.
 
-    Each row's model is built when the row is asked for, without memory for its weights.
+    Each row's model is built lazily, without memory for its weights.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""From a name to a detector: a registry name, the user's `module:factory`, or a timm name, in this order."""
+"""Finds a detector by name: a registry name, the user's `module:factory`, or a timm name, in this order."""
 
 from __future__ import annotations
 
@@ -9,20 +9,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brevitas_defakeq.data.sources import file_sha256
-from brevitas_defakeq.detectors.entry import DetectorEntry
+from brevitas_defakeq.detectors.entry import DetectorEntry, State
 from brevitas_defakeq.detectors.factory import call_factory, preprocessing_from_factory
 from brevitas_defakeq.detectors.model_args import complete_timm_args, json_args, parse_model_args
 from brevitas_defakeq.detectors.output import OutputSpec
-from brevitas_defakeq.detectors.parts.timm_model import build_timm
+from brevitas_defakeq.detectors.parts.timm_model import build_timm, preprocessing_from_timm
 from brevitas_defakeq.detectors.registry import REGISTRY, names
 from brevitas_defakeq.detectors.weights_sources import Files, settings_beside, weights_files
 from brevitas_defakeq.imaging.crop import Crop
-from brevitas_defakeq.imaging.preprocessing import Preprocessing, override, preprocessing_from_timm
+from brevitas_defakeq.imaging.preprocessing import Preprocessing, override
+from brevitas_defakeq.imaging.stored_files import file_sha256
 from brevitas_defakeq.utils.errors import UserError
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
 __all__ = ["Detector", "build", "parse_model_args", "resolve"]
@@ -32,12 +31,20 @@ _FORCE_TIMM = "timm:"
 
 @dataclass(frozen=True)
 class Detector:
-    """A detector in evaluation mode with all that is needed to use and to rebuild it.
+    """A detector in evaluation mode, and what is needed to use and rebuild it.
 
-    `spec` is the JSON from which `build` makes the architecture again, `weights` the file's name and SHA-256
-    (None: random weights), `feature` the module whose output is the feature (None: see `feature_tap`). `crop`
-    says how its faces were cut out, `blocks` which modules are reconstructed as one, `outside` (module ->
-    why) what stays outside the quantized graph, `dropped` (name -> count) what in the file was not needed.
+    Attributes:
+        model: images [N, 3, H, W] to raw outputs.
+        name: the registry's, timm's or the factory's name.
+        preprocessing: of its images.
+        output: how to read its outputs.
+        feature: the module whose output is the feature; None uses the input of the head (`feature_tap`).
+        spec: JSON from which `build` makes the architecture again.
+        weights: the files' names and SHA-256; None for random weights.
+        crop: how its training faces were cropped; None if unknown.
+        blocks: modules that are reconstructed as one block.
+        outside: module -> why it stays outside the quantized graph.
+        dropped: names in the files that were not needed -> count.
     """
 
     model: nn.Module
@@ -66,18 +73,30 @@ def resolve(
     fake_index: int | None = None,
     feature: str | None = None,
 ) -> Detector:
-    """The detector of that name, with its weights loaded.
+    """The detector of that name, with its weights loaded. Nothing is downloaded.
 
-    `name` is a registry name, `module:factory` (imported from the working folder or the Python path; gives an
-    nn.Module, or one and a dict of pre-processing fields) or a timm name (`timm:NAME` forces it).
-    `model_args` are JSON values for timm or the factory. The other options override what the detector's
-    source says; an `input_size` that a timm transformer was not built for is passed on to timm as `img_size`.
-    Without `num_classes` among the arguments it follows the checkpoint's head (1 or 2), else it is 2. Without
-    weights the model is random, except `demo`, which has its own. Nothing is ever downloaded. Raises
-    UserError for unknown names and for weights or options that do not fit. `weights` may be several files, or
-    a folder of `transformers`, whose `config.json` then says which class is fake.
+    Args:
+        name: a registry name, `module:factory` (imported from the working folder or the Python path; returns
+            an nn.Module, or one and a dict of pre-processing fields) or a timm name (`timm:NAME` forces it).
+        weights: one or several files, or a folder of `transformers`, whose `config.json` tells which class is
+            fake. None gives random weights, except for `demo`, which has its own.
+        model_args: JSON values for timm or the factory. `num_classes` defaults to that of the checkpoint's
+            head (1 or 2), else to 2.
+        input_size: overrides the detector's own, as do all following arguments; for a timm transformer it is
+            also its `img_size`.
+        interpolation: see `Preprocessing`.
+        mean: see `Preprocessing`.
+        std: see `Preprocessing`.
+        output: an `OutputSpec`, or its kind.
+        fake_index: the class that means fake.
+        feature: the module whose output is the feature.
+
+    Raises:
+        UserError: unknown names, weights or options that do not fit.
     """
-    given = {"input_size": input_size, "interpolation": interpolation, "mean": mean, "std": std}
+    given: dict[str, Any] = {
+        "input_size": input_size, "interpolation": interpolation, "mean": mean, "std": std
+    }  # fmt: skip
     spec = _spec(name, json_args(model_args))
     entry, timm_name = _entry(spec), _timm_name(spec)
     files = weights_files(weights or registered_weights(spec) or ())
@@ -91,7 +110,6 @@ def resolve(
     model, factory_values = _build_with_extras(spec)
     preprocessing = _preprocessing(model, entry, factory_values, given)
     dropped = {} if state is None else _load_(model, state, entry, files)
-    about = {} if entry is None else {"crop": entry.crop, "blocks": entry.blocks, "outside": entry.outside}
     return Detector(
         model=model.eval(),
         name=spec["name"],
@@ -100,8 +118,10 @@ def resolve(
         feature=feature or (entry.feature if entry else getattr(model, "feature_module", None)),
         spec=spec,
         weights=_identity(files),
+        crop=entry.crop if entry else None,
+        blocks=entry.blocks if entry else (),
+        outside=entry.outside if entry else {},
         dropped=dropped,
-        **about,
     )
 
 
@@ -110,28 +130,29 @@ def _entry(spec: Mapping[str, Any]) -> DetectorEntry | None:
 
 
 def registered_weights(spec: Mapping[str, Any]) -> Path | None:
-    """The weights that the package ships for a detector, if it does."""
+    """The file of the weights shipped for a detector, or None."""
     entry = _entry(spec)
     return None if entry is None else entry.weights
 
 
 def fill_(model: nn.Module, spec: Mapping[str, Any], weights: Files) -> None:
-    """Put files of weights into an architecture that ``build(spec)`` gave, as `resolve` does."""
+    """Load files of weights into an architecture made by ``build(spec)``, as `resolve` does."""
     files = weights_files(weights)
-    _load_(model, _read(files), _entry(spec), files)
+    if state := _read(files):
+        _load_(model, state, _entry(spec), files)
 
 
 def build(spec: Mapping[str, Any]) -> nn.Module:
-    """The architecture that a `Detector.spec` describes, with random weights, in evaluation mode.
+    """The architecture described by a `Detector.spec`, with random weights, in evaluation mode.
 
-    Raises UserError if the spec's kind is unknown or what it names is gone.
+    Raises UserError if the spec's kind is unknown or its detector no longer exists.
     """
     model, _ = _build_with_extras(spec)
     return model.eval()
 
 
 def _spec(name: str, model_args: dict[str, Any]) -> dict[str, Any]:
-    """Which kind of detector the name means."""
+    """The spec of the detector with that name."""
     if name in REGISTRY:
         return {"kind": "registry", "name": name, "model_args": model_args}
     if ":" in name and not name.startswith(_FORCE_TIMM):
@@ -143,7 +164,7 @@ def _spec(name: str, model_args: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_timm(name: str) -> bool:
-    """Whether timm knows the architecture and its tag, if any; names that would download do not count."""
+    """Whether timm has the architecture and its tag, if any; names that would download do not count."""
     import timm
 
     try:
@@ -153,7 +174,7 @@ def _is_timm(name: str) -> bool:
 
 
 def _unknown(name: str) -> str:
-    """What to say about a name that nothing knows: the closest ones that something does."""
+    """The message for an unknown name, with the closest known ones."""
     import timm
 
     known = [*names(), *timm.list_models()]
@@ -171,7 +192,8 @@ def _timm_name(spec: Mapping[str, Any]) -> str | None:
 
 def _build_with_extras(spec: Mapping[str, Any]) -> tuple[nn.Module, dict[str, Any]]:
     """The architecture and, from a factory, its pre-processing fields."""
-    kind, name, model_args = spec.get("kind"), spec.get("name"), dict(spec.get("model_args") or {})
+    kind, name = spec.get("kind"), str(spec.get("name"))
+    model_args = dict(spec.get("model_args") or {})
     if kind == "factory":
         return call_factory(name, model_args)
     if kind == "timm":
@@ -193,9 +215,9 @@ def _built(entry: DetectorEntry, model_args: Mapping[str, Any]) -> nn.Module:
 
 
 def _preprocessing(
-    model: nn.Module, entry: Any, factory_values: dict[str, Any], options: dict[str, Any]
+    model: nn.Module, entry: DetectorEntry | None, factory_values: dict[str, Any], options: dict[str, Any]
 ) -> Preprocessing:
-    """From the registry, timm's configuration or the factory, with the user's options on top."""
+    """From the registry, timm's configuration or the factory, overridden by the user's options."""
     if entry is not None:
         return override(entry.preprocessing_of(model), **options)
     from_timm = preprocessing_from_timm(model).to_dict() if getattr(model, "pretrained_cfg", None) else {}
@@ -203,23 +225,23 @@ def _preprocessing(
 
 
 def _output(default: OutputSpec, output: OutputSpec | str | None, fake_index: int | None) -> OutputSpec:
-    """The default with the user's kind and class order, or the user's own spec."""
+    """The default with the user's kind and fake class, or the user's own spec."""
     chosen = output if isinstance(output, OutputSpec) else replace(default, kind=output or default.kind)
     return chosen if fake_index is None else replace(chosen, fake_index=fake_index)
 
 
-def _read(files: Sequence[Path]) -> dict[str, torch.Tensor] | None:
-    from brevitas_defakeq.detectors.load_weights import read_weights
+def _read(files: Sequence[Path]) -> State | None:
+    from brevitas_defakeq.detectors.checkpoint import read_checkpoints
 
-    return read_weights(files) if files else None
+    return read_checkpoints(files) if files else None
 
 
 def _load_(
-    model: nn.Module, state: Mapping[str, torch.Tensor], entry: DetectorEntry | None, files: Sequence[Path]
+    model: nn.Module, state: State, entry: DetectorEntry | None, files: Sequence[Path]
 ) -> dict[str, int]:
-    from brevitas_defakeq.detectors.load_weights import load_weights_
+    from brevitas_defakeq.detectors.load_weights import load_detector_weights
 
-    return load_weights_(model, state, entry, source=", ".join(map(str, files)))
+    return load_detector_weights(model, state, entry, source=", ".join(map(str, files)))
 
 
 def _identity(files: Sequence[Path]) -> dict[str, str] | None:

@@ -1,4 +1,4 @@
-"""The files that hold a detector's weights, and what ``transformers`` puts beside them."""
+"""Finds the files of a detector's weights, and the settings that ``transformers`` stores beside them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LOG = logging.getLogger(__name__)
 
 Files = str | os.PathLike | Sequence[str | os.PathLike]
 
-#: A folder of ``transformers`` holds its weights under one of these names.
+#: Names of the weights in a folder of ``transformers``.
 _IN_FOLDERS = ("model.safetensors", "pytorch_model.bin")
 _FAKE = re.compile(r"fake|synthetic|generated|manipulat|forge|spoof|artificial|\bai\b", re.IGNORECASE)
 _REAL = re.compile(r"real|authentic|genuine|human|live|original|natural", re.IGNORECASE)
@@ -25,13 +25,13 @@ _FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5
 
 
 def weights_files(weights: Files) -> list[Path]:
-    """The files that were given, one or several; of a folder the file of weights in it."""
+    """The given files, one or several; for a folder the file of weights in it."""
     given = [weights] if isinstance(weights, str | os.PathLike) else list(weights)
     return [_in_folder(Path(path)) for path in given]
 
 
 def settings_beside(weights: Path) -> dict[str, Any]:
-    """``fake_index`` and pre-processing fields that ``config.json`` and ``preprocessor_config.json`` give."""
+    """``fake_index`` and pre-processing fields from ``config.json`` and ``preprocessor_config.json``."""
     configuration = _json(weights.with_name("config.json"))
     if "model_type" not in configuration:  # some other tool's file
         return {}
@@ -41,7 +41,7 @@ def settings_beside(weights: Path) -> dict[str, Any]:
 
 
 def _fake_index(labels: Mapping[str, str]) -> dict[str, int]:
-    """The class whose label says fake where another one says real; a warning where the labels do not tell."""
+    """The class labelled fake, where another one is labelled real; warns where the labels do not tell."""
     fakes = [int(index) for index, label in labels.items() if _FAKE.search(str(label))]
     reals = [int(index) for index, label in labels.items() if _REAL.search(str(label))]
     if len(fakes) == 1 and reals and fakes != reals:
@@ -59,7 +59,7 @@ def _preprocessing(processor: Mapping[str, Any]) -> dict[str, Any]:
         "input_size": tuple(size) if isinstance(size, (list, tuple)) else size,
         "mean": tuple(processor.get("image_mean") or ()) or None,
         "std": tuple(processor.get("image_std") or ()) or None,
-        "interpolation": _FILTERS.get(processor.get("resample")),
+        "interpolation": _FILTERS.get(processor.get("resample", -1)),
     }
     return {key: value for key, value in given.items() if value is not None}
 

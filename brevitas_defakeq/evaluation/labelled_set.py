@@ -9,8 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from brevitas_defakeq.data.image_batches import iterate_batches
 from brevitas_defakeq.data.sources import Sample, read_source
-from brevitas_defakeq.imaging.image_files import Read, iterate_batches, read_sample
+from brevitas_defakeq.imaging.image_files import Read, read_sample
 from brevitas_defakeq.imaging.preprocessing import Preprocessing
 from brevitas_defakeq.utils.errors import UserError
 

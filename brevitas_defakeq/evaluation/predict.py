@@ -48,9 +48,7 @@ def model_outputs(
     with ExitStack() as stack:
         for model in models.values():
             stack.enter_context(eval_mode(model))
-            stack.enter_context(
-                fused_quantizers(model, frozen=_is_small(model))
-            )  # the same values
+            stack.enter_context(fused_quantizers(model, frozen=_is_small(model)))  # the same values
         for batch in batches:
             batch = batch.contiguous(memory_format=torch.channels_last)
             yield {name: _output(observer, model, batch) for name, model in models.items()}

@@ -11,11 +11,12 @@ import numpy as np
 from PIL import Image
 from torch import nn
 
+from brevitas_defakeq.data.image_batches import iterate_batches
 from brevitas_defakeq.data.sources import Sample
 from brevitas_defakeq.evaluation.labelled_set import BATCH, LabelledSet
 from brevitas_defakeq.evaluation.predict import BatchOutput, Outputs, model_outputs
 from brevitas_defakeq.imaging.crop import Crop
-from brevitas_defakeq.imaging.image_files import Read, iterate_batches, read_sample
+from brevitas_defakeq.imaging.image_files import Read, read_sample
 from brevitas_defakeq.runtime.exported_detector import ExportedDetector
 from brevitas_defakeq.runtime.model_input import batches, model_input
 from brevitas_defakeq.utils.errors import UserError

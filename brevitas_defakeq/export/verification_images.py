@@ -6,10 +6,10 @@ from typing import TypeVar
 from torch import Tensor
 
 from brevitas_defakeq.artifact import QuantizedDetector
+from brevitas_defakeq.data.image_batches import load_batch
 from brevitas_defakeq.data.listing import Listing
 from brevitas_defakeq.data.sources import Sample, read_source
 from brevitas_defakeq.export.export_card import preprocessing_of
-from brevitas_defakeq.imaging.image_files import load_batch
 from brevitas_defakeq.imaging.stored_files import is_stored
 from brevitas_defakeq.utils.errors import UserError
 

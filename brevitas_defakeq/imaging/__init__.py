@@ -1,1 +1,1 @@
-"""Images from files to a detector's input: reading, crops, preprocessing. No torch needed."""
+"""Reading, cropping and preprocessing images with numpy and pillow; no torch."""

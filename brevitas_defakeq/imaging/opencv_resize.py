@@ -1,18 +1,26 @@
-"""OpenCV's resize of 8-bit pictures, by value and without OpenCV: what DeepfakeBench and SBI feed detectors.
+"""OpenCV's resize of 8-bit images without OpenCV, as DeepfakeBench and SBI prepare their images.
 
 Unlike PIL's filters these do not widen when they shrink (no antialiasing), and the cubic one has a = -0.75.
 """
 
 import numpy as np
 
-_ONE = 2048  #: a weight of 1 in the linear filter's whole numbers
+_ONE = 2048  #: a weight of 1 in the linear filter's integers
 
 
 def resize(pixels: np.ndarray, size: tuple[int, int], kind: str) -> np.ndarray:
-    """uint8 [H, W, C] at ``size`` (height, width), as ``cv2.resize`` with INTER_CUBIC or INTER_LINEAR.
+    """The pixels resized as by ``cv2.resize`` with INTER_CUBIC or INTER_LINEAR.
 
-    ``kind`` is "cubic" or "linear". At most a few values in 10,000 are a grey level off OpenCV's on x86 (its
-    cubic filter on other processors rounds its weights, which moves 4 values in 100 by a level).
+    At most a few values in 10,000 differ from OpenCV's on x86, by one grey level. (On other processors
+    OpenCV's cubic filter rounds its weights, which changes 4 values in 100 by one level.)
+
+    Args:
+        pixels: uint8 [H, W, C].
+        size: (height, width).
+        kind: "cubic" or "linear".
+
+    Returns:
+        uint8 [height, width, C].
 
     >>> resize(np.full((4, 6, 3), 7, np.uint8), (2, 3), "cubic").tolist()[0]
     [[7, 7, 7], [7, 7, 7], [7, 7, 7]]
@@ -28,7 +36,7 @@ def resize(pixels: np.ndarray, size: tuple[int, int], kind: str) -> np.ndarray:
 
 def _mixed(values: np.ndarray, length: int, axis: int) -> np.ndarray:
     """One axis resampled by the cubic filter."""
-    first, share = _places(values.shape[axis], length)
+    first, share = _source_positions(values.shape[axis], length)
     shape = [1] * values.ndim
     shape[axis] = length
     last = values.shape[axis] - 1
@@ -40,7 +48,7 @@ def _mixed(values: np.ndarray, length: int, axis: int) -> np.ndarray:
 
 
 def _linear(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Both axes resampled by the linear filter in OpenCV's whole numbers, its shifts included."""
+    """Both axes resampled by the linear filter in OpenCV's integer arithmetic, including its shifts."""
     (top, bottom, *down), (left, right, *across) = (
         _linear_taps(before, after) for before, after in zip(values.shape[:2], size, strict=True)
     )
@@ -52,22 +60,22 @@ def _linear(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _linear_taps(before: int, after: int) -> tuple[np.ndarray, ...]:
-    """The two neighbours that each new place reads, and their weights in units of 1/2048, each [after]."""
-    first, share = _places(before, after)
+    """The two source pixels of each new pixel, and their weights in units of 1/2048, each [after]."""
+    first, share = _source_positions(before, after)
     far = np.rint(share.astype(np.float32) * _ONE).astype(np.int64)
     near = np.rint((1 - share.astype(np.float32)) * _ONE).astype(np.int64)
     return first.clip(0, before - 1), (first + 1).clip(0, before - 1), near, far
 
 
-def _places(before: int, after: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where the new pixels' centres lie: the neighbour before each, and the share of the way to the next."""
-    places = (np.arange(after) + 0.5) * (before / after) - 0.5
-    first = np.floor(places)
-    return first.astype(np.int64), places - first
+def _source_positions(before: int, after: int) -> tuple[np.ndarray, np.ndarray]:
+    """The new pixels' centres in the source: the pixel before each, and the share of the way to the next."""
+    positions = (np.arange(after) + 0.5) * (before / after) - 0.5
+    first = np.floor(positions)
+    return first.astype(np.int64), positions - first
 
 
 def _cubic(share: np.ndarray, a: float = -0.75) -> list[np.ndarray]:
-    """Keys' cubic: the weights of the four neighbours of places ``share`` after the second one."""
+    """Keys' cubic: the weights of the four neighbours of positions ``share`` after the second one."""
     before, after = share + 1, 1 - share
     weights = [
         ((a * before - 5 * a) * before + 8 * a) * before - 4 * a,

@@ -1,14 +1,14 @@
-"""From a picture to the detector's input: the one pre-processing that every stage uses.
+"""From an image to the detector's input: the one pre-processing that every stage uses.
 
-The resize method alone moves the AUC of a detector by several points, so it is pinned here, tested by
-value and stored with each run.
+The resize method alone changes a detector's AUC by several points, so it is fixed here, tested by value and
+stored with each run.
 """
 
 from __future__ import annotations
 
 import numbers
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -16,16 +16,12 @@ from PIL import Image
 from brevitas_defakeq.imaging import opencv_resize
 from brevitas_defakeq.utils.errors import UserError
 
-if TYPE_CHECKING:
-    import torch
-    from torch import nn
-
-#: The names of PIL's resampling filters. All but `nearest` widen with the reduction (antialiasing).
+#: PIL's resampling filters. All but `nearest` widen with the reduction (antialiasing).
 PIL_FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 #: OpenCV's filters, which do not widen: our name -> the name in `imaging.opencv_resize`.
 OPENCV_FILTERS = {"cv2_linear": "linear", "cv2_cubic": "cubic"}
 INTERPOLATIONS = (*PIL_FILTERS, *OPENCV_FILTERS)
-#: How the picture comes to the input's size: resized as a whole, or its centre cut out at its own scale.
+#: How an image gets the input's size: the whole image resized, or its centre cropped without resizing.
 FITS = ("stretch", "centre")
 
 _SIXTEEN_BIT_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
@@ -35,9 +31,16 @@ _SIXTEEN_BIT_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 class Preprocessing:
     """How a face crop becomes the detector's input.
 
-    `input_size` is (height, width) in pixels; `interpolation` one of `INTERPOLATIONS`; `mean` and `std` are
-    per RGB channel on the scale 0..1; `fit` "stretch" resizes the whole picture, "centre" cuts its centre out
-    without resizing (a smaller picture gets black borders). Raises UserError for anything else.
+    The constructor also takes lists, as JSON gives them, and one number for all sides or channels. Raises
+    UserError for values out of range.
+
+    Attributes:
+        input_size: (height, width) in pixels.
+        interpolation: one of `INTERPOLATIONS`.
+        mean: per RGB channel, on the scale 0..1.
+        std: as `mean`, above 0.
+        fit: "stretch" resizes the whole image; "centre" crops its centre without resizing (a smaller image
+            gets black borders).
 
     >>> Preprocessing((224, 224)).to_dict()["interpolation"]
     'bilinear'
@@ -50,7 +53,7 @@ class Preprocessing:
     fit: str = "stretch"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "input_size", _size(self.input_size))
+        object.__setattr__(self, "input_size", size_pair(self.input_size))
         object.__setattr__(self, "mean", _three("mean", self.mean))
         object.__setattr__(self, "std", _three("std", self.std))
         if self.interpolation not in INTERPOLATIONS:
@@ -64,7 +67,7 @@ class Preprocessing:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON form: lists, numbers and one word."""
+        """The JSON form: lists, numbers and strings."""
         return {
             key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()
         }
@@ -80,26 +83,19 @@ class Preprocessing:
         return cls(**values)
 
 
-def preprocess(image: Image.Image, preprocessing: Preprocessing) -> torch.Tensor:
-    """The picture as the detector's input, float32 [3, H, W].
-
-    RGB, resized on 8-bit values (rounded; as a whole, since the picture is already a face crop, unless `fit`
-    says otherwise), divided by 255, normalised.
-    """
-    import torch
-
-    return torch.from_numpy(preprocess_array(image, preprocessing))
-
-
 def preprocess_array(image: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
-    """`preprocess` without torch: a contiguous float32 array [3, H, W]."""
+    """The image as the detector's input, contiguous float32 [3, H, W].
+
+    RGB, resized in 8 bits (rounded), divided by 255, normalised. The image is already a face crop, so all of
+    it is resized unless `fit` is "centre".
+    """
     pixels = fitted(to_rgb(image), preprocessing).astype(np.float32) / np.float32(255)  # [H, W, 3]
-    mean, std = np.float32(preprocessing.mean), np.float32(preprocessing.std)
+    mean, std = np.array(preprocessing.mean, np.float32), np.array(preprocessing.std, np.float32)
     return np.ascontiguousarray(((pixels - mean) / std).transpose(2, 0, 1))
 
 
 def fitted(image: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
-    """An RGB picture at the input's size, uint8 [H, W, 3]."""
+    """An RGB image resized or cropped to the input's size, uint8 [H, W, 3]."""
     height, width = preprocessing.input_size
     if preprocessing.fit == "centre":
         left, top = round((image.width - width) / 2), round((image.height - height) / 2)
@@ -112,7 +108,7 @@ def fitted(image: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """The picture in 8-bit RGB: grey repeated, alpha dropped (as detectors' readers do), 16 bits scaled to 8.
+    """The image as 8-bit RGB: grey repeated, alpha dropped (as in detectors' own code), 16 bits reduced to 8.
 
     Raises UserError for floating-point pixels, whose scale is unknown.
     """
@@ -128,28 +124,6 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def preprocessing_from_timm(model: nn.Module) -> Preprocessing:
-    """Input size, interpolation, mean and std of a timm model, from its `pretrained_cfg`.
-
-    A model that was built for another `img_size` keeps that size. `crop_pct` is ignored: timm enlarges and
-    cuts the centre out of photographs, while faces come already cropped. Raises UserError if the model is not
-    timm's.
-    """
-    configuration = getattr(model, "pretrained_cfg", None)
-    if not configuration:
-        raise UserError(
-            f"{type(model).__name__} has no timm configuration; give input size, mean and std yourself"
-        )
-    built_for = getattr(getattr(model, "patch_embed", None), "img_size", None)
-    interpolation = configuration.get("interpolation")
-    return Preprocessing(
-        input_size=built_for or configuration["input_size"][1:],
-        interpolation=interpolation if interpolation in PIL_FILTERS else "bicubic",  # timm's own fallback
-        mean=configuration["mean"],
-        std=configuration["std"],
-    )
-
-
 def override(
     preprocessing: Preprocessing,
     *,
@@ -158,15 +132,20 @@ def override(
     mean: float | tuple[float, ...] | None = None,
     std: float | tuple[float, ...] | None = None,
 ) -> Preprocessing:
-    """A copy with the given values in place; None keeps what is there, one number stands for all channels."""
-    given = {"input_size": input_size, "interpolation": interpolation, "mean": mean, "std": std}
-    return replace(preprocessing, **{key: value for key, value in given.items() if value is not None})
+    """A copy with the given values; None keeps a value, one number counts for all sides or channels."""
+    return replace(
+        preprocessing,
+        input_size=preprocessing.input_size if input_size is None else size_pair(input_size),
+        interpolation=interpolation or preprocessing.interpolation,
+        mean=preprocessing.mean if mean is None else _three("mean", mean),
+        std=preprocessing.std if std is None else _three("std", std),
+    )
 
 
-def _size(value: Any) -> tuple[int, int]:
-    """(height, width) from a pair or from one number for both."""
+def size_pair(value: Any) -> tuple[int, int]:
+    """(height, width) from a pair or from one number for both. Raises UserError for anything else."""
     pair = _as_tuple(value, 2)
-    if len(pair) != 2 or not all(isinstance(side, numbers.Integral) and side > 0 for side in pair):
+    if len(pair) != 2 or not all(isinstance(side, numbers.Integral) and int(side) > 0 for side in pair):
         raise UserError(f"input_size={value!r} is not a size; give pixels above 0, as in 224 or (224, 224)")
     return int(pair[0]), int(pair[1])
 
@@ -176,11 +155,14 @@ def _three(name: str, value: Any) -> tuple[float, float, float]:
     triple = _as_tuple(value, 3)
     if len(triple) == 1:
         triple *= 3
-    if len(triple) != 3 or not all(isinstance(item, numbers.Real) and np.isfinite(item) for item in triple):
+    if len(triple) != 3 or not all(
+        isinstance(item, numbers.Real) and np.isfinite(float(item)) for item in triple
+    ):
         raise UserError(
             f"{name}={value!r} is not a channel statistic; give one or three numbers on the scale 0..1"
         )
-    return tuple(float(item) for item in triple)
+    first, second, third = map(float, triple)
+    return first, second, third
 
 
 def _as_tuple(value: Any, length: int) -> tuple:

@@ -1,4 +1,4 @@
-"""One image and one video, as every listing names them."""
+"""One image and one video of a dataset."""
 
 from __future__ import annotations
 
@@ -14,10 +14,14 @@ LABEL_WORDS = {0: "real", 1: "fake", None: "unlabelled"}
 
 @dataclass(frozen=True)
 class Sample:
-    """One image: its file, label (0 real, 1 fake, None unknown), video, data set and manipulation.
+    """One image.
 
-    `path` may lie inside a tar shard, as in `shard.tar/KEY.png`. `video` is unique within a data set.
-    `manipulation` names how a fake was made, as in "FF-DF"; empty where that is unknown, and for reals.
+    Attributes:
+        path: its file, which may be inside a tar shard, as in `shard.tar/KEY.png`.
+        label: 0 real, 1 fake, None unknown.
+        video: the video it comes from, unique within a data set.
+        dataset: the data set's name.
+        manipulation: how a fake was made, as in "FF-DF"; empty for real images and where it is unknown.
     """
 
     path: Path
@@ -29,9 +33,15 @@ class Sample:
 
 @dataclass(frozen=True)
 class Video:
-    """One video file that is yet to be decoded; `name` is what its frames' samples carry as `video`.
+    """One video file that is not decoded yet; also an image file whose faces are to be cropped.
 
-    `split` is train, val or test; empty where a data set has no official split.
+    Attributes:
+        path: its file.
+        label: 0 real, 1 fake, None unknown.
+        name: the `Sample.video` of its frames.
+        dataset: the data set's name.
+        manipulation: as in `Sample`.
+        split: train, val or test; empty where a data set has no official split.
     """
 
     path: Path

@@ -1,7 +1,8 @@
-"""Image files wherever they lie: on the disk, or inside a tar shard (`shard.tar/KEY.png`), never unpacked."""
+"""Files on disk or inside a tar shard (`shard.tar/KEY.png`), which is never unpacked."""
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import tarfile
@@ -12,13 +13,14 @@ from typing import BinaryIO
 
 from brevitas_defakeq.utils.errors import UserError
 
-#: Tables of contents kept at a time; listings run shard by shard, so a few are enough.
+#: Tables of contents kept at a time; files are read shard by shard, so a few are enough.
 _OPEN_SHARDS = 16
+_PIECE = 1 << 20  #: bytes hashed at a time
 
 
 def open_file(path: str | os.PathLike) -> BinaryIO:
     """The file, open for reading. Raises OSError as `open` does, UserError for a broken shard."""
-    shard, member = _divided(path)
+    shard, member = _split_path(path)
     if shard is None:
         return open(path, "rb")
     offset, size = _member(shard, member)
@@ -27,28 +29,40 @@ def open_file(path: str | os.PathLike) -> BinaryIO:
         return io.BytesIO(file.read(size))
 
 
+def file_sha256(path: str | os.PathLike) -> str:
+    """SHA-256 (hex) of a file's bytes, read in pieces. Raises UserError if it cannot be read."""
+    digest = hashlib.sha256()
+    try:
+        with open_file(path) as file:
+            while piece := file.read(_PIECE):
+                digest.update(piece)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
+    return digest.hexdigest()
+
+
 def is_stored(path: str | os.PathLike) -> bool:
-    """Whether the file is there."""
-    shard, member = _divided(path)
+    """Whether the file exists."""
+    shard, member = _split_path(path)
     return os.path.isfile(path) if shard is None else member in _contents(*_version(shard))
 
 
 def absent(folder: str, names: list[str]) -> list[str]:
-    """Which of these files a folder does not hold; it is read once, which is quick on network disks too."""
+    """The names that a folder lacks. The folder is listed once, which is fast on network disks too."""
     try:
         with os.scandir(folder) as entries:
-            there = {entry.name for entry in entries if entry.is_file()}
+            present = {entry.name for entry in entries if entry.is_file()}
     except OSError:
-        there = set()
-    return [name for name in names if name not in there and not is_stored(os.path.join(folder, name))]
+        present = set()
+    return [name for name in names if name not in present and not is_stored(os.path.join(folder, name))]
 
 
 def identity(path: str | os.PathLike) -> tuple[tuple, int]:
-    """(what makes the file one, however many names and links lead to it; its size in bytes).
+    """(key, size in bytes); the key is the same for every name and link of one file.
 
-    Raises OSError if it is not there.
+    Raises OSError if the file does not exist.
     """
-    shard, member = _divided(path)
+    shard, member = _split_path(path)
     status = os.stat(path if shard is None else shard)
     if shard is None:
         return (status.st_dev, status.st_ino), status.st_size
@@ -58,12 +72,12 @@ def identity(path: str | os.PathLike) -> tuple[tuple, int]:
 def members(shard: str) -> Iterator[tuple[str, int, int]]:
     """(name, offset, size) of every file in a tar, read from its headers alone.
 
-    Raises UserError for what is no uncompressed tar, or one that is cut short.
+    Raises UserError if it is no uncompressed tar or is truncated.
     """
     try:
         with tarfile.open(shard, "r:") as archive:
             while (entry := archive.next()) is not None:
-                archive.members = []  # tarfile would keep every header
+                archive.members = []  # type: ignore[attr-defined]  # tarfile would keep every header
                 if entry.isreg() and not entry.issparse():
                     yield entry.name, entry.offset_data, entry.size
     except (tarfile.TarError, OSError) as error:
@@ -72,8 +86,8 @@ def members(shard: str) -> Iterator[tuple[str, int, int]]:
         ) from None
 
 
-def _divided(path: str | os.PathLike) -> tuple[str | None, str]:
-    """(tar, name inside it); (None, "") for a file of the disk."""
+def _split_path(path: str | os.PathLike) -> tuple[str | None, str]:
+    """(tar, name inside it); (None, "") for a file on disk."""
     text = Path(path).as_posix()
     end = text.lower().find(".tar/")
     while end >= 0:
@@ -91,7 +105,7 @@ def _member(shard: str, name: str) -> tuple[int, int]:
 
 
 def _version(shard: str) -> tuple[str, int, int]:
-    """A tar's path with its time and size: a tar that was written anew is read anew."""
+    """A tar's path, time and size: the key of its cached table of contents."""
     status = os.stat(shard)
     return shard, status.st_mtime_ns, status.st_size
 

@@ -1,4 +1,4 @@
-"""What ``defakeq datasets`` and ``defakeq datasets check`` show."""
+"""The tables of ``defakeq datasets`` and ``defakeq datasets check``."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from rich.table import Table
 
 
 def dataset_tables(described: dict[str, Any]) -> list[Table]:
-    """The data sets and layouts that ``data.known_datasets.describe_datasets`` names."""
+    """Tables of the known data sets and layouts, from ``data.known_datasets.describe_datasets``."""
     known = Table(
         title="data sets known by name; their videos lie in frames/VIDEO/000.png or as VIDEO.mp4 in"
     )
@@ -15,8 +15,8 @@ def dataset_tables(described: dict[str, Any]) -> list[Table]:
     for row in described["datasets"]:
         if row["part_of"] is None:
             known.add_row(row["name"], "\n".join(row["folders"]), row["splits"])
-    parts = [row["name"] for row in described["datasets"] if row["part_of"]]
-    known.caption = f"{{c}}: raw, c23 or c40; parts of FaceForensics++ by name: {', '.join(parts)}"
+    subsets = [row["name"] for row in described["datasets"] if row["part_of"]]
+    known.caption = f"{{c}}: raw, c23 or c40; parts of FaceForensics++ by name: {', '.join(subsets)}"
     layouts = Table(title="layouts")
     layouts.add_column("layout", no_wrap=True)
     layouts.add_column("looks like", overflow="fold")
@@ -26,7 +26,7 @@ def dataset_tables(described: dict[str, Any]) -> list[Table]:
 
 
 def findings_tables(findings: dict[str, Any]) -> list[Table]:
-    """What ``data.check.source_check`` found: counts, what tells the label, and what to look at."""
+    """Tables of ``data.check.check_source``: counts, predictors of the label, and problems."""
     tables = [_counts(findings)]
     if any(dataset["manipulations"] for dataset in findings["datasets"]):
         tables.append(_manipulations(findings))
@@ -66,13 +66,13 @@ def _manipulations(findings: dict[str, Any]) -> Table:
 
 
 def _label_goes_with(findings: dict[str, Any]) -> Table:
-    table = Table(title=f"does anything but the face tell the label? ({findings['headers_read']:,} files)")
+    table = Table(title=f"does anything but the face predict the label? ({findings['headers_read']:,} files)")
     table.add_column("attribute")
-    table.add_column("labels guessed from it", justify="right")
-    table.add_column("tells most")
+    table.add_column("labels predicted from it", justify="right")
+    table.add_column("most predictive value")
     for column in ("of the real", "of the fake"):
         table.add_column(column, justify="right")
-    table.caption = "50 % is chance; guessed for videos that the guess was not learned from"
+    table.caption = "50 % is chance; accuracy on held-out videos"
     for row in findings["label_goes_with"]:
         shares = (f"{100 * row[f'share_of_{label}']:.0f} %" for label in ("real", "fake"))
         accuracy = f"{100 * row['accuracy']:.0f} %" + " !" * row["notable"]
@@ -81,9 +81,7 @@ def _label_goes_with(findings: dict[str, Any]) -> Table:
 
 
 def _problems(findings: dict[str, Any]) -> Table:
-    table = Table(
-        title="to look at" if findings["problems"] else "nothing found to look at", show_header=False
-    )
+    table = Table(title="problems" if findings["problems"] else "no problems found", show_header=False)
     table.add_column(overflow="fold")
     for problem in findings["problems"]:
         table.add_row(problem.replace("[", "\\["))

@@ -1,4 +1,4 @@
-"""What runs on the device: numpy, pillow and onnxruntime, no torch.
+"""Runs exported detectors on the device with numpy, pillow and onnxruntime; no torch.
 
 >>> from brevitas_defakeq.runtime import predict
 >>> predict("exported/model.onnx", ["face.jpg"])  # doctest: +SKIP

@@ -1,8 +1,8 @@
 """From a face's five points to the crop that a detector was trained on.
 
-DeepfakeBench's detectors see faces turned and scaled so that the five points lie on a template, which is the
-one of ArcFace with a margin around it. Its points come from another finder (dlib) and sit beside the corners
-of eyes and mouth; `YUNET_TEMPLATE` is where YuNet's points lie in such crops.
+DeepfakeBench rotates and scales faces so that the five points match a template, ArcFace's with a margin
+around it. Its points come from dlib's finder and are beside the corners of eyes and mouth; `YUNET_TEMPLATE`
+has the positions of YuNet's points in such crops.
 """
 
 from __future__ import annotations
@@ -13,78 +13,83 @@ from brevitas_defakeq.imaging.crop import Crop
 from brevitas_defakeq.runtime.face_box import Face
 from brevitas_defakeq.runtime.warp import warp
 
-#: The side in pixels, and the margin on each side, that the templates are written for.
-SIDE, MARGIN = 256, 0.15
-#: ArcFace's five points at 112 pixels, moved by 8 as the benchmark does, then brought to `SIDE` and `MARGIN`:
-#: where dlib's points 37, 44, 30, 49 and 55 lie in the benchmark's crops.
+#: The templates' side in pixels, and their margin on each side as a share of the square.
+TEMPLATE_SIDE, TEMPLATE_MARGIN = 256, 0.15
+#: ArcFace's five points at 112 pixels, shifted by 8 as the benchmark does, then scaled to `TEMPLATE_SIDE` and
+#: `TEMPLATE_MARGIN`: the positions of dlib's points 37, 44, 30, 49 and 55 in the benchmark's crops.
 BENCHMARK_TEMPLATE = (
     np.array(
         [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
     )
-    * (SIDE / 112)
-    + MARGIN * SIDE
-) / (1 + 2 * MARGIN)
-#: Where YuNet's points lie in the same crops, fitted on 400 photographs: the benchmark's choice of points
-#: rolls every face by 3.7 degrees. On 778 others the corners of the crops lie 12 of 256 pixels off (median;
-#: 16 with the template above); 68 landmarks of another finder stood in for dlib's.
+    * (TEMPLATE_SIDE / 112)
+    + TEMPLATE_MARGIN * TEMPLATE_SIDE
+) / (1 + 2 * TEMPLATE_MARGIN)
+#: The positions of YuNet's points in the same crops, fitted on 400 photographs: the benchmark's choice of
+#: points rotates every face by 3.7 degrees. On 778 others the corners of the crops are 12 of 256 pixels off
+#: (median; 16 with the template above); 68 landmarks of another finder replaced dlib's.
 YUNET_TEMPLATE = np.array(
     [[92.60, 125.25], [155.39, 121.17], [125.55, 159.78], [100.62, 187.85], [156.09, 184.08]]
 )
-#: Without points: the benchmark's crop is a square with sides of 1.42 box heights (they vary by 6 %), its
-#: centre above the box's by 0.059 of the side.
+#: Without points: the benchmark's crop is a square of 1.42 box heights (varying by 6 %), its centre above the
+#: box's by 0.059 of the side.
 _SIDES_OF_BOX, _RISE = 1.42, 0.059
 
 
-def face_crop(pixels: np.ndarray, face: Face, crop: Crop, size: int = SIDE) -> np.ndarray:
-    """The face cut out of its picture as a detector wants it, uint8 [height, width, 3].
+def face_crop(pixels: np.ndarray, face: Face, crop: Crop, size: int = TEMPLATE_SIDE) -> np.ndarray:
+    """The face cropped from its image as the detector's training faces were, uint8 [height, width, 3].
 
     Args:
-        pixels: the whole picture, uint8 RGB [H, W, 3].
-        face: where the face lies, as YuNet finds it.
-        crop: "aligned" gives [size, size, 3], black beyond the picture; "box" gives the box and its margin
-            at their own size, cut at the picture's borders; "whole" gives the picture.
+        pixels: the whole image, uint8 RGB [H, W, 3].
+        face: the face, as YuNet finds it.
+        crop: "aligned" gives [size, size, 3], black beyond the image; "box" gives the box and its margin
+            without resizing, clipped to the image; "whole" gives the image.
         size: the aligned crop's side in pixels.
     """
     if crop.kind == "whole":
         return pixels
     if crop.kind == "box":
         return _box(pixels, face, crop.margin)
-    return warp(pixels, aligning(face, crop.margin, size), size)
+    return warp(pixels, alignment_matrix(face, crop.margin, size), size)
 
 
-def aligning(
-    face: Face, margin: float = MARGIN, size: int = SIDE, template: np.ndarray = YUNET_TEMPLATE
+def alignment_matrix(
+    face: Face,
+    margin: float = TEMPLATE_MARGIN,
+    size: int = TEMPLATE_SIDE,
+    template: np.ndarray = YUNET_TEMPLATE,
 ) -> np.ndarray:
-    """The matrix [2, 3] from places in the picture to places in the aligned crop.
+    """The matrix [2, 3] that maps image coordinates to coordinates in the aligned crop.
 
     Args:
-        face: its points, or where it has none (or all in one place) its box.
-        margin: what is added on each side, as a share of the template's own square.
+        face: aligned by its points, or without points (or with all of them equal) by its box.
+        margin: added on each side, as a share of the template's own square.
         size: the crop's side in pixels.
-        template: where the five points lie with the margin 0.15 at 256 pixels, [5, 2].
+        template: the five points' positions with a margin of 0.15 at 256 pixels, [5, 2].
     """
     if face.points is None or np.ptp(face.points, axis=0).max() < 1e-6:
         return _upright(face, margin, size)
-    return similarity(np.array(face.points), placed(template, margin, size))
+    return similarity(np.array(face.points), scaled_template(template, margin, size))
 
 
-def placed(template: np.ndarray, margin: float, size: int) -> np.ndarray:
-    """A template [5, 2] moved towards or away from the crop's middle for another margin and size.
+def scaled_template(template: np.ndarray, margin: float, size: int) -> np.ndarray:
+    """A template [N, 2] scaled about the crop's centre for another margin and size.
 
-    >>> placed(np.array([[128.0, 64.0]]), margin=0.15, size=128).tolist()
+    >>> scaled_template(np.array([[128.0, 64.0]]), margin=0.15, size=128).tolist()
     [[64.0, 32.0]]
     """
-    middle = SIDE / 2
-    return ((template - middle) * (1 + 2 * MARGIN) / (1 + 2 * margin) + middle) * size / SIDE
+    middle = TEMPLATE_SIDE / 2
+    return (
+        ((template - middle) * (1 + 2 * TEMPLATE_MARGIN) / (1 + 2 * margin) + middle) * size / TEMPLATE_SIDE
+    )
 
 
 def similarity(points: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """The turn, scale and shift [2, 3] that bring points [N, 2] closest to targets [N, 2], in squares.
+    """The rotation, scale and shift [2, 3] that map points [N, 2] closest to targets [N, 2], in squares.
 
-    Umeyama's solution; in the plane it is the fit of w = a z + b on complex numbers. Points must not all be
-    the same.
+    Umeyama's solution; in the plane it is the fit of w = a z + b over complex numbers. The points must not
+    all be equal.
     """
-    z, w = (places @ [1, 1j] for places in (points, targets))
+    z, w = (pairs @ [1, 1j] for pairs in (points, targets))
     centred = z - z.mean()
     a = np.vdot(centred, w) / np.vdot(centred, centred).real
     b = w.mean() - a * z.mean()
@@ -92,16 +97,16 @@ def similarity(points: np.ndarray, targets: np.ndarray) -> np.ndarray:
 
 
 def _upright(face: Face, margin: float, size: int) -> np.ndarray:
-    """The matrix of an upright square crop about a face of which only the box is known."""
+    """The matrix of an upright square crop around a face's box."""
     side = _SIDES_OF_BOX * face.height
     x, y = face.centre
     y -= _RISE * side
-    scale = size / (side * (1 + 2 * margin) / (1 + 2 * MARGIN))
+    scale = size / (side * (1 + 2 * margin) / (1 + 2 * TEMPLATE_MARGIN))
     return np.array([[scale, 0, size / 2 - scale * x], [0, scale, size / 2 - scale * y]])
 
 
 def _box(pixels: np.ndarray, face: Face, margin: float) -> np.ndarray:
-    """The box, widened on each side by a share of its width and height, as far as the picture reaches."""
+    """The box, widened on each side by a share of its width and height, clipped to the image."""
     grown = np.array([-margin * face.width, -margin * face.height, margin * face.width, margin * face.height])
     left, top, right, bottom = np.rint(np.array(face.box) + grown).astype(int)
     height, width = pixels.shape[:2]

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from brevitas_defakeq.imaging.crop import KINDS as CROPS
+from brevitas_defakeq.imaging.crop import CROP_KINDS
 from brevitas_defakeq.imaging.preprocessing import Preprocessing
 from brevitas_defakeq.runtime.json_records import (
     is_count,
@@ -53,8 +53,8 @@ class CardInput:
     def __post_init__(self) -> None:
         require(self.layout in LAYOUTS, "input.layout", self.layout, " or ".join(LAYOUTS))
         require(self.dtype in DTYPES, "input.dtype", self.dtype, " or ".join(DTYPES))
-        kinds = f"{', '.join(CROPS)}, or null"
-        require(self.crop is None or self.crop in CROPS, "input.crop", self.crop, kinds)
+        kinds = f"{', '.join(CROP_KINDS)}, or null"
+        require(self.crop is None or self.crop in CROP_KINDS, "input.crop", self.crop, kinds)
         margin = self.crop_margin
         allowed = "a number from 0 on, or null"
         require(margin is None or (is_number(margin) and margin >= 0), "input.crop_margin", margin, allowed)

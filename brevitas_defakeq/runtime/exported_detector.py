@@ -1,4 +1,4 @@
-"""A model file and its card, loaded and checked against each other."""
+"""A model file and its card, loaded and checked for consistency."""
 
 import os
 from pathlib import Path
@@ -17,7 +17,7 @@ class ExportedDetector:
     """An exported detector, ready to score.
 
     Args:
-        model: a ``model.onnx``; its ``model_card.json`` lies beside it.
+        model: a ``model.onnx``, with its ``model_card.json`` beside it.
         threads: threads within an operator, from 1; None lets onnxruntime choose.
 
     Attributes:
@@ -26,7 +26,7 @@ class ExportedDetector:
 
     Raises:
         UserError: model or card is missing or damaged, the two do not fit each other, or the installed
-            onnxruntime is older than the card asks for.
+            onnxruntime is older than the card requires.
     """
 
     def __init__(self, model: str | os.PathLike, *, threads: int | None = None) -> None:
@@ -41,14 +41,14 @@ class ExportedDetector:
     def logits(self, batch: np.ndarray) -> np.ndarray:
         """The fake logits of a batch, float64 [N].
 
-        ``batch`` has the card's dtype and layout: [N, 3, H, W] or [N, H, W, 3], as `model_input` makes it.
-        Raises UserError for any other, and where the model cannot be run or gives no number.
+        ``batch`` has the card's dtype and layout, [N, 3, H, W] or [N, H, W, 3], as from `model_input`. Raises
+        UserError for any other, and where the model cannot be run or gives NaN.
         """
         self._check_batch(batch)
         one_by_one = self._shape[0] == 1
         parts = [batch[index : index + 1] for index in range(len(batch))] if one_by_one else [batch]
-        logits = [fake_logit(self._run(part), len(part), self.card.output) for part in parts if len(part)]
-        logits = np.concatenate([np.empty(0), *logits])
+        of_parts = [fake_logit(self._run(part), len(part), self.card.output) for part in parts if len(part)]
+        logits = np.concatenate([np.empty(0), *of_parts])
         if np.isnan(logits).any():
             raise UserError(
                 f"{self.path} gives no number for {np.isnan(logits).sum()} image(s); export again"
@@ -65,7 +65,7 @@ class ExportedDetector:
             ) from None
 
     def _checked_input(self) -> tuple[str, tuple[int | None, ...]]:
-        """Name of the one input and its shape, None where a side is free; it has to fit the card."""
+        """Name and shape of the only input (None: any size), checked against the card."""
         inputs = self._session.get_inputs()
         expected = self.card.input
         if len(inputs) != 1:
@@ -109,7 +109,7 @@ def _image_shape(expected: CardInput) -> tuple[int, int, int]:
 
 
 def _check_runtime(path: Path, oldest: str) -> None:
-    """Refuse an onnxruntime that is older than the card asks for."""
+    """Refuse an onnxruntime that is older than the card requires."""
     installed = onnxruntime().__version__
     if version_numbers(installed) < version_numbers(oldest):
         raise UserError(

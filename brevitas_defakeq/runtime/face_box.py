@@ -1,4 +1,4 @@
-"""A face found in a picture."""
+"""A face found in an image."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Face:
-    """One face, in pixels of its picture: x to the right, y down, 0 at the first pixel.
+    """One face, in pixels of its image: x to the right, y down, 0 at the first pixel.
 
-    ``box`` is left, top, right, bottom and may reach beyond the picture; ``score`` how sure the finder is,
-    0..1; ``points`` the eye on the picture's left, the other eye, the nose, the corner of the mouth on the
-    picture's left, the other corner; None where a finder gives boxes only.
+    Attributes:
+        box: left, top, right, bottom; may reach beyond the image.
+        score: the finder's confidence, 0..1.
+        points: left eye, right eye, nose, left and right corner of the mouth, left and right as in the image;
+            None where a finder gives boxes only.
     """
 
     box: tuple[float, float, float, float]
@@ -38,11 +40,12 @@ class Face:
 
 
 def largest_first(faces: Iterable[Face]) -> list[Face]:
-    """The faces by the area of their boxes, the largest first."""
+    """The faces sorted by the area of their boxes, the largest first."""
     return sorted(faces, key=lambda face: face.width * face.height, reverse=True)
 
 
-def from_row(row: np.ndarray) -> Face:
-    """A face from 15 numbers: box, five points, score."""
-    left, top, right, bottom, *places, score = row.tolist()
-    return Face((left, top, right, bottom), score, tuple(zip(places[::2], places[1::2], strict=True)))
+def face_from_row(row: np.ndarray) -> Face:
+    """A face from a row [15]: box, five points (x, y), score."""
+    left, top, right, bottom, x0, y0, x1, y1, x2, y2, x3, y3, x4, y4, score = row.tolist()
+    points = ((x0, y0), (x1, y1), (x2, y2), (x3, y3), (x4, y4))
+    return Face((left, top, right, bottom), score, points)

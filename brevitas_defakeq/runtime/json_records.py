@@ -1,35 +1,42 @@
-"""Strict records from JSON: exactly the known fields, each of its kind."""
+"""Strict dataclasses from JSON: exactly the known fields, with checked values."""
 
 import math
 import reprlib
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import Field, fields
 from numbers import Integral, Real
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from brevitas_defakeq.utils.errors import UserError
 
-Record = TypeVar("Record")
+
+class DataclassLike(Protocol):
+    """An instance of any dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
 
-def record(kind: type[Record], values: Any, name: str) -> Record:
+Instance = TypeVar("Instance", bound=DataclassLike)
+
+
+def record(kind: type[Instance], values: Any, name: str) -> Instance:
     """``kind(**values)``, where the mapping ``values`` has exactly the fields of the dataclass ``kind``.
 
-    Raises UserError, naming the field ``name``, for anything that is missing, unknown or no mapping.
+    Raises UserError, naming the field ``name``, for missing and unknown fields and for what is no mapping.
     """
     require(isinstance(values, Mapping), name, values, "a JSON object")
     known = [field.name for field in fields(kind)]
     missing = [field for field in known if field not in values]
     unknown = sorted(str(field) for field in values if field not in known)
     if missing or unknown:
-        parts = {"missing": missing, "unknown": unknown}
-        problem = "; ".join(f"{what}: {', '.join(names)}" for what, names in parts.items() if names)
+        groups = {"missing": missing, "unknown": unknown}
+        problem = "; ".join(f"{what}: {', '.join(names)}" for what, names in groups.items() if names)
         raise UserError(f"{name} has wrong fields ({problem}); it holds exactly {', '.join(known)}")
     return kind(**values)
 
 
 def require(holds: bool, name: str, value: Any, allowed: str) -> None:
-    """Raise UserError, saying what ``name`` must be, unless ``holds``."""
+    """Raise UserError that ``name`` must be ``allowed``, unless ``holds``."""
     if not holds:
         raise UserError(f"{name}={reprlib.repr(value)} must be {allowed}")
 
@@ -42,22 +49,22 @@ def require_each(fits: Callable[[Any], bool], name: str, values: Any, allowed: s
 
 
 def is_number(value: Any) -> bool:
-    """A finite number; True and False are none."""
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether a value is a finite number; True and False are not."""
+    return not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)
 
 
 def is_count(value: Any) -> bool:
-    """A whole number from 0 on; True and False are none."""
-    return isinstance(value, Integral) and not isinstance(value, bool) and value >= 0
+    """Whether a value is an integer from 0 on; True and False are not."""
+    return not isinstance(value, bool) and isinstance(value, Integral) and int(value) >= 0
 
 
 def is_text(value: Any) -> bool:
-    """A string that says something."""
+    """Whether a value is a string that is not blank."""
     return isinstance(value, str) and bool(value.strip())
 
 
 def plain(value: Any) -> Any:
-    """The JSON form: tuples as lists, mappings as dictionaries, at any depth."""
+    """The JSON form: tuples as lists and mappings as dictionaries, at any depth."""
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

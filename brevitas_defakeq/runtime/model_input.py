@@ -1,4 +1,4 @@
-"""From a picture to what the card's graph takes, by the one function that training uses."""
+"""From an image to the exported graph's input, by the function that training uses."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -17,21 +17,21 @@ ImageLike = str | os.PathLike | Image.Image | np.ndarray
 
 
 def model_input(image: ImageLike, expected: CardInput) -> np.ndarray:
-    """One picture as the graph takes it: float32 or uint8, [3, H, W] or [H, W, 3] by the card's layout.
+    """One image as the graph takes it: float32 or uint8, [3, H, W] or [H, W, 3] by the card's layout.
 
-    Where the graph pre-processes itself (uint8), the RGB pixels are passed on at their own size; else they
-    are resized and normalised by `preprocess_array`. Raises UserError if the picture cannot be used.
+    A uint8 graph pre-processes by itself and gets the RGB pixels at their own size; otherwise they are
+    resized and normalised by `preprocess_array`. Raises UserError if the image cannot be used.
     """
-    picture = open_image(image)
+    opened = open_image(image)
     if expected.dtype == "uint8":
-        pixels = np.asarray(picture)  # [H, W, 3]
+        pixels = np.asarray(opened)  # [H, W, 3]
         return pixels if expected.layout == "NHWC" else np.ascontiguousarray(pixels.transpose(2, 0, 1))
-    values = preprocess_array(picture, expected.preprocessing)  # [3, H, W]
+    values = preprocess_array(opened, expected.preprocessing)  # [3, H, W]
     return values if expected.layout == "NCHW" else np.ascontiguousarray(values.transpose(1, 2, 0))
 
 
 def open_image(image: ImageLike) -> Image.Image:
-    """The picture in 8-bit RGB, upright: grey is repeated, alpha dropped, 16 bits scaled to 8.
+    """The image as upright 8-bit RGB: grey repeated, alpha dropped, 16 bits reduced to 8.
 
     Raises UserError for a file that is missing or damaged, and for pixels of another shape or type.
     """
@@ -45,26 +45,26 @@ def open_image(image: ImageLike) -> Image.Image:
         )
     try:
         return to_rgb(ImageOps.exif_transpose(image))
-    except (OSError, SyntaxError, ValueError) as error:  # PIL reads a file only when its pixels are needed
+    except (OSError, SyntaxError, ValueError) as error:  # PIL reads the file only now
         raise UserError(f"an image cannot be read ({' '.join(str(error).split())})") from None
 
 
 def each_image(images: ImageLike | Iterable[ImageLike]) -> Iterator[ImageLike]:
-    """The images one by one, whether one was given or many; pixels may come as [N, H, W, C].
+    """Iterates over one or several images; arrays may be [N, H, W, C].
 
-    Raises UserError for what is neither an image nor a series of them.
+    Raises UserError for what is neither an image nor an iterable.
     """
     if isinstance(images, str | os.PathLike | Image.Image):
         return iter([images])
     if isinstance(images, np.ndarray) and images.ndim < 4:
         return iter([images])
     if not isinstance(images, Iterable):
-        raise UserError(f"images of type {type(images).__name__}: give a path, a picture, or a list of them")
+        raise UserError(f"images of type {type(images).__name__}: give a path, an image, or a list of them")
     return iter(images)
 
 
 def batches(inputs: Iterable[np.ndarray], batch_size: int) -> Iterator[np.ndarray]:
-    """Neighbours of one shape stacked to [up to batch_size, ...], in order."""
+    """Consecutive inputs of equal shape stacked to [up to batch_size, ...], in order."""
     waiting: list[np.ndarray] = []
     for item in inputs:
         if waiting and (len(waiting) == batch_size or item.shape != waiting[0].shape):

@@ -1,4 +1,4 @@
-"""Opening an ONNX file in onnxruntime on the processor; what fails comes back as one line."""
+"""Opens an ONNX file in onnxruntime on the CPU; errors are one line."""
 
 import re
 from pathlib import Path
@@ -7,11 +7,11 @@ from typing import Any
 
 from brevitas_defakeq.utils.errors import UserError
 
-_ERRORS_ONLY = 3  # onnxruntime's log level: its warnings would land on the user's terminal
+_ERRORS_ONLY = 3  # onnxruntime's log level; its warnings would reach the user's terminal
 
 
 def onnxruntime() -> ModuleType:
-    """The module, imported on first use: a card can be read without it. Raises UserError if it is missing."""
+    """The module, imported on first use, as cards are read without it. Raises UserError if it is missing."""
     try:
         import onnxruntime as module
     except ImportError as error:
@@ -47,7 +47,7 @@ def open_session(
     Args:
         model: the ONNX file, or its content.
         threads: threads within an operator, from 1; None lets onnxruntime choose.
-        side_by_side: idle threads do not spin, so sessions that take turns do not disturb each other.
+        side_by_side: idle threads do not spin, so sessions that run alternately do not disturb each other.
 
         optimize: False turns the runtime's graph optimizations off.
         optimized: where to write the graph as the runtime has optimized it.

@@ -1,4 +1,4 @@
-"""The memory that a model takes, measured in a process of its own."""
+"""The memory that a model needs, measured in a process of its own."""
 
 import os
 import subprocess
@@ -6,15 +6,15 @@ import sys
 from pathlib import Path
 
 from brevitas_defakeq.runtime.onnx_file import onnxruntime, open_session
-from brevitas_defakeq.runtime.random_inputs import random_feed
+from brevitas_defakeq.runtime.random_inputs import random_inputs
 
-_PROGRAM = "from brevitas_defakeq.runtime.peak_memory import measure; measure()"
+_PROGRAM = "from brevitas_defakeq.runtime.peak_memory import print_peak_memory; print_peak_memory()"
 
 
 def peak_memory_bytes(path: Path, threads: int | None = None) -> int | None:
-    """By how much loading a file and running it once raises a fresh process's peak of resident memory.
+    """Bytes by which loading a file and running it once raise a fresh process's peak resident memory.
 
-    The interpreter, numpy and onnxruntime are not counted. None where the system does not say (Windows).
+    The interpreter, numpy and onnxruntime are not counted. None where the system does not tell (Windows).
     """
     package_folder = str(Path(__file__).resolve().parents[2])
     search = os.pathsep.join(filter(None, [package_folder, os.environ.get("PYTHONPATH")]))
@@ -26,21 +26,21 @@ def peak_memory_bytes(path: Path, threads: int | None = None) -> int | None:
     return None if answer == "None" else int(answer)
 
 
-def measure() -> None:
-    """What the fresh process does: the file and the threads are its arguments, the answer is its output."""
+def print_peak_memory() -> None:
+    """Main function of the fresh process: file and threads are its arguments, it prints the bytes."""
     path, threads = Path(sys.argv[1]), int(sys.argv[2]) or None
     onnxruntime()
     before = process_peak_bytes()
     session = open_session(path, threads)
-    session.run(None, random_feed(session, path))
+    session.run(None, random_inputs(session, path))
     after = process_peak_bytes()
     sys.stdout.write(f"{None if before is None or after is None else after - before}\n")
 
 
 def process_peak_bytes() -> int | None:
-    """The highest resident memory of this process so far.
+    """The peak resident memory of this process so far, in bytes.
 
-    On Linux not from `getrusage`: a child starts there with its parent's peak, and a parent with torch in it
+    Not from `getrusage` on Linux: there a child starts with its parent's peak, and a parent that loaded torch
     would hide every model.
     """
     status = Path("/proc/self/status")

@@ -1,4 +1,4 @@
-"""Made-up input for an ONNX file, for measurements."""
+"""Random input for an ONNX file, for measurements."""
 
 from pathlib import Path
 from typing import Any
@@ -16,31 +16,32 @@ _DTYPES = {
 }
 
 
-def random_feed(session: Any, path: Path) -> dict[str, np.ndarray]:
-    """Random values for every input of a session: batch 1, free sides as the card beside the file says.
+def random_inputs(session: Any, path: Path) -> dict[str, np.ndarray]:
+    """Random values for every input of a session: batch 1, dynamic sides from the card beside the file.
 
-    Raises UserError for an input that is no picture, or whose size nobody says.
+    Raises UserError for an input that is no image, or whose size is unknown.
     """
     generator = np.random.default_rng(0)
-    feed = {}
+    values: dict[str, np.ndarray] = {}
     for tensor in session.get_inputs():
         if tensor.type not in _DTYPES:
-            raise UserError(f"{path}: the input {tensor.name} is a {tensor.type}, not a picture")
+            raise UserError(f"{path}: the input {tensor.name} is a {tensor.type}, not an image")
         dtype, shape = _DTYPES[tensor.type], _shape(tensor.shape, path)
         if dtype == np.uint8:
-            feed[tensor.name] = generator.integers(0, 256, shape, dtype)
+            values[tensor.name] = generator.integers(0, 256, shape, dtype)
         else:
-            feed[tensor.name] = generator.standard_normal(shape).astype(dtype)
-    return feed
+            values[tensor.name] = generator.standard_normal(shape).astype(dtype)
+    return values
 
 
 def _shape(sides: list, path: Path) -> tuple[int, ...]:
-    """The shape with every free side filled in."""
+    """The shape with every dynamic side filled in."""
     shape = [side if isinstance(side, int) else None for side in sides]
     if shape and shape[0] is None:
         shape[0] = 1
-    if None not in shape:
-        return tuple(shape)
+    fixed = [side for side in shape if side is not None]
+    if len(fixed) == len(shape):
+        return tuple(fixed)
     if len(shape) != 4 or not card_beside(path).is_file():
         raise UserError(
             f"{path} takes input of free size {sides}; put its card beside it, or export a fixed size"

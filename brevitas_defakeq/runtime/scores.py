@@ -1,4 +1,4 @@
-"""From the graph's first output to the logit of "fake"; `OutputSpec.fake_logit` on numpy."""
+"""From the graph's first output to the logit of "fake": `OutputSpec.fake_logit` with numpy."""
 
 import numpy as np
 
@@ -7,15 +7,23 @@ from brevitas_defakeq.utils.errors import UserError
 
 
 def fake_logit(raw: np.ndarray, count: int, output: CardOutput) -> np.ndarray:
-    """The fake logit of each of ``count`` images, float64 [N], above 0 where fake is the likelier verdict.
+    """The fake logit of each image, float64 [N], above 0 where fake is the likelier verdict.
 
-    One score z is taken as it is, two as z[fake] - z[other], more as z[fake] - logsumexp(others); a
-    probability p as log(p / (1 - p)). Raises UserError if ``raw`` cannot be what the card says.
+    One score z is the logit itself, two give z[fake] - z[other], more z[fake] - logsumexp(others); a
+    probability p gives log(p / (1 - p)).
+
+    Args:
+        raw: the graph's output.
+        count: number of images, N.
+        output: how to read it, from the card.
+
+    Raises:
+        UserError: ``raw`` has another shape or type than the card says.
 
     >>> fake_logit(np.float32([[1, 3]]), 1, CardOutput(kind="softmax", fake_index=1))
     array([2.])
     """
-    scores = _columns(raw, count, output)
+    scores = _score_matrix(raw, count, output)
     if output.kind == "probability":
         edge = np.finfo(raw.dtype).eps
         column = 0 if scores.shape[1] == 1 else output.fake_index
@@ -29,11 +37,11 @@ def fake_logit(raw: np.ndarray, count: int, output: CardOutput) -> np.ndarray:
 
 
 def _sign(output: CardOutput) -> int:
-    """With one score, class 0 as the fake one says that a high score means real."""
+    """With one score, fake_index 0 means that a high score is real."""
     return 1 if output.fake_index == 1 else -1
 
 
-def _columns(raw: np.ndarray, count: int, output: CardOutput) -> np.ndarray:
+def _score_matrix(raw: np.ndarray, count: int, output: CardOutput) -> np.ndarray:
     """Scores as float64 [N, C]; UserError for a shape or type that contradicts the card."""
     fits = np.issubdtype(raw.dtype, np.floating) and raw.size and raw.size % count == 0
     width = raw.size // count

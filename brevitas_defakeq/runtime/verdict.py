@@ -1,4 +1,4 @@
-"""``predict``: is the face in this picture a fake?"""
+"""``predict``: whether the face in an image is fake."""
 
 import math
 import os
@@ -12,10 +12,12 @@ from brevitas_defakeq.utils.errors import UserError
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the detector says of one face crop.
+    """The detector's verdict on one face crop.
 
-    ``logit`` is the score of "fake", ``fake_probability`` its sigmoid, 0..1; ``is_fake`` says whether the
-    logit lies above the card's threshold, which need not be at probability 0.5.
+    Attributes:
+        fake_probability: sigmoid of `logit`, 0..1.
+        logit: the score of "fake".
+        is_fake: whether `logit` is above the card's threshold, which need not be at probability 0.5.
     """
 
     fake_probability: float
@@ -34,10 +36,10 @@ def predict(
 
     Args:
         model: a ``model.onnx`` with its ``model_card.json`` beside it, or an `ExportedDetector` to use again.
-        images: one or many paths, PIL images or uint8 RGB arrays [H, W, 3]; each already cropped to a face.
-        threads: threads within an operator, from 1; None lets onnxruntime choose; an
-            `ExportedDetector` has its own.
-        batch_size: images at once, from 1; more costs memory and seldom saves time on a small processor.
+        images: one or several paths, PIL images or uint8 RGB arrays [H, W, 3], each cropped to a face.
+        threads: threads within an operator, from 1; None lets onnxruntime choose. Not for an
+            `ExportedDetector`, which has its own.
+        batch_size: images at once, from 1; more needs memory and rarely saves time on a small processor.
 
     Raises:
         UserError: the model, its card or an image cannot be used.

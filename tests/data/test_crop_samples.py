@@ -1,4 +1,4 @@
-"""From videos and pictures to cached crops."""
+"""From videos and images to cached crops."""
 
 import json
 import os
@@ -14,9 +14,9 @@ import pytest
 from made_videos import backdrop, face, moving_face, scene, write_video
 from PIL import Image
 
-from brevitas_defakeq.data.crop_cache import INDEX_NAME, read_index, remove_stale, written_once
-from brevitas_defakeq.data.crop_samples import crop_samples, cut_videos
-from brevitas_defakeq.data.face_crops import Cutting
+from brevitas_defakeq.data.crop_cache import INDEX_NAME, read_crop_index, remove_stale, written_once
+from brevitas_defakeq.data.crop_samples import crop_samples, crop_videos
+from brevitas_defakeq.data.face_crops import CropSettings
 from brevitas_defakeq.data.sources import Sample
 from brevitas_defakeq.imaging.crop import Crop
 from brevitas_defakeq.runtime.align import face_crop
@@ -92,7 +92,7 @@ def test_crops_of_the_video_are_crops_of_its_frames(tmp_path, finder, crop, code
     path = write_video(
         tmp_path / "a.mkv", frames, *codec, **({"crf": "0"} if codec[0] == "libx264rgb" else {})
     )
-    samples = crop_samples([Video(path)], Cutting(crop, frames=4), tmp_path / "cache", finder=finder)
+    samples = crop_samples([Video(path)], CropSettings(crop, frames=4), tmp_path / "cache", finder=finder)
     assert [int(sample.path.stem) for sample in samples] == [0, 2, 4, 6]
     for sample in samples:
         frame = frames[int(sample.path.stem)]
@@ -104,11 +104,11 @@ def test_crops_of_the_video_are_crops_of_its_frames(tmp_path, finder, crop, code
 
 def test_the_aligned_crop_is_opencvs_warp_of_the_face(tmp_path, finder, clip):
     """From the index alone: its points, Umeyama's fit by OpenCV's least squares, OpenCV's sampling."""
-    (cut,) = cut_videos([Video(clip)], Cutting(ALIGNED, frames=3), tmp_path, finder=finder)
+    (cut,) = crop_videos([Video(clip)], CropSettings(ALIGNED, frames=3), tmp_path, finder=finder)
     template = np.array(
         [[92.60, 125.25], [155.39, 121.17], [125.55, 159.78], [100.62, 187.85], [156.09, 184.08]]
     )
-    for crop in read_index(cut.folder)["crops"]:
+    for crop in read_crop_index(cut.folder)["crops"]:
         points = np.array(crop["points"])
         rows = [[(x, -y, 1, 0), (y, x, 0, 1)] for x, y in points]
         (a, b, c, d), *_ = np.linalg.lstsq(np.reshape(rows, (10, 4)), template.ravel())
@@ -121,7 +121,9 @@ def test_the_aligned_crop_is_opencvs_warp_of_the_face(tmp_path, finder, clip):
 def test_the_index_says_what_was_seen(tmp_path, finder):
     frames = [scene(0, 20, 60), backdrop(), scene(1, 60, 60)]
     path = write_video(tmp_path / "a.mkv", frames)
-    (cut,) = cut_videos([Video(path)], Cutting(Crop("box"), frames=3), tmp_path / "cache", finder=finder)
+    (cut,) = crop_videos(
+        [Video(path)], CropSettings(Crop("box"), frames=3), tmp_path / "cache", finder=finder
+    )
     assert (cut.frames, cut.without_face, cut.files) == (3, 1, ("000.png", "002.png"))
     index = json.loads((cut.folder / INDEX_NAME).read_text())
     assert index["source"] == str(path) and index["finder"] == finder.version
@@ -141,44 +143,44 @@ def test_all_faces_or_the_largest(tmp_path, finder):
     path = tmp_path / "two.png"
     Image.fromarray(frame).save(path)
     options = {"cache": tmp_path / "cache", "finder": finder}
-    both = crop_samples([Video(path)], Cutting(ALIGNED, faces="all"), **options)
+    both = crop_samples([Video(path)], CropSettings(ALIGNED, faces="all"), **options)
     assert [sample.path.name for sample in both] == ["000.png", "000-1.png"]
-    (largest,) = crop_samples([Video(path)], Cutting(ALIGNED), **options)
+    (largest,) = crop_samples([Video(path)], CropSettings(ALIGNED), **options)
     assert np.array_equal(pixels_of(largest), pixels_of(both[0]))
     assert not np.array_equal(pixels_of(largest), pixels_of(both[1]))
     found = finder.faces(frame)
     assert np.array_equal(pixels_of(both[1]), face_crop(frame, found[1], ALIGNED))
 
 
-def test_pictures_of_many_kinds(tmp_path, finder):
+def test_images_of_many_kinds(tmp_path, finder):
     """Grey, with alpha, turned by EXIF, a close-up."""
-    picture = Image.fromarray(scene(0, 100, 60))
-    picture.convert("L").save(tmp_path / "grey.png")
-    picture.convert("RGBA").save(tmp_path / "alpha.png")
-    exif = picture.getexif()
+    image = Image.fromarray(scene(0, 100, 60))
+    image.convert("L").save(tmp_path / "grey.png")
+    image.convert("RGBA").save(tmp_path / "alpha.png")
+    exif = image.getexif()
     exif[0x0112] = 6  # turn by 90 degrees clockwise
-    picture.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "phone.jpg", exif=exif, quality=95)
+    image.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "phone.jpg", exif=exif, quality=95)
     Image.fromarray(face(0)[20:108, 25:103]).save(tmp_path / "close.png")
     names = ("grey.png", "alpha.png", "phone.jpg", "close.png")
     videos = [Video(tmp_path / name, name=name) for name in names]
-    grey, alpha, phone, close = crop_samples(videos, Cutting(ALIGNED), tmp_path / "cache", finder=finder)
+    grey, alpha, phone, close = crop_samples(videos, CropSettings(ALIGNED), tmp_path / "cache", finder=finder)
     assert np.ptp(pixels_of(grey), axis=2).max() == 0
-    wanted = face_crop(np.asarray(picture), finder.faces(np.asarray(picture))[0], ALIGNED)
+    wanted = face_crop(np.asarray(image), finder.faces(np.asarray(image))[0], ALIGNED)
     assert np.array_equal(pixels_of(alpha), wanted)
     assert np.abs(pixels_of(phone).astype(int) - wanted).mean() < 5
     assert pixels_of(close).any() and (close.video, close.manipulation) == ("close.png", "Deepfakes")
 
 
-def test_whole_pictures_are_not_copied(tmp_path):
+def test_whole_images_are_not_copied(tmp_path):
     Image.fromarray(backdrop()).save(tmp_path / "a.png")
-    (sample,) = crop_samples([Video(tmp_path / "a.png")], Cutting(Crop("whole")), tmp_path / "cache")
+    (sample,) = crop_samples([Video(tmp_path / "a.png")], CropSettings(Crop("whole")), tmp_path / "cache")
     assert sample.path == tmp_path / "a.png"
     assert not list((tmp_path / "cache").rglob("*.png"))
 
 
 def test_the_first_frames(tmp_path, clip):
-    cutting = Cutting(Crop("box"), frames=3, choose="first")
-    assert cut_videos([Video(clip)], cutting, tmp_path, finder=Middle())[0].files == (
+    settings = CropSettings(Crop("box"), frames=3, choose="first")
+    assert crop_videos([Video(clip)], settings, tmp_path, finder=Middle())[0].files == (
         "000.png",
         "001.png",
         "002.png",
@@ -189,16 +191,16 @@ def test_the_first_frames(tmp_path, clip):
 
 
 def test_what_is_cut_once_is_not_cut_again(tmp_path):
-    videos, told = small_videos(tmp_path, 5), []
-    first = cut_videos(
-        videos, Cutting(Crop("box")), tmp_path / "cache", finder=Middle(),
-        on_progress=lambda *report: told.append(report),
+    videos, reports = small_videos(tmp_path, 5), []
+    first = crop_videos(
+        videos, CropSettings(Crop("box")), tmp_path / "cache", finder=Middle(),
+        on_progress=lambda *report: reports.append(report),
     )  # fmt: skip
-    assert told == [("crop", done, 5) for done in range(1, 6)]
+    assert reports == [("crop", done, 5) for done in range(1, 6)]
     assert [cut.source for cut in first] == videos
     assert all((cut.frames, cut.without_face, len(cut.files)) == (3, 1, 2) for cut in first)
     again = Middle()
-    assert cut_videos(videos, Cutting(Crop("box")), tmp_path / "cache", finder=again) == first
+    assert crop_videos(videos, CropSettings(Crop("box")), tmp_path / "cache", finder=again) == first
     assert again.looked == 0
 
 
@@ -212,16 +214,16 @@ def test_what_is_cut_once_is_not_cut_again(tmp_path):
 )  # fmt: skip
 def test_other_crops_go_elsewhere(tmp_path, change):
     videos, usual = small_videos(tmp_path, 1), {"crop": Crop("box")}
-    (first,) = cut_videos(videos, Cutting(**usual), tmp_path / "cache", finder=Middle())
-    (other,) = cut_videos(videos, Cutting(**usual | change), tmp_path / "cache", finder=Middle())
-    assert first.folder != other.folder and read_index(first.folder) and read_index(other.folder)
+    (first,) = crop_videos(videos, CropSettings(**usual), tmp_path / "cache", finder=Middle())
+    (other,) = crop_videos(videos, CropSettings(**usual | change), tmp_path / "cache", finder=Middle())
+    assert first.folder != other.folder and read_crop_index(first.folder) and read_crop_index(other.folder)
 
 
 def test_sizes_and_finders_go_elsewhere(tmp_path):
     videos, later = small_videos(tmp_path, 1), Middle()
     later.version = "middle-2"
     folders = {
-        cut_videos(videos, Cutting(ALIGNED, size=size), tmp_path / "cache", finder=finder)[0].folder
+        crop_videos(videos, CropSettings(ALIGNED, size=size), tmp_path / "cache", finder=finder)[0].folder
         for size in (64, 128)
         for finder in (Middle(), later)
     }
@@ -230,16 +232,16 @@ def test_sizes_and_finders_go_elsewhere(tmp_path):
 
 def test_a_changed_video_is_cut_again(tmp_path):
     (video,) = small_videos(tmp_path, 1)
-    cut_videos([video], Cutting(Crop("box")), tmp_path / "cache", finder=Middle())
+    crop_videos([video], CropSettings(Crop("box")), tmp_path / "cache", finder=Middle())
     write_video(video.path, [np.full((24, 32, 3), 200, np.uint8)])
-    (sample,) = crop_samples([video], Cutting(Crop("box")), tmp_path / "cache", finder=Middle())
+    (sample,) = crop_samples([video], CropSettings(Crop("box")), tmp_path / "cache", finder=Middle())
     assert (pixels_of(sample) == 200).all()
 
 
 @pytest.mark.parametrize("damage", ["index lost", "index cut", "crop lost"])
 def test_damage_in_the_cache_is_mended(tmp_path, damage):
     videos = small_videos(tmp_path, 1)
-    (cut,) = cut_videos(videos, Cutting(Crop("box")), tmp_path / "cache", finder=Middle())
+    (cut,) = crop_videos(videos, CropSettings(Crop("box")), tmp_path / "cache", finder=Middle())
     index = cut.folder / INDEX_NAME
     if damage == "crop lost":
         (cut.folder / "000.png").unlink()
@@ -247,20 +249,20 @@ def test_damage_in_the_cache_is_mended(tmp_path, damage):
         index.unlink()
     else:
         index.write_bytes(index.read_bytes()[:50])
-    assert read_index(cut.folder) is None
-    assert cut_videos(videos, Cutting(Crop("box")), tmp_path / "cache", finder=Middle()) == [cut]
-    assert read_index(cut.folder) is not None
+    assert read_crop_index(cut.folder) is None
+    assert crop_videos(videos, CropSettings(Crop("box")), tmp_path / "cache", finder=Middle()) == [cut]
+    assert read_crop_index(cut.folder) is not None
 
 
 def test_a_stopped_run_goes_on(tmp_path):
     videos, cache = small_videos(tmp_path, 6), tmp_path / "cache"
     with pytest.raises(RuntimeError, match="power cut"):
-        cut_videos(videos, Cutting(Crop("box")), cache, finder=Middle(broken_after=10), workers=1)
+        crop_videos(videos, CropSettings(Crop("box")), cache, finder=Middle(broken_after=10), workers=1)
     assert not list(cache.rglob(".partial*")), "nothing half stays"
     finished = list(cache.rglob(INDEX_NAME))
-    assert len(finished) == 3 and all(read_index(index.parent) for index in finished)
+    assert len(finished) == 3 and all(read_crop_index(index.parent) for index in finished)
     rest = Middle()
-    assert len(crop_samples(videos, Cutting(Crop("box")), cache, finder=rest)) == 12
+    assert len(crop_samples(videos, CropSettings(Crop("box")), cache, finder=rest)) == 12
     assert rest.looked == 9
 
 
@@ -268,15 +270,15 @@ def test_two_writers_of_one_folder(tmp_path):
     """The second to finish finds the folder there and leaves it."""
     folder = tmp_path / "set" / "video"
 
-    def write(place: Path, text: str) -> None:
-        (place / "a.png").write_text(text)
-        (place / INDEX_NAME).write_text('{"format_version": 1, "crops": [{"file": "a.png"}]}')
+    def write(folder: Path, text: str) -> None:
+        (folder / "a.png").write_text(text)
+        (folder / INDEX_NAME).write_text('{"format_version": 1, "crops": [{"file": "a.png"}]}')
 
     with written_once(folder) as slow:
         write(slow, "slow")
-        with written_once(folder) as quick:
-            write(quick, "quick")
-    assert (folder / "a.png").read_text() == "quick"
+        with written_once(folder) as finished:
+            write(finished, "first")
+    assert (folder / "a.png").read_text() == "first"
     assert [entry.name for entry in folder.parent.iterdir()] == ["video"]
 
 
@@ -292,9 +294,9 @@ PROCESS = """
 import sys
 from pathlib import Path
 sys.path[:0] = sys.argv[1:2]
-from test_crops import ALIGNED, Cutting, Middle, Video, cut_videos
+from test_crop_samples import ALIGNED, CropSettings, Middle, Video, crop_videos
 videos = [Video(path, name=path.stem) for path in sorted(Path(sys.argv[2]).glob("*.mkv"))]
-cut = cut_videos(videos, Cutting(ALIGNED, size=64), Path(sys.argv[2]) / "cache", finder=Middle())
+cut = crop_videos(videos, CropSettings(ALIGNED, size=64), Path(sys.argv[2]) / "cache", finder=Middle())
 print(sum(len(video.files) for video in cut), "torch" in sys.modules)
 """
 
@@ -324,38 +326,38 @@ def bad_files(folder: Path) -> list[Video]:
 
 def test_files_that_cannot_be_used(tmp_path):
     videos = [*bad_files(tmp_path), *small_videos(tmp_path, 2)]
-    with pytest.raises(UserError, match=r"^3 of 5 videos or pictures.*text.mp4.*on_corrupt=skip$"):
-        cut_videos(videos, Cutting(Crop("box")), tmp_path / "cache", finder=Middle())
+    with pytest.raises(UserError, match=r"^3 of 5 videos or images.*text.mp4.*on_corrupt=skip$"):
+        crop_videos(videos, CropSettings(Crop("box")), tmp_path / "cache", finder=Middle())
     rest = Middle()
-    cut = cut_videos(videos, Cutting(Crop("box")), tmp_path / "cache", finder=rest, on_corrupt="skip")
+    cut = crop_videos(videos, CropSettings(Crop("box")), tmp_path / "cache", finder=rest, on_corrupt="skip")
     assert rest.looked == 0, "the good ones were cut before the refusal"
     assert [bool(video.problem) for video in cut] == [True] * 3 + [False] * 2
     for video, name in zip(cut, ("text.mp4", "broken.png", "gone.mkv"), strict=False):
         assert name in video.problem and "\n" not in video.problem and video.samples == []
-    with pytest.raises(UserError, match="3 of 3 videos or pictures cannot be used"):
-        cut_videos(videos[:3], Cutting(Crop("box")), tmp_path / "cache", finder=rest, on_corrupt="skip")
+    with pytest.raises(UserError, match="3 of 3 videos or images cannot be used"):
+        crop_videos(videos[:3], CropSettings(Crop("box")), tmp_path / "cache", finder=rest, on_corrupt="skip")
     assert not list((tmp_path / "cache").rglob(".partial*"))
 
 
 def test_no_face_at_all(tmp_path):
     path = write_video(tmp_path / "night.mkv", [np.zeros((24, 32, 3), np.uint8)] * 4)
-    (cut,) = cut_videos([Video(path)], Cutting(ALIGNED), tmp_path / "cache", finder=Middle())
+    (cut,) = crop_videos([Video(path)], CropSettings(ALIGNED), tmp_path / "cache", finder=Middle())
     assert (cut.frames, cut.without_face, cut.files) == (4, 4, ())
     with pytest.raises(UserError, match="no face was found in any of 4 frames of 1 videos.*night.mkv"):
-        crop_samples([Video(path)], Cutting(ALIGNED), tmp_path / "cache", finder=Middle())
+        crop_samples([Video(path)], CropSettings(ALIGNED), tmp_path / "cache", finder=Middle())
 
 
 def test_a_cache_that_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot write .*choose another cache folder"):
-        cut_videos(small_videos(tmp_path, 1), Cutting(Crop("box")), tmp_path / "file", finder=Middle())
+        crop_videos(small_videos(tmp_path, 1), CropSettings(Crop("box")), tmp_path / "file", finder=Middle())
 
 
 def test_wrong_settings(tmp_path):
     for wrong in ({"frames": 0}, {"choose": "last"}, {"faces": "none"}, {"size": 4}):
         with pytest.raises(UserError):
-            Cutting(ALIGNED, **wrong)
+            CropSettings(ALIGNED, **wrong)
     for wrong in ({"workers": 0}, {"on_corrupt": "ignore"}):
         with pytest.raises(UserError):
-            cut_videos([], Cutting(ALIGNED), tmp_path, finder=Middle(), **wrong)
-    assert crop_samples([], Cutting(ALIGNED), tmp_path, finder=Middle()) == []
+            crop_videos([], CropSettings(ALIGNED), tmp_path, finder=Middle(), **wrong)
+    assert crop_samples([], CropSettings(ALIGNED), tmp_path, finder=Middle()) == []

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brevitas_defakeq.data.frame_selection import chosen, order, positions
+from brevitas_defakeq.data.frame_selection import chosen, frame_order, positions
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ from brevitas_defakeq.data.frame_selection import chosen, order, positions
 )
 def test_numbers_decide(wanted):
     for names in (wanted, wanted[::-1], sorted(wanted)):
-        assert [names[place] for place in order(names)] == wanted
+        assert [names[index] for index in frame_order(names)] == wanted
 
 
 @given(st.integers(1, 400), st.integers(1, 400))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from brevitas_defakeq.data.listing import Listing, Rows
+from brevitas_defakeq.data.listing import Listing, ListingBuilder
 from brevitas_defakeq.imaging.sample import Sample
 
 WORDS = st.sampled_from(("a", "b", "a/b", "0", "x y", "é"))
@@ -32,7 +32,7 @@ def test_a_listing_is_the_list(samples, part):
     assert len(listing) == len(samples) and Listing.of(listing) is listing
     assert listing[part] == samples[part] and isinstance(listing[part], Listing)
     assert listing + samples == samples + list(listing) and listing * 2 == samples * 2
-    assert [listing[place] for place in range(-len(samples), 0)] == samples
+    assert [listing[index] for index in range(-len(samples), 0)] == samples
     assert list(listing.paths()) == [str(sample.path) for sample in samples]
     assert [listing.strings[code] for code in listing.codes("video")] == [s.video for s in samples]
     assert listing.by_path() == sorted(samples, key=lambda sample: sample.path.as_posix())
@@ -56,7 +56,7 @@ def test_other_lists_are_not_equal():
 
 
 def test_thinned_by_video_and_in_the_order_of_its_numbers():
-    rows = Rows()
+    rows = ListingBuilder()
     rows.add("in", ["f10.png", "f9.png", "f1.png", "f2.png", "f3.png"], label=0, video="v", dataset="d")
     rows.add("in", ["0.png"], label=1, video="v", dataset="d")
     rows.add("more", ["4.png", "7.png", "5.png"], label=0, video="w", dataset="d", manipulation="m")
@@ -69,7 +69,7 @@ def test_thinned_by_video_and_in_the_order_of_its_numbers():
     assert names(listing.thinned(2, first=False)) == ["f10.png", "f1.png", "0.png", "4.png", "7.png"]
     assert names(listing.thinned(1, first=False)) == ["f3.png", "0.png", "5.png"]
     assert listing.thinned(None, first=True) is listing and listing.thinned(5, first=True) == listing
-    assert len(Rows().listing().thinned(3, first=True)) == 0
+    assert len(ListingBuilder().listing().thinned(3, first=True)) == 0
 
 
 def test_taking_by_mask_and_by_place():
@@ -81,7 +81,7 @@ def test_taking_by_mask_and_by_place():
 
 def test_a_row_is_small():
     """21 bytes beside the strings, which are kept once."""
-    rows = Rows()
+    rows = ListingBuilder()
     for video in range(100):
         names = [f"{frame:03d}.png" for frame in range(32)]
         rows.add(f"in/{video}", names, label=0, video=f"{video}", dataset="d")

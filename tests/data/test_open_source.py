@@ -1,10 +1,10 @@
-"""What ``--data`` names: crops as they are, or faces cut out of raw videos and of pictures."""
+"""What ``--data`` names: crops as they are, or faces cut out of raw videos and of images."""
 
 import pytest
 from made_videos import moving_face, scene, write_video
 from PIL import Image
 
-from brevitas_defakeq.data.open_source import Faces, open_source
+from brevitas_defakeq.data.open_source import FaceOptions, open_source
 from brevitas_defakeq.data.selection import Selection
 from brevitas_defakeq.imaging.crop import Crop
 from brevitas_defakeq.utils.errors import UserError
@@ -24,8 +24,8 @@ def downloaded(tmp_path_factory):
 
 
 @pytest.fixture
-def pictures(tmp_path):
-    """A class folder with a face in each picture."""
+def images(tmp_path):
+    """A class folder with a face in each image."""
     for index, label in enumerate(("real", "fake")):
         (tmp_path / "faces" / label).mkdir(parents=True)
         Image.fromarray(scene(index, 60, 40)).save(tmp_path / "faces" / label / "a.png")
@@ -33,7 +33,7 @@ def pictures(tmp_path):
 
 
 def test_raw_videos_are_cut_and_kept(downloaded, tmp_path):
-    options = Selection(frames=3), Faces(cache=tmp_path / "crops")
+    options = Selection(frames=3), FaceOptions(cache=tmp_path / "crops")
     found = open_source(downloaded, *options, crop=ALIGNED).samples
     assert sorted(sample.label for sample in found) == [0] * 3 + [1] * 3
     assert {sample.dataset for sample in found} == {"UADFV"} and len({s.video for s in found}) == 2
@@ -43,20 +43,20 @@ def test_raw_videos_are_cut_and_kept(downloaded, tmp_path):
     assert [sample.path.stat().st_mtime_ns for sample in again] == times
 
 
-def test_pictures_are_crops_unless_faces_are_asked_for(pictures, tmp_path):
-    plain = open_source(pictures).samples
-    assert {sample.path.parent.parent for sample in plain} == {pictures}
-    opened = open_source(pictures, faces=Faces("largest", tmp_path / "crops"), crop=ALIGNED)
+def test_images_are_crops_unless_faces_are_asked_for(images, tmp_path):
+    plain = open_source(images).samples
+    assert {sample.path.parent.parent for sample in plain} == {images}
+    opened = open_source(images, faces=FaceOptions("largest", tmp_path / "crops"), crop=ALIGNED)
     cut = opened.samples
     assert opened.no_face == 0
     assert [(s.label, s.dataset) for s in cut] == [(s.label, s.dataset) for s in plain]
     assert all(Image.open(sample.path).size == (256, 256) for sample in cut)
 
 
-def test_a_detector_whose_crop_nobody_knows(downloaded, pictures):
+def test_a_detector_whose_crop_nobody_knows(downloaded, images):
     with pytest.raises(UserError, match="--crop aligned or box"):
         open_source(downloaded)
     with pytest.raises(UserError, match="--crop aligned or box"):
-        open_source(pictures, faces=Faces("all"))
+        open_source(images, faces=FaceOptions("all"))
     with pytest.raises(UserError, match="choose crop, largest, all"):
-        Faces("some")
+        FaceOptions("some")

@@ -9,17 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from brevitas_defakeq.data import layout as layouts
-from brevitas_defakeq.data.layout import recognise
+from brevitas_defakeq.data.layout import LayoutKind, recognise
 from brevitas_defakeq.data.selection import Selection
-from brevitas_defakeq.data.sources import data_hash, file_sha256, read_source
+from brevitas_defakeq.data.sources import data_hash, read_source
 from brevitas_defakeq.imaging import stored_files
 from brevitas_defakeq.imaging.image_files import load_image, usable
 from brevitas_defakeq.imaging.sample import Sample
+from brevitas_defakeq.imaging.stored_files import file_sha256
 from brevitas_defakeq.utils.errors import UserError
 
 
-def picture(colour, kind="PNG"):
+def image(colour, kind="PNG"):
     content = io.BytesIO()
     Image.new("RGB", (4, 4), (colour, 0, 0)).save(content, kind)
     return content.getvalue()
@@ -40,11 +40,11 @@ def test_labels_by_cls_and_json(tmp_path):
     shard = write(
         tmp_path / "faces-000.tar",
         {
-            "a.png": picture(1), "a.cls": b"0\n",
-            "b.json": json.dumps(described).encode(), "b.JPG": picture(2, "JPEG"),
-            "clip/0.cls": b"1", "clip/0.png": picture(3), "clip/1.png": picture(4), "clip/1.json": b"{}",
+            "a.png": image(1), "a.cls": b"0\n",
+            "b.json": json.dumps(described).encode(), "b.JPG": image(2, "JPEG"),
+            "clip/0.cls": b"1", "clip/0.png": image(3), "clip/1.png": image(4), "clip/1.json": b"{}",
             "c.txt": b"no image", "c.cls": b"0",
-            "d.seg.png": picture(5),
+            "d.seg.png": image(5),
         },
     )  # fmt: skip
     assert read_source(shard) == [
@@ -57,21 +57,19 @@ def test_labels_by_cls_and_json(tmp_path):
 
 def test_a_folder_of_shards_in_order(tmp_path):
     for number in (1, 0):
-        write(tmp_path / f"set/{number}.tar", {f"{number}.png": picture(number), f"{number}.cls": b"1"})
+        write(tmp_path / f"set/{number}.tar", {f"{number}.png": image(number), f"{number}.cls": b"1"})
     samples = read_source(tmp_path / "set")
     assert [(sample.video, sample.dataset) for sample in samples] == [("0/0", "set"), ("1/1", "set")]
-    assert recognise(tmp_path / "set").name == layouts.SHARDS
+    assert recognise(tmp_path / "set").kind == LayoutKind.SHARDS
     (tmp_path / "set/real").mkdir()
-    assert recognise(tmp_path / "set").name == layouts.CLASSES
+    assert recognise(tmp_path / "set").kind == LayoutKind.CLASSES
 
 
 def test_images_are_read_where_they_lie(tmp_path):
-    shard = write(
-        tmp_path / "x.tar", {f"{n}.png": picture(n) for n in range(5)} | {"deep/er.png": picture(9)}
-    )
+    shard = write(tmp_path / "x.tar", {f"{n}.png": image(n) for n in range(5)} | {"deep/er.png": image(9)})
     samples = read_source(shard)
     assert [load_image(sample.path).getpixel((0, 0))[0] for sample in samples] == [0, 1, 2, 3, 4, 9]
-    (tmp_path / "plain.png").write_bytes(picture(3))
+    (tmp_path / "plain.png").write_bytes(image(3))
     assert file_sha256(shard / "3.png") == file_sha256(tmp_path / "plain.png")
     assert data_hash(samples[:2]) != data_hash(samples[1:3])
     assert usable(samples) == (samples, [])
@@ -82,23 +80,23 @@ def test_images_are_read_where_they_lie(tmp_path):
 
 
 def test_a_tar_that_was_written_anew_is_read_anew(tmp_path):
-    shard = write(tmp_path / "x.tar", {"a.png": picture(1)})
+    shard = write(tmp_path / "x.tar", {"a.png": image(1)})
     assert load_image(shard / "a.png").getpixel((0, 0))[0] == 1
-    write(shard, {"long" * 40 + ".png": picture(7), "a.png": picture(2)})
+    write(shard, {"long" * 40 + ".png": image(7), "a.png": image(2)})
     assert load_image(shard / "a.png").getpixel((0, 0))[0] == 2
 
 
 def test_a_folder_may_be_called_tar(tmp_path):
     (tmp_path / "set.tar").mkdir()
-    (tmp_path / "set.tar/a.png").write_bytes(picture(6))
+    (tmp_path / "set.tar/a.png").write_bytes(image(6))
     assert load_image(tmp_path / "set.tar/a.png").getpixel((0, 0))[0] == 6
     assert [sample.path.name for sample in read_source(tmp_path / "set.tar")] == ["a.png"]
-    inner = write(tmp_path / "set.tar/inner.tar", {"b.png": picture(8)})
+    inner = write(tmp_path / "set.tar/inner.tar", {"b.png": image(8)})
     assert load_image(inner / "b.png").getpixel((0, 0))[0] == 8
 
 
 def test_a_csv_may_name_images_in_shards(tmp_path):
-    write(tmp_path / "x.tar", {"a.png": picture(1), "v/b.png": picture(2)})
+    write(tmp_path / "x.tar", {"a.png": image(1), "v/b.png": image(2)})
     (tmp_path / "list.csv").write_text("path,label\nx.tar/a.png,0\nx.tar/v/b.png,1\n")
     assert [sample.label for sample in read_source(tmp_path / "list.csv")] == [0, 1]
     (tmp_path / "list.csv").write_text("path,label\nx.tar/a.png,0\nx.tar/v/c.png,1\n")
@@ -127,13 +125,13 @@ def test_bad_members(tmp_path, members, message):
 
 
 def test_what_is_no_plain_tar(tmp_path):
-    shard = write(tmp_path / "x.tar", {f"{number}.png": picture(number) for number in range(9)})
+    shard = write(tmp_path / "x.tar", {f"{number}.png": image(number) for number in range(9)})
     whole = shard.read_bytes()
     for content in (b"", b"no tar", whole[:3000], whole[:700]):
         shard.write_bytes(content)
         with pytest.raises(UserError, match="x.tar cannot be read as an uncompressed tar"):
             read_source(shard)
-    write(shard, {"a.png": picture(1)}, "w:gz")
+    write(shard, {"a.png": image(1)}, "w:gz")
     with pytest.raises(UserError, match="x.tar cannot be read as an uncompressed tar"):
         read_source(shard)
     with pytest.raises(UserError, match="x.tar cannot be read as an uncompressed tar"):
@@ -168,13 +166,13 @@ def test_headers_are_not_kept(tmp_path, monkeypatch):
 def test_random_shards(tmp_path_factory, keys):
     folder = tmp_path_factory.mktemp("shards") / "set"
     shards = [{}, {}]
-    for place, (key, (label, by_json, suffix)) in enumerate(keys.items()):
-        shards[place % 2] |= {f"{key}.{suffix}": key.encode()}
-        shards[place % 2] |= {f"{key}.json": json.dumps({"label": label}).encode()} if by_json else {
+    for index, (key, (label, by_json, suffix)) in enumerate(keys.items()):
+        shards[index % 2] |= {f"{key}.{suffix}": key.encode()}
+        shards[index % 2] |= {f"{key}.json": json.dumps({"label": label}).encode()} if by_json else {
             f"{key}.cls": str(label).encode()
         }  # fmt: skip
-    for place, members in enumerate(shards):
-        write(folder / f"s{place}.tar", members)
+    for index, members in enumerate(shards):
+        write(folder / f"s{index}.tar", members)
     ordered = [(f"s{shard}", key) for shard in (0, 1) for key in list(keys)[shard::2]]
     samples = read_source(folder)
     assert samples == [

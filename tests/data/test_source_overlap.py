@@ -15,12 +15,12 @@ from brevitas_defakeq.utils.errors import UserError
 
 @pytest.fixture
 def folder(tmp_path):
-    """Eight pictures each in `train` and `test`, no two alike."""
-    for place, split in enumerate(("train", "test")):
+    """Eight images each in `train` and `test`, no two alike."""
+    for index, split in enumerate(("train", "test")):
         for number in range(8):
             file = tmp_path / split / ("real", "fake")[number % 2] / f"{number}.png"
             file.parent.mkdir(parents=True, exist_ok=True)
-            Image.new("RGB", (4, 4), (number, place, 0)).save(file)
+            Image.new("RGB", (4, 4), (number, index, 0)).save(file)
     return tmp_path
 
 

@@ -138,9 +138,9 @@ def test_missing_empty_and_other_sources(tmp_path):
 
 
 def test_hash_depends_on_content_alone(tmp_path):
-    for place in ("one", "two"):
-        save(tmp_path / place / "real/a.png", 1)
-        save(tmp_path / place / "fake/b.png", 2)
+    for folder in ("one", "two"):
+        save(tmp_path / folder / "real/a.png", 1)
+        save(tmp_path / folder / "fake/b.png", 2)
     first, second = read_source(tmp_path / "one"), read_source(tmp_path / "two")
     assert data_hash(first) == data_hash(second[::-1]) and len(data_hash(first)) == 64
     assert data_hash(first) != data_hash(first[:1])

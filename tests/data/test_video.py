@@ -17,7 +17,7 @@ from brevitas_defakeq.utils.errors import UserError
 
 COUNT = 61
 #: Name -> (codec, pixel format, options). Key frames every 10 frames, frames out of order, packets without
-#: times (AVI), frames that are never shown (VP8), pictures that are refreshed bit by bit.
+#: times (AVI), frames that are never shown (VP8), images that are refreshed bit by bit.
 KINDS = {
     "plain.mp4": ("libx264", "yuv420p", {"g": "10", "bf": "3", "x264-params": "scenecut=0"}),
     "open.mkv": ("libx264", "yuv420p", {"g": "10", "bf": "3", "x264-params": "scenecut=0:open-gop=1"}),
@@ -119,29 +119,29 @@ def test_numbers_as_the_benchmark_takes_them():
     assert chosen_numbers(0, 3) == chosen_numbers(0, 3, "first") == []
 
 
-@pytest.mark.parametrize("turns", [1, 2, 3])
-def test_turned_videos_are_read_upright(tmp_path, folder, turns):
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_turned_videos_are_read_upright(tmp_path, folder, quarters):
     """The matrix in an MP4's track header, as phones write it, against the unturned frames and OpenCV."""
     content = bytearray((folder / "exact.mp4").read_bytes())
-    place = content.index(b"tkhd") + 4 + 40
+    offset = content.index(b"tkhd") + 4 + 40
     one = 1 << 16
-    turn = {1: (0, -one, one, 0), 2: (-one, 0, 0, -one), 3: (0, one, -one, 0)}[turns]
-    content[place : place + 36] = struct.pack(">9i", *turn[:2], 0, *turn[2:], 0, 0, 0, 1 << 30)
+    turn = {1: (0, -one, one, 0), 2: (-one, 0, 0, -one), 3: (0, one, -one, 0)}[quarters]
+    content[offset : offset + 36] = struct.pack(">9i", *turn[:2], 0, *turn[2:], 0, 0, 0, 1 << 30)
     path = tmp_path / "phone.mp4"
     path.write_bytes(content)
     theirs = read_by_opencv(path)
     for frame in read_frames(path, 3):
-        assert np.array_equal(frame.pixels, np.rot90(moving_square(COUNT)[frame.number], turns))
+        assert np.array_equal(frame.pixels, np.rot90(moving_square(COUNT)[frame.number], quarters))
         assert np.array_equal(frame.pixels, theirs[frame.number])
 
 
 def test_frames_that_an_edit_list_cuts_off_are_not_counted(tmp_path, folder):
-    """An MP4 whose list says to show it from its eighth frame on, in the midst of a group of pictures."""
+    """An MP4 whose list says to show it from its eighth frame on, inside a group of pictures."""
     content = bytearray((folder / "plain.mp4").read_bytes())
-    place = content.index(b"elst") + 4 + 8 + 4
-    (start,) = struct.unpack_from(">i", content, place)
+    offset = content.index(b"elst") + 4 + 8 + 4
+    (start,) = struct.unpack_from(">i", content, offset)
     (ticks,) = struct.unpack_from(">I", content, content.index(b"stts") + 4 + 8 + 4)
-    struct.pack_into(">i", content, place, start + 7 * ticks)
+    struct.pack_into(">i", content, offset, start + 7 * ticks)
     path = tmp_path / "edited.mp4"
     path.write_bytes(content)
     wanted, whole = decoded_plainly(path), decoded_plainly(folder / "plain.mp4")
@@ -240,8 +240,8 @@ def test_damage_anywhere_is_one_line_or_frames(tmp_path, folder, name):
     path = tmp_path / f"damaged-{name}"
     for _ in range(15):
         content = bytearray(intact)
-        for place in draw.integers(0, len(content), 5):
-            content[place] = draw.integers(256)
+        for offset in draw.integers(0, len(content), 5):
+            content[offset] = draw.integers(256)
         path.write_bytes(content[: draw.integers(1, len(content) + 1)])
         try:
             assert list(read_frames(path, 5))

@@ -30,7 +30,7 @@ def scene(index: int, left: int, top: int, *, height: int = 240, width: int = 32
 
 
 def moving_face(count: int) -> list[np.ndarray]:
-    """Frames in which a face crosses the wall; other pictures of the same two people take turns."""
+    """Frames in which a face crosses the wall; other images of the same two people take turns."""
     return [scene(number % 4, 20 + 4 * number, 60) for number in range(count)]
 
 

@@ -1,8 +1,7 @@
-"""Checkpoints: every wrapping is undone, no code is run, and what does not fit is named."""
+"""Reading checkpoints: every wrapping is undone and no code is run."""
 
 import argparse
 import os
-import pathlib
 import pickle
 import shlex
 import subprocess
@@ -14,7 +13,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from brevitas_defakeq.detectors.checkpoint import fit_state, load_weights, read_checkpoint
+from brevitas_defakeq.detectors.checkpoint import read_checkpoint
 from brevitas_defakeq.utils.errors import UserError
 
 
@@ -128,62 +127,3 @@ def test_damaged_and_foreign_files(tmp_path, state):
     refused(tmp_path / "no_weights.pth", "no state dict but a dictionary of epoch, lr")
     torch.save(torch.zeros(3), tmp_path / "tensor.pth")
     refused(tmp_path / "tensor.pth", "no state dict but Tensor")
-
-
-@pytest.mark.parametrize("prefix", ["", "backbone.", "model.", "net.", "model.backbone."])
-def test_prefixes_that_lead_to_a_fit_are_removed(state, prefix):
-    mapped, report = fit_state(detector(), prefixed(state, prefix))
-    assert report.fits and list(mapped) == list(state)
-
-
-def test_prefixes_of_the_model_itself_stay():
-    model = nn.ModuleDict({"backbone": nn.Linear(2, 2), "model": nn.Linear(2, 1)})
-    mapped, report = fit_state(model, model.state_dict())
-    assert report.fits and list(mapped) == list(model.state_dict())
-
-
-def test_counters_do_not_matter(state):
-    bare = {name: tensor for name, tensor in state.items() if "num_batches" not in name}
-    assert fit_state(detector(), bare)[1].fits
-    averaged = {"weight": torch.zeros(1, 4), "bias": torch.zeros(1), "n_averaged": torch.tensor(1)}
-    assert fit_state(nn.Linear(4, 1), averaged)[1].fits
-
-
-def test_loading(tmp_path, state):
-    torch.save({"model": prefixed(state, "module.backbone.")}, tmp_path / "a.pth")
-    model = detector()
-    load_weights(model, tmp_path / "a.pth")
-    assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
-
-
-def test_what_does_not_fit_is_counted_and_named(tmp_path, state):
-    wrong = dict(state)
-    del wrong["0.weight"], wrong["0.bias"]
-    wrong["3.weight"] = torch.zeros(2, 4)
-    wrong |= {f"extra.{index}": torch.zeros(1) for index in range(13)}
-    torch.save(wrong, tmp_path / "a.pth")
-    model = detector()
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    with pytest.raises(UserError) as caught:
-        load_weights(model, tmp_path / "a.pth")
-    message = str(caught.value)
-    assert "\n" not in message and "2 missing: 0.weight, 0.bias" in message
-    assert (
-        "13 unexpected: extra.0" in message and "extra.9 and 3 more" in message and "extra.10" not in message
-    )
-    assert "1 of another shape: 3.weight (model [1, 4], file [2, 4])" in message
-    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
-
-
-def test_weights_of_another_detector(tmp_path):
-    torch.save({"a.weight": torch.zeros(1)}, tmp_path / "a.pth")
-    with pytest.raises(UserError, match="weights of another detector"):
-        load_weights(detector(), tmp_path / "a.pth")
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_weights_that_are_not_finite(tmp_path, state, value):
-    state["3.weight"][0, 1] = value
-    torch.save(state, tmp_path / "a.pth")
-    with pytest.raises(UserError, match="3.weight holds values that are not finite"):
-        load_weights(detector(), pathlib.Path(tmp_path / "a.pth"))

@@ -9,9 +9,9 @@ from PIL import Image
 from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
 
+from brevitas_defakeq.data.image_batches import preprocess
 from brevitas_defakeq.data.procedural import FAMILIES, HELD_OUT_FAMILIES, draw_many
 from brevitas_defakeq.detectors.demo_detector import DEMO_PREPROCESSING, DEMO_WEIGHTS, build_demo
-from brevitas_defakeq.imaging.preprocessing import preprocess
 
 #: Nobody trained or calibrated with it.
 TEST_SEED = 424_242

@@ -6,12 +6,12 @@ import torch
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
+from brevitas_defakeq.data.image_batches import preprocess
 from brevitas_defakeq.evaluation.frame_table import FrameTable
 from brevitas_defakeq.evaluation.paired_auc import auc_estimates, mean_estimates
 from brevitas_defakeq.evaluation.perturb.perturbations import PERTURBATIONS, perturbed
 from brevitas_defakeq.evaluation.predictors import RunPredictor
 from brevitas_defakeq.evaluation.robustness import point_metrics, robustness
-from brevitas_defakeq.imaging.preprocessing import preprocess
 from brevitas_defakeq.utils.errors import UserError
 
 NAMES, LEVELS = ("noise", "jpeg"), (1, 4)

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from brevitas_defakeq.api import carried_threshold
+from brevitas_defakeq.run_report import carried_threshold
 from brevitas_defakeq.evaluation.predict import Observed
 from brevitas_defakeq.evaluation.threshold import carry_threshold
 from brevitas_defakeq.utils.errors import UserError

@@ -1,20 +1,12 @@
-"""Reading images: order, memory, and what happens to damaged files."""
-
-import threading
-import time
+"""Reading images: pixel formats, orientation and damaged files."""
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from brevitas_defakeq.data.sources import read_source
-from brevitas_defakeq.imaging import image_files
-from brevitas_defakeq.imaging.image_files import iterate_batches, load_batch, load_image, usable
-from brevitas_defakeq.imaging.preprocessing import Preprocessing
+from brevitas_defakeq.imaging.image_files import load_image, usable
 from brevitas_defakeq.utils.errors import UserError
-
-PLAIN = Preprocessing((4, 4), "nearest", 0.0, 1.0)
 
 
 @pytest.fixture
@@ -42,11 +34,11 @@ def test_modes_become_rgb(tmp_path):
     assert found["grey"].getpixel((0, 0)) == (5, 5, 5)
 
 
-def test_pictures_are_turned_upright(tmp_path):
-    picture = Image.new("RGB", (4, 2))
-    exif = picture.getexif()
+def test_images_are_turned_upright(tmp_path):
+    image = Image.new("RGB", (4, 2))
+    exif = image.getexif()
     exif[0x0112] = 6  # turn by 90 degrees
-    picture.save(tmp_path / "phone.jpg", exif=exif)
+    image.save(tmp_path / "phone.jpg", exif=exif)
     assert load_image(tmp_path / "phone.jpg").size == (2, 4)
 
 
@@ -77,58 +69,6 @@ def test_truncated_missing_and_foreign_files(tmp_path):
         load_image(tmp_path / "text.png")
     with pytest.raises(UserError, match="gone.png.*does not exist"):
         load_image(tmp_path / "gone.png")
-
-
-@pytest.mark.parametrize("workers", [0, 1, 3])
-@pytest.mark.parametrize("batch_size", [1, 3, 7, 9])
-def test_batches_keep_the_order(folder, workers, batch_size):
-    samples = read_source(folder)
-    batches = list(iterate_batches(samples, PLAIN, batch_size, workers=workers))
-    assert [len(batch) for batch in batches[:-1]] == [batch_size] * (len(batches) - 1)
-    joined = torch.cat(batches)
-    assert torch.equal(joined, load_batch(samples, PLAIN))
-    assert (joined[:, 0, 0, 0] * 255).round().tolist() == list(range(7))
-
-
-def test_pictures_may_come_from_elsewhere(folder):
-    """Perturbed, drawn or decoded: ``read`` gives a sample's picture in the file's place."""
-    samples = read_source(folder)
-
-    def read(sample):
-        return Image.new("RGB", (2, 2), (100 + samples.index(sample),) * 3)
-
-    for workers in (0, 2):
-        joined = torch.cat(list(iterate_batches(samples, PLAIN, 3, workers=workers, read=read)))
-        assert (joined[:, 0, 0, 0] * 255).round().tolist() == list(range(100, 107))
-
-
-def test_reading_ahead_is_bounded(folder, monkeypatch):
-    samples = read_source(folder) * 10
-    loaded, lock = [], threading.Lock()
-
-    def counting(chunk, preprocessing, read):
-        with lock:
-            loaded.append(len(chunk))
-        return torch.zeros(len(chunk))
-
-    monkeypatch.setattr(image_files, "load_batch", counting)
-    stream = iterate_batches(samples, PLAIN, 1, workers=2)
-    next(stream)
-    time.sleep(0.1)
-    assert len(loaded) <= 3
-    stream.close()
-
-
-def test_a_bad_image_stops_the_stream_with_its_name(folder):
-    (folder / "3.png").write_bytes(b"broken")
-    with pytest.raises(UserError, match="3.png"):
-        list(iterate_batches(read_source(folder), PLAIN, 2))
-
-
-def test_wrong_batch_size(folder):
-    with pytest.raises(UserError, match="batch_size=0"):
-        next(iterate_batches(read_source(folder), PLAIN, 0))
-    assert load_batch([], PLAIN).shape == (0, 3, 4, 4)
 
 
 def test_usable(folder):

@@ -34,7 +34,7 @@ def test_the_same_size_the_double_and_the_half(kind, size):
     assert np.abs(resize(pixels, size, kind).astype(int) - theirs).max() <= 1
 
 
-def test_it_differs_from_pil_where_pictures_shrink():
+def test_it_differs_from_pil_where_images_shrink():
     """By much: this is why detectors have to be fed with their own resize."""
     pixels = np.random.default_rng(2).integers(0, 256, (300, 400, 3), dtype=np.uint8)
     ours = fitted(Image.fromarray(pixels), Preprocessing((224, 224), "cv2_cubic"))

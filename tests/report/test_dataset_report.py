@@ -52,7 +52,7 @@ def test_nothing_to_say():
     plain = {**FINDINGS, "problems": [], "label_goes_with": []}
     plain["datasets"] = [{**FINDINGS["datasets"][0], "manipulations": {}}]
     text = printed(findings_tables(plain))
-    assert "nothing found to look at" in text
+    assert "no problems found" in text
     assert "tell the label" not in text and "manipulation" not in text
 
 

@@ -1,4 +1,4 @@
-"""From points to crops, against the benchmark's own figures and by hand."""
+"""From points to crops, against the benchmark's own values and by hand."""
 
 import json
 from pathlib import Path
@@ -10,9 +10,9 @@ from brevitas_defakeq.imaging.crop import Crop
 from brevitas_defakeq.runtime.align import (
     BENCHMARK_TEMPLATE,
     YUNET_TEMPLATE,
-    aligning,
+    alignment_matrix,
     face_crop,
-    placed,
+    scaled_template,
     similarity,
 )
 from brevitas_defakeq.runtime.face_box import Face
@@ -31,7 +31,7 @@ def moved(points, matrix):
 
 def test_the_benchmarks_template_and_matrix():
     np.testing.assert_allclose(BENCHMARK_TEMPLATE, REFERENCE["template_256"], atol=1e-4)
-    found = aligning(face(REFERENCE["example_points"]), template=BENCHMARK_TEMPLATE)
+    found = alignment_matrix(face(REFERENCE["example_points"]), template=BENCHMARK_TEMPLATE)
     np.testing.assert_allclose(found, REFERENCE["example_matrix"], atol=1e-4)
 
 
@@ -51,20 +51,20 @@ def test_margin_and_size_as_the_benchmark_has_them(margin, size):
     """Its formula, from ArcFace's 112 pixels: (points * size / 112 + margin * size) / (1 + 2 margin)."""
     arcface = np.array([[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366]])
     wanted = (arcface * size / 112 + margin * size) / (1 + 2 * margin)
-    np.testing.assert_allclose(placed(BENCHMARK_TEMPLATE[:3], margin, size), wanted, atol=1e-3)
+    np.testing.assert_allclose(scaled_template(BENCHMARK_TEMPLATE[:3], margin, size), wanted, atol=1e-3)
 
 
 def test_a_turned_face_comes_to_lie_on_the_template():
     angle = np.radians(25)
     turn = 1.7 * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     points = YUNET_TEMPLATE @ turn.T + (300, -40)
-    np.testing.assert_allclose(moved(points, aligning(face(points))), YUNET_TEMPLATE, atol=1e-6)
-    halved = moved(points, aligning(face(points), size=128))
+    np.testing.assert_allclose(moved(points, alignment_matrix(face(points))), YUNET_TEMPLATE, atol=1e-6)
+    halved = moved(points, alignment_matrix(face(points), size=128))
     np.testing.assert_allclose(halved, YUNET_TEMPLATE / 2, atol=1e-6)
 
 
 def test_the_crop_holds_the_pixels_around_the_points():
-    """A picture whose red is x and green is y: the crop shows where each of its pixels came from."""
+    """An image whose red is x and green is y: the crop shows where each of its pixels came from."""
     y, x = np.mgrid[:240, :250]
     pixels = np.stack([x, y, np.full_like(x, 255)], axis=-1).astype(np.uint8)
     points = YUNET_TEMPLATE * 0.5 + (60, 50)  # half as large: the square from (60, 50) to (188, 178)
@@ -73,17 +73,17 @@ def test_the_crop_holds_the_pixels_around_the_points():
     assert crop[0, 0].tolist() == [60, 50, 255] and crop[200, 100].tolist() == [110, 150, 255]
     wide = face_crop(pixels, face(points), Crop("aligned", 0.8), 130)  # twice as wide about (124, 114)
     assert wide[65, 65].tolist() == [124, 114, 255]
-    assert not wide[:, 0].any(), "beyond the picture"
+    assert not wide[:, 0].any(), "beyond the image"
     assert face_crop(pixels, face(points), Crop("aligned", 0.15), 64).shape == (64, 64, 3)
 
 
 @pytest.mark.parametrize("points", [None, [(12.0, 30.0)] * 5])
 def test_without_points_an_upright_square_about_the_box(points):
     """Box 20 x 30 about (20, 35): side 1.42 * 30 = 42.6, centre 0.059 sides higher, at (20, 32.4866)."""
-    found = aligning(face(points), 0.15, 100)
+    found = alignment_matrix(face(points), 0.15, 100)
     corners = moved([(20 - 21.3, 32.4866 - 21.3), (20 + 21.3, 32.4866 + 21.3)], found)
     np.testing.assert_allclose(corners, [(0, 0), (100, 100)], atol=1e-3)
-    wider = aligning(face(points), 0.8, 100)  # 2.6 / 1.3 times as wide
+    wider = alignment_matrix(face(points), 0.8, 100)  # 2.6 / 1.3 times as wide
     np.testing.assert_allclose(moved([(20 - 42.6, 32.4866)], wider), [(0, 50)], atol=1e-3)
 
 
@@ -102,6 +102,6 @@ def test_a_box_is_never_empty():
         assert face_crop(pixels, face(None, box), Crop("box")).size
 
 
-def test_the_whole_picture():
+def test_the_whole_image():
     pixels = np.zeros((6, 5, 3), np.uint8)
     assert face_crop(pixels, face(None), Crop("whole")) is pixels

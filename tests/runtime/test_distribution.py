@@ -1,4 +1,4 @@
-"""The distribution of its own: built, installed into an empty environment, used there."""
+"""The runtime distribution: built, installed into an empty environment, used there."""
 
 import json
 import os
@@ -26,7 +26,7 @@ print(json.dumps({
     "version": version("defakeq-runtime"),
     "torch": importlib.util.find_spec("torch") is not None,
     "memory": latency(sys.argv[1], runs=1, warmup=0)["files"][0]["peak_memory_bytes"],
-    "place": brevitas_defakeq.__file__,
+    "file": brevitas_defakeq.__file__,
 }))
 """
 
@@ -54,6 +54,6 @@ def test_predicts_where_torch_is_not_installed(exported, noise, tmp_path):
     answer = json.loads(run(python, "-c", PROGRAM, model, tmp_path / "face.png", cwd=tmp_path))
     assert not answer["torch"]
     assert answer["version"] == __version__
-    assert Path(answer["place"]).is_relative_to(tmp_path / "device")
+    assert Path(answer["file"]).is_relative_to(tmp_path / "device")
     assert answer["memory"] > 0
     assert answer["logit"] == predict(model, tmp_path / "face.png")[0].logit

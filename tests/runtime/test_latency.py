@@ -6,20 +6,20 @@ import pytest
 from brevitas_defakeq.runtime import UserError, latency
 from brevitas_defakeq.runtime.peak_memory import peak_memory_bytes, process_peak_bytes
 
-FIGURES = {"path", "median_ms", "p10_ms", "p90_ms", "ratio", "file_bytes", "peak_memory_bytes"}
+FIELDS = {"path", "median_ms", "p10_ms", "p90_ms", "ratio", "file_bytes", "peak_memory_bytes"}
 
 
-def test_figures_of_two_files(graph, tmp_path):
+def test_latency_of_two_files(graph, tmp_path):
     files = [graph(tmp_path / "float.onnx"), graph(tmp_path / "other.onnx", shape=[1, 3, 48, 48])]
-    measured = json.loads(json.dumps(latency(files, runs=9, warmup=1)))
-    assert (measured["threads"], measured["runs"], measured["warmup"]) == (1, 9, 1)
-    assert measured["onnxruntime"] and measured["processor"]
-    first, second = measured["files"]
-    for figures, file in ((first, files[0]), (second, files[1])):
-        assert set(figures) == FIGURES
-        assert 0 < figures["p10_ms"] <= figures["median_ms"] <= figures["p90_ms"]
-        assert figures["path"] == str(file) and figures["file_bytes"] == file.stat().st_size
-        assert figures["peak_memory_bytes"] > 0
+    result = json.loads(json.dumps(latency(files, runs=9, warmup=1)))
+    assert (result["threads"], result["runs"], result["warmup"]) == (1, 9, 1)
+    assert result["onnxruntime"] and result["processor"]
+    first, second = result["files"]
+    for row, file in ((first, files[0]), (second, files[1])):
+        assert set(row) == FIELDS
+        assert 0 < row["p10_ms"] <= row["median_ms"] <= row["p90_ms"]
+        assert row["path"] == str(file) and row["file_bytes"] == file.stat().st_size
+        assert row["peak_memory_bytes"] > 0
     assert first["ratio"] == 1.0
     assert second["ratio"] == pytest.approx(second["median_ms"] / first["median_ms"])
 

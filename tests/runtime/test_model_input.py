@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from brevitas_defakeq.data.image_batches import preprocess
 from brevitas_defakeq.imaging.image_files import load_image
-from brevitas_defakeq.imaging.preprocessing import preprocess
 from brevitas_defakeq.runtime import Card, UserError
 from brevitas_defakeq.runtime.model_input import batches, each_image, model_input, open_image
 

@@ -65,7 +65,7 @@ def test_bad_calls(exported, noise, tmp_path):
     detector = ExportedDetector(exported())
     with pytest.raises(UserError, match="batch_size=0"):
         predict(detector, noise(), batch_size=0)
-    with pytest.raises(UserError, match="an ExportedDetector has its own"):
+    with pytest.raises(UserError, match="give it to ExportedDetector"):
         predict(detector, noise(), threads=1)
     with pytest.raises(UserError, match="missing.png cannot be read"):
         predict(detector, [noise(), tmp_path / "missing.png"])

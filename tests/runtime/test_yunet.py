@@ -15,7 +15,7 @@ from PIL import Image
 from brevitas_defakeq.data.procedural import draw
 from brevitas_defakeq.runtime import yunet
 from brevitas_defakeq.runtime.yunet import FaceFinder
-from brevitas_defakeq.runtime.yunet_cells import distinct
+from brevitas_defakeq.runtime.yunet_cells import suppress_overlaps
 from brevitas_defakeq.runtime.yunet_weights import yunet_weights
 from brevitas_defakeq.utils.errors import UserError
 
@@ -73,8 +73,8 @@ def test_a_square_of_640_pixels_as_opencv_sees_it(finder):
 
 
 @pytest.mark.parametrize(("height", "width"), [(1280, 1280), (720, 1280), (1280, 400)])
-def test_larger_pictures_come_out_in_their_own_pixels(finder, height, width):
-    """OpenCV's class looks at a picture halved by OpenCV, black filled up to a square."""
+def test_larger_images_come_out_in_their_own_pixels(finder, height, width):
+    """OpenCV's class looks at an image halved by OpenCV, black filled up to a square."""
     pixels = with_faces(height, width, (60, 150, 256))
     half = cv2.resize(pixels, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
     square = np.zeros((640, 640, 3), np.uint8)
@@ -84,28 +84,28 @@ def test_larger_pictures_come_out_in_their_own_pixels(finder, height, width):
     assert_same(finder.faces(pixels), theirs, 1.0)
 
 
-def test_a_small_picture_is_enlarged(finder):
+def test_a_small_image_is_enlarged(finder):
     (face,) = finder.faces(with_faces(120, 160, (40, 30, 64)))
     assert 40 < face.box[0] < face.box[2] < 104 and 30 < face.box[1] < face.box[3] < 94
     assert all(40 < x < 104 and 30 < y < 94 for x, y in face.points)
 
 
 def test_close_ups_are_found_with_a_border(finder, monkeypatch):
-    """Faces that fill the picture: some are overlooked at first; the border is gone from the result."""
-    pictures = [np.asarray(drawn(index, 256))[40:216, 50:206] for index in range(12)]
-    found = [finder.faces(picture) for picture in pictures]
+    """Faces that fill the image: some are overlooked at first; the border is gone from the result."""
+    images = [np.asarray(drawn(index, 256))[40:216, 50:206] for index in range(12)]
+    found = [finder.faces(image) for image in images]
     monkeypatch.setattr(yunet, "BORDERS", (0.0,))
-    at_once = [finder.faces(picture) for picture in pictures]
+    at_once = [finder.faces(image) for image in images]
     assert all(found) and not all(at_once)
-    for picture, faces, first in zip(pictures, found, at_once, strict=True):
+    for image, faces, first in zip(images, found, at_once, strict=True):
         if first:
             assert faces == first
             continue
-        border = round(0.25 * max(picture.shape[:2]))
-        framed = cv2.copyMakeBorder(picture, *[border] * 4, cv2.BORDER_CONSTANT)
+        border = round(0.25 * max(image.shape[:2]))
+        framed = cv2.copyMakeBorder(image, *[border] * 4, cv2.BORDER_CONSTANT)
         larger = cv2.resize(framed, (framed.shape[1] * 2, framed.shape[0] * 2))
         box = by_opencv(larger)[0][0] / 2 - border
-        assert np.abs(box - faces[0].box).max() < 0.1 * max(picture.shape[:2])
+        assert np.abs(box - faces[0].box).max() < 0.1 * max(image.shape[:2])
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (1, 3000, 3), (2000, 2, 3), (200, 300, 3)])
@@ -124,10 +124,10 @@ def test_a_score_that_is_asked_for(finder):
 
 
 def test_several_threads_share_a_finder(finder):
-    pictures = [with_faces(320, 480, (20 * index, 30, 128)) for index in range(6)]
-    alone = [finder.faces(picture) for picture in pictures]
+    images = [with_faces(320, 480, (20 * index, 30, 128)) for index in range(6)]
+    alone = [finder.faces(image) for image in images]
     with ThreadPoolExecutor(3) as pool:
-        assert list(pool.map(finder.faces, pictures)) == alone
+        assert list(pool.map(finder.faces, images)) == alone
 
 
 def test_boxes_of_one_face_are_one_face():
@@ -139,7 +139,7 @@ def test_boxes_of_one_face_are_one_face():
         scores = np.sort(draw.random(count))[::-1]
         sides = np.hstack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]])
         theirs = cv2.dnn.NMSBoxes(sides.tolist(), scores.tolist(), 0.0, 0.3)
-        assert list(distinct(boxes)) == sorted(theirs)
+        assert list(suppress_overlaps(boxes)) == sorted(theirs)
 
 
 # ---------------------------------------------------------------------------------------------- weights

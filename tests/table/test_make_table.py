@@ -12,10 +12,10 @@ from sklearn.metrics import roc_auc_score
 
 from brevitas_defakeq import UserError, load
 from brevitas_defakeq.artifact import float_bytes
+from brevitas_defakeq.data.image_batches import preprocess
 from brevitas_defakeq.data.sources import read_source
 from brevitas_defakeq.detectors.resolve import resolve
 from brevitas_defakeq.imaging.image_files import load_image
-from brevitas_defakeq.imaging.preprocessing import preprocess
 from brevitas_defakeq.table import make_table as make
 from brevitas_defakeq.table import method_models as models
 from brevitas_defakeq.table.make_table import make_table

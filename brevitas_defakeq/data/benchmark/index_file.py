@@ -1,4 +1,4 @@
-"""The file of a DeepfakeBench index, read without ever holding the text of its paths as strings."""
+"""Reads the file of a DeepfakeBench index without keeping its paths as strings."""
 
 from __future__ import annotations
 
@@ -9,28 +9,31 @@ from typing import Any
 
 from brevitas_defakeq.utils.errors import UserError
 
-_FORM = "{data set: {label: {split: {video: {label, frames}}}}}"
+_SHAPE = "{data set: {label: {split: {video: {label, frames}}}}}"
 
 
 @dataclass(slots=True)
-class Entry:
+class IndexEntry:
     """A video of the index: its label's name, and its frames' names by folder."""
 
-    kind: str
+    label_name: str
     frames: dict[str, list[str]]
 
 
 def load_index(path: Path) -> dict[str, Any]:
-    """The index with every video as an `Entry`: the text of 1.8 million paths is never held as strings."""
+    """The index with every video as an `IndexEntry`; 1.8 million paths are never kept as strings.
+
+    Raises UserError if the file is missing or is no such index.
+    """
     texts: dict[str, str] = {}
 
-    def hook(node: dict[str, Any]) -> dict[str, Any] | Entry:
+    def hook(node: dict[str, Any]) -> dict[str, Any] | IndexEntry:
         frames = node.get("frames")
         if not isinstance(frames, list):
             return node
-        if any(isinstance(value, dict | Entry) for value in node.values()):  # videos beside a stray label
-            return {name: value for name, value in node.items() if isinstance(value, dict | Entry)}
-        return Entry(str(node.get("label") or ""), _by_folder(path, frames, texts))
+        if any(isinstance(value, dict | IndexEntry) for value in node.values()):  # videos and a label
+            return {name: value for name, value in node.items() if isinstance(value, dict | IndexEntry)}
+        return IndexEntry(str(node.get("label") or ""), _by_folder(path, frames, texts))
 
     try:
         index = json.loads(path.read_text(encoding="utf-8-sig"), object_hook=hook)
@@ -41,21 +44,21 @@ def load_index(path: Path) -> dict[str, Any]:
     for groups in level_of(path, index).values():
         level_of(path, groups)
     if not index:
-        raise UserError(f"{path} is empty; it must be as in {_FORM}")
+        raise UserError(f"{path} is empty; it must be as in {_SHAPE}")
     return index
 
 
 def level_of(path: Path, node: Any) -> dict[str, Any]:
-    """A level of the index; a video where a level should be (as in DFDC's `val`) holds nothing."""
-    if isinstance(node, Entry):
+    """A level of the index; empty for a video in the place of a level (as in DFDC's `val`)."""
+    if isinstance(node, IndexEntry):
         return {}
     if not isinstance(node, dict):
-        raise UserError(f"{path} is no DeepfakeBench index; it must be as in {_FORM}")
+        raise UserError(f"{path} is no DeepfakeBench index; it must be as in {_SHAPE}")
     return node
 
 
 def _by_folder(path: Path, frames: list[Any], texts: dict[str, str]) -> dict[str, list[str]]:
-    """Frames by their folder, with forward slashes; equal strings are kept once, in `texts`."""
+    """Frame names by folder, with forward slashes; equal strings are stored once, in `texts`."""
     found: dict[str, list[str]] = {}
     for frame in frames:
         if not isinstance(frame, str):

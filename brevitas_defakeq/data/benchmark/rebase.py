@@ -1,4 +1,4 @@
-"""Where the folders lie that an index names: it was written on another machine, often under Windows."""
+"""Finds the folders that an index names, which was written on another machine, often under Windows."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from pathlib import Path
 
 #: DeepfakeBench's own tree; its indexes start with it or leave it out.
 _RGB = ("datasets", "rgb")
-#: An index lies in `preprocessing/dataset_json`, the frames in `datasets/rgb` beside `preprocessing`.
+#: An index is in `preprocessing/dataset_json`, the frames are in `datasets/rgb` beside `preprocessing`.
 _LEVELS_UP = 3
 
 
 class Rebase:
-    """Finds folders here: below `root`, then as given; without `root` as given, then beside the index.
+    """Finds a folder below `root`, then as given; without `root` as given, then near the index.
 
-    Below `root`, or the index's folder, the folder is looked for as it is called, in `datasets/rgb`, and from
-    the data set's own folder on, whatever stands before that.
+    Below `root`, or the index's folder, these are tried: the path as given, the path in `datasets/rgb`, and
+    the path from the data set's own folder on.
 
     Args:
         index: the index file.
@@ -27,12 +27,12 @@ class Rebase:
     def __init__(self, index: Path, root: Path | None, datasets: Iterable[str]) -> None:
         self._rooted = root is not None
         near = [Path(), *index.resolve().parents[:_LEVELS_UP]]
-        #: (where to look, its own name)
+        #: (folder to search, its own name)
         self._bases = [(base, base.resolve().name) for base in ([root] if root else near)]
         self._datasets = frozenset(datasets)
 
     def __call__(self, folder: str) -> str | None:
-        """The folder as it is called here (of `folder` with forward slashes); None if there is none."""
+        """The folder's path on this machine (of `folder` with forward slashes); None if it does not exist."""
         return next(filter(os.path.isdir, self._candidates(folder)), None)
 
     def _candidates(self, folder: str) -> Iterator[str]:
@@ -50,7 +50,7 @@ class Rebase:
             yield folder
 
     def _tails(self, parts: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-        """What follows `datasets/rgb`, and what starts with a data set's folder."""
+        """The parts after `datasets/rgb`, and those from a data set's folder on."""
         for start, part in enumerate(parts):
             if part in self._datasets or parts[max(0, start - 2) : start] == _RGB:
                 yield parts[start:]

@@ -1,4 +1,4 @@
-"""The lists that come with a data set: which split a video is in, and its label where no folder tells."""
+"""The lists that come with a data set: each video's split, and its label where no folder tells it."""
 
 from __future__ import annotations
 
@@ -13,46 +13,49 @@ from brevitas_defakeq.data.selection import SPLITS
 from brevitas_defakeq.utils.errors import UserError
 
 #: A class folder relative to the data set's, and a video's name without its suffix.
-Key = tuple[str, str]
+VideoKey = tuple[str, str]
 
-#: Where the three lists of FaceForensics++ may lie; the download leaves them out.
+#: Folders that may hold the three lists of FaceForensics++; the download does not contain them.
 _PAIR_FOLDERS = ("", "splits", "dataset/splits")
 _TEST_LIST = "List_of_testing_videos.txt"
 _DFDC_LISTS = ("labels.csv", "metadata.json")
 
 
 @dataclass(frozen=True)
-class Lists:
-    """What a data set's lists say.
+class SplitLists:
+    """The contents of a data set's lists.
 
-    `splits`: the videos they name. `unlisted`: the splits of all other videos. `labels`: 0 (real) or 1, where
-    the class folder does not tell. `lost`: what to do about a list that is not there.
+    Attributes:
+        splits: of the listed videos.
+        unlisted: the splits of all other videos.
+        labels: 0 (real) or 1 (fake), where the class folder does not tell.
+        missing: what to do about a missing list; empty if there is none.
     """
 
-    splits: Mapping[Key, tuple[str, ...]] = field(default_factory=dict)
+    splits: Mapping[VideoKey, tuple[str, ...]] = field(default_factory=dict)
     unlisted: tuple[str, ...] = ()
-    labels: Mapping[Key, int] = field(default_factory=dict)
-    lost: str = ""
+    labels: Mapping[VideoKey, int] = field(default_factory=dict)
+    missing: str = ""
 
 
 #: Reads the lists of the data set in a folder, given its class folders (relative, "." for itself).
-ReadLists = Callable[[Path, list[str]], Lists]
+ReadLists = Callable[[Path, list[str]], SplitLists]
 
 
-def no_split(root: Path, folders: list[str]) -> Lists:
-    """Every video stands in every split."""
-    return Lists(unlisted=SPLITS)
+def no_split(root: Path, folders: list[str]) -> SplitLists:
+    """Every video is in every split."""
+    return SplitLists(unlisted=SPLITS)
 
 
-def pairs(root: Path, folders: list[str]) -> Lists:
-    """FaceForensics++: lists of pairs (a, b), which put a, b, a_b and b_a into a split."""
-    splits: dict[Key, tuple[str, ...]] = {}
+def pairs(root: Path, folders: list[str]) -> SplitLists:
+    """FaceForensics++: lists of pairs (a, b), each of which puts a, b, a_b and b_a into a split."""
+    splits: dict[VideoKey, tuple[str, ...]] = {}
     for split in SPLITS:
-        places = [root / folder / f"{split}.json" for folder in _PAIR_FOLDERS]
-        file = next((place for place in places if place.is_file()), None)
+        candidates = [root / folder / f"{split}.json" for folder in _PAIR_FOLDERS]
+        file = next(filter(Path.is_file, candidates), None)
         if file is None:
-            return Lists(
-                lost=f"{root} has no {split}.json; put train.json, val.json and test.json there "
+            return SplitLists(
+                missing=f"{root} has no {split}.json; put train.json, val.json and test.json there "
                 "(FaceForensics' dataset/splits), or take split=all"
             )
         for first, second in _pairs_of(file):
@@ -60,18 +63,21 @@ def pairs(root: Path, folders: list[str]) -> Lists:
                 original = folder.startswith("original_sequences")
                 names = (first, second) if original else (f"{first}_{second}", f"{second}_{first}")
                 splits.update({(folder, name): (split,) for name in names})
-    return Lists(splits)
+    return SplitLists(splits)
 
 
-def testing_list(root: Path, folders: list[str]) -> Lists:
-    """Celeb-DF: the test videos; they are validation too, all others train.
+def testing_list(root: Path, folders: list[str]) -> SplitLists:
+    """Celeb-DF: the test videos, which also validate; all others train.
 
-    A line is `1 YouTube-real/00170.mp4`. The folder is the label; the number, where 1 means real, is ignored.
+    A line is `1 YouTube-real/00170.mp4`. The folder gives the label; the number, where 1 means real, is
+    ignored.
     """
     file = root / _TEST_LIST
     if not file.is_file():
-        return Lists(lost=f"{root} has no {_TEST_LIST}; it comes with the download, or take split=all")
-    splits: dict[Key, tuple[str, ...]] = {}
+        return SplitLists(
+            missing=f"{root} has no {_TEST_LIST}; it comes with the download, or take split=all"
+        )
+    splits: dict[VideoKey, tuple[str, ...]] = {}
     for number, line in enumerate(_text(file).splitlines(), start=1):
         if not line.strip():
             continue
@@ -79,40 +85,42 @@ def testing_list(root: Path, folders: list[str]) -> Lists:
         if len(name.parts) != 2:
             raise UserError(f"{file}, line {number}: {line.strip()!r} is not as in 1 YouTube-real/00170.mp4")
         splits[name.parts[0], name.stem] = ("val", "test")
-    return Lists(splits, unlisted=("train",))
+    return SplitLists(splits, unlisted=("train",))
 
 
-def dfdcp(root: Path, folders: list[str]) -> Lists:
-    """DFDC preview: `dataset.json` names each video by its path; its test videos are validation too."""
+def dfdcp(root: Path, folders: list[str]) -> SplitLists:
+    """DFDC preview: `dataset.json` lists each video by its path; its test videos also validate."""
     file = root / "dataset.json"
     if not file.is_file():
-        return Lists(lost=f"{root} has no dataset.json; it comes with the download, or take split=all")
-    splits: dict[Key, tuple[str, ...]] = {}
+        return SplitLists(
+            missing=f"{root} has no dataset.json; it comes with the download, or take split=all"
+        )
+    splits: dict[VideoKey, tuple[str, ...]] = {}
     for path, known in _object(file).items():
         name = PurePosixPath(path.replace("\\", "/"))
-        said = (known.get("set"), known.get("label")) if isinstance(known, dict) else (None, None)
-        if said[0] not in ("train", "test") or said[1] not in ("real", "fake") or len(name.parts) < 2:
+        split, label = (known.get("set"), known.get("label")) if isinstance(known, dict) else (None, None)
+        if split not in ("train", "test") or label not in ("real", "fake") or len(name.parts) < 2:
             raise UserError(
                 f"{file}: {path} has no set (train, test) or label (real, fake); download it again"
             )
-        if (said[1] == "real") != (name.parts[0] == "original_videos"):
+        if (label == "real") != (name.parts[0] == "original_videos"):
             raise UserError(
-                f"{file}: {path} is labelled {said[1]}, which its folder contradicts; download it again"
+                f"{file}: {path} is labelled {label}, which its folder contradicts; download it again"
             )
-        splits[name.parts[0], name.stem] = ("train",) if said[0] == "train" else ("val", "test")
-    return Lists(splits)
+        splits[name.parts[0], name.stem] = ("train",) if split == "train" else ("val", "test")
+    return SplitLists(splits)
 
 
-def dfdc(root: Path, folders: list[str]) -> Lists:
+def dfdc(root: Path, folders: list[str]) -> SplitLists:
     """DFDC: `labels.csv` beside the test videos, `metadata.json` in every part of the training videos."""
-    splits: dict[Key, tuple[str, ...]] = {}
-    labels: dict[Key, int] = {}
+    splits: dict[VideoKey, tuple[str, ...]] = {}
+    labels: dict[VideoKey, int] = {}
     for folder in folders:
-        table, described = (root / folder / name for name in _DFDC_LISTS)
+        table, metadata = (root / folder / name for name in _DFDC_LISTS)
         if table.is_file():
             known, split = _labels_csv(table), "test"
-        elif described.is_file():
-            known, split = _metadata(described), "train"
+        elif metadata.is_file():
+            known, split = _metadata(metadata), "train"
         else:
             continue
         for stem, label in known.items():
@@ -122,7 +130,7 @@ def dfdc(root: Path, folders: list[str]) -> Lists:
             f"{root} has neither test/labels.csv nor train/dfdc_train_part_*/metadata.json, and without them "
             "no labels; they come with the download"
         )
-    return Lists(splits, labels=labels)
+    return SplitLists(splits, labels=labels)
 
 
 def has_dfdc_list(folder: Path) -> bool:
@@ -151,7 +159,7 @@ def _metadata(file: Path) -> dict[str, int]:
     words = {"REAL": 0, "FAKE": 1}
     found = {}
     for name, known in _object(file).items():
-        label = words.get(known.get("label")) if isinstance(known, dict) else None
+        label = words.get(str(known.get("label"))) if isinstance(known, dict) else None
         if label is None:
             raise UserError(f"{file}: {name} has no label REAL or FAKE; download the file again")
         found[PurePosixPath(name).stem] = label

@@ -1,4 +1,4 @@
-"""What is found in a data set, what is missing, and what could make its figures wrong."""
+"""Checks of a source: what it holds, what is missing, and what would distort its metrics."""
 
 from brevitas_defakeq.data.check.source_check import check_source
 

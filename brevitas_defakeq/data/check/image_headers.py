@@ -1,4 +1,4 @@
-"""What image files are like, read from their headers alone, and whether that tells the label."""
+"""Properties of image files, from their headers alone, and whether they predict the label."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from brevitas_defakeq.data.listing import Listing
 from brevitas_defakeq.imaging.image_files import Header, read_header
 from brevitas_defakeq.utils.errors import UserError
 
-#: Headers read at most, half of each label.
-SAMPLE = 2000
-#: A size that at least this share of the images has stands for itself; the others go by their area.
+#: At most so many headers are read, half of each label.
+MAX_HEADERS = 2000
+#: Sizes that at least this share of the images has are compared as they are, rarer ones by their area.
 _COMMON = 0.01
 
 
 def headers_of(listing: Listing) -> tuple[Listing, list[Header], list[str]]:
-    """An even sample of the labelled images that can be read, their headers, and why others cannot."""
+    """An even sample of the labelled images: those that can be read, their headers, errors of the others."""
     sample = listing.take(
         np.concatenate([_spread(np.flatnonzero(listing.labels == label)) for label in (0, 1)])
     )
@@ -39,7 +39,7 @@ def headers_of(listing: Listing) -> tuple[Listing, list[Header], list[str]]:
 
 
 def associations(sample: Listing, headers: Sequence[Header], *, folders: bool) -> list[dict[str, Any]]:
-    """Whether format, size, JPEG tables (among JPEGs), data set (and source folder) tell the label."""
+    """How well format, size, data set, JPEG quality (among JPEGs) and source folder predict the label."""
     labels, videos = sample.labels, sample.videos()
     found = [
         association("file format", [header.format for header in headers], labels, videos),
@@ -55,7 +55,7 @@ def associations(sample: Listing, headers: Sequence[Header], *, folders: bool) -
 
 
 def source_folders(sample: Listing) -> list[str]:
-    """The first folder in which the images' paths differ; those that are named after a label do not count."""
+    """The first folder in which the images' paths differ; folders named after a label are ignored."""
     paths = [
         tuple(part for part in Path(os.path.abspath(path)).parent.parts if part.lower() not in CLASS_FOLDERS)
         for path in sample.paths()
@@ -65,7 +65,7 @@ def source_folders(sample: Listing) -> list[str]:
 
 
 def _spread(rows: np.ndarray) -> np.ndarray:
-    count = min(len(rows), SAMPLE // 2)
+    count = min(len(rows), MAX_HEADERS // 2)
     return rows[np.linspace(0, len(rows) - 1, count).astype(np.int64)] if count else rows
 
 
@@ -80,5 +80,5 @@ def _sizes(headers: Sequence[Header]) -> list[str]:
 
 
 def _quality(header: Header) -> str:
-    """JPEG's tables in a few signs: their means, which fall as the quality rises."""
+    """A JPEG's quantization tables by their means, which fall as the quality rises."""
     return "tables of mean " + ", ".join(f"{np.mean(table):.2f}" for table in header.tables)

@@ -1,4 +1,4 @@
-"""The findings of a check as lines for people: only what they should look at."""
+"""The findings of a check that the user should look at, as lines of text."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from typing import Any
 
 
 def problems_of(findings: dict[str, Any]) -> list[str]:
-    """One line for each thing that would spoil figures."""
+    """One line for each finding that would distort metrics."""
     return [*_classes(findings), *_lacks(findings), *_shared(findings), *_labels(findings)]
 
 
 def _classes(findings: dict[str, Any]) -> Iterator[str]:
-    """Where a class is missing: no AUC can be given there."""
+    """Data sets and splits with one class, which have no AUC."""
     lone: dict[str, list[str]] = {}
     for dataset in findings["datasets"]:
         for split, labels in dataset["splits"].items():
             if len(labels) == 1 and split != "unlisted":
-                place = dataset["name"] if split == "all" else f"{dataset['name']} {split}"
-                lone.setdefault(next(iter(labels)), []).append(place)
-    for label, places in sorted(lone.items()):
-        yield f"all is {label} in {', '.join(places)}"
+                name = dataset["name"] if split == "all" else f"{dataset['name']} {split}"
+                lone.setdefault(next(iter(labels)), []).append(name)
+    for label, names in sorted(lone.items()):
+        yield f"all samples are {label} in {', '.join(names)}"
 
 
 def _lacks(findings: dict[str, Any]) -> Iterator[str]:
@@ -50,11 +50,11 @@ def _shared(findings: dict[str, Any]) -> Iterator[str]:
 
 
 def _counted(shared: dict[str, Any]) -> str:
-    """Shared images and videos spoil a test; shared people are worth knowing."""
+    """The shared people, videos and images; shared videos and images invalidate a test."""
     text = f"{shared['people']} people, {shared['videos']} videos, "
     text += f"{shared['images']} of {shared['compared']} images"
-    spoilt = shared["videos"] or shared["images"]
-    return text + ("; do not calibrate on the one and test on the other" if spoilt else "")
+    invalid = shared["videos"] or shared["images"]
+    return text + ("; do not calibrate on the one and test on the other" if invalid else "")
 
 
 def _labels(findings: dict[str, Any]) -> Iterator[str]:

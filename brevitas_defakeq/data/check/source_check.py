@@ -1,4 +1,4 @@
-"""``check_source``: everything that can be said of a source before it is used."""
+"""``check_source``: checks a source before it is used."""
 
 from __future__ import annotations
 
@@ -6,25 +6,24 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from brevitas_defakeq.data import layout as layouts
-from brevitas_defakeq.data.benchmark.clips import Clip, Reading, listing_of
+from brevitas_defakeq.data.benchmark.clips import Clip, DatasetContents, listing_of
 from brevitas_defakeq.data.check import image_headers, split_overlap, video_counts
 from brevitas_defakeq.data.check.problems import problems_of
-from brevitas_defakeq.data.layout import Layout, recognise
-from brevitas_defakeq.data.listing import Listing, Rows
-from brevitas_defakeq.data.selection import DEFAULT, Selection
+from brevitas_defakeq.data.check.split_overlap import SplitContents
+from brevitas_defakeq.data.layout import BENCHMARK_LAYOUTS, Layout, LayoutKind, recognise
+from brevitas_defakeq.data.listing import Listing, ListingBuilder
+from brevitas_defakeq.data.selection import TEST_SPLIT, Selection
 from brevitas_defakeq.data.sources import list_videos, read_clips, read_source
 from brevitas_defakeq.utils.errors import UserError
 
-_BENCHMARKS = (layouts.INDEX, layouts.FRAMES, layouts.VIDEOS)
 _NAMED = 10
 
 
 @dataclass
-class _Found:
-    """A source's videos by data set, its images (none where only videos lie), and what it lacks."""
+class _SourceContents:
+    """A source's videos, its images (none where it has only videos), and what it lacks."""
 
-    rows: list[video_counts.Row]
+    rows: list[video_counts.VideoRow]
     images: Listing
     clips: list[Clip] = field(default_factory=list)
     lacks: list[dict[str, Any]] = field(default_factory=list)
@@ -32,37 +31,37 @@ class _Found:
 
 
 def check_source(
-    path: str | Path, selection: Selection = DEFAULT, *, calibration: str | Path | None = None
+    path: str | Path, selection: Selection = TEST_SPLIT, *, calibration: str | Path | None = None
 ) -> dict[str, Any]:
-    """What lies at a path, ready for JSON.
+    """The contents of a source and its problems, JSON-able.
 
     Args:
-        path: any source that `read_source` or `list_videos` takes.
-        selection: its compression, data sets and root; the splits are all looked at.
-        calibration: another source; its training split is compared with this one's test split.
+        path: any source that `read_source` or `list_videos` accepts.
+        selection: its compression, data sets and root; all splits are checked.
+        calibration: another source, whose training split is compared with this one's test split.
 
     Returns:
-        `layout`; `datasets`: counts per split, label and manipulation; `lacks`: what is missing, empty or
-        in no official list; `refused`: why a data set among several cannot be read; `shared`: videos and
+        `layout`; `datasets`: counts by split, label and manipulation; `lacks`: what is missing, empty or in
+        no official list; `refused`: why a data set among several cannot be read; `shared`: images, videos and
         people in two splits; `calibration`: what that source shares with the test split; `label_goes_with`:
         how well an image's format, size and so on predict its label; `unreadable`; `problems`: a line for
-        each thing to look at.
+        each finding to look at.
 
     Raises:
-        UserError: the source is not there, or not understood.
+        UserError: the source does not exist, or is not understood.
     """
     path = Path(path)
     selection = replace(selection, split="all", missing=1.0, frames=None)
     layout = recognise(path, selection.datasets)
-    found = _benchmark(path, layout, selection) if layout.name in _BENCHMARKS else _own(path, layout)
+    found = _benchmark(path, layout, selection) if layout.kind in BENCHMARK_LAYOUTS else _own(path, layout)
     if not found.rows:
         raise UserError(
-            next(iter(found.refused), f"{path} holds no images and no videos (read as {layout.name})")
+            next(iter(found.refused), f"{path} holds no images and no videos (read as {layout.kind})")
         )
     sample, read, unreadable = image_headers.headers_of(found.images)
-    findings = {
+    findings: dict[str, Any] = {
         "path": str(path),
-        "layout": layout.name,
+        "layout": layout.kind.value,
         "datasets": video_counts.counted(found.rows),
         "lacks": found.lacks,
         "refused": found.refused,
@@ -70,59 +69,57 @@ def check_source(
         "calibration": _calibration(calibration, found, selection) if calibration else None,
         "headers_read": len(read),
         "label_goes_with": image_headers.associations(
-            sample, read, folders=layout.name in (layouts.TABLE, layouts.SHARDS)
+            sample, read, folders=layout.kind in (LayoutKind.TABLE, LayoutKind.SHARDS)
         ),
         "unreadable": {"count": len(unreadable), "first": unreadable[:_NAMED]},
     }
     return findings | {"problems": problems_of(findings)}
 
 
-def _benchmark(path: Path, layout: Layout, selection: Selection) -> _Found:
-    found = _Found([], Rows().listing())
-    parts = [replace(layout, places=(place,)) for place in layout.places] or [layout]
-    for part in parts:
+def _benchmark(path: Path, layout: Layout, selection: Selection) -> _SourceContents:
+    found = _SourceContents([], ListingBuilder().listing())
+    layouts = [replace(layout, folders=(folder,)) for folder in layout.folders] or [layout]
+    for single in layouts:
         try:
-            frames = layout.name != layouts.VIDEOS
-            for source, reading, advice in read_clips(path, part, selection, frames=frames):
-                if not reading.clips:
-                    reading.missing.settle(source, selection.missing, advice)
-                found.clips += reading.clips
-                found.lacks.append(_lack(reading))
-        except UserError as error:  # one data set of several; the others are looked at all the same
+            frames = layout.kind != LayoutKind.VIDEOS
+            for source, contents, advice in read_clips(path, single, selection, frames=frames):
+                if not contents.clips:
+                    contents.missing.warn_or_refuse(source, selection.missing, advice)
+                found.clips += contents.clips
+                found.lacks.append(_lack(contents))
+        except UserError as error:  # of one data set; the others are checked all the same
             found.refused.append(str(error))
     found.rows = video_counts.of_clips(found.clips)
-    if layout.name != layouts.VIDEOS:
+    if layout.kind != LayoutKind.VIDEOS:
         found.images = listing_of(found.clips, selection)
     return found
 
 
-def _lack(reading: Reading) -> dict[str, Any]:
-    missing = reading.missing
+def _lack(contents: DatasetContents) -> dict[str, Any]:
+    missing = contents.missing
     return {
-        "datasets": sorted({clip.dataset for clip in reading.clips}), "no_list": reading.no_list,
+        "datasets": sorted({clip.dataset for clip in contents.clips}), "no_list": contents.no_list,
         "what": missing.what, "total": missing.total, "missing": missing.count,
-        "first_missing": missing.first, "empty": len(reading.empty), "first_empty": reading.empty[:_NAMED],
-        "unlisted": reading.unlisted,
+        "first_missing": missing.first, "empty": len(contents.empty), "first_empty": contents.empty[:_NAMED],
+        "unlisted": contents.unlisted,
     }  # fmt: skip
 
 
-def _own(path: Path, layout: Layout) -> _Found:
-    """A folder, CSV or shards: images, or else video files."""
+def _own(path: Path, layout: Layout) -> _SourceContents:
+    """The contents of a folder, CSV or shards: images, or else video files."""
     try:
         images = read_source(path)
     except UserError:
-        if layout.name not in (layouts.CLASSES, layouts.PLAIN):
+        if layout.kind not in (LayoutKind.CLASSES, LayoutKind.PLAIN):
             raise
-        return _Found(video_counts.of_videos(list_videos(path)), Rows().listing())
-    return _Found(video_counts.of_listing(images), images)
+        return _SourceContents(video_counts.of_videos(list_videos(path)), ListingBuilder().listing())
+    return _SourceContents(video_counts.of_listing(images), images)
 
 
-def _calibration(path: str | Path, found: _Found, selection: Selection) -> dict[str, Any]:
-    train = split_overlap.Part.of_listing(read_source(path, replace(selection, split="train", datasets=())))
-    known = bool(found.clips)
+def _calibration(path: str | Path, found: _SourceContents, selection: Selection) -> dict[str, Any]:
+    train = SplitContents.of_listing(read_source(path, replace(selection, split="train", datasets=())))
+    benchmark = bool(found.clips)
     test = (
-        split_overlap.Part.of_clips(found.clips, "test")
-        if known
-        else split_overlap.Part.of_listing(found.images)
+        SplitContents.of_clips(found.clips, "test") if benchmark else SplitContents.of_listing(found.images)
     )
     return {"path": str(path), **split_overlap.shared(train, test)}

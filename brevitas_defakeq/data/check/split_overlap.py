@@ -1,4 +1,4 @@
-"""What two parts of the data share: images, videos, people."""
+"""Images, videos and people that two splits share."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ import numpy as np
 from brevitas_defakeq.data.benchmark.clips import Clip, listing_of
 from brevitas_defakeq.data.identities import identities
 from brevitas_defakeq.data.listing import Listing
-from brevitas_defakeq.data.selection import DEFAULT
+from brevitas_defakeq.data.selection import TEST_SPLIT
 from brevitas_defakeq.data.source_overlap import shared_images
 
-#: Images of the first part that are looked for in the second.
-SAMPLE = 2000
+#: At most so many images of the first split are searched for in the second.
+MAX_COMPARED = 2000
 _NAMED = 10
 
 
 @dataclass(frozen=True)
-class Part:
-    """Images, and the (data set, video) that they are of; where only videos lie there are no images."""
+class SplitContents:
+    """The images of a split (none for raw videos), and the (data set, name) of its videos."""
 
     images: Listing
     videos: frozenset[tuple[str, str]]
 
     @classmethod
-    def of_listing(cls, images: Listing) -> Part:
+    def of_listing(cls, images: Listing) -> SplitContents:
         datasets, videos = images.codes("dataset"), images.codes("video")
         size = len(images.strings)
         pairs = np.unique(datasets.astype(np.int64) * size + videos).tolist()
@@ -35,29 +35,29 @@ class Part:
         return cls(images, names)
 
     @classmethod
-    def of_clips(cls, clips: Iterable[Clip], split: str) -> Part:
-        """Those of a split."""
+    def of_clips(cls, clips: Iterable[Clip], split: str) -> SplitContents:
+        """Those of a benchmark's split."""
         own = [clip for clip in clips if split in clip.splits]
-        return cls(listing_of(own, DEFAULT), frozenset((clip.dataset, clip.key) for clip in own))
+        return cls(listing_of(own, TEST_SPLIT), frozenset((clip.dataset, clip.key) for clip in own))
 
 
 def between_splits(clips: Sequence[Clip], first: str, second: str) -> list[dict[str, Any]]:
-    """The data sets that have anything in both splits."""
+    """What each data set has in both splits; data sets that share nothing are left out."""
     found = []
     for dataset in sorted({clip.dataset for clip in clips}):
         own = [clip for clip in clips if clip.dataset == dataset]
-        both = shared(Part.of_clips(own, first), Part.of_clips(own, second))
+        both = shared(SplitContents.of_clips(own, first), SplitContents.of_clips(own, second))
         if both["images"] or both["videos"] or both["people"]:
             found.append({"dataset": dataset, "between": [first, second], **both})
     return found
 
 
-def shared(first: Part, second: Part) -> dict[str, Any]:
+def shared(first: SplitContents, second: SplitContents) -> dict[str, Any]:
     """Numbers of shared images, videos and people, and the first ten of each.
 
-    Of more than 2,000 images in the first part an even sample (`compared`) is looked for in the second.
+    Of more than `MAX_COMPARED` images in the first split an even sample (`compared` images) is searched for.
     """
-    sample = first.images.take(slice(None, None, max(1, -(-len(first.images) // SAMPLE))))
+    sample = first.images.take(slice(None, None, max(1, -(-len(first.images) // MAX_COMPARED))))
     images = shared_images(sample, second.images)
     videos = sorted(first.videos & second.videos)
     people = sorted(_people(first) & _people(second))
@@ -68,5 +68,5 @@ def shared(first: Part, second: Part) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _people(part: Part) -> set[str]:
-    return {person for name in part.videos for person in identities(*name)}
+def _people(split: SplitContents) -> set[str]:
+    return {person for name in split.videos for person in identities(*name)}

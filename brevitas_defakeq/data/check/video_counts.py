@@ -1,4 +1,4 @@
-"""How many videos and images a source has, by data set, split, label and manipulation."""
+"""Counts of videos and images by data set, split, label and manipulation."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ from brevitas_defakeq.imaging.sample import LABEL_WORDS, Video
 _ORDER = (*SPLITS, "all", "unlisted")
 
 #: Data set, splits, label, manipulation, images (0 for a video that is not decoded).
-Row = tuple[str, tuple[str, ...], int | None, str, int]
+VideoRow = tuple[str, tuple[str, ...], int | None, str, int]
 
 
-def of_clips(clips: Iterable[Clip]) -> list[Row]:
-    """A row a video of a benchmark; "unlisted" is the split of those no list names."""
+def of_clips(clips: Iterable[Clip]) -> list[VideoRow]:
+    """A row for each video of a benchmark; "unlisted" is the split of videos in no list."""
     return [
         (clip.dataset, clip.splits or ("unlisted",), clip.label, clip.manipulation, len(clip.frames))
         for clip in clips
     ]
 
 
-def of_videos(videos: Iterable[Video]) -> list[Row]:
-    """A row a video file of one's own."""
+def of_videos(videos: Iterable[Video]) -> list[VideoRow]:
+    """A row for each video file of a folder."""
     return [(video.dataset, ("all",), video.label, video.manipulation, 0) for video in videos]
 
 
-def of_listing(listing: Listing) -> list[Row]:
-    """A row a video of a source of one's own, which knows no splits."""
+def of_listing(listing: Listing) -> list[VideoRow]:
+    """A row for each video of a source without splits."""
     _, firsts, images = np.unique(listing.videos(), return_index=True, return_counts=True)
-    rows = []
+    rows: list[VideoRow] = []
     for first, count in zip(firsts, images, strict=True):
         sample = listing[int(first)]
         rows.append((sample.dataset, ("all",), sample.label, sample.manipulation, int(count)))
     return rows
 
 
-def counted(rows: Iterable[Row]) -> list[dict[str, Any]]:
-    """A JSON object a data set: counts by split and label, and by manipulation; frames of a video."""
+def counted(rows: Iterable[VideoRow]) -> list[dict[str, Any]]:
+    """A JSON object for each data set: counts by split and label, by manipulation, and frames per video."""
     found: dict[str, dict[str, Any]] = {}
     frames: dict[str, list[int]] = {}
     for dataset, splits, label, manipulation, images in rows:

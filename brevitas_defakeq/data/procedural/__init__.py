@@ -1,6 +1,6 @@
-"""Procedurally drawn faces, real and forged: the data that the package can make by itself.
+"""Procedurally drawn faces, real and forged.
 
-They are stylised drawings for demos and tests. A detector that knows them says nothing about photographs.
+They are stylised drawings for demos and tests. A detector trained on them does not work on photographs.
 """
 
 from brevitas_defakeq.data.procedural.drawn_faces import (

@@ -1,4 +1,4 @@
-"""The camera and the file: what every picture goes through, real or forged, so real ones are not spotless."""
+"""Camera and file format effects, which real and forged images share, so that real ones are not flawless."""
 
 from __future__ import annotations
 
@@ -8,16 +8,22 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageFilter
 
-#: How a camera brings its sensor's pixels to the picture's size.
+#: Filters by which a camera resizes its sensor's pixels to the image's size.
 FILTERS = (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)
 
 
 @dataclass(frozen=True)
 class Camera:
-    """One camera's habits.
+    """The properties of a camera.
 
-    ``oversampling`` is sensor to picture pixels, ``blur_px`` at the sensor, the noise in grey levels of 255:
-    ``read`` everywhere, ``shot`` more at full brightness, ``chroma`` of it colour; ``sharpening`` in percent.
+    Attributes:
+        oversampling: sensor pixels for each image pixel, along a side.
+        blur_px: blur at the sensor in pixels.
+        read: noise at any brightness, in grey levels of 255.
+        shot: additional noise at full brightness, in grey levels.
+        chroma: share of colour noise.
+        resample: one of `FILTERS`.
+        sharpening: in percent.
     """
 
     oversampling: float
@@ -30,7 +36,7 @@ class Camera:
 
 
 def draw_camera(*, generator: np.random.Generator) -> Camera:
-    """A random camera, of a similar class to the others."""
+    """A random camera; all are of a similar quality."""
     uniform = generator.uniform
     return Camera(
         oversampling=uniform(1.05, 1.2),
@@ -44,29 +50,29 @@ def draw_camera(*, generator: np.random.Generator) -> Camera:
 
 
 def photograph(scene: np.ndarray, camera: Camera, *, size: int, generator: np.random.Generator) -> np.ndarray:
-    """Take a scene (uint8 ``[R, R, 3]``) with a camera: uint8 ``[size, size, 3]`` with its blur and noise."""
-    picture = Image.fromarray(scene)
+    """A photograph of a scene (uint8 ``[R, R, 3]``) with blur and noise: uint8 ``[size, size, 3]``."""
+    image = Image.fromarray(scene)
     if camera.blur_px > 0.2:
-        picture = picture.filter(ImageFilter.BoxBlur(camera.blur_px))
-    values = np.asarray(picture).astype(np.float32)
+        image = image.filter(ImageFilter.BoxBlur(camera.blur_px))
+    values = np.asarray(image).astype(np.float32)
     grey, tint = generator.standard_normal((2, *values.shape[:2]), dtype=np.float32)
     grain = np.stack([grey + camera.chroma * tint, grey, grey - camera.chroma * tint], axis=-1)
     values += grain * (camera.read + camera.shot / 255 * values)
     exposed = Image.fromarray((np.clip(values, 0, 255) + 0.5).astype(np.uint8))
-    picture = exposed.resize((size, size), camera.resample)
+    image = exposed.resize((size, size), camera.resample)
     if camera.sharpening:
-        picture = picture.filter(sharpener(camera.sharpening))
-    return np.asarray(picture)
+        image = image.filter(sharpener(camera.sharpening))
+    return np.asarray(image)
 
 
 def sharpener(percent: int) -> ImageFilter.Kernel:
-    """A 3 x 3 filter that adds ``percent`` of what a small blur takes away."""
+    """A 3 x 3 filter that adds ``percent`` of the detail that a small blur removes."""
     side = -percent / 100 / 8
     return ImageFilter.Kernel((3, 3), [side] * 4 + [1 - 8 * side] + [side] * 4, scale=1)
 
 
 def save_and_load(image: np.ndarray, *, generator: np.random.Generator) -> np.ndarray:
-    """Through a JPEG file of quality 88 to 98 (two in three pictures) or a lossless one: uint8 as given."""
+    """The uint8 image after JPEG compression of quality 88 to 98 (two in three images) or unchanged."""
     quality, lossless = int(generator.integers(88, 99)), generator.uniform() < 1 / 3
     if lossless:
         return image

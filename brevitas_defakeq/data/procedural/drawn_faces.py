@@ -1,4 +1,4 @@
-"""Drawn faces by number: ``draw(index, seed=...)`` gives the same bytes whenever and wherever it is asked."""
+"""Drawn faces by number: ``draw(index, seed=...)`` gives the same bytes on every machine."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ FAMILIES = tuple(forgeries.TRAINED)
 #: Families kept out of training and calibration.
 HELD_OUT_FAMILIES = tuple(forgeries.HELD_OUT)
 
-#: Pictures of one identity: real and forged take turns, two frames of a real clip and two of a forged one.
+#: Images of one identity: real and forged alternate, two frames of a real clip and two of a forged one.
 FRAMES_OF_IDENTITY = 4
 
 
 @dataclass(frozen=True)
 class DrawnFace:
-    """One drawn picture: ``image`` uint8 ``[S, S, 3]``, ``label`` 0 real or 1 fake, ``family`` (or "real").
+    """One drawn image: ``image`` uint8 ``[S, S, 3]``, ``label`` 0 real or 1 fake, ``family`` (or "real").
 
-    Pictures of one ``identity`` share the person and the camera, those of one ``video`` the label as well.
+    Images of one ``identity`` share the person and the camera, those of one ``video`` the label as well.
     """
 
     image: np.ndarray
@@ -41,13 +41,13 @@ class DrawnFace:
 
 
 def draw(index: int, *, seed: int, families: Sequence[str] = FAMILIES, size: int = 128) -> DrawnFace:
-    """Draw picture number ``index``: real for even numbers, forged for odd ones.
+    """Draw image number ``index``: real for even numbers, forged for odd ones.
 
-    Arguments:
-        index: 0 or more. Four neighbours (4 k .. 4 k + 3) show one identity.
+    Args:
+        index: 0 or more. Images 4 k to 4 k + 3 show one identity.
         seed: 0 or more; another seed gives other people.
-        families: forgery families to take turns with, from ``FAMILIES`` and ``HELD_OUT_FAMILIES``. The real
-            pictures of a seed are the same whatever the families.
+        families: forgery families to alternate, from ``FAMILIES`` and ``HELD_OUT_FAMILIES``. The real
+            images of a seed are the same whatever the families.
         size: side in pixels, even, 64 to 256.
 
     Returns a ``DrawnFace``.
@@ -56,7 +56,7 @@ def draw(index: int, *, seed: int, families: Sequence[str] = FAMILIES, size: int
     >>> face.image.shape, face.label, face.family
     ((128, 128, 3), 1, 'blend')
     """
-    check(families=families, size=size)
+    check_arguments(families=families, size=size)
     group = index // FRAMES_OF_IDENTITY
     identity = f"s{seed}-p{group:06d}"
     image, region, moment = photograph_index(index, seed=seed, size=size)
@@ -71,8 +71,8 @@ def draw(index: int, *, seed: int, families: Sequence[str] = FAMILIES, size: int
 def draw_many(
     count: int, *, seed: int, families: Sequence[str] = FAMILIES, size: int = 128, workers: int = 1
 ) -> list[DrawnFace]:
-    """Draw the pictures 0 .. ``count`` - 1 in order; ``workers`` processes (1: none) share the work."""
-    check(families=families, size=size)
+    """Draw the images 0 .. ``count`` - 1 in order; ``workers`` processes (1: none) share the work."""
+    check_arguments(families=families, size=size)
     one = partial(draw, seed=seed, families=tuple(families), size=size)
     if workers <= 1 or count < 64:
         return [one(index) for index in range(count)]
@@ -84,7 +84,7 @@ def photograph_index(index: int, *, seed: int, size: int) -> tuple[np.ndarray, n
     """The unforged photograph of ``index``, uint8 ``[S, S, 3]``, its inner face ``[S, S, 1]`` and moment."""
     shared = stream(seed, index // FRAMES_OF_IDENTITY, "identity")
     person, camera = draw_person(generator=shared), draw_camera(generator=shared)
-    generator = stream(seed, index, "picture")
+    generator = stream(seed, index, "image")
     moment = draw_moment(generator=generator)
     scene = paint_portrait(person, moment, size=int(size * camera.oversampling), generator=generator)
     region = inner_face(person, moment, size=size, generator=generator)
@@ -92,7 +92,7 @@ def photograph_index(index: int, *, seed: int, size: int) -> tuple[np.ndarray, n
 
 
 def inner_face(person: Person, moment: Moment, *, size: int, generator: np.random.Generator) -> np.ndarray:
-    """Where forgeries happen: a soft ellipse ``[S, S, 1]`` from the brows to below the mouth."""
+    """The region of forgeries: a soft ellipse ``[S, S, 1]`` from the brows to below the mouth."""
     canvas = Canvas(size, person=person, moment=moment)
     radii = (generator.uniform(0.48, 0.60), generator.uniform(0.55, 0.68))
     distance = ellipse(canvas.front_x, canvas.front_y, centre=(0, 0.22), radii=radii)
@@ -104,10 +104,10 @@ def forge(
 ) -> np.ndarray:
     """Forge a photograph (uint8 ``[S, S, 3]``) in its ``region`` by ``family``: a new one, same shape."""
     values = image.astype(np.float32)
-    more = {}
+    donor = {}
     if family == "blend":
-        more["donor"] = draw_donor(moment, size=image.shape[0], generator=generator)
-    forged = (forgeries.TRAINED | forgeries.HELD_OUT)[family](values, region, generator=generator, **more)
+        donor["donor"] = draw_donor(moment, size=image.shape[0], generator=generator)
+    forged = (forgeries.TRAINED | forgeries.HELD_OUT)[family](values, region, generator=generator, **donor)
     return forgeries.to_levels(forged)
 
 
@@ -121,13 +121,13 @@ def draw_donor(moment: Moment, *, size: int, generator: np.random.Generator) -> 
 
 
 def stream(seed: int, number: int, purpose: str) -> np.random.Generator:
-    """An independent generator for one purpose of one picture (or identity) of a seed."""
-    purposes = ("identity", "picture", "forgery", "file")
+    """An independent generator for one purpose of one image (or identity) of a seed."""
+    purposes = ("identity", "image", "forgery", "file")
     return np.random.Generator(np.random.PCG64([seed, number, purposes.index(purpose)]))
 
 
-def check(*, families: Sequence[str], size: int) -> None:
-    """Refuse families that do not exist and sizes that cannot be drawn, with the correction."""
+def check_arguments(*, families: Sequence[str], size: int) -> None:
+    """Raise UserError for families that do not exist and sizes that cannot be drawn."""
     known = FAMILIES + HELD_OUT_FAMILIES
     unknown = [family for family in families if family not in known]
     if unknown or not families:

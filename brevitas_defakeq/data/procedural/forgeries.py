@@ -1,17 +1,22 @@
-"""The forgery families: each takes a photographed face and leaves its kind of trace in the region.
+"""The forgery families: each changes a photographed face and leaves its kind of trace in the region.
 
 Every function takes ``image`` (float32 ``[S, S, 3]``, 0..255), the soft ``region`` (float32 ``[S, S, 1]``,
 0..1) and a ``generator``, and returns a new float32 image; ``blend`` also takes the ``donor``'s photograph.
-Strengths are drawn per image; the ranges were set so that a sane detector reaches .96 to .99 AUC, not 1, and
-that one which never saw the held-out families still does better on them than chance.
+Strengths are drawn per image, from ranges in which a good detector reaches an AUC of .96 to .99, and one that
+was not trained on the held-out families still does better on them than chance.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 from PIL import Image, ImageFilter
 
 from brevitas_defakeq.data.procedural.shapes import smooth_noise
+
+#: A function of this file.
+Forgery = Callable[..., np.ndarray]
 
 
 def blend(
@@ -42,7 +47,7 @@ def noise(image: np.ndarray, region: np.ndarray, *, generator: np.random.Generat
     return image + region * (image * gain + grain - image)
 
 
-def warp(image: np.ndarray, region: np.ndarray, *, generator: np.random.Generator) -> np.ndarray:
+def deform(image: np.ndarray, region: np.ndarray, *, generator: np.random.Generator) -> np.ndarray:
     """The region pulled about smoothly by up to 3 to 6 pixels, interpolated linearly."""
     size, reach = image.shape[0], generator.uniform(3.0, 6.0)
     rows, columns = np.nonzero(region[..., 0] > 0.01)
@@ -57,7 +62,7 @@ def warp(image: np.ndarray, region: np.ndarray, *, generator: np.random.Generato
 
 def upsample(image: np.ndarray, region: np.ndarray, *, generator: np.random.Generator) -> np.ndarray:
     """Traces of a generator's upsampling, in the face or everywhere: half resolution brought back by copied
-    pixels, half smoothed, with a gain for each of the four places in a 2 x 2 cell (a checkerboard)."""
+    pixels, half smoothed, with a gain for each of the four pixels of a 2 x 2 cell (a checkerboard)."""
     size = image.shape[0]
     half = Image.fromarray(to_levels(image)).resize((size // 2, size // 2), Image.Resampling.BOX)
     copied = np.asarray(half.resize((size, size), Image.Resampling.NEAREST), dtype=np.float32)
@@ -88,9 +93,9 @@ def inpaint(image: np.ndarray, region: np.ndarray, *, generator: np.random.Gener
 def frequency(image: np.ndarray, region: np.ndarray, *, generator: np.random.Generator) -> np.ndarray:
     """Held out: a periodic grid in the region, period 2.2 to 5 pixels, 4 to 8 grey levels."""
     size = image.shape[0]
-    places = np.arange(size, dtype=np.float32)
+    positions = np.arange(size, dtype=np.float32)
     periods, phases = generator.uniform(2.2, 5.0, 2), generator.uniform(0, 2 * np.pi, 2)
-    waves = np.cos(places * (2 * np.pi / periods[:, None]) + phases[:, None]).astype(np.float32)
+    waves = np.cos(positions * (2 * np.pi / periods[:, None]) + phases[:, None]).astype(np.float32)
     grid = waves[0][:, None] + waves[1][None, :]
     return image + region * generator.uniform(4.0, 8.0) * grid[..., None]
 
@@ -101,7 +106,7 @@ def to_levels(image: np.ndarray) -> np.ndarray:
 
 
 def between_pixels(image: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Values ``[n, 3]`` of an image ``[S, S, 3]`` at ``n`` places between pixels, linear, inside the edge."""
+    """Values ``[n, 3]`` of an image ``[S, S, 3]`` at ``n`` sub-pixel positions, linear, clipped to it."""
     last = image.shape[0] - 1.001
     rows, columns = np.clip(rows, 0, last), np.clip(columns, 0, last)
     top, left = rows.astype(np.int64), columns.astype(np.int64)
@@ -111,7 +116,13 @@ def between_pixels(image: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> 
     return upper * (1 - down) + lower * down
 
 
-#: What the shipped detector was trained on and what calibration draws from.
-TRAINED = {"blend": blend, "resample": resample, "noise": noise, "warp": warp, "upsample": upsample}
-#: Never seen in training or calibration: they measure what carries over.
-HELD_OUT = {"inpaint": inpaint, "frequency": frequency}
+#: The families that the shipped detector was trained on and that calibration uses.
+TRAINED: dict[str, Forgery] = {
+    "blend": blend,
+    "resample": resample,
+    "noise": noise,
+    "warp": deform,
+    "upsample": upsample,
+}
+#: Never used in training or calibration: they measure generalization.
+HELD_OUT: dict[str, Forgery] = {"inpaint": inpaint, "frequency": frequency}

@@ -33,7 +33,7 @@ def paint_hair_(canvas: Canvas, person: Person, strands: np.ndarray) -> None:
         return
     volume = person.hair_volume
     strands = strands[canvas.box((0, -0.35), (0.88 + volume, 0.95 + volume))]
-    canvas = canvas.part((0, -0.35), (0.88 + volume, 0.95 + volume))
+    canvas = canvas.crop((0, -0.35), (0.88 + volume, 0.95 + volume))
     x, y, side = canvas.x, canvas.y, np.abs(canvas.front_x)
     lowest = 0.05 if person.hair_length == 0 else 0.45
     thinning = np.clip((lowest + 0.05 - y) * 2.5, 0.0, 1.0)
@@ -47,7 +47,7 @@ def paint_hair_(canvas: Canvas, person: Person, strands: np.ndarray) -> None:
     curve = np.minimum(curve, lowest)
     hairline = (canvas.front_y - curve) * 0.7
     shadow = cover(np.maximum(skull, hairline - 0.05), canvas.pixels * 0.3)
-    canvas.picture *= 1 - 0.22 * shadow
+    canvas.image *= 1 - 0.22 * shadow
     shade = strands * (0.75 + 0.35 * canvas.moment.light[0] * x - 0.2 * y)
     hair = cover(np.maximum(skull, hairline), canvas.pixels * 0.45)
-    over_(canvas.picture, hair, shaded(person.hair + 0.015, shade))
+    over_(canvas.image, hair, shaded(person.hair + 0.015, shade))

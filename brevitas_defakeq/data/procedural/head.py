@@ -53,7 +53,7 @@ def shading(canvas: Canvas, person: Person) -> tuple[np.ndarray, np.ndarray]:
 
 def paint_head_(canvas: Canvas, person: Person, *, generator: np.random.Generator) -> None:
     """Paint the skin with blush, mottling, freckles, stubble, folds and pores."""
-    canvas = canvas.part((0, 0), (0.86, 1.08))
+    canvas = canvas.crop((0, 0), (0.86, 1.08))
     x, y = canvas.front_x, canvas.front_y
     light, gloss = shading(canvas, person)
     pores = generator.standard_normal(x.shape, dtype=np.float32)
@@ -70,7 +70,7 @@ def paint_head_(canvas: Canvas, person: Person, *, generator: np.random.Generato
     skin += 0.14 * gloss
     if person.beard:
         paint_beard_(canvas, person, skin, pores)
-    over_(canvas.picture, cover(outline(canvas, person), canvas.pixels), skin)
+    over_(canvas.image, cover(outline(canvas, person), canvas.pixels), skin)
 
 
 def paint_beard_(canvas: Canvas, person: Person, skin: np.ndarray, pores: np.ndarray) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-#: Display colours from light to dark skin; an identity lies somewhere between two neighbours.
+#: Display colours from light to dark skin; an identity is between two neighbours.
 SKIN_TONES = np.array(
     [
         [0.96, 0.82, 0.74],
@@ -46,7 +46,7 @@ IRIS_COLOURS = np.array(
 
 @dataclass(frozen=True)
 class Person:
-    """An identity: what stays from picture to picture. Lengths in face units, colours ``[3]`` in 0..1."""
+    """An identity: what all images of a person share. Lengths in face units, colours ``[3]`` in 0..1."""
 
     skin: np.ndarray
     hair: np.ndarray
@@ -84,9 +84,9 @@ class Person:
 
 @dataclass(frozen=True)
 class Moment:
-    """One picture of a person: pose, expression and light.
+    """One image of a person: pose, expression and light.
 
-    ``scale`` is face units to half pictures, ``roll`` radians, ``yaw`` and ``pitch`` the shift of the face's
+    ``scale`` is face units to half images, ``roll`` radians, ``yaw`` and ``pitch`` the shift of the face's
     front in face units, ``light`` a unit vector towards the lamp (z towards the camera).
     """
 
@@ -108,9 +108,9 @@ class Moment:
 
 def between(colours: np.ndarray, *, generator: np.random.Generator, spread: float = 0.03) -> np.ndarray:
     """A colour ``[3]`` between two neighbours of ``colours``, jittered by ``spread``."""
-    place = generator.uniform(0, len(colours) - 1.001)
-    lower = int(place)
-    mixed = colours[lower] + (place - lower) * (colours[lower + 1] - colours[lower])
+    position = generator.uniform(0, len(colours) - 1.001)
+    lower = int(position)
+    mixed = colours[lower] + (position - lower) * (colours[lower + 1] - colours[lower])
     return np.clip(mixed + generator.normal(0, spread, 3), 0.03, 0.97).astype(np.float32)
 
 
@@ -122,7 +122,7 @@ def muted_colour(*, generator: np.random.Generator) -> np.ndarray:
 
 
 def draw_person(*, generator: np.random.Generator) -> Person:
-    """A random identity; every range was set by eye on contact sheets."""
+    """A random identity; all ranges were chosen by eye."""
     uniform = generator.uniform
     skin = between(SKIN_TONES, generator=generator, spread=0.015)
     red = np.array([0.72, 0.25, 0.27]) * (0.45 + 0.6 * skin.mean())

@@ -15,7 +15,7 @@ def paint_portrait(
 ) -> np.ndarray:
     """Paint one person at one moment.
 
-    Arguments:
+    Args:
         person, moment: what to paint (``draw_person``, ``draw_moment``).
         size: side in pixels, 64 to 512.
         generator: source of the background, the hair strands and the skin's texture.
@@ -37,7 +37,7 @@ def paint_portrait(
 def paint_mask(person: Person, moment: Moment, *, size: int, generator: np.random.Generator) -> np.ndarray:
     """The face's front alone on a plain ground, as a donor of an inner face: uint8 ``[size, size, 3]``."""
     canvas = Canvas(size, person=person, moment=moment)
-    canvas.picture[:] = person.skin[:, None, None]
+    canvas.image[:] = person.skin[:, None, None]
     paint_front_(canvas, person, np.ones((size, size), dtype=np.float32), generator=generator)
     features.paint_glasses_(canvas, person)
     return developed(canvas)
@@ -58,4 +58,4 @@ def paint_front_(
 def developed(canvas: Canvas) -> np.ndarray:
     """The canvas under the moment's tint and exposure, as uint8 ``[S, S, 3]``."""
     moment = canvas.moment
-    return to_bytes(canvas.picture * (moment.tint * moment.exposure)[:, None, None])
+    return to_bytes(canvas.image * (moment.tint * moment.exposure)[:, None, None])

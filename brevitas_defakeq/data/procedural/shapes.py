@@ -1,6 +1,6 @@
-"""Soft-edged shapes, noise and colour layers on a picture: what every drawing module is made of.
+"""Soft-edged shapes, noise and colour layers for drawing on an image.
 
-Pictures being painted are float32 ``[3, S, S]`` in display values 0..1, masks float32 ``[h, w]`` in 0..1.
+Images being painted are float32 ``[3, S, S]`` in display values 0..1, masks float32 ``[h, w]`` in 0..1.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from PIL import Image
 
 @lru_cache(maxsize=16)
 def axes(size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pixel centres of a square picture: columns ``[1, S]``, rows ``[S, 1]``, from -1 to 1, y downwards."""
+    """Pixel centres of a square image: columns ``[1, S]``, rows ``[S, 1]``, from -1 to 1, y downwards."""
     centres = ((np.arange(size) + 0.5) * (2.0 / size) - 1.0).astype(np.float32)
     columns, rows = centres[None, :], centres[:, None]
     columns.flags.writeable = rows.flags.writeable = False
@@ -46,13 +46,13 @@ def bump(
     return np.exp(exponent, out=exponent)
 
 
-def over_(picture: np.ndarray, mask: np.ndarray, colour: np.ndarray) -> None:
-    """Lay ``colour`` (``[3]`` or ``[3, h, w]``) over ``picture`` ``[3, h, w]`` by ``mask``, in place."""
+def over_(image: np.ndarray, mask: np.ndarray, colour: np.ndarray) -> None:
+    """Lay ``colour`` (``[3]`` or ``[3, h, w]``) over ``image`` ``[3, h, w]`` by ``mask``, in place."""
     if colour.ndim == 1:
         colour = colour[:, None, None]
-    change = colour - picture
+    change = colour - image
     change *= mask
-    picture += change
+    image += change
 
 
 def shaded(colour: np.ndarray, light: np.ndarray) -> np.ndarray:
@@ -71,7 +71,7 @@ def smooth_noise(shape: tuple[int, int], *, cells: int, generator: np.random.Gen
     return np.asarray(Image.fromarray(coarse).resize(shape[::-1], Image.Resampling.BICUBIC))
 
 
-def to_bytes(picture: np.ndarray) -> np.ndarray:
+def to_bytes(image: np.ndarray) -> np.ndarray:
     """Display values 0..1 ``[3, S, S]`` to uint8 ``[S, S, 3]``, rounded and clipped."""
-    levels = (np.clip(picture, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
+    levels = (np.clip(image, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
     return np.ascontiguousarray(levels.transpose(1, 2, 0))

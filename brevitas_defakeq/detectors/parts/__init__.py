@@ -1,1 +1,1 @@
-"""What several published detectors are built from, and the renaming of their checkpoints."""
+"""Building blocks of published detectors, and the renaming of their checkpoints."""

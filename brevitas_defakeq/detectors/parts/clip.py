@@ -1,5 +1,7 @@
 """The vision tower of OpenAI's CLIP ViT-L/14: timm's, under the names of published checkpoints."""
 
+from typing import Any
+
 from timm.models.vision_transformer import VisionTransformer
 
 from brevitas_defakeq.detectors.entry import State
@@ -34,13 +36,15 @@ _OPENAI = {
 }
 
 
-def clip_vit_large(num_classes: int, **model_args) -> VisionTransformer:
+def clip_vit_large(num_classes: int, **model_args: Any) -> VisionTransformer:
     """The tower with ``quick_gelu`` and a Linear head on the class token's 1,024 values, 224 x 224."""
-    return build_timm("vit_large_patch14_clip_quickgelu_224", num_classes=num_classes, **model_args)
+    model = build_timm("vit_large_patch14_clip_quickgelu_224", num_classes=num_classes, **model_args)
+    assert isinstance(model, VisionTransformer)
+    return model
 
 
-def timm_names(state: State) -> State:
-    """The tower, its prefix gone, under timm's names, query, key and value joined; the rest as it is."""
+def clip_to_timm(state: State) -> State:
+    """The tower (without its prefix) under timm's names, query, key and value joined; the rest unchanged."""
     result = joined(renamed(state, _TRANSFORMERS | _OPENAI))
     if "cls_token" in result:
         result["cls_token"] = result["cls_token"].reshape(1, 1, -1)

@@ -37,8 +37,8 @@ _SWIN = {
 }
 
 
-def timm_names(state: State) -> State:
-    """The tensors under timm's names; anything that is no such classifier as it is."""
+def huggingface_to_timm(state: State) -> State:
+    """The tensors under timm's names; any other state unchanged."""
     if any(name.startswith("vit.encoder.") for name in state):
         return joined(renamed(state, _VIT))
     if any(name.startswith("swin.encoder.") for name in state):
@@ -47,7 +47,7 @@ def timm_names(state: State) -> State:
 
 
 def _downsampled_later(state: State) -> State:
-    """timm counts a stage's down-sampling to the next stage."""
+    """timm assigns a stage's down-sampling to the next stage."""
 
     def later(found: re.Match) -> str:
         return f"layers.{int(found[1]) + 1}.downsample"

@@ -1,4 +1,4 @@
-"""Names of a published checkpoint under our names."""
+"""Renames and joins the tensors of a published checkpoint."""
 
 import re
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ _QUERY = re.compile(r"(.*\.)q(\.weight|\.bias)$")
 
 
 def renamed(state: Mapping[str, Tensor], rules: Mapping[str, str]) -> dict[str, Tensor]:
-    """Every name put through every rule (pattern -> replacement, as in ``re.sub``), in their order."""
+    """The state with all rules (pattern -> replacement, as in ``re.sub``) applied to every name, in order."""
     result = {}
     for name, tensor in state.items():
         for pattern, replacement in rules.items():
@@ -20,7 +20,7 @@ def renamed(state: Mapping[str, Tensor], rules: Mapping[str, str]) -> dict[str, 
 
 
 def joined(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """``X.q``, ``X.k``, ``X.v`` stacked to ``X.qkv``, weights and biases, wherever all three are there."""
+    """``X.q``, ``X.k``, ``X.v`` stacked to ``X.qkv``, weights and biases, wherever all three exist."""
     result = dict(state)
     for name in state:
         found = _QUERY.match(name)

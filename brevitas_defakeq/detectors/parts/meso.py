@@ -1,8 +1,9 @@
 """Meso4 and MesoInception4, as DeepfakeBench re-trains them and as the authors' Keras code has them.
 
-One architecture serves both. They differ in the biases and the ReLU of the inception branches (Keras has
-them), in BatchNorm's epsilon and in the classes. DeepfakeBench lets one BatchNorm serve two convolutions, and
-Keras flattens places before channels: ``from_benchmark`` and ``from_keras`` undo both in the weights.
+Both are built by one architecture. They differ in the biases and the ReLU of the inception branches (only
+Keras has them), in BatchNorm's epsilon and in the classes. DeepfakeBench shares one BatchNorm between two
+convolutions, and Keras flattens pixels before channels: ``from_benchmark`` and ``from_keras`` convert the
+weights accordingly.
 """
 
 import re
@@ -11,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from brevitas_defakeq.detectors.entry import State
-from brevitas_defakeq.detectors.parts.chain import Chain
 from brevitas_defakeq.detectors.parts.keys import renamed
+from brevitas_defakeq.detectors.parts.named_sequential import NamedSequential
 from brevitas_defakeq.utils.errors import UserError
 
 #: Keras' name of a tensor -> torch's.
@@ -20,20 +21,20 @@ _TENSORS = {
     "kernel": "weight", "bias": "bias", "gamma": "weight", "beta": "bias", "moving_mean": "running_mean",
     "moving_variance": "running_var",
 }  # fmt: skip
-_PARTS = [f"branches.{n}.{part}" for n in range(4) for part in ("reduce", "conv")]
-_INCEPTION = [part for part in _PARTS if part != "branches.0.conv"]
+_BRANCH_LAYERS = [f"branches.{n}.{part}" for n in range(4) for part in ("reduce", "conv")]
+_INCEPTION = [part for part in _BRANCH_LAYERS if part != "branches.0.conv"]
 #: The convolutions in the order in which Keras numbers them.
 MESO4 = tuple(f"stages.{n}.conv" for n in range(4))
 MESO_INCEPTION4 = (*(f"stages.{n}.conv.{part}" for n in (0, 1) for part in _INCEPTION), *MESO4[2:])
 
 
-def meso4(*, keras: bool) -> Chain:
+def meso4(*, keras: bool) -> NamedSequential:
     """Images [N, 3, 256, 256] to logits [N, 2], or to the logit of "real" [N, 1] for Keras'."""
     sizes = ((3, 8, 3), (8, 8, 5), (8, 16, 5), (16, 16, 5))
     return _network([_convolution(*size, keras) for size in sizes], (8, 8, 16, 16), keras)
 
 
-def meso_inception4(*, keras: bool) -> Chain:
+def meso_inception4(*, keras: bool) -> NamedSequential:
     """Images [N, 3, 256, 256] to logits [N, 2], or to the logit of "real" [N, 1] for Keras'."""
     inceptions = [Inception(3, (1, 4, 4, 2), keras), Inception(11, (2, 4, 4, 2), keras)]
     convolutions = [_convolution(12, 16, 5, keras), _convolution(16, 16, 5, keras)]
@@ -51,14 +52,14 @@ class Inception(nn.Module):
             if dilation:
                 parts["conv"] = nn.Conv2d(width, width, 3, 1, dilation, dilation, bias=keras)
                 parts |= _relu("act2", keras)
-            self.branches.append(Chain(**parts))
+            self.branches.append(NamedSequential(**parts))
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat([branch(x) for branch in self.branches], dim=1)
 
 
 def from_benchmark(state: State) -> State:
-    """DeepfakeBench's names; a BatchNorm that serves two convolutions becomes two."""
+    """DeepfakeBench's names; a BatchNorm shared by two convolutions becomes two."""
     inception = {
         r"^Incption([12])_conv1\.": r"stages.\1.conv.branches.1.reduce.",
         r"^Incption([12])_conv([234])_1\.": r"stages.\1.conv.branches.\2.reduce.",
@@ -82,32 +83,32 @@ def from_benchmark(state: State) -> State:
 
 
 def from_keras(state: State, convolutions: tuple[str, ...]) -> State:
-    """Keras' tensors in the order of their layers' numbers; ``convolutions``: ours in that order."""
-    places = {
+    """Keras' tensors under our names; ``convolutions``: our layers in the order of Keras' numbers."""
+    targets_of = {
         "conv2d": convolutions,
         "batch_normalization": tuple(f"stages.{n}.norm" for n in range(4)),
         "dense": ("fc1", "fc2"),
     }
     layers = sorted({name.rpartition("/")[0] for name in state}, key=_number)
-    ours = {}
-    for kind, targets in places.items():
+    ours: dict[str, str] = {}
+    for kind, targets in targets_of.items():
         found = [layer for layer in layers if re.fullmatch(rf"{kind}(_\d+)?", layer)]
         if len(found) != len(targets):
             raise UserError(f"the file holds {len(found)} layers {kind!r}, this detector has {len(targets)}")
         ours |= dict(zip(found, targets, strict=True))
     return {
-        f"{ours.get(layer, layer)}.{_TENSORS.get(tensor, tensor)}": _turned(value, ours.get(layer))
+        f"{ours.get(layer, layer)}.{_TENSORS.get(tensor, tensor)}": _to_torch_axes(value, ours.get(layer))
         for (layer, _, tensor), value in ((name.rpartition("/"), value) for name, value in state.items())
     }
 
 
-def _network(convolutions: list[nn.Module], widths: tuple[int, ...], keras: bool) -> Chain:
+def _network(convolutions: list[nn.Module], widths: tuple[int, ...], keras: bool) -> NamedSequential:
     stages = []
     for convolution, width, pool in zip(convolutions, widths, (2, 2, 2, 4), strict=True):
         relu = _relu("act", isinstance(convolution, nn.Conv2d))
         norm = nn.BatchNorm2d(width, eps=1e-3 if keras else 1e-5)
-        stages.append(Chain(conv=convolution, **relu, norm=norm, pool=nn.MaxPool2d(pool)))
-    return Chain(
+        stages.append(NamedSequential(conv=convolution, **relu, norm=norm, pool=nn.MaxPool2d(pool)))
+    return NamedSequential(
         stages=nn.Sequential(*stages), flatten=nn.Flatten(), fc1=nn.Linear(1024, 16), act=nn.LeakyReLU(0.1),
         fc2=nn.Linear(16, 1 if keras else 2),
     )  # fmt: skip
@@ -132,10 +133,10 @@ def _number(layer: str) -> int:
     return int(found[1]) if found else 0
 
 
-def _turned(value: Tensor, place: str | None) -> Tensor:
-    """A Keras tensor in torch's order of axes; the first Dense reads 8 x 8 places of 16 channels."""
+def _to_torch_axes(value: Tensor, layer: str | None) -> Tensor:
+    """A Keras tensor with torch's order of axes; the first Dense reads 8 x 8 pixels of 16 channels."""
     if value.ndim == 4:
         return value.permute(3, 2, 0, 1).contiguous()  # [kH, kW, in, out] -> [out, in, kH, kW]
-    if place == "fc1" and value.ndim == 2:
+    if layer == "fc1" and value.ndim == 2:
         return value.T.reshape(-1, 8, 8, 16).permute(0, 3, 1, 2).flatten(1)
     return value.T.contiguous() if value.ndim == 2 else value

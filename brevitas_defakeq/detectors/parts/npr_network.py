@@ -1,5 +1,6 @@
 """The network of NPR."""
 
+from timm.models.resnet import ResNet
 from torch import Tensor, nn
 
 from brevitas_defakeq.detectors.parts.timm_model import build_timm
@@ -20,10 +21,11 @@ class NPR(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         body = build_timm("resnet50", num_classes=0)
+        assert isinstance(body, ResNet)
         self.residual = PixelResidual()
         self.conv1 = nn.Conv2d(3, 64, 3, stride=2, padding=1, bias=False)
         self.bn1, self.act1, self.maxpool = body.bn1, body.act1, body.maxpool
-        self.layer1, self.layer2 = body.layer1, body.layer2
+        self.layer1, self.layer2 = body.get_submodule("layer1"), body.get_submodule("layer2")
         self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
         self.fc1 = nn.Linear(512, 1)
 

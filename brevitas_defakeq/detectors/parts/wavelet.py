@@ -1,8 +1,8 @@
 """Wavelet-CLIP's head, which has no nonlinearity, as the one Linear layer that it equals.
 
-The feature (1,024 values) is taken apart by a three-level wavelet transform (db6, zeros beyond the ends), a
-Linear layer changes the 137 coarsest coefficients, the inverse transform puts it together again, and a second
-Linear layer reads the two classes off it.
+A three-level wavelet transform (db6, zero padding) decomposes the feature (1,024 values), a Linear layer
+changes the 137 coarsest coefficients, the inverse transform restores a feature, and a second Linear layer
+gives the two classes.
 """
 
 import torch
@@ -21,25 +21,25 @@ def folded(state: State) -> State:
     used = (*filters, "slp.weight", "slp.bias", "head.weight", "head.bias")
     if any(name not in state for name in used):
         return state  # the plain CLIP detector has no wavelets
-    parts = {name: state[name].double() for name in used}
-    width = parts["head.weight"].shape[1]
-    bias = wavelet_head(torch.zeros(1, width, dtype=torch.float64), parts)[0]
-    columns = wavelet_head(torch.eye(width, dtype=torch.float64), parts) - bias  # [C, classes]
+    tensors = {name: state[name].double() for name in used}
+    width = tensors["head.weight"].shape[1]
+    bias = wavelet_head(torch.zeros(1, width, dtype=torch.float64), tensors)[0]
+    weight = wavelet_head(torch.eye(width, dtype=torch.float64), tensors) - bias  # [C, classes]
     kept = {name: tensor for name, tensor in state.items() if name not in used}
-    return kept | {"head.weight": columns.T.float().contiguous(), "head.bias": bias.float()}
+    return kept | {"head.weight": weight.T.float().contiguous(), "head.bias": bias.float()}
 
 
-def wavelet_head(feature: Tensor, parts: State) -> Tensor:
+def wavelet_head(feature: Tensor, tensors: State) -> Tensor:
     """The head as published: features [N, C] to logits [N, classes]."""
     coarse, details = feature[:, None], []
     for _ in range(_LEVELS):
-        details.append(_analysed(coarse, parts["dwt.h1"]))
-        coarse = _analysed(coarse, parts["dwt.h0"])
-    coarse = F.linear(coarse, parts["slp.weight"], parts["slp.bias"])
+        details.append(_analysed(coarse, tensors["dwt.h1"]))
+        coarse = _analysed(coarse, tensors["dwt.h0"])
+    coarse = F.linear(coarse, tensors["slp.weight"], tensors["slp.bias"])
     for detail in reversed(details):
         coarse = coarse[..., : detail.shape[-1]]
-        coarse = _synthesised(coarse, parts["idwt.g0"]) + _synthesised(detail, parts["idwt.g1"])
-    return F.linear(coarse[:, 0], parts["head.weight"], parts["head.bias"])
+        coarse = _synthesised(coarse, tensors["idwt.g0"]) + _synthesised(detail, tensors["idwt.g1"])
+    return F.linear(coarse[:, 0], tensors["head.weight"], tensors["head.bias"])
 
 
 def _analysed(signal: Tensor, taps: Tensor) -> Tensor:

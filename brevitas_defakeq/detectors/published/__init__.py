@@ -1,4 +1,4 @@
-"""Published detectors, a file each: ``ENTRY``, the record, and what builds and converts it.
+"""Published detectors, one in each file: its ``ENTRY``, architecture and checkpoint conversion.
 
-The file's name is the detector's. ``docs/adding_a_detector.md`` shows how to add one.
+The file is named after the detector. ``docs/adding_a_detector.md`` shows how to add one.
 """

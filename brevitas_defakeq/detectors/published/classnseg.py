@@ -1,5 +1,7 @@
 """ClassNSeg: the encoder of Nguyen et al., nine 3 x 3 convolutions whose latent map's halves are compared."""
 
+from torch import nn
+
 from brevitas_defakeq.detectors.entry import IMAGENET_STATISTICS, DetectorEntry
 from brevitas_defakeq.detectors.output import OutputSpec
 from brevitas_defakeq.detectors.parts.classnseg_network import ClassNSeg
@@ -7,7 +9,7 @@ from brevitas_defakeq.imaging.crop import Crop
 from brevitas_defakeq.imaging.preprocessing import Preprocessing
 
 
-def build():
+def build() -> nn.Module:
     """Images [N, 3, 256, 256] to one logit [N, 1]."""
     return ClassNSeg()
 

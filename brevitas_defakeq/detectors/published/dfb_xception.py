@@ -1,12 +1,14 @@
 """Xception as DeepfakeBench trains it, and FaceForensics++ before it: timm's ``legacy_xception``, exactly."""
 
-from brevitas_defakeq.detectors.entry import BENCHMARK, DetectorEntry, State
+from torch import nn
+
+from brevitas_defakeq.detectors.entry import State, benchmark_entry
 from brevitas_defakeq.detectors.parts.keys import renamed
 from brevitas_defakeq.detectors.parts.timm_model import build_timm
 from brevitas_defakeq.detectors.parts.xception import with_4d_pointwise
 
 
-def build():
+def build() -> nn.Module:
     """Images [N, 3, 256, 256] (299 for FaceForensics++'s own) to logits [N, 2]."""
     return build_timm("legacy_xception", num_classes=2)
 
@@ -16,7 +18,7 @@ def convert(state: State) -> State:
     return with_4d_pointwise(renamed(state, {r"^(backbone|model)\.": "", r"^last_linear(\.1)?\.": "fc."}))
 
 
-ENTRY = DetectorEntry(
+ENTRY = benchmark_entry(
     name="dfb_xception",
     build=build,
     convert=convert,
@@ -25,5 +27,4 @@ ENTRY = DetectorEntry(
     source="DeepfakeBench v1.0.1, xception_best.pth",
     signature=(r"^(backbone|model)\.block12\.rep\.4\.conv1\.weight$", r"\.last_linear\.(1\.)?weight$"),
     unused=(r"^backbone\.adjust_channel\.",),
-    **BENCHMARK,
 )

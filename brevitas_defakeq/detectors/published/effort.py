@@ -1,21 +1,24 @@
 """Effort: CLIP ViT-L/14 whose attention layers carry a low-rank residual, merged into their weights here."""
 
-import torch
+from typing import Any
 
-from brevitas_defakeq.detectors.entry import BENCHMARK, CLIP_STATISTICS, DetectorEntry, State
-from brevitas_defakeq.detectors.parts.clip import clip_vit_large, timm_names
+import torch
+from torch import nn
+
+from brevitas_defakeq.detectors.entry import CLIP_STATISTICS, State, benchmark_entry
+from brevitas_defakeq.detectors.parts.clip import clip_to_timm, clip_vit_large
 from brevitas_defakeq.detectors.parts.keys import renamed
 from brevitas_defakeq.imaging.preprocessing import Preprocessing
 
 
-def build(**model_args):
+def build(**model_args: Any) -> nn.Module:
     """Images [N, 3, 224, 224] to logits [N, 2]; ``depth=2`` and the like are timm's."""
     return clip_vit_large(2, **model_args)
 
 
 def convert(state: State) -> State:
     """Residuals merged, then the tower under timm's names."""
-    return timm_names(renamed(_merged(state), {r"^backbone\.": ""}))
+    return clip_to_timm(renamed(_merged(state), {r"^backbone\.": ""}))
 
 
 def _merged(state: State) -> State:
@@ -31,7 +34,7 @@ def _merged(state: State) -> State:
     return result
 
 
-ENTRY = DetectorEntry(
+ENTRY = benchmark_entry(
     name="effort",
     build=build,
     convert=convert,
@@ -42,5 +45,5 @@ ENTRY = DetectorEntry(
     unused=(
         r"^backbone\.embeddings\.position_ids$", r"\.[SUV]_r$", r"\.weight_(original|main)_fnorm$",
     ),
-    **BENCHMARK | {"preprocessing": Preprocessing((224, 224), "cv2_cubic", *CLIP_STATISTICS)},
+    preprocessing=Preprocessing((224, 224), "cv2_cubic", *CLIP_STATISTICS),
 )  # fmt: skip

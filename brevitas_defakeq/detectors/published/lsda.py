@@ -2,15 +2,15 @@
 
 from torch import nn
 
-from brevitas_defakeq.detectors.entry import BENCHMARK, DetectorEntry, State
-from brevitas_defakeq.detectors.parts.chain import Chain
-from brevitas_defakeq.detectors.parts.efficientnet import efficientnet_b4, timm_names
+from brevitas_defakeq.detectors.entry import State, benchmark_entry
+from brevitas_defakeq.detectors.parts.efficientnet import efficientnet_b4, efficientnet_to_timm
 from brevitas_defakeq.detectors.parts.keys import renamed
+from brevitas_defakeq.detectors.parts.named_sequential import NamedSequential
 
 
-def build():
+def build() -> nn.Module:
     """Images [N, 3, 256, 256] to logits [N, 2]."""
-    return Chain(
+    return NamedSequential(
         encoder=efficientnet_b4(padded_stem=True, num_classes=0, global_pool=""),
         neck=nn.Conv2d(1792, 512, 1),
         pool=nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
@@ -25,10 +25,10 @@ def convert(state: State) -> State:
         r"^model\.binary_classifier\.2\.": "head.0.",
         r"^model\.binary_classifier\.4\.": "head.2.",
     }
-    return renamed(timm_names(state, "model.student_encoder.model.", to="encoder."), rules)
+    return renamed(efficientnet_to_timm(state, "model.student_encoder.model.", to="encoder."), rules)
 
 
-ENTRY = DetectorEntry(
+ENTRY = benchmark_entry(
     name="lsda",
     build=build,
     convert=convert,
@@ -40,5 +40,4 @@ ENTRY = DetectorEntry(
     unused=(
         r"^model\.(encoders_f|encoder_c|fc_weights|mlp)\b", r"^model\.student_encoder\.model\._fc\.",
     ),
-    **BENCHMARK,
 )  # fmt: skip

@@ -1,5 +1,7 @@
 """NPR: the differences between neighbouring pixels, read by the first two stages of a ResNet-50."""
 
+from torch import nn
+
 from brevitas_defakeq.detectors.entry import IMAGENET_STATISTICS, DetectorEntry
 from brevitas_defakeq.detectors.output import OutputSpec
 from brevitas_defakeq.detectors.parts.npr_network import NPR
@@ -7,7 +9,7 @@ from brevitas_defakeq.imaging.crop import Crop
 from brevitas_defakeq.imaging.preprocessing import Preprocessing
 
 
-def build():
+def build() -> nn.Module:
     """Images [N, 3, H, W], H and W even, to one logit [N, 1]."""
     return NPR()
 
@@ -15,7 +17,7 @@ def build():
 ENTRY = DetectorEntry(
     name="npr",
     build=build,
-    description="NPR: neighbouring pixels' differences, two stages of a ResNet-50; the whole picture",
+    description="NPR: neighbouring pixels' differences, two stages of a ResNet-50; the whole image",
     licence="none stated",
     paper="Tan et al., CVPR 2024",
     source="the authors' NPR.pth or model_epoch_last_3090.pth",

@@ -2,18 +2,18 @@
 
 from torch import nn
 
-from brevitas_defakeq.detectors.entry import BENCHMARK, DetectorEntry, State
-from brevitas_defakeq.detectors.parts.chain import Chain
+from brevitas_defakeq.detectors.entry import State, benchmark_entry
 from brevitas_defakeq.detectors.parts.keys import renamed
+from brevitas_defakeq.detectors.parts.named_sequential import NamedSequential
 from brevitas_defakeq.detectors.parts.timm_model import build_timm
 from brevitas_defakeq.detectors.parts.xception import with_4d_pointwise
 
 
-def build():
+def build() -> nn.Module:
     """Images [N, 3, 256, 256] to logits [N, 2]."""
     encoder = build_timm("legacy_xception", num_classes=0, global_pool="")
     encoder.act4 = nn.Identity()  # what follows reads the values before their ReLU
-    return Chain(
+    return NamedSequential(
         encoder=encoder,
         adjust_channel=nn.Sequential(nn.Conv2d(2048, 512, 1), nn.BatchNorm2d(512), nn.ReLU(inplace=True)),
         shared=nn.Sequential(
@@ -36,7 +36,7 @@ def convert(state: State) -> State:
     return with_4d_pointwise(renamed(state, rules))
 
 
-ENTRY = DetectorEntry(
+ENTRY = benchmark_entry(
     name="ucf",
     build=build,
     convert=convert,
@@ -48,5 +48,4 @@ ENTRY = DetectorEntry(
     unused=(
         r"^encoder_f\.last_linear\.", r"^encoder_c\.", r"^con_gan\.", r"^head_spe\.", r"^block_spe\.",
     ),
-    **BENCHMARK,
 )  # fmt: skip

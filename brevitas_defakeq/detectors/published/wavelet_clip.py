@@ -1,23 +1,27 @@
 """Wavelet-CLIP: CLIP ViT-L/14, its head between wavelet transforms folded into the Linear that it equals."""
 
-from brevitas_defakeq.detectors.entry import BENCHMARK, DetectorEntry, State
-from brevitas_defakeq.detectors.parts.clip import clip_vit_large, timm_names
+from typing import Any
+
+from torch import nn
+
+from brevitas_defakeq.detectors.entry import State, benchmark_entry
+from brevitas_defakeq.detectors.parts.clip import clip_to_timm, clip_vit_large
 from brevitas_defakeq.detectors.parts.keys import renamed
 from brevitas_defakeq.detectors.parts.wavelet import folded
 from brevitas_defakeq.imaging.preprocessing import Preprocessing
 
 
-def build(**model_args):
+def build(**model_args: Any) -> nn.Module:
     """Images [N, 3, 224, 224] to logits [N, 2]; ``depth=2`` and the like are timm's."""
     return clip_vit_large(2, **model_args)
 
 
 def convert(state: State) -> State:
     """The tower under timm's names and the head folded; DeepfakeBench's plain ``clip`` has none to fold."""
-    return timm_names(renamed(folded(state), {r"^backbone\.": ""}))
+    return clip_to_timm(renamed(folded(state), {r"^backbone\.": ""}))
 
 
-ENTRY = DetectorEntry(
+ENTRY = benchmark_entry(
     name="wavelet_clip",
     build=build,
     convert=convert,
@@ -26,6 +30,6 @@ ENTRY = DetectorEntry(
     source="the authors' clip_wavehead_ckpt_best.pth",
     signature=(r"^backbone\.encoder\.layers\.0\.self_attn\.q_proj\.weight$", r"^head\.weight$"),
     unused=(r"^backbone\.embeddings\.position_ids$",),
-    **BENCHMARK
-    | {"preprocessing": Preprocessing((224, 224), "cv2_cubic"), "licence": "MIT, on DeepfakeBench's code"},
+    preprocessing=Preprocessing((224, 224), "cv2_cubic"),
+    licence="MIT, on DeepfakeBench's code",
 )

@@ -6,8 +6,7 @@ import shutil
 
 import pytest
 
-from brevitas_defakeq.data import layout as layouts
-from brevitas_defakeq.data.layout import recognise
+from brevitas_defakeq.data.layout import LayoutKind, recognise
 from brevitas_defakeq.data.selection import Selection
 from brevitas_defakeq.data.sources import list_videos, read_source
 from brevitas_defakeq.utils.errors import UserError
@@ -42,23 +41,23 @@ def refused(read, path, **selection):
 )
 def test_recognised_by_its_folder(dfb_tree, folder, names):
     found = recognise(dfb_tree / RGB / folder)
-    assert found.name == layouts.FRAMES
-    assert [place.dataset.name for place in found.places] == names
+    assert found.kind == LayoutKind.FRAMES
+    assert [folder.dataset.name for folder in found.folders] == names
 
 
 def test_the_whole_tree_from_above(dfb_tree):
-    places = [
-        {place.dataset.name for place in recognise(dfb_tree / at).places} for at in ("", "datasets", RGB)
+    found = [
+        {folder.dataset.name for folder in recognise(dfb_tree / at).folders} for at in ("", "datasets", RGB)
     ]
-    assert places[0] == places[1] == places[2] != set()
+    assert found[0] == found[1] == found[2] != set()
 
 
 def test_class_folders_come_before_data_sets_below(dfb_tree, tmp_path):
     for name in ("real", "fake"):
         (tmp_path / name).mkdir()
     (tmp_path / "UADFV").symlink_to(dfb_tree / RGB / "UADFV")
-    assert recognise(tmp_path).name == layouts.CLASSES
-    assert recognise(tmp_path, ("UADFV",)).name == layouts.FRAMES, "unless it is asked for"
+    assert recognise(tmp_path).kind == LayoutKind.CLASSES
+    assert recognise(tmp_path, ("UADFV",)).kind == LayoutKind.FRAMES, "unless it is asked for"
 
 
 def test_parts_of_faceforensics_by_name(dfb_tree):
@@ -173,7 +172,7 @@ def test_raw_videos_are_no_images_and_frames_no_videos(dfb_tree, tmp_path):
     for folder in ("Celeb-real", "Celeb-synthesis"):
         (tmp_path / "Celeb-DF-v1" / folder).mkdir(parents=True)
         (tmp_path / "Celeb-DF-v1" / folder / "id0_0000.mp4").touch()
-    assert recognise(tmp_path / "Celeb-DF-v1").name == layouts.VIDEOS
+    assert recognise(tmp_path / "Celeb-DF-v1").kind == LayoutKind.VIDEOS
     message = refused(read_source, tmp_path / "Celeb-DF-v1")
     assert "holds the videos of Celeb-DF-v1 and no frames" in message
     assert "holds no videos of split test" in refused(list_videos, dfb_tree / RGB / "UADFV")

@@ -65,7 +65,7 @@ def test_an_unknown_data_set_with_known_words(index):
         (both(odd={"test": {"3": video("odd", "set/real/1/0.png")}}), "the label odd is not known"),
         (
             both(fake={"test": {"2": video("real", "set/fake/2/0.png")}}),
-            "the video 2 stands under fake and is labelled real",
+            "the video 2 is listed under fake and labelled real; fix the index",
         ),
         (both(real={}, fake={}), "holds no images of split test"),
     ],

@@ -23,19 +23,19 @@ def listed(samples):
     ]
 
 
-def wanted(truths, split, places):
+def wanted(truths, split, folders_of):
     """The rows that reading must give: by label's name and video, frames in the order of their numbers."""
     chosen = [truth for truth in truths if split == "all" or split in truth.splits]
     return [
-        (truth.dataset, truth.label, truth.key, truth.manipulation, place.resolve())
+        (truth.dataset, truth.label, truth.key, truth.manipulation, folder.resolve())
         for truth in sorted(chosen, key=lambda truth: (truth.kind, truth.name))
-        for place in places(truth)
+        for folder in folders_of(truth)
     ]
 
 
-def check_splits(read, truths, places):
+def check_splits(read, truths, folders_of):
     for split in (*SPLITS, "all"):
-        rows = wanted(truths, split, places)
+        rows = wanted(truths, split, folders_of)
         if rows:
             assert listed(read(split)) == rows, split
         else:
@@ -49,8 +49,8 @@ def check_splits(read, truths, places):
 def test_frames_folders(tmp_path_factory, dataset, random):
     compression = random.choice(("raw", "c23", "c40"))
     truths = videos(random, dataset, compression)
-    place = tmp_path_factory.mktemp("tree")  # removed later: that takes longer than the test
-    root = place / SHAPES[dataset][0]
+    temporary = tmp_path_factory.mktemp("tree")  # removed later: that takes longer than the test
+    root = temporary / SHAPES[dataset][0]
     write_lists(root, truths)
     write_frames(root, truths)
     where = random.choice((root, root.parent))
@@ -67,8 +67,8 @@ def test_frames_folders(tmp_path_factory, dataset, random):
 def test_raw_downloads(tmp_path_factory, dataset, random):
     compression = random.choice(("raw", "c23", "c40"))
     truths = videos(random, dataset, compression)
-    place = tmp_path_factory.mktemp("tree")  # removed later: that takes longer than the test
-    root = place / SHAPES[dataset][0]
+    temporary = tmp_path_factory.mktemp("tree")  # removed later: that takes longer than the test
+    root = temporary / SHAPES[dataset][0]
     write_lists(root, truths)
     files = write_videos(root, truths, random.random() < 0.5)
 
@@ -93,7 +93,7 @@ class _Row:
 @FEW
 @given(random=st.randoms(use_true_random=True))
 def test_indexes(tmp_path_factory, dataset, random):
-    """Both nestings, both separators, any prefix; what stands where a video should is passed over."""
+    """Both nestings, both separators, any prefix; what is no video is ignored."""
     compression = random.choice(("raw", "c23", "c40"))
     truths = videos(random, dataset, compression)
     folder = SHAPES[dataset][0] if dataset != "Celeb-DF-v2" else "Celeb-DF-v2"
@@ -111,10 +111,10 @@ def test_indexes(tmp_path_factory, dataset, random):
     if dataset == "DFDC":
         groups["DFDC_Fake"] = groups.get("DFDC_Fake", {})
         groups["DFDC_Fake"]["val"] = {"label": "DFDC_Fake", "frames": ["nowhere/000.png"]}
-    place = tmp_path_factory.mktemp("tree")  # removed later: that takes longer than the test
-    root = place / folder
+    temporary = tmp_path_factory.mktemp("tree")  # removed later: that takes longer than the test
+    root = temporary / folder
     write_frames(root, truths)
-    index = place / "deep/er/index.json"
+    index = temporary / "deep/er/index.json"
     index.parent.mkdir(parents=True)
     index.write_text(json.dumps({dataset: groups}))
     below = random.choice((root, root.parent))

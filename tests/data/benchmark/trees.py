@@ -92,9 +92,9 @@ def videos(random: Random, dataset: str, compression: str = "c23") -> list[Truth
                 for name in (a, b) if kind in REAL else (f"{a}_{b}", f"{b}_{a}"):
                     add(folder, kind, name, splits)
         return found
-    for place, (folder, kind) in enumerate(classes.items()):
+    for position, (folder, kind) in enumerate(classes.items()):
         for number in random.sample(range(10**6), random.randint(2, 4)):
-            name = f"{place}x{number}"  # a name is one video's within its label
+            name = f"{position}x{number}"  # a name is one video's within its label
             if kind is None:
                 own = random.choice(("DFDC_Real", "DFDC_Fake"))
                 add(folder, own, name, ("test",) if folder == "test" else ("train",))

@@ -7,7 +7,7 @@ from brevitas_defakeq.data.check.association import association
 
 
 def found(values, labels, videos=None, count=1):
-    """Every value `count` times, each in a video of its own unless told."""
+    """Every value `count` times, each in a video of its own unless given."""
     values, labels = np.repeat(values, count), np.repeat(labels, count)
     videos = np.arange(len(values)) if videos is None else np.repeat(videos, count)
     return association("format", values.tolist(), labels, videos)

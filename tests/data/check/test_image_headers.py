@@ -18,7 +18,7 @@ def save(path, size=(8, 8), **options):
     Image.new("RGB", size, (len(path.stem), 0, 0)).save(path, **options)
 
 
-def told(listing, **options):
+def associations_of(listing, **options):
     sample, read, _ = headers_of(listing)
     found = associations(sample, read, folders=options.get("folders", False))
     return {entry["attribute"]: entry for entry in found}
@@ -33,7 +33,7 @@ def test_header(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "d.png")
     (tmp_path / "d.png").write_bytes((tmp_path / "d.png").read_bytes()[:2000])
-    assert read_header(tmp_path / "d.png").size == (64, 64), "most pixels are cut off, and nobody looks"
+    assert read_header(tmp_path / "d.png").size == (64, 64), "most pixels are cut off, which is not noticed"
     (tmp_path / "c.png").write_bytes(b"no image")
     with pytest.raises(UserError, match="c.png cannot be read as an image"):
         read_header(tmp_path / "c.png")
@@ -53,7 +53,7 @@ def test_what_tells_the_label(tmp_path, real, fake, attribute, values):
         suffix = options.pop("suffix", "png")
         for number in range(30):
             save(tmp_path / label / f"{number}.{suffix}", **options)
-    found = told(read_source(tmp_path))
+    found = associations_of(read_source(tmp_path))
     assert [name for name, entry in found.items() if entry["notable"]] == [attribute]
     assert found[attribute]["accuracy"] == 1.0
     assert values is None or found[attribute]["value"] in values
@@ -63,7 +63,7 @@ def test_sizes_that_never_come_twice_go_by_their_area(tmp_path):
     for number in range(200):
         save(tmp_path / "real" / f"{number}.png", (10 + number % 3, 20 + number))
         save(tmp_path / "fake" / f"{number}.png", (60 + number, 60 + number % 7))
-    entry = told(read_source(tmp_path))["size in pixels"]
+    entry = associations_of(read_source(tmp_path))["size in pixels"]
     assert entry["accuracy"] > 0.8 and entry["value"].startswith("about 2^")
 
 
@@ -73,7 +73,7 @@ def test_jpeg_tables_are_put_against_the_label_among_jpegs_only(tmp_path):
         for number in range(20):
             save(tmp_path / label / f"a{number}.jpg", quality=90)
             save(tmp_path / label / f"b{number}.png")
-    found = told(read_source(tmp_path))
+    found = associations_of(read_source(tmp_path))
     assert found["JPEG quality"]["accuracy"] == 0.5
     assert found["JPEG quality"]["share_of_real"] == found["JPEG quality"]["share_of_fake"] == 1.0
 
@@ -87,7 +87,7 @@ def test_source_folders_without_those_of_the_labels(tmp_path):
 
 def test_no_more_than_2000_and_half_of_each_label(tmp_path, monkeypatch):
     save(tmp_path / "a.png")
-    monkeypatch.setattr(image_headers, "SAMPLE", 10)
+    monkeypatch.setattr(image_headers, "MAX_HEADERS", 10)
     listing = Listing.of(
         Sample(tmp_path / "a.png", label, str(number), "d")
         for label, count in ((0, 100), (1, 3), (None, 50))

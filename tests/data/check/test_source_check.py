@@ -29,14 +29,14 @@ def counts(dataset):
 
 
 @pytest.mark.parametrize(
-    ("place", "layout"),
+    ("below", "layout"),
     [
         ("preprocessing/dataset_json/FaceForensics++.json", "DeepfakeBench index"),
         (f"{RGB}/FaceForensics++", "frames folders"),
     ],
 )
-def test_counts_per_split_and_label(dfb_tree, place, layout):
-    found = checked(dfb_tree / place)
+def test_counts_per_split_and_label(dfb_tree, below, layout):
+    found = checked(dfb_tree / below)
     assert found["layout"] == layout
     (dataset,) = found["datasets"]
     assert counts(dataset) == {"train": (2, 2, 4, 4), "val": (2, 2, 4, 4), "test": (2, 5, 8, 16)}
@@ -77,7 +77,7 @@ def test_what_is_missing(dfb_tree):
     assert (lack["what"], lack["total"], lack["missing"]) == ("videos", 6, 1)
     assert lack["first_missing"] == ["test/missing"]
     found = checked(dfb_tree / RGB / "DFDCP")
-    assert found["problems"] == ["all is real in DFDCP train"]
+    assert found["problems"] == ["all samples are real in DFDCP train"]
 
 
 def test_the_whole_tree(dfb_tree):
@@ -194,10 +194,10 @@ def test_a_csv_whose_reals_come_from_elsewhere(tmp_path):
 
 def test_one_class_and_no_labels(tmp_path):
     own(tmp_path / "faces")
-    assert "all is fake in fake.csv" not in checked(tmp_path / "faces")["problems"]
+    assert "all samples are fake in fake.csv" not in checked(tmp_path / "faces")["problems"]
     shutil.rmtree(tmp_path / "faces/real")
-    assert checked(tmp_path / "faces")["problems"] == ["all is fake in faces"]
-    assert checked(tmp_path / "faces/fake")["problems"] == ["all is unlabelled in fake"]
+    assert checked(tmp_path / "faces")["problems"] == ["all samples are fake in faces"]
+    assert checked(tmp_path / "faces/fake")["problems"] == ["all samples are unlabelled in fake"]
 
 
 def test_against_the_calibration_images(dfb_tree, tmp_path):

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import CLIPVisionConfig, CLIPVisionModel, CLIPVisionModelWithProjection
 
-from brevitas_defakeq.detectors.load_weights import load_weights_
+from brevitas_defakeq.detectors.load_weights import load_detector_weights
 from brevitas_defakeq.detectors.parts.meso import MESO4, MESO_INCEPTION4, from_keras
 from brevitas_defakeq.detectors.parts.wavelet import folded, wavelet_head
 from brevitas_defakeq.detectors.registry import REGISTRY
@@ -33,7 +33,7 @@ def filled(model, gain=1.0):
 def loaded(name, state, **model_args):
     entry = REGISTRY[name]
     model = entry.build(**model_args).eval()
-    load_weights_(model, state, entry, source=name)
+    load_detector_weights(model, state, entry, source=name)
     return model
 
 

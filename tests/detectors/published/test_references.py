@@ -9,7 +9,7 @@ import torch
 from reference import SIDES, checkpoint, noise, outputs, tiles
 
 from brevitas_defakeq.detectors.feature import feature_tap
-from brevitas_defakeq.detectors.load_weights import load_weights_, without_unused
+from brevitas_defakeq.detectors.load_weights import load_detector_weights, without_unused
 from brevitas_defakeq.detectors.registry import REGISTRY
 from brevitas_defakeq.detectors.resolve import resolve
 
@@ -31,8 +31,8 @@ EFFICIENTNET = {
 }  # fmt: skip
 INCEPTION = {"conv1": "0.reduce", "conv2_2": "1.conv", "conv3_2": "2.conv", "conv4_2": "3.conv"}
 BLOCKS = {f"layer{n}": f"blocks.{n}" for n in (0, 1, 5, 11, 17, 22, 23)}
-#: Place in the original -> the same place here.
-PLACES = {
+#: Module of the original -> the same module here.
+MODULES = {
     "meso4": {f"conv{n + 1}": f"stages.{n}.conv" for n in range(4)}
     | {"maxpooling1": "stages.0.pool", "maxpooling1#2": "stages.1.pool", "maxpooling1#3": "stages.2.pool"}
     | {"maxpooling2": "stages.3.pool"},
@@ -66,7 +66,7 @@ def built():
             kept.clear()
             entry = REGISTRY[name]
             model = entry.build().eval()
-            assert load_weights_(model, checkpoint(name), entry, source=name) == {}
+            assert load_detector_weights(model, checkpoint(name), entry, source=name) == {}
             kept[name] = entry, model
         return kept[name]
 
@@ -96,7 +96,7 @@ def test_logits_and_features(built, name):
 def test_what_flows_in_between(built, name):
     entry, model = built(name)
     wanted, modules, seen = outputs(name), dict(model.named_modules()), {}
-    places = {place: at for place, at in PLACES[name].items() if f"act/{place}/shape" in wanted}
+    places = {place: at for place, at in MODULES[name].items() if f"act/{place}/shape" in wanted}
     assert len(places) >= 8, places
     handles = [
         modules[at].register_forward_hook(lambda *call, place=place: seen.update({place: call[2].clone()}))

@@ -4,7 +4,7 @@ import pytest
 import torch
 from reference import checkpoint, made
 
-from brevitas_defakeq.detectors.load_weights import load_weights_
+from brevitas_defakeq.detectors.load_weights import load_detector_weights
 from brevitas_defakeq.detectors.recognize import looks_like
 from brevitas_defakeq.detectors.registry import REGISTRY
 from brevitas_defakeq.detectors.resolve import resolve
@@ -84,7 +84,7 @@ def test_old_files_store_pointwise_weights_as_matrices():
     flat = {key: t[:, :, 0, 0] if key.endswith("pointwise.weight") else t for key, t in state.items()}
     models = [REGISTRY["dfb_xception"].build().eval() for _ in range(2)]
     for model, tensors in zip(models, (state, flat), strict=True):
-        load_weights_(model, tensors, REGISTRY["dfb_xception"], source="x")
+        load_detector_weights(model, tensors, REGISTRY["dfb_xception"], source="x")
     assert all(
         torch.equal(*pair) for pair in zip(*(model.state_dict().values() for model in models), strict=True)
     )
@@ -96,7 +96,8 @@ def test_a_head_trained_with_dropout(tmp_path):
         key.replace("backbone.", "model.").replace("last_linear.", "last_linear.1."): tensor
         for key, tensor in checkpoint("dfb_xception").items()
     }
-    assert load_weights_(REGISTRY["dfb_xception"].build(), state, REGISTRY["dfb_xception"], source="x") == {}
+    entry = REGISTRY["dfb_xception"]
+    assert load_detector_weights(entry.build(), state, entry, source="x") == {}
 
 
 def test_two_files_with_the_same_name(tmp_path):

@@ -1,12 +1,12 @@
-"""Named modules one after the other."""
+"""A sequence of named modules."""
 
 from collections import OrderedDict
 
 from torch import nn
 
 
-class Chain(nn.Sequential):
-    """``nn.Sequential`` from keywords: ``Chain(encoder=..., head=...)``."""
+class NamedSequential(nn.Sequential):
+    """``nn.Sequential`` from keywords: ``NamedSequential(encoder=..., head=...)``."""
 
     def __init__(self, **modules: nn.Module) -> None:
         super().__init__(OrderedDict(modules))
