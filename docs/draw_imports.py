@@ -18,7 +18,7 @@ BOXES = {
     "table": (1, 7, "detectors x datasets x methods"),
     "report": (0, 7, "tables in the terminal"),
     "export": (1, 6, "ONNX, QONNX, FINN, mobile formats"),
-    "evaluate": (0, 5, "metrics, intervals, robustness"),
+    "evaluation": (0, 5, "metrics, intervals, robustness"),
     "detectors": (0, 4, "names, weights, outputs"),
     "data": (0, 3, "sources, splits, face crops"),
     "runtime": (0, 2, "runs exported files, no torch"),

@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 import typer
-from brevitas_defakeq.evaluate.convention import CONVENTIONS
-from brevitas_defakeq.evaluate.perturb.perturbations import PERTURBATIONS
+from brevitas_defakeq.evaluation.conventions import DEFAULT_METRICS
+from brevitas_defakeq.evaluation.perturb.perturbations import PERTURBATIONS
+from brevitas_defakeq.export.formats import _FORMATS
+from brevitas_defakeq.nn.layer_kinds import _KINDS
+from brevitas_defakeq.widths import WIDTHS
 from torch import nn
 
 from brevitas_defakeq.cli import app
@@ -107,7 +110,7 @@ def restored(monkeypatch):
     """`hw` can be imported; the registries are put back after the blocks have added to them."""
     monkeypatch.syspath_prepend(ROOT)
     boards = importlib.import_module("hw.boards").BOARDS
-    tables = [REGISTRY._entries, CONVENTIONS, PERTURBATIONS, boards]
+    tables = [REGISTRY._entries, DEFAULT_METRICS, PERTURBATIONS, _KINDS, WIDTHS, _FORMATS, boards]
     before = [dict(table) for table in tables]
     yield
     for table, content in zip(tables, before, strict=True):

@@ -6,9 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from brevitas_defakeq.run_report import carried_threshold
 from brevitas_defakeq.evaluation.predict import Observed
 from brevitas_defakeq.evaluation.threshold import carry_threshold
+from brevitas_defakeq.run_report import carried_threshold
 from brevitas_defakeq.utils.errors import UserError
 
 distinct = st.lists(st.integers(-1000, 1000), min_size=1, max_size=30, unique=True)
