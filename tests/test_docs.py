@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 import torch
 import typer
+from torch import nn
+
+from brevitas_defakeq.cli import app
+from brevitas_defakeq.detectors.registry import REGISTRY
 from brevitas_defakeq.evaluation.conventions import DEFAULT_METRICS
 from brevitas_defakeq.evaluation.perturb.perturbations import PERTURBATIONS
 from brevitas_defakeq.export.formats import _FORMATS
 from brevitas_defakeq.nn.layer_kinds import _KINDS
 from brevitas_defakeq.widths import WIDTHS
-from torch import nn
-
-from brevitas_defakeq.cli import app
-from brevitas_defakeq.detectors.registry import REGISTRY
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted(f"docs/{file.name}" for file in ROOT.glob("docs/*.md"))

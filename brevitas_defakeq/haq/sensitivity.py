@@ -75,7 +75,7 @@ def _recorded_changes(layers: Mapping, deltas: Mapping, changes: dict, images: i
     def attach(name: str, layer: nn.Module) -> Callable[..., None]:
         kind = layer_kind_of(layer)
 
-        def hook(_, inputs: tuple, output: Tensor) -> None:
+        def hook(_: nn.Module, inputs: tuple, output: Tensor) -> None:
             source = inputs[0].detach()
 
             @torch.no_grad()

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
+from brevitas.core.bit_width import BitWidthParameter
+from brevitas.core.quant import RescalingIntQuant
 from brevitas.function.ops_ste import scalar_clamp_ste
 from torch import Tensor, nn
 
@@ -54,12 +56,12 @@ class CandidateBitWidth(nn.Module):
         return effective_bits(clamped + (nearest - clamped).detach())
 
 
-def candidate_parameter(quantizer: nn.Module) -> nn.Module:
+def candidate_parameter(quantizer: RescalingIntQuant) -> BitWidthParameter:
     """The ``BitWidthParameter`` of a weight or activation quantizer (``tensor_quant``)."""
     return quantizer.msb_clamp_bit_width_impl
 
 
-def nominal_bits(quantizer: nn.Module) -> float:
+def nominal_bits(quantizer: RescalingIntQuant) -> float:
     """The width as it counts against a budget: a candidate such as 1.6, 2 or 8 (snapped)."""
     impl = candidate_parameter(quantizer)
     width = float(impl.bit_width_offset.detach().abs()) + impl.bit_width_base
@@ -67,7 +69,7 @@ def nominal_bits(quantizer: nn.Module) -> float:
     return min(candidates, key=lambda bits: abs(bits - width))
 
 
-def relaxed_bits(quantizer: nn.Module) -> Tensor:
+def relaxed_bits(quantizer: RescalingIntQuant) -> Tensor:
     """b̂ of eq. 6 as a tensor with its gradient, whether or not the quantizer is relaxed now."""
     impl = candidate_parameter(quantizer)
     candidates = impl.restrict_clamp_bit_width_impl.restrict_value_impl.candidates
@@ -79,7 +81,7 @@ def is_relaxed(quantizer: nn.Module) -> bool:
     return any(part.relaxed for part in quantizer.modules() if isinstance(part, CandidateBitWidth))
 
 
-def set_bits_(quantizer: nn.Module, bits: float) -> None:
+def set_bits_(quantizer: RescalingIntQuant, bits: float) -> None:
     """Put the learned width at ``bits`` (a candidate, or any value in between while relaxed)."""
     impl = candidate_parameter(quantizer)
     with torch.no_grad():

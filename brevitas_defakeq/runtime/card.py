@@ -141,7 +141,9 @@ class Card:
         if isinstance(content, Mapping) and "format_version" in content:
             _check_version(content["format_version"])  # first: a later format may have other fields
             kinds: dict[str, type] = {"input": CardInput, "output": CardOutput}
-            nested = {name: record(kinds[name], content[name], name) for name in kinds if name in content}
+            nested: dict[str, Any] = {
+                name: record(kinds[name], content[name], name) for name in kinds if name in content
+            }
             content = {**content, **nested}
         return record(cls, content, "the card")
 

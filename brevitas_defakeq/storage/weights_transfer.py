@@ -8,7 +8,9 @@ fills a freshly built model. One walk, so the two cannot disagree.
 from collections.abc import Iterator, Mapping
 
 import torch
+from brevitas.nn.quant_layer import QuantWeightBiasInputOutputLayer as QuantLayer
 from brevitas.proxy.quant_proxy import QuantProxyFromInjector
+from brevitas.proxy.runtime_quant import ActQuantProxyFromInjectorBase as ActivationProxy
 from torch import Tensor, nn
 
 from brevitas_defakeq.nn.module_tree import modules_by_name
@@ -62,7 +64,7 @@ class Writer:
         self._append(kind, values.detach().clone())
         return values
 
-    def layer(self, layer: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
+    def layer(self, layer: QuantLayer) -> tuple[Tensor, Tensor, Tensor]:
         return read_codes(layer)
 
     def tensors(self) -> dict[str, Tensor]:
@@ -99,7 +101,7 @@ class Reader:
     def exact(self, values: Tensor, kind: str) -> Tensor:
         return self._take(kind, values.numel()).to(values.dtype).view(values.shape)
 
-    def layer(self, layer: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
+    def layer(self, layer: QuantLayer) -> tuple[Tensor, Tensor, Tensor]:
         rows = layer.weight.new_zeros(layer.weight.shape[0], *[1] * (layer.weight.dim() - 1))
         return torch.zeros_like(layer.weight), rows, rows.clone()
 
@@ -148,14 +150,15 @@ def transfer(
                 round_bias_(modules[layer.name], activation_grid(source)[0])
 
 
-def _input_quantizer(model: nn.Module, name: str, plan: Plan) -> nn.Module:
+def _input_quantizer(model: nn.Module, name: str, plan: Plan) -> ActivationProxy:
     """The quantizer whose codes a layer reads: its own, or on integer hardware perhaps one before it."""
-    own = model.get_submodule(name).input_quant
+    layer: QuantLayer = model.get_submodule(name)
+    own = layer.input_quant
     ready = not own.is_quant_enabled and name in plan.grids.ready
     return quantizer_at(model, plan.grids.ready[name]) if ready else own
 
 
-def _transfer_layer(layer: nn.Module, bits: float, stream: Writer | Reader, mixed_bits: int | None) -> None:
+def _transfer_layer(layer: QuantLayer, bits: float, stream: Writer | Reader, mixed_bits: int | None) -> None:
     quantizer = weight_quantizer(layer)
     set_bits_(quantizer, bits)
     codes, scale, zero_point = stream.layer(layer)
@@ -174,7 +177,7 @@ def _transfer_layer(layer: nn.Module, bits: float, stream: Writer | Reader, mixe
 
 
 def _restored_channels(
-    layer: nn.Module, stream: Writer | Reader, mixed_bits: int | None
+    layer: QuantLayer, stream: Writer | Reader, mixed_bits: int | None
 ) -> tuple[Tensor, Tensor]:
     """VEFT's restored channels: which they are, bool [C_out], and their rows at 8 bits or in float."""
     quantizer = weight_quantizer(layer)
