@@ -283,7 +283,7 @@ def export(
     elif format == "qonnx":
         card = export_qonnx(result, out, form=which, verify=images, licence=licence)
     elif format == "finn":
-        host = export_finn(result, out, form=which, verify=images)
+        host = export_finn(result, out, variant=which, verify=images)
         show(host, host_table(host), as_json=as_json)
         return
     else:

@@ -18,7 +18,7 @@ if __name__ == "__main__":  # the package `hw` instead of the files beside this 
 from brevitas_defakeq.utils.errors import UserError
 from brevitas_defakeq.utils.files import check_writable, read_json, write_json
 from hw.boards import BOARDS, board_named
-from hw.command import Parser, rate
+from hw.command_line import OneLineErrorParser, rate
 from hw.targets import TARGETS, check_target
 
 #: Columns of the table where it goes to a file.
@@ -26,7 +26,7 @@ _WIDTH = 150
 
 
 def parser() -> argparse.ArgumentParser:
-    made = Parser(prog="hw/build.py", description=__doc__.partition("\n")[0])
+    made = OneLineErrorParser(prog="hw/build.py", description=__doc__.partition("\n")[0])
     made.add_argument(
         "model", type=Path, metavar="MODEL.onnx", help="a FINN profile; host.json lies beside it"
     )
@@ -58,9 +58,9 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _say("interrupted; the same command goes on at the step where it was", 130)
     except Exception as error:
-        from hw.verify import WrongStep
+        from hw.verify_steps import StepError
 
-        if not isinstance(error, WrongStep):
+        if not isinstance(error, StepError):
             raise
         return _say(error, 1)
     return 0
@@ -79,13 +79,13 @@ def _main(arguments: list[str] | None) -> None:
 
     require_finn()
     check_writable(options.out)
-    from hw.report import report_of, write_report
-    from hw.run import Build
+    from hw.build_report import build_report, write_report
+    from hw.build_steps import Build
 
     build = Build(options.model, board, options.out, options.fps, _inputs(options.inputs), _Listener())
     graph = build.run()
     with quiet_finn():
-        report = report_of(
+        report = build_report(
             graph, board, target=options.target, wanted_fps=options.fps, verified=build.verified
         )
     write_report(report, options.out)
@@ -143,10 +143,10 @@ def _show(report: dict, *, as_json: bool) -> None:
         return
     from rich.console import Console
 
-    from hw.report import table
+    from hw.build_report import report_table
 
     console = Console()
-    Console(width=console.width if console.is_terminal else _WIDTH).print(table(report))
+    Console(width=console.width if console.is_terminal else _WIDTH).print(report_table(report))
 
 
 if __name__ == "__main__":

@@ -21,11 +21,11 @@ if __name__ == "__main__":  # the package `hw` instead of the files beside this 
 from brevitas_defakeq.utils.errors import UserError
 from brevitas_defakeq.utils.files import write_json
 from hw.boards import BOARDS, Board, board_named
-from hw.command import Parser, rate
+from hw.command_line import OneLineErrorParser, rate
 from hw.finn_quirks import quiet_finn, require_finn
 from hw.targets import check_target
 
-FORMAT_VERSION = 1
+COSTS_FORMAT_VERSION = 1
 BITS = (2, 3, 4, 5, 6, 7, 8)
 _PACKAGES = ("finn-plus", "qonnx")
 
@@ -42,19 +42,19 @@ def costs(path: Path, board: Board, rates: Sequence[float] = ()) -> dict:
     """
     check_target("estimate", board)
     require_finn()
-    from hw.cost_table import CostTable, fitting_rate, hardware_of
-    from hw.profile_layers import at_width, products_of
+    from hw.profile_layers import match_products, with_weight_width
+    from hw.width_cost_table import WidthCostTable, fitting_rate, hardware_graph
 
     with quiet_finn():
-        graph, layers = hardware_of(path)
-        products = products_of(graph, layers)
-        tables = [CostTable(rate, board, graph) for rate in rates or (fitting_rate(graph, board),)]
+        graph, layers = hardware_graph(path)
+        products = match_products(graph, layers)
+        tables = [WidthCostTable(rate, board, graph) for rate in rates or (fitting_rate(graph, board),)]
         for bits in BITS:
-            wide, stretched = at_width(graph, products, bits)
+            wide, stretched = with_weight_width(graph, products, bits)
             for table in tables:
                 table.add(wide, stretched)
     return {
-        "format_version": FORMAT_VERSION, "board": board.name, "part": board.part,
+        "format_version": COSTS_FORMAT_VERSION, "board": board.name, "part": board.part,
         "clock_mhz": board.clock_mhz, "bits": list(BITS),
         "model": {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()},
         "versions": {name: version(name) for name in _PACKAGES},
@@ -78,7 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    made = Parser(prog="hw/costs.py", description=__doc__.partition("\n")[0])
+    made = OneLineErrorParser(prog="hw/costs.py", description=__doc__.partition("\n")[0])
     made.add_argument("model", type=Path, metavar="MODEL.onnx", help="a FINN profile")
     made.add_argument("--board", required=True, help=", ".join(BOARDS))
     made.add_argument("--out", required=True, type=Path, metavar="FILE", help="the JSON file to write")

@@ -15,7 +15,7 @@ _RESOURCES = {"lut": "LUT", "bram18": "BRAM_18K", "dsp": "DSP", "uram": "URAM"}
 
 
 @dataclass(frozen=True)
-class Cost:
+class LayerCost:
     """Estimates of one layer, without the FIFOs and width converters around it.
 
     Attributes:
@@ -42,7 +42,7 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Matrix:
+class MatrixLayer:
     """A convolution or linear layer as the hardware sees it: a matrix times a vector, many times a frame.
 
     Attributes:
@@ -61,13 +61,13 @@ class Matrix:
     kernel: tuple[int, int] | None = None
 
 
-def node_cost(node, part: str) -> Cost:
+def node_cost(node, part: str) -> LayerCost:
     """Estimates of a node of a specialized FINN graph (NodeProto) on a device."""
     from qonnx.custom_op.registry import getCustomOp
 
     layer = getCustomOp(node)
     found = layer.node_res_estimation(part)
-    return Cost(
+    return LayerCost(
         cycles=int(layer.get_exp_cycles()),
         weight_bits=stored_bits(layer),
         style=node.op_type.rpartition("_")[2],
@@ -105,9 +105,9 @@ def stored_bits(layer) -> int:
 
 
 def matrix_cost(
-    matrix: Matrix, weight_bits: int, part: str, *, folding: tuple[int, int] | None = None,
+    matrix: MatrixLayer, weight_bits: int, part: str, *, folding: tuple[int, int] | None = None,
     cycles: int | None = None, style: str = "",
-) -> Cost:  # fmt: skip
+) -> LayerCost:  # fmt: skip
     """Estimates of a layer at a width of its weights.
 
     Args:
@@ -134,7 +134,7 @@ def matrix_cost(
 
 
 @lru_cache(maxsize=1024)
-def _bytes_specialized(matrix: Matrix, weight_bits: int, part: str, style: str) -> bytes:
+def _bytes_specialized(matrix: MatrixLayer, weight_bits: int, part: str, style: str) -> bytes:
     from finn.transformation.fpgadataflow.specialize_layers import SpecializeLayers
     from qonnx.custom_op.registry import getCustomOp
 
@@ -145,7 +145,7 @@ def _bytes_specialized(matrix: Matrix, weight_bits: int, part: str, style: str) 
     return graph.model.SerializeToString()
 
 
-def _specialized(matrix: Matrix, weight_bits: int, part: str, style: str):
+def _specialized(matrix: MatrixLayer, weight_bits: int, part: str, style: str):
     """The layer's graph of its own: its window generator where it is depthwise, and the product."""
     from onnx import ModelProto
     from qonnx.core.modelwrapper import ModelWrapper

@@ -9,14 +9,14 @@ Other modules call FINN as its documentation says; what differs is here:
 * `finn.builder` imports the simulator interface of Vivado, whose module refuses without XILINX_VIVADO:
   `builder_without_vivado`. `build_dataflow_cfg` returns -1 on failure where it should raise, and opens a
   debugger: the written run script sets `enable_build_pdb_debug=False` and turns -1 into a status.
-* qonnx looks everything up by scanning lists: `hw.lookups` (MobileNetV2: seven minutes of passes become one).
+* qonnx looks everything up by scanning lists: `hw.cached_lookups` (MobileNetV2: seven minutes of passes become one).
 * qonnx guesses layouts from ranks and spreads its guesses: tokens become NHWC, images behind quantized
   weights too, and thresholds look for channels on a wrong axis: `channels_layout`, `set_threshold_layouts_`.
 * `SetFolding` knows no HWSoftmax, Pad1D, SelectToken, and no elementwise RTL: `FOLDED_HERE`, `hw.folding`.
 * Estimators: some layers inherit the base class's 0, the RTL products return a plain 0 LUT: `unestimated`.
-* The builder makes a `Requant` of every quantizer above 8 bits, which loses its clip: `hw.steps.hardware`
+* The builder makes a `Requant` of every quantizer above 8 bits, which loses its clip: `hw.steps.map_to_hardware`
   makes none, thresholds do it all, and the hardware graph is run against the profile each time.
-* `step_resnet_streamline` never ends: its moves past forks undo its moves past joins. `hw.steps.rounds`
+* `step_resnet_streamline` never ends: its moves past forks undo its moves past joins. `hw.steps.fixpoint`
   repeats a list of passes until the graph rests, and says so when it does not.
 """
 
@@ -34,7 +34,7 @@ from pathlib import Path
 import numpy as np
 
 from brevitas_defakeq.utils.errors import UserError
-from hw.lookups import quick_lookups
+from hw.cached_lookups import cached_lookups
 
 #: Layers that multiply or add floating-point numbers, or scale: they take DSPs whatever the estimator says.
 _ARITHMETIC = ("LayerNorm", "HWSoftmax", "Requant", "ElementwiseMul", "ElementwiseAdd", "ElementwiseSub")
@@ -82,7 +82,7 @@ def quiet_finn() -> Iterator[None]:
     level = log.level
     log.setLevel(logging.CRITICAL)
     try:
-        with warnings.catch_warnings(), quick_lookups():
+        with warnings.catch_warnings(), cached_lookups():
             warnings.simplefilter("ignore")
             _layers_without_torch()
             importlib.import_module("finn.custom_op.fpgadataflow.reshape")
@@ -151,11 +151,11 @@ def channels_layout(model, tensor: str) -> str:
     rank = len(model.get_tensor_shape(tensor))
     if rank != 4:
         return {1: "C", 2: "NC", 3: "NWC"}.get(rank, "")
-    maker = model.find_producer(tensor)
-    while maker is not None and maker.op_type not in (*_OF_IMAGES, *_OF_TOKENS):
-        dynamic = [name for name in maker.input if model.get_initializer(name) is None]
-        maker = model.find_producer(dynamic[0]) if dynamic else None
-    return "NHWC" if maker is not None and maker.op_type in _OF_TOKENS else "NCHW"
+    producer = model.find_producer(tensor)
+    while producer is not None and producer.op_type not in (*_OF_IMAGES, *_OF_TOKENS):
+        dynamic = [name for name in producer.input if model.get_initializer(name) is None]
+        producer = model.find_producer(dynamic[0]) if dynamic else None
+    return "NHWC" if producer is not None and producer.op_type in _OF_TOKENS else "NCHW"
 
 
 def set_threshold_layouts_(model) -> None:

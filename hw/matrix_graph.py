@@ -10,7 +10,7 @@ _DOMAIN = {"domain": "finn.custom_op.fpgadataflow", "backend": "fpgadataflow"}
 
 
 def matrix_graph(matrix, weight_bits: int, style: str) -> ModelWrapper:
-    """One MVAU; a window generator and a VVAU where ``matrix`` (`hw.estimate.Matrix`) is depthwise."""
+    """One MVAU; a window generator and a VVAU where ``matrix`` (`hw.estimate.MatrixLayer`) is depthwise."""
     activations = f"{'INT' if matrix.input_signed else 'UINT'}{matrix.input_bits}"
     common = {
         "inputDataType": activations, "weightDataType": f"INT{weight_bits}", "outputDataType": "INT32",

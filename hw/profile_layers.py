@@ -12,7 +12,7 @@ from qonnx.custom_op.registry import getCustomOp
 from brevitas_defakeq.utils.errors import UserError
 
 #: FINN's layers that multiply by weights.
-PRODUCTS = ("MVAU", "VVAU")
+PRODUCT_OPS = ("MVAU", "VVAU")
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def _layer(model: ModelWrapper, node: NodeProto, quant: NodeProto, values: np.nd
     )  # fmt: skip
 
 
-def products_of(model: ModelWrapper, layers: list[ProfileLayer]) -> dict[str, ProfileLayer]:
+def match_products(model: ModelWrapper, layers: list[ProfileLayer]) -> dict[str, ProfileLayer]:
     """Node of a hardware graph -> the layer whose weights it holds; found by the weights themselves.
 
     Layers of equal weights stand in the order of the graph. Raises UserError where one is not found.
@@ -80,10 +80,10 @@ def products_of(model: ModelWrapper, layers: list[ProfileLayer]) -> dict[str, Pr
 
 def product_weights(model: ModelWrapper, node: NodeProto) -> np.ndarray | None:
     """The constant weights of a product; None for other layers, and products of two values of the image."""
-    return model.get_initializer(node.input[1]) if node.op_type.startswith(PRODUCTS) else None
+    return model.get_initializer(node.input[1]) if node.op_type.startswith(PRODUCT_OPS) else None
 
 
-def owners(model: ModelWrapper, products: dict[str, ProfileLayer]) -> dict[str, str]:
+def owning_layers(model: ModelWrapper, products: dict[str, ProfileLayer]) -> dict[str, str]:
     """Tensor -> layer whose width decides what its node takes: a product, and all up to its thresholds.
 
     A node behind two products belongs to the first of them; one behind thresholds, or before all, to none.
@@ -94,13 +94,13 @@ def owners(model: ModelWrapper, products: dict[str, ProfileLayer]) -> dict[str, 
             found[node.output[0]] = products[node.name].name
             continue
         for name in node.input:
-            maker = model.find_producer(name)
-            if name in found and not maker.op_type.startswith("Thresholding"):
+            producer = model.find_producer(name)
+            if name in found and not producer.op_type.startswith("Thresholding"):
                 found.setdefault(node.output[0], found[name])
     return found
 
 
-def at_width(
+def with_weight_width(
     model: ModelWrapper, products: dict[str, ProfileLayer], bits: int
 ) -> tuple[ModelWrapper, list[ProfileLayer]]:
     """A copy whose products have weights of another width: its own, stretched or shrunk to fill the width.
@@ -110,7 +110,7 @@ def at_width(
     Returns:
         the copy, and its layers.
     """
-    from hw.steps.hardware import minimized
+    from hw.steps.map_to_hardware import minimized
 
     changed = ModelWrapper(model.model, make_deepcopy=True)
     stretched, layers = {}, []
@@ -126,7 +126,7 @@ def at_width(
         kind = f"INT{width}"
         changed.set_tensor_datatype(node.input[1], DataType[kind])
         getCustomOp(node).set_nodeattr("weightDataType", kind)
-    belongs = owners(changed, products)
+    belongs = owning_layers(changed, products)
     for node in changed.graph.node:
         owner = belongs.get(node.output[0])
         if owner is not None and node.op_type.startswith("Thresholding"):

@@ -13,7 +13,7 @@ _NAME = "steps.json"
 
 
 @dataclass
-class Steps:
+class StepFiles:
     """The folder of a build's steps.
 
     A step is of use again if all that it came from is the same: the profile's bytes, FINN's version, this
@@ -24,7 +24,7 @@ class Steps:
     done: dict[str, dict]
 
     @classmethod
-    def of(cls, folder: Path) -> "Steps":
+    def open(cls, folder: Path) -> "StepFiles":
         try:
             done = read_json(folder / _NAME)
         except UserError:  # nothing there, or cut off: all steps anew
@@ -34,7 +34,7 @@ class Steps:
     def path(self, number: int, name: str) -> Path:
         return self.folder / f"{number:02d}_{name}.onnx"
 
-    def kept(self, number: int, name: str, key: str) -> tuple[ModelWrapper, dict] | None:
+    def load(self, number: int, name: str, key: str) -> tuple[ModelWrapper, dict] | None:
         """The graph behind a step and what was noted of it, if it was made from the same."""
         notes = self.done["steps"].get(name)
         path = self.path(number, name)
@@ -42,7 +42,7 @@ class Steps:
             return None
         return ModelWrapper(str(path)), notes
 
-    def keep(self, number: int, name: str, key: str, model: ModelWrapper, notes: dict) -> None:
+    def save(self, number: int, name: str, key: str, model: ModelWrapper, notes: dict) -> None:
         """Write a step's graph, then that it is done."""
         with written_whole(self.path(number, name)) as temporary:
             model.save(str(temporary))
@@ -57,9 +57,9 @@ def first_key(profile: bytes, versions: dict[str, str], inputs: bytes) -> str:
     return _hash(repr(sorted(versions.items())), *contents)
 
 
-def next_key(before: str, name: str, told: str) -> str:
+def next_key(before: str, name: str, settings: str) -> str:
     """What a step comes from: all before it, its name, and what it was told."""
-    return _hash(before, name, told)
+    return _hash(before, name, settings)
 
 
 def _hash(*parts: str) -> str:

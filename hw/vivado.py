@@ -15,18 +15,18 @@ from pathlib import Path
 from brevitas_defakeq.utils.errors import UserError
 from brevitas_defakeq.utils.files import write_bytes, write_json
 from hw.boards import Board
+from hw.build_steps import Build
 from hw.finn_quirks import builder_without_vivado, quiet_finn
-from hw.run import Build
 
-#: FINN's own steps from the hardware graph on; those up to `LAST_WITHOUT` need no Vivado.
-STEPS = (
+#: FINN's own steps from the hardware graph on; those up to `LAST_STEP_WITHOUT_VIVADO` need no Vivado.
+FINN_STEPS = (
     "step_create_dataflow_partition", "step_specialize_layers", "step_apply_folding_config",
     "step_minimize_bit_width", "step_transpose_decomposition", "step_generate_estimate_reports",
     "step_assign_ddr_weight_offsets", "step_generate_hardware", "step_create_stitched_ip",
     "step_measure_rtlsim_performance", "step_out_of_context_synthesis", "step_prepare_synthesis",
     "step_synthesize_bitfile", "step_make_driver", "step_deployment_package",
 )  # fmt: skip
-LAST_WITHOUT = "step_generate_estimate_reports"
+LAST_STEP_WITHOUT_VIVADO = "step_generate_estimate_reports"
 _FOLDING = (
     "PE", "SIMD", "parallel_window", "ram_style", "ram_style_thresholds", "resType", "mem_mode",
     "depth_trigger_bram", "depth_trigger_uram",
@@ -62,10 +62,10 @@ def has_vivado() -> bool:
 
 def write_configuration(folder: Path, build: Build) -> None:
     """The hardware graph, FINN's build, folding and variants as files, the host's part, and one command."""
-    from hw.progress_file import Steps
+    from hw.progress_file import StepFiles
     from hw.steps import TO_HARDWARE
 
-    steps = Steps.of(build.folder)
+    steps = StepFiles.open(build.folder)
     before = steps.path(len(TO_HARDWARE), TO_HARDWARE[-1])
     write_bytes(folder / "model.onnx", before.read_bytes())
     write_json(folder / "folding.json", folding_config(steps))
@@ -130,7 +130,7 @@ def build_config(board: Board) -> str:
         output_dir="build", synth_clk_period_ns=1e3 / board.clock_mhz, board=board.name, fpga_part=board.part,
         shell_flow_type=ShellFlowType.VIVADO_ZYNQ, standalone_thresholds=True, requant_bitwidth_threshold=32,
         folding_config_file=Path("folding.json"), specialize_layers_config_file=Path("specialize.json"),
-        infer_shuffle_skip_first=False, enable_build_pdb_debug=False, steps=list(STEPS),
+        infer_shuffle_skip_first=False, enable_build_pdb_debug=False, steps=list(FINN_STEPS),
         generate_outputs=[DataflowOutputType[kind] for kind in kinds],
     )  # fmt: skip
     return json.dumps(json.loads(config.to_json()), indent=2) + "\n"

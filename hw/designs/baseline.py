@@ -6,7 +6,7 @@ from collections.abc import Mapping
 TOLERANCES = {"cycles": 0.0, "lut": 0.05, "bram18": 0.05, "dsp": 0.0, "weight_bits": 0.0, "auc": 0.005}
 
 
-def figures(report: Mapping, auc: float) -> dict[str, float]:
+def baseline_metrics(report: Mapping, auc: float) -> dict[str, float]:
     """What is kept of a build's `report.json`, and the AUC of the design's faces."""
     totals = {name: report["totals"][name] for name in ("lut", "bram18", "dsp", "weight_bits")}
     return {"cycles": report["cycles"], **totals, "auc": auc}
@@ -14,7 +14,7 @@ def figures(report: Mapping, auc: float) -> dict[str, float]:
 
 def baseline(report: Mapping, auc: float) -> dict:
     """The content of `baseline.json`."""
-    found = figures(report, auc)
+    found = baseline_metrics(report, auc)
     return {
         "board": report["board"], "fps": report["wanted_fps"],
         "figures": {name: {"value": found[name], "tolerance": TOLERANCES[name]} for name in TOLERANCES},
@@ -22,7 +22,7 @@ def baseline(report: Mapping, auc: float) -> dict:
     }  # fmt: skip
 
 
-def departures(found: Mapping[str, float], kept: Mapping) -> list[str]:
+def baseline_violations(found: Mapping[str, float], kept: Mapping) -> list[str]:
     """One phrase for each figure outside its tolerance.
 
     >>> kept = {"figures": {"lut": {"value": 100, "tolerance": 0.05}}}

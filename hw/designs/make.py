@@ -19,14 +19,14 @@ from brevitas_defakeq.export.finn.export_finn import export_finn
 from brevitas_defakeq.float_reference import copy_module
 from brevitas_defakeq.utils.files import write_bytes, write_json
 from hw.boards import board_named
+from hw.build_report import build_report
+from hw.build_steps import Build
 from hw.designs.baseline import baseline
-from hw.designs.detector import DESIGNS, Design, configuration, float_detector, quantized, test_faces
-from hw.designs.page import page
+from hw.designs.design import DESIGNS, Design, configuration, float_detector, quantized, test_faces
+from hw.designs.design_page import page
 from hw.designs.training import TEST_SEED, faces
 from hw.finn_quirks import quiet_finn
 from hw.host import Host
-from hw.report import report_of
-from hw.run import Build
 
 ROOT = Path(__file__).parent
 TEST_IMAGES = 2000
@@ -83,7 +83,7 @@ def estimate(design: Design, folder: Path, work: Path) -> dict:
     )  # fmt: skip
     graph = build.run()
     with quiet_finn():
-        return report_of(graph, board, target="estimate", wanted_fps=design.fps, verified=build.verified)
+        return build_report(graph, board, target="estimate", wanted_fps=design.fps, verified=build.verified)
 
 
 def _say(stage: str, done: int, total: int) -> None:

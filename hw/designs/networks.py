@@ -11,7 +11,7 @@ PREPROCESSING = {"input_size": SIZE, "mean": 0.5, "std": 0.25}
 _CHAIN = ((16, 2), (16, 1), (32, 2), (32, 1), (48, 2), (64, 2))
 
 
-class Chain(nn.Module):
+class ConvolutionChain(nn.Module):
     """Six 3 x 3 convolutions, one behind the other, and a Linear on the flattened map.
 
     No branch, no pooling: FINN has RTL for every node, so open tools can build it.
@@ -33,7 +33,7 @@ class Chain(nn.Module):
         return self.head(self.body(images).flatten(1))  # [N, 1]
 
 
-class Encoder(nn.Module):
+class EncoderDetector(nn.Module):
     """ClassNSeg's nine convolutions, their mean over all places, and a Linear.
 
     ClassNSeg itself compares the sizes of two halves of the map, which is no layer of hardware.
@@ -50,9 +50,9 @@ class Encoder(nn.Module):
 
 def chain():
     """The small detector, and how its images are prepared."""
-    return Chain(), PREPROCESSING
+    return ConvolutionChain(), PREPROCESSING
 
 
 def encoder():
     """The classic one."""
-    return Encoder(), PREPROCESSING
+    return EncoderDetector(), PREPROCESSING

@@ -121,31 +121,31 @@ def test_inputs_to_verify_on():
     from qonnx.core.datatype import DataType
 
     from brevitas_defakeq import UserError
-    from hw.verify import checked
+    from hw.verify_steps import checked_inputs
 
     shape, kind = [1, 3, 4, 4], DataType["INT8"]
     good = np.full((2, 3, 4, 4), 127)
-    assert checked(good, shape, kind) is good
+    assert checked_inputs(good, shape, kind) is good
     bad = {
         "NaN": np.full((1, 3, 4, 4), np.nan), "shape": np.zeros((3, 4, 4)), "from -128 to 127": good + 1,
         "quantize the images": np.full((1, 3, 4, 4), 0.5), "no numbers": np.full((1, 3, 4, 4), "a"),
     }  # fmt: skip
     for said, values in bad.items():
         with pytest.raises(UserError, match=said):
-            checked(values, shape, kind)
+            checked_inputs(values, shape, kind)
 
 
 @pytest.mark.fpga
 def test_nodes_without_hardware_are_named_with_the_reason():
     from qonnx.core.modelwrapper import ModelWrapper
 
-    from hw.mapping import unmapped
+    from hw.unmapped_nodes import unmapped_reasons
 
     product = helper.make_node("MatMul", ["x0", "w"], ["a"], name="MatMul_3")
     layer = helper.make_node("Thresholding", ["a"], ["b"], domain="finn.custom_op.fpgadataflow")
     odd = helper.make_node("HardSwish", ["b"], ["y"], name="HardSwish_0")
     weights = helper.make_tensor("w", TensorProto.FLOAT, [8, 8], np.ones(64))
-    lacking = unmapped(ModelWrapper(graph(product, layer, odd, constants=[weights])))
+    lacking = unmapped_reasons(ModelWrapper(graph(product, layer, odd, constants=[weights])))
     assert lacking == [
         "MatMul_3: its input x0 is FLOAT32, not quantized, or its scale could not be moved past",
         "HardSwish_0: FINN has no layer for HardSwish here",
@@ -155,7 +155,7 @@ def test_nodes_without_hardware_are_named_with_the_reason():
 @pytest.mark.fpga
 def test_what_a_step_raises_becomes_one_line(tmp_path, capsys, monkeypatch):
     """FINN's own errors: status 1, no traceback."""
-    import hw.run
+    import hw.build_steps
     from hw.build import main
 
     relu = helper.make_node("Relu", ["q"], ["y"])
@@ -173,8 +173,8 @@ def test_what_a_step_raises_becomes_one_line(tmp_path, capsys, monkeypatch):
     def broken(name, step, graph):
         return _tried(name, lambda graph: 1 / 0, graph)
 
-    _tried = hw.run._tried
-    monkeypatch.setattr(hw.run, "_tried", broken)
+    _tried = hw.build_steps._tried
+    monkeypatch.setattr(hw.build_steps, "_tried", broken)
     status = main([str(tmp_path / "model.onnx"), *USUAL, "--out", str(tmp_path / "out")])
     assert status == 1
     assert (

@@ -26,7 +26,7 @@ def cnn(tmp_path_factory):
 
 def run(path, out, board="Pynq-Z1", **settings):
     from hw.boards import board_named
-    from hw.run import Build
+    from hw.build_steps import Build
 
     build = Build(path, board_named(board), out, **settings)
     return build, build.run()
@@ -77,16 +77,16 @@ def test_a_changed_network_is_noticed(cnn, built):
     from qonnx.core.modelwrapper import ModelWrapper
 
     from hw.finn_quirks import quiet_finn
-    from hw.verify import Reference, WrongStep
+    from hw.verify_steps import ProfileReference, StepError
 
     with quiet_finn():
-        reference = Reference(ModelWrapper(str(cnn[0])), None)
+        reference = ProfileReference(ModelWrapper(str(cnn[0])), None)
         graph = ModelWrapper(str(built[0] / "steps" / "05_hardware.onnx"))
         name = graph.get_nodes_by_op_type("Thresholding")[3].input[1]
         levels = graph.get_initializer(name).copy()
         levels[:, :] += 40
         graph.set_initializer(name, levels)
-        with pytest.raises(WrongStep, match="step hardware changed the network"):
+        with pytest.raises(StepError, match="step hardware changed the network"):
             reference.check("hardware", graph)
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import onnxruntime
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
-from brevitas_defakeq.export.finn.graph_editor import Graph, attribute, float_value
-from brevitas_defakeq.export.finn.quant_node import Quantizer
+from brevitas_defakeq.export.finn.graph_editor import GraphEditor, float_value_info, get_attribute
+from brevitas_defakeq.export.finn.quant_node import QuantGrid
 
 #: Functions of one number that never fall.
 _RISING = frozenset({"Relu", "Clip", "Sigmoid", "Tanh", "HardSigmoid", "Selu", "Softplus", "Softsign"})
@@ -20,16 +20,16 @@ _RISING_BY_ALPHA = {"LeakyRelu": 0.01, "Elu": 1.0, "Celu": 1.0}
 _AFFINE = frozenset({"Add", "Sub", "Mul", "Div"})
 
 
-def is_function(graph: Graph, node: NodeProto | None) -> bool:
+def is_rising_function(graph: GraphEditor, node: NodeProto | None) -> bool:
     """Whether a node is a rising activation function of one value of the image."""
     if node is None or any(not graph.is_constant(name) for name in node.input[1:] if name):
         return False
     if node.op_type in _RISING_BY_ALPHA:
-        return attribute(node, "alpha", _RISING_BY_ALPHA[node.op_type]) >= 0
+        return get_attribute(node, "alpha", _RISING_BY_ALPHA[node.op_type]) >= 0
     return node.op_type in _RISING
 
 
-def _is_scalar_affine(graph: Graph, node: NodeProto | None) -> bool:
+def _is_scalar_affine(graph: GraphEditor, node: NodeProto | None) -> bool:
     """Whether a node adds one number, or multiplies by a positive one."""
     if node is None or node.op_type not in _AFFINE or graph.is_constant(node.input[0]):
         return False
@@ -39,20 +39,20 @@ def _is_scalar_affine(graph: Graph, node: NodeProto | None) -> bool:
     return node.op_type in ("Add", "Sub") or float(number.item()) > 0
 
 
-def functions_before(graph: Graph, name: str) -> list[NodeProto]:
+def functions_before(graph: GraphEditor, name: str) -> list[NodeProto]:
     """The functions that end in a value, first to last; scalar arithmetic between them counts as theirs."""
     chain: list[NodeProto] = []
-    maker = graph.maker(name)
-    while is_function(graph, maker) or _is_scalar_affine(graph, maker):
-        chain.insert(0, maker)
-        maker = graph.maker(maker.input[0])
-    while chain and not is_function(graph, chain[0]):  # arithmetic alone is streamlined by FINN itself
+    producer = graph.producer(name)
+    while is_rising_function(graph, producer) or _is_scalar_affine(graph, producer):
+        chain.insert(0, producer)
+        producer = graph.producer(producer.input[0])
+    while chain and not is_rising_function(graph, chain[0]):  # arithmetic alone is streamlined by FINN itself
         chain.pop(0)
     return chain
 
 
-def steps_of(
-    graph: Graph, chain: list[NodeProto], quantizer: Quantizer
+def step_function(
+    graph: GraphEditor, chain: list[NodeProto], quantizer: QuantGrid
 ) -> Callable[[np.ndarray], np.ndarray]:
     """``code - zero_point`` of float32 numbers [N] that go through the chain and the quantizer."""
     if not chain:
@@ -63,7 +63,7 @@ def steps_of(
     return lambda values: quantizer.integers(session.run(None, {"x": values.astype(np.float32)})[0])
 
 
-def _chain_model(graph: Graph, chain: list[NodeProto]) -> ModelProto:
+def _chain_model(graph: GraphEditor, chain: list[NodeProto]) -> ModelProto:
     copies, source = [], "x"
     for number, original in enumerate(chain):
         copy = NodeProto()
@@ -74,12 +74,12 @@ def _chain_model(graph: Graph, chain: list[NodeProto]) -> ModelProto:
     names = dict.fromkeys(name for node in chain for name in node.input[1:] if name)
     # A scalar of shape [1, 1] would give the numbers further axes.
     constants = [numpy_helper.from_array(graph.constants[name].reshape(()), name) for name in names]
-    ends = [float_value("x", ["n"])], [float_value(source, ["n"])]
+    ends = [float_value_info("x", ["n"])], [float_value_info(source, ["n"])]
     body = helper.make_graph(copies, "functions", *ends, constants)
     return helper.make_model(body, opset_imports=graph.model.opset_import, ir_version=graph.model.ir_version)
 
 
-def thresholds_of(steps: Callable[[np.ndarray], np.ndarray]) -> tuple[np.ndarray, int]:
+def find_thresholds(steps: Callable[[np.ndarray], np.ndarray]) -> tuple[np.ndarray, int]:
     """Where a rising step function of float32 takes each of its integers.
 
     Args:

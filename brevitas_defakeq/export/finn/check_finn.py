@@ -2,22 +2,22 @@
 
 from onnx import ModelProto
 
-from brevitas_defakeq.export.finn.findings import Finding, cannot
-from brevitas_defakeq.export.finn.finn_profile import arranged, rewritten
-from brevitas_defakeq.export.finn.mapping_check import walk
-from brevitas_defakeq.export.finn.mapping_rules import RULES, unknown
+from brevitas_defakeq.export.finn.findings import Finding, unmappable
+from brevitas_defakeq.export.finn.finn_profile import arrange_graph, rewrite_core
+from brevitas_defakeq.export.finn.mapping_check import find_mapping_problems
+from brevitas_defakeq.export.finn.mapping_rules import MAPPING_RULES, unmapped_operator
 
 
 def check_graph(qonnx: ModelProto, target: str = "any") -> list[Finding]:
     """What is to be said of a faithful QONNX graph, in its order.
 
     Args:
-        qonnx: one image [1, 3, H, W] -> logit, ``normalized``.
+        qonnx: one image [1, 3, H, W] -> logit, ``normalize_qonnx``.
         target: what the run was quantized for.
     """
-    findings = walk(arranged(qonnx), RULES, unknown, target)
-    if not cannot(findings):
-        findings += [_whole(name) for name in rewritten(qonnx)[2]]
+    findings = find_mapping_problems(arrange_graph(qonnx), MAPPING_RULES, unmapped_operator, target)
+    if not unmappable(findings):
+        findings += [_whole(name) for name in rewrite_core(qonnx)[2]]
     return findings
 
 

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from brevitas_defakeq.artifact import WEIGHTS_FILES, QuantizedDetector
 from brevitas_defakeq.export.export_card import ends, require_form
-from brevitas_defakeq.export.finn.findings import Finding, cannot
+from brevitas_defakeq.export.finn.findings import Finding, unmappable
 from brevitas_defakeq.export.qonnx import IMAGES, qonnx_graph
 from brevitas_defakeq.export.quiet_converters import quiet
 from brevitas_defakeq.export.verification_images import some
@@ -15,15 +15,15 @@ from brevitas_defakeq.runtime.json_records import plain
 from brevitas_defakeq.utils.errors import UserError
 from brevitas_defakeq.utils.files import write_json, written_whole
 
-FORMAT_VERSION = 1
-HOST_NAME = "host.json"
+HOST_FORMAT_VERSION = 1
+HOST_FILE_NAME = "host.json"
 
 
 def export_finn(
     result: QuantizedDetector,
     out: str | Path,
     *,
-    form: str = "quantized",
+    variant: str = "quantized",
     verify: Tensor | None = None,
 ) -> dict:
     """Write ``out/model.onnx``, the integer core, and ``out/host.json``, what the host does around it.
@@ -33,7 +33,7 @@ def export_finn(
 
     Args:
         result: what ``quantize`` returned or ``load`` read.
-        form: "quantized" (M_q) or "mixed" (M_q^v: restored channels in layers of their own).
+        variant: "quantized" (M_q) or "mixed" (M_q^v: restored channels in layers of their own).
         verify: preprocessed images [N, 3, H, W]; on eight of them the profile has to say what the QONNX
             graph says, within 1e-5 of the outputs' range. None skips the check.
 
@@ -44,48 +44,48 @@ def export_finn(
         UserError: the extra ``fpga`` is missing, a layer cannot be mapped, or the profile differs; then
             nothing is written.
     """
-    require_form(result, form, tuple(WEIGHTS_FILES))
-    written = qonnx_graph(result, getattr(result, form))  # refuses where qonnx is missing
+    require_form(result, variant, tuple(WEIGHTS_FILES))
+    written = qonnx_graph(result, getattr(result, variant))  # refuses where qonnx is missing
     from brevitas_defakeq.export.finn.check_finn import check_graph
-    from brevitas_defakeq.export.finn.finn_profile import finn_profile, normalized
-    from brevitas_defakeq.export.finn.profile_agreement import agreement
+    from brevitas_defakeq.export.finn.finn_profile import finn_profile, normalize_qonnx
+    from brevitas_defakeq.export.finn.profile_agreement import verify_profile
 
     with quiet():
-        graph = normalized(written)
+        graph = normalize_qonnx(written)
         require_mappable(check_graph(graph, result.config.target))
         profile = finn_profile(graph)
         checked = (
-            None if verify is None else agreement(graph, profile, some(verify, IMAGES).numpy()).to_dict()
+            None if verify is None else verify_profile(graph, profile, some(verify, IMAGES).numpy()).to_dict()
         )
-    host = _host(result, form, profile, checked)
+    host = _host(result, variant, profile, checked)
     path = Path(out) / "model.onnx"
     with written_whole(path) as partial:
         partial.write_bytes(profile.model.SerializeToString())
-        write_json(path.with_name(HOST_NAME), host)
+        write_json(path.with_name(HOST_FILE_NAME), host)
     return host
 
 
-def check_finn(result: QuantizedDetector, *, form: str = "quantized") -> list[Finding]:
+def check_finn(result: QuantizedDetector, *, variant: str = "quantized") -> list[Finding]:
     """What keeps a run of any target from FINN, and what its zero points cost; nothing is written.
 
     Args:
         result: what ``quantize`` returned or ``load`` read.
-        form: "quantized" (M_q) or "mixed" (M_q^v).
+        variant: "quantized" (M_q) or "mixed" (M_q^v).
 
     Raises:
         UserError: the extra ``fpga`` is missing, or torch cannot export the detector.
     """
-    require_form(result, form, tuple(WEIGHTS_FILES))
-    written = qonnx_graph(result, getattr(result, form))
+    require_form(result, variant, tuple(WEIGHTS_FILES))
+    written = qonnx_graph(result, getattr(result, variant))
     from brevitas_defakeq.export.finn.check_finn import check_graph
-    from brevitas_defakeq.export.finn.finn_profile import normalized
+    from brevitas_defakeq.export.finn.finn_profile import normalize_qonnx
 
     with quiet():
-        return check_graph(normalized(written), result.config.target)
+        return check_graph(normalize_qonnx(written), result.config.target)
 
 
 def require_mappable(findings: list[Finding]) -> None:
-    refused = cannot(findings)
+    refused = unmappable(findings)
     if refused:
         raise UserError(
             f"{refused[0].line()} ({len(refused)} such places; `defakeq export RUN --format finn --check` "
@@ -93,14 +93,14 @@ def require_mappable(findings: list[Finding]) -> None:
         )
 
 
-def _host(result: QuantizedDetector, form: str, profile, checked: dict | None) -> dict:
-    """What the host has to know, in plain JSON types, of a ``Profile``."""
+def _host(result: QuantizedDetector, variant: str, profile, checked: dict | None) -> dict:
+    """What the host has to know, in plain JSON types, of a ``FinnProfile``."""
     given, _ = ends(result)
     height, width = given.size
     return {
-        "format_version": FORMAT_VERSION,
+        "format_version": HOST_FORMAT_VERSION,
         "name": result.report["detector"]["name"],
-        "form": form,
+        "form": variant,
         "input": plain(
             {
                 "shape": [1, 3, height, width], **profile.input.to_dict(), "mean": given.mean,
@@ -108,7 +108,7 @@ def _host(result: QuantizedDetector, form: str, profile, checked: dict | None) -
                 "crop_margin": given.crop_margin,
             }
         ),
-        "output": {**profile.output.to_dict(), "threshold": result.report["threshold"][form]},
+        "output": {**profile.output.to_dict(), "threshold": result.report["threshold"][variant]},
         "bits": result.bits,
         "agreement": checked,
         "provenance": provenance(result.config.seed),

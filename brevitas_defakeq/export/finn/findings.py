@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 
 #: "cannot": FINN has nothing to map it to. "costs": it maps, and takes more than it has to. "needs": it maps
 #: on some devices only.
-KINDS = ("cannot", "costs", "needs")
+FINDING_KINDS = ("cannot", "costs", "needs")
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Finding:
     Attributes:
         layer: name in the detector; of what is no layer, where it stands.
         operator: of the QONNX graph.
-        kind: one of ``KINDS``.
+        kind: one of ``FINDING_KINDS``.
         problem: what is the matter.
         change: what to change.
         extra_bits: what zero points cost this layer or activation, in bits a number.
@@ -35,6 +35,6 @@ class Finding:
         return f"{self.layer}: {self.problem}; {self.change}"
 
 
-def cannot(findings: Iterable[Finding]) -> list[Finding]:
+def unmappable(findings: Iterable[Finding]) -> list[Finding]:
     """Those that keep the detector from being mapped."""
     return [finding for finding in findings if finding.kind == "cannot"]

@@ -8,10 +8,10 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 #: Where qonnx's own operators live.
 QONNX_DOMAIN = "qonnx.custom_op.general"
 #: Operators that only move values about, for which a quantizer before is as good as one behind.
-MOVES = frozenset({"Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity"})
+DATA_MOVEMENT_OPS = frozenset({"Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity"})
 
 
-class Graph:
+class GraphEditor:
     """Look-ups over a model that stay right while nodes are put in and taken out through it.
 
     Attributes:
@@ -30,11 +30,11 @@ class Graph:
         self._fresh = 0
 
     def _index_(self) -> None:
-        self._makers = {name: node for node in self.nodes for name in node.output}
-        self._readers: dict[str, list[NodeProto]] = {}
+        self._producers = {name: node for node in self.nodes for name in node.output}
+        self._consumers: dict[str, list[NodeProto]] = {}
         for node in self.nodes:
             for name in dict.fromkeys(node.input):
-                self._readers.setdefault(name, []).append(node)
+                self._consumers.setdefault(name, []).append(node)
 
     @property
     def nodes(self) -> list[NodeProto]:
@@ -51,31 +51,31 @@ class Graph:
         """The name of the first output."""
         return self.model.graph.output[0].name
 
-    def maker(self, name: str) -> NodeProto | None:
-        return self._makers.get(name)
+    def producer(self, name: str) -> NodeProto | None:
+        return self._producers.get(name)
 
-    def readers(self, name: str) -> list[NodeProto]:
-        return self._readers.get(name, [])
+    def consumers(self, name: str) -> list[NodeProto]:
+        return self._consumers.get(name, [])
 
     def is_constant(self, name: str) -> bool:
         return name in self.constants
 
     def dynamic_inputs(self, node: NodeProto) -> list[str]:
         """What the node reads of the image: neither constants nor quantized constants."""
-        return [name for name in node.input if name and not self.is_fixed(name)]
+        return [name for name in node.input if name and not self.is_static(name)]
 
-    def is_fixed(self, name: str) -> bool:
+    def is_static(self, name: str) -> bool:
         """Whether a value does not depend on the image: a constant, or worked out of quantized ones."""
-        maker = self.maker(name)
-        if maker is None:
+        producer = self.producer(name)
+        if producer is None:
             return name in self.constants
-        return bool(maker.input) and all(self.is_fixed(source) for source in maker.input if source)
+        return bool(producer.input) and all(self.is_static(source) for source in producer.input if source)
 
     # Changing -----------------------------------------------------------------------------------------
 
-    def constant(self, values: np.ndarray, hint: str) -> str:
+    def add_constant(self, values: np.ndarray, hint: str) -> str:
         """A new initializer; its name."""
-        name = self.fresh(hint, list(np.shape(values)))
+        name = self.new_name(hint, list(np.shape(values)))
         self.constants[name] = values
         tensor = numpy_helper.from_array(np.array(values), name)
         self.model.graph.initializer.append(tensor)
@@ -84,16 +84,16 @@ class Graph:
         self.model.graph.value_info.append(described)
         return name
 
-    def fresh(self, hint: str, shape: list[int]) -> str:
+    def new_name(self, hint: str, shape: list[int]) -> str:
         """A name that nothing has yet, for a value of this shape."""
         while True:
             self._fresh += 1
             name = f"{hint}.{self._fresh}"
-            if name not in self._makers and name not in self.constants:
+            if name not in self._producers and name not in self.constants:
                 self.shapes[name] = list(shape)
                 return name
 
-    def put(self, before: NodeProto, *nodes: NodeProto) -> None:
+    def insert_before(self, before: NodeProto, *nodes: NodeProto) -> None:
         """New nodes right before another one."""
         place = self.nodes.index(before)
         for offset, node in enumerate(nodes):
@@ -108,35 +108,35 @@ class Graph:
         self.shapes.update({new: self.shapes[old] for old, new in names.items()})
         self._index_()
 
-    def put_behind(self, before: NodeProto, *nodes: NodeProto) -> None:
+    def insert_after(self, before: NodeProto, *nodes: NodeProto) -> None:
         """New nodes right behind another one."""
         following = self.nodes[self.nodes.index(before) + 1 :]
         if following:
-            self.put(following[0], *nodes)
+            self.insert_before(following[0], *nodes)
         else:
             self.model.graph.node.extend(nodes)
             self._index_()
 
-    def drop(self, *nodes: NodeProto) -> None:
+    def remove(self, *nodes: NodeProto) -> None:
         """Nodes taken out; who read their results has to read something else by then."""
         for node in nodes:
             self.model.graph.node.remove(node)
         self._index_()
 
-    def read_instead(self, old: str, new: str, readers: Iterable[NodeProto] | None = None) -> None:
+    def redirect(self, old: str, new: str, consumers: Iterable[NodeProto] | None = None) -> None:
         """The readers of ``old`` (all, or these) read ``new``."""
-        for node in self.readers(old) if readers is None else list(readers):
+        for node in self.consumers(old) if consumers is None else list(consumers):
             node.input[:] = [new if name == old else name for name in node.input]
         self._index_()
 
 
-def node(operator: str, inputs: list[str], output: str, name: str, **attributes) -> NodeProto:
+def make_node(operator: str, inputs: list[str], output: str, name: str, **attributes) -> NodeProto:
     """A node, in qonnx's domain where the operator is one of qonnx's."""
     domain = QONNX_DOMAIN if operator in ("Quant", "MultiThreshold") else ""
     return helper.make_node(operator, inputs, [output], name=name, domain=domain, **attributes)
 
 
-def attribute(of: NodeProto, name: str, default=None):
+def get_attribute(of: NodeProto, name: str, default=None):
     """An attribute's value, text as text."""
     for found in of.attribute:
         if found.name == name:
@@ -160,19 +160,19 @@ def _shapes_of(model: ModelProto) -> dict[str, list[int]]:
     return known | {tensor.name: list(tensor.dims) for tensor in graph.initializer}
 
 
-def float_value(name: str, shape: list[int]):
+def float_value_info(name: str, shape: list[int]):
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
 
 
-def drop_unread_(graph: Graph) -> None:
+def remove_unused_nodes_(graph: GraphEditor) -> None:
     """Take out the nodes whose results nobody reads any more."""
     handed_out = {value.name for value in graph.model.graph.output}
     while True:
         unread = [
             item
             for item in graph.nodes
-            if not any(graph.readers(name) or name in handed_out for name in item.output)
+            if not any(graph.consumers(name) or name in handed_out for name in item.output)
         ]
         if not unread:
             return
-        graph.drop(*unread)
+        graph.remove(*unread)

@@ -6,13 +6,18 @@ import numpy as np
 from onnx import NodeProto
 from qonnx.core.onnx_exec import execute_node
 
-from brevitas_defakeq.export.finn.graph_editor import Graph, drop_unread_, float_value, node
-from brevitas_defakeq.export.finn.quant_node import Quantizer, is_activation, quant_node, type_name
-from brevitas_defakeq.export.finn.scale_propagation import integers_of
+from brevitas_defakeq.export.finn.graph_editor import (
+    GraphEditor,
+    float_value_info,
+    make_node,
+    remove_unused_nodes_,
+)
+from brevitas_defakeq.export.finn.quant_node import QuantGrid, is_activation, quant_node, type_name
+from brevitas_defakeq.export.finn.scale_propagation import integers_and_scale
 from brevitas_defakeq.export.finn.weight_quantizers import (
-    Weights,
+    LayerWeights,
     inputs_first,
-    read_weights,
+    read_layer_weights,
     weight_input,
     weight_quantizer,
 )
@@ -59,53 +64,55 @@ class HostOutput:
         return asdict(self)
 
 
-def take_integers_(graph: Graph) -> HostInput:
+def move_input_quantizer_to_host_(graph: GraphEditor) -> HostInput:
     """Hand the first quantizer to the host: the graph's input is its integers ``code - zero_point``."""
-    quant = first_quantizer(graph)
+    quant = image_quantizer(graph)
     if quant is None:
         raise UserError("the image does not go straight into one quantizer; --check says what to change")
-    grid = Quantizer.of(graph, quant)
-    scale = graph.constant(grid.scale.reshape(()), f"{quant.name}.scale")
-    graph.put(quant, node("Mul", [graph.input, scale], quant.output[0], f"{quant.name}.scaled"))
-    graph.drop(quant)
-    graph.types[graph.input] = type_name(grid.lowest, grid.highest)
-    low, high = int(grid.low.item()), int(grid.high.item())
+    grid = QuantGrid.from_node(graph, quant)
+    scale = graph.add_constant(grid.scale.reshape(()), f"{quant.name}.scale")
+    graph.insert_before(
+        quant, make_node("Mul", [graph.input, scale], quant.output[0], f"{quant.name}.scaled")
+    )
+    graph.remove(quant)
+    graph.types[graph.input] = type_name(grid.min_integer, grid.max_integer)
+    low, high = int(grid.min_code.item()), int(grid.max_code.item())
     return HostInput(
         float(grid.scale.item()), int(grid.zero_point.item()), int(grid.bits.item()), grid.signed, low, high
     )
 
 
-def first_quantizer(graph: Graph) -> NodeProto | None:
+def image_quantizer(graph: GraphEditor) -> NodeProto | None:
     """The one quantizer that reads the image, if nothing else does."""
-    readers = graph.readers(graph.input)
-    if len(readers) != 1 or not is_activation(graph, readers[0]):
+    consumers = graph.consumers(graph.input)
+    if len(consumers) != 1 or not is_activation(graph, consumers[0]):
         return None
-    return readers[0] if Quantizer.of(graph, readers[0]).is_per_tensor else None
+    return consumers[0] if QuantGrid.from_node(graph, consumers[0]).is_per_tensor else None
 
 
-def head_of(graph: Graph) -> NodeProto | None:
+def find_head(graph: GraphEditor) -> NodeProto | None:
     """The last layer, where nothing but linear arithmetic stands between it and the output."""
     heads, waiting = {}, [graph.output]
     while waiting:
-        maker = graph.maker(waiting.pop())
-        if maker is None:
+        producer = graph.producer(waiting.pop())
+        if producer is None:
             return None
-        if weight_input(graph, maker) is not None:
-            heads[maker.output[0]] = maker
-        elif maker.op_type in _LINEAR:
-            waiting += graph.dynamic_inputs(maker)
+        if weight_input(graph, producer) is not None:
+            heads[producer.output[0]] = producer
+        elif producer.op_type in _LINEAR:
+            waiting += graph.dynamic_inputs(producer)
         else:
             return None
     return next(iter(heads.values())) if len(heads) == 1 else None
 
 
-def give_integers_(graph: Graph) -> HostOutput:
+def move_logit_arithmetic_to_host_(graph: GraphEditor) -> HostOutput:
     """End the graph at the head's integers; what comes behind becomes a scale for each and a bias."""
-    head = head_of(graph)
-    source = None if head is None else integers_of(graph, head.input[0])
+    head = find_head(graph)
+    source = None if head is None else integers_and_scale(graph, head.input[0])
     if source is None:
         raise UserError("the logit is not a linear function of one last layer; --check says what to change")
-    weights, shape = read_weights(graph, head), graph.shapes[head.output[0]]
+    weights, shape = read_layer_weights(graph, head), graph.shapes[head.output[0]]
     coefficients, bias = _tail(graph, head, shape)
     channel_axis = 1 if head.op_type == "Conv" else len(shape) - 1
     scale = _by_channel(graph, head, weights) * float(source[1])
@@ -118,15 +125,15 @@ def give_integers_(graph: Graph) -> HostOutput:
     return HostOutput([float(value) for value in coefficients], bias)
 
 
-def _by_channel(graph: Graph, head: NodeProto, weights: Weights) -> np.ndarray:
+def _by_channel(graph: GraphEditor, head: NodeProto, weights: LayerWeights) -> np.ndarray:
     """Scale of each of the head's output channels, float64."""
     quant = weight_quantizer(graph, head)
-    whole = np.broadcast_to(Quantizer.of(graph, quant).scale, weights.integers.shape)
+    whole = np.broadcast_to(QuantGrid.from_node(graph, quant).scale, weights.integers.shape)
     rows = whole.T if inputs_first(head) else whole
     return rows.reshape(len(rows), -1)[:, 0].astype(np.float64)
 
 
-def _tail(graph: Graph, head: NodeProto, shape: list[int]) -> tuple[np.ndarray, float]:
+def _tail(graph: GraphEditor, head: NodeProto, shape: list[int]) -> tuple[np.ndarray, float]:
     """The logit as a linear function of the head's flattened output: coefficients and bias."""
     size = int(np.prod(shape))
     behind, reached = [], {head.output[0]}
@@ -151,12 +158,14 @@ def _tail(graph: Graph, head: NodeProto, shape: list[int]) -> tuple[np.ndarray, 
     return coefficients, bias
 
 
-def _end_at_integers_(graph: Graph, head: NodeProto, source: str, weights: Weights, shape: list[int]) -> None:
+def _end_at_integers_(
+    graph: GraphEditor, head: NodeProto, source: str, weights: LayerWeights, shape: list[int]
+) -> None:
     """The head on integers with weights of scale 1; its result is the output."""
-    name = graph.fresh(f"{head.output[0]}.integers", shape)
+    name = graph.new_name(f"{head.output[0]}.integers", shape)
     turned = head.op_type == "Gemm" and not inputs_first(head)  # it becomes a MatMul
-    stored = graph.constant(weights.integers.T if turned else weights.integers, f"{head.name}.values")
-    fixed = graph.fresh(f"{head.name}.weight", graph.shapes[stored])
+    stored = graph.add_constant(weights.integers.T if turned else weights.integers, f"{head.name}.values")
+    fixed = graph.new_name(f"{head.name}.weight", graph.shapes[stored])
     quant = quant_node(
         graph, stored, fixed, f"{head.name}.quantizer", scale=np.float32(1),
         bits=weights.bits, signed=weights.signed, narrow=weights.narrow,
@@ -164,10 +173,10 @@ def _end_at_integers_(graph: Graph, head: NodeProto, source: str, weights: Weigh
     last = NodeProto()
     last.CopyFrom(head)
     if head.op_type == "Gemm":
-        last = node("MatMul", [], name, head.name)
+        last = make_node("MatMul", [], name, head.name)
     last.input[:], last.output[0] = [source, quant.output[0]], name
-    graph.put(head, quant, last)
+    graph.insert_before(head, quant, last)
     del graph.model.graph.output[:]
-    graph.model.graph.output.append(float_value(name, shape))
-    drop_unread_(graph)
+    graph.model.graph.output.append(float_value_info(name, shape))
+    remove_unused_nodes_(graph)
     graph.types[name] = "INT32"

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from onnx import NodeProto
 
 from brevitas_defakeq.export.finn.findings import Finding
-from brevitas_defakeq.export.finn.graph_editor import Graph
-from brevitas_defakeq.export.finn.host_io import first_quantizer, head_of
-from brevitas_defakeq.export.finn.node_location import above, place_of
+from brevitas_defakeq.export.finn.graph_editor import GraphEditor
+from brevitas_defakeq.export.finn.host_io import find_head, image_quantizer
+from brevitas_defakeq.export.finn.node_location import layers_above, location_of
 
 #: What puts quantizers where hardware needs them, by the target that a run was made for.
 _REMEDY = "quantize with --target fpga"
@@ -18,7 +18,7 @@ _REMEDY_OF_FPGA = (
 
 
 @dataclass(frozen=True)
-class Value:
+class ValueState:
     """What a value of the graph is.
 
     Attributes:
@@ -38,34 +38,36 @@ class Value:
 
 
 @dataclass
-class Walk:
+class MappingState:
     """The state of a walk: the graph, what its values are, what was found, what helps in general."""
 
-    graph: Graph
-    values: dict[str, Value]
+    graph: GraphEditor
+    values: dict[str, ValueState]
     findings: list[Finding]
     remedy: str
 
-    def of(self, name: str) -> Value:
-        return self.values.get(name, Value("numbers"))
+    def value_of(self, name: str) -> ValueState:
+        return self.values.get(name, ValueState("numbers"))
 
-    def inputs(self, node: NodeProto) -> list[Value]:
+    def inputs(self, node: NodeProto) -> list[ValueState]:
         """What the node reads that depends on the image."""
-        return [self.of(name) for name in self.graph.dynamic_inputs(node)]
+        return [self.value_of(name) for name in self.graph.dynamic_inputs(node)]
 
-    def says(self, node: NodeProto, kind: str, problem: str, change: str, extra_bits: int = 0) -> None:
-        place = place_of(self.graph, node)
+    def report(self, node: NodeProto, kind: str, problem: str, change: str, extra_bits: int = 0) -> None:
+        place = location_of(self.graph, node)
         self.findings.append(Finding(place, node.op_type, kind, problem, change, extra_bits))
 
-    def cannot(self, node: NodeProto, problem: str, change: str) -> None:
-        self.says(node, "cannot", problem, change)
+    def reject(self, node: NodeProto, problem: str, change: str) -> None:
+        self.report(node, "cannot", problem, change)
 
 
 #: Looks at one node, notes what it finds, and says what the node's result is.
-Rule = Callable[[Walk, NodeProto], Value]
+MappingRule = Callable[[MappingState, NodeProto], ValueState]
 
 
-def walk(graph: Graph, rules: dict[str, Rule], otherwise: Rule, target: str) -> list[Finding]:
+def find_mapping_problems(
+    graph: GraphEditor, rules: dict[str, MappingRule], otherwise: MappingRule, target: str
+) -> list[Finding]:
     """Look at every node that depends on the image, in order, up to the head.
 
     Args:
@@ -74,12 +76,12 @@ def walk(graph: Graph, rules: dict[str, Rule], otherwise: Rule, target: str) -> 
         target: what the run was quantized for.
     """
     remedy = _REMEDY_OF_FPGA if target == "fpga" else _REMEDY
-    state = Walk(graph, {graph.input: Value("numbers")}, [], remedy)
+    state = MappingState(graph, {graph.input: ValueState("numbers")}, [], remedy)
     _check_input(state)
-    head = head_of(graph)
+    head = find_head(graph)
     behind = set() if head is None else _behind(graph, head)
     for node in graph.nodes:
-        if graph.is_fixed(node.output[0]) or node.output[0] in behind:
+        if graph.is_static(node.output[0]) or node.output[0] in behind:
             continue
         value = rules.get(node.op_type, otherwise)(state, node)
         state.values.update(dict.fromkeys(node.output, value))
@@ -88,22 +90,22 @@ def walk(graph: Graph, rules: dict[str, Rule], otherwise: Rule, target: str) -> 
     return state.findings
 
 
-def _behind(graph: Graph, head: NodeProto) -> set[str]:
+def _behind(graph: GraphEditor, head: NodeProto) -> set[str]:
     """Values that the host works out of the head's."""
     found, waiting = set(), [head.output[0]]
     while waiting:
-        for reader in graph.readers(waiting.pop()):
-            found.update(reader.output)
-            waiting += reader.output
+        for consumer in graph.consumers(waiting.pop()):
+            found.update(consumer.output)
+            waiting += consumer.output
     return found
 
 
-def _check_input(state: Walk) -> None:
+def _check_input(state: MappingState) -> None:
     graph = state.graph
-    if first_quantizer(graph) is not None:
+    if image_quantizer(graph) is not None:
         return
-    readers = {reader.op_type for reader in graph.readers(graph.input)}
-    what = "several quantizers" if readers == {"Quant"} else " and ".join(sorted(readers)) or "nothing"
+    consumers = {consumer.op_type for consumer in graph.consumers(graph.input)}
+    what = "several quantizers" if consumers == {"Quant"} else " and ".join(sorted(consumers)) or "nothing"
     state.findings.append(
         Finding(
             "the image", "Input", "cannot", f"it is read by {what}, where the host hands over integers",
@@ -112,11 +114,11 @@ def _check_input(state: Walk) -> None:
     )  # fmt: skip
 
 
-def _check_output(state: Walk) -> None:
+def _check_output(state: MappingState) -> None:
     graph = state.graph
-    maker = graph.maker(graph.output)
-    place = "the output" if maker is None else above(graph, maker)
-    operator = "Output" if maker is None else maker.op_type
+    producer = graph.producer(graph.output)
+    place = "the output" if producer is None else layers_above(graph, producer)
+    operator = "Output" if producer is None else producer.op_type
     state.findings.append(
         Finding(
             place, operator, "cannot", "the logit is not a linear function of one last layer",

@@ -2,10 +2,10 @@
 
 from onnx import NodeProto
 
-from brevitas_defakeq.export.finn.activation_functions import is_function
+from brevitas_defakeq.export.finn.activation_functions import is_rising_function
 from brevitas_defakeq.export.finn.arithmetic_rules import affine, arithmetic, concatenation, padding, pooling
-from brevitas_defakeq.export.finn.graph_editor import MOVES, attribute
-from brevitas_defakeq.export.finn.mapping_check import Rule, Value, Walk
+from brevitas_defakeq.export.finn.graph_editor import DATA_MOVEMENT_OPS, get_attribute
+from brevitas_defakeq.export.finn.mapping_check import MappingRule, MappingState, ValueState
 from brevitas_defakeq.export.finn.product_rules import product, quantizer
 
 _VERSAL = "build for a Versal board, or use a network with ReLU"
@@ -24,45 +24,45 @@ _HINTS = {
 }  # fmt: skip
 
 
-def function(state: Walk, node: NodeProto) -> Value:
+def function(state: MappingState, node: NodeProto) -> ValueState:
     """An activation function that rises: part of its quantizer."""
-    if not is_function(state.graph, node):
-        return unknown(state, node)
-    return Value("function")
+    if not is_rising_function(state.graph, node):
+        return unmapped_operator(state, node)
+    return ValueState("function")
 
 
-def versal(state: Walk, node: NodeProto) -> Value:
+def versal(state: MappingState, node: NodeProto) -> ValueState:
     """GELU, softmax, LayerNorm: floating-point layers that FINN has for Versal devices."""
     rank = len(state.graph.shapes.get(node.input[0], []))
     usual = {"Gelu": None, "Softmax": -1, "LayerNormalization": -1}[node.op_type]
-    axis = attribute(node, "axis", usual)
+    axis = get_attribute(node, "axis", usual)
     if usual is not None and axis % max(rank, 1) != rank - 1:
-        state.cannot(node, f"it works along axis {axis}", "work along the last axis")
-    state.says(node, "needs", "a floating-point layer: FINN has it for Versal devices", _VERSAL)
-    return Value("numbers")
+        state.reject(node, f"it works along axis {axis}", "work along the last axis")
+    state.report(node, "needs", "a floating-point layer: FINN has it for Versal devices", _VERSAL)
+    return ValueState("numbers")
 
 
-def moving(state: Walk, node: NodeProto) -> Value:
+def moving(state: MappingState, node: NodeProto) -> ValueState:
     """What only moves or picks values."""
     if len(state.graph.dynamic_inputs(node)) != 1:
-        state.cannot(node, "it picks places that depend on the image", "pick fixed places")
+        state.reject(node, "it picks places that depend on the image", "pick fixed places")
     return state.inputs(node)[0]
 
 
-def unknown(state: Walk, node: NodeProto) -> Value:
+def unmapped_operator(state: MappingState, node: NodeProto) -> ValueState:
     """Everything else."""
     change = _HINTS.get(node.op_type, "use a network without it, or keep that part off the device")
-    state.cannot(node, f"FINN has no operator for {node.op_type}", change)
-    return Value("numbers")
+    state.reject(node, f"FINN has no operator for {node.op_type}", change)
+    return ValueState("numbers")
 
 
-RULES: dict[str, Rule] = {
+MAPPING_RULES: dict[str, MappingRule] = {
     "Quant": quantizer, "Conv": product, "MatMul": product, "Gemm": product,
     **dict.fromkeys(("Add", "Sub", "Mul", "Div"), arithmetic),
     **dict.fromkeys(("Relu", "Clip", "Sigmoid", "Tanh", "HardSigmoid", "Selu", "Softplus", "Softsign",
                      "LeakyRelu", "Elu", "Celu"), function),
     **dict.fromkeys(("MaxPool", "AveragePool", "GlobalAveragePool", "ReduceMean"), pooling),
     **dict.fromkeys(("Gelu", "Softmax", "LayerNormalization"), versal),
-    **dict.fromkeys((*MOVES, "Gather", "Split"), moving),
+    **dict.fromkeys((*DATA_MOVEMENT_OPS, "Gather", "Split"), moving),
     "Concat": concatenation, "Pad": padding, "BatchNormalization": affine,
 }  # fmt: skip

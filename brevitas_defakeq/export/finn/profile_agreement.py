@@ -8,11 +8,11 @@ from onnx import ModelProto
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.core.onnx_exec import execute_node, execute_onnx
 
-from brevitas_defakeq.export.finn.finn_profile import Profile
+from brevitas_defakeq.export.finn.finn_profile import FinnProfile
 from brevitas_defakeq.utils.errors import UserError
 
 #: Largest difference of a value, over the largest size of such a value: what float32 leaves.
-TOLERANCE = 1e-5
+PROFILE_TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class ProfileAgreement:
         return asdict(self)
 
 
-def agreement(qonnx: ModelProto, profile: Profile, images: np.ndarray) -> ProfileAgreement:
+def verify_profile(qonnx: ModelProto, profile: FinnProfile, images: np.ndarray) -> ProfileAgreement:
     """Run both on normalized images [N, 3, H, W].
 
     Raises:
@@ -45,9 +45,9 @@ def agreement(qonnx: ModelProto, profile: Profile, images: np.ndarray) -> Profil
     found = np.array([_hosted(core, profile, image[None]) for image in images])
     size = max(float(np.ptp(wanted)), float(np.abs(wanted).max()), 1e-12)
     differences = np.abs(found - wanted) / size
-    off = np.flatnonzero(~(differences <= TOLERANCE))
+    off = np.flatnonzero(~(differences <= PROFILE_TOLERANCE))
     for number in off:
-        culprit = first_difference(reference, core, profile, images[number][None], size)
+        culprit = first_differing_node(reference, core, profile, images[number][None], size)
         if culprit is not None:
             raise UserError(
                 f"the FINN profile is off by {differences[number]:.1e} of the outputs' range; the first node "
@@ -61,14 +61,14 @@ def _run(model: ModelWrapper, values: np.ndarray) -> float:
     return float(answer.item())
 
 
-def _hosted(core: ModelWrapper, profile: Profile, image: np.ndarray) -> float:
+def _hosted(core: ModelWrapper, profile: FinnProfile, image: np.ndarray) -> float:
     """The logit by the profile and the host's arithmetic."""
     (answer,) = execute_onnx(core, {core.graph.input[0].name: profile.input.integers(image)}).values()
     return profile.logit(answer)
 
 
-def first_difference(
-    reference: ModelWrapper, core: ModelWrapper, profile: Profile, image: np.ndarray, size: float
+def first_differing_node(
+    reference: ModelWrapper, core: ModelWrapper, profile: FinnProfile, image: np.ndarray, size: float
 ) -> str | None:
     """The first node of the profile that makes something else of equal values [1, 3, H, W], or None.
 
@@ -91,11 +91,11 @@ def first_difference(
             context[name] = expected
     end = core.graph.output[0].name
     logit = float(wanted[reference.graph.output[0].name].item())
-    same = abs(profile.logit(context[end]) - logit) <= TOLERANCE * size
+    same = abs(profile.logit(context[end]) - logit) <= PROFILE_TOLERANCE * size
     return None if same else f"{core.find_producer(end).name} (the output)"
 
 
-def _expected(name: str, profile: Profile, wanted: Mapping[str, np.ndarray]) -> np.ndarray | None:
+def _expected(name: str, profile: FinnProfile, wanted: Mapping[str, np.ndarray]) -> np.ndarray | None:
     """What the QONNX graph has under a name of the profile, in the profile's order of channels."""
     moved = profile.sorted.get(name)
     if moved is not None and moved.name in wanted:
@@ -105,4 +105,4 @@ def _expected(name: str, profile: Profile, wanted: Mapping[str, np.ndarray]) -> 
 
 def _close(found: np.ndarray, expected: np.ndarray) -> bool:
     size = max(float(np.abs(expected).max(initial=0.0)), 1e-12)
-    return bool((np.abs(found - expected) <= TOLERANCE * size).all())
+    return bool((np.abs(found - expected) <= PROFILE_TOLERANCE * size).all())

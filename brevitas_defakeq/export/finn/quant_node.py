@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import NodeProto
 
-from brevitas_defakeq.export.finn.graph_editor import Graph, attribute, node
+from brevitas_defakeq.export.finn.graph_editor import GraphEditor, get_attribute, make_node
 
 
 @dataclass(frozen=True)
-class Quantizer:
+class QuantGrid:
     """``x ~ scale (code - zero_point)`` with codes from ``low`` to ``high``.
 
     Attributes:
@@ -26,11 +26,11 @@ class Quantizer:
     rounding: str
 
     @classmethod
-    def of(cls, graph: Graph, quant: NodeProto) -> "Quantizer":
+    def from_node(cls, graph: GraphEditor, quant: NodeProto) -> "QuantGrid":
         scale, zero_point, bits = (graph.constants[name].astype(np.float32) for name in quant.input[1:4])
         return cls(
-            scale, zero_point, bits, bool(attribute(quant, "signed", 1)), bool(attribute(quant, "narrow", 1)),
-            attribute(quant, "rounding_mode", "ROUND").upper(),
+            scale, zero_point, bits, bool(get_attribute(quant, "signed", 1)), bool(get_attribute(quant, "narrow", 1)),
+            get_attribute(quant, "rounding_mode", "ROUND").upper(),
         )  # fmt: skip
 
     @property
@@ -38,40 +38,40 @@ class Quantizer:
         return self.scale.size == self.zero_point.size == self.bits.size == 1
 
     @property
-    def low(self) -> np.ndarray:
+    def min_code(self) -> np.ndarray:
         """The smallest code."""
         if not self.signed:
             return np.zeros_like(self.bits)
         return -(2 ** (self.bits - 1)) + self.narrow
 
     @property
-    def high(self) -> np.ndarray:
+    def max_code(self) -> np.ndarray:
         """The largest code."""
         if self.signed:
             return 2 ** (self.bits - 1) - 1
         return 2**self.bits - 1 - self.narrow
 
     @property
-    def lowest(self) -> int:
+    def min_integer(self) -> int:
         """The smallest integer that its zero-free form ``code - zero_point`` takes."""
-        return int((self.low - self.zero_point).min())
+        return int((self.min_code - self.zero_point).min())
 
     @property
-    def highest(self) -> int:
-        return int((self.high - self.zero_point).max())
+    def max_integer(self) -> int:
+        return int((self.max_code - self.zero_point).max())
 
     @property
-    def whole_zero_point(self) -> bool:
+    def has_integer_zero_point(self) -> bool:
         return bool((self.zero_point == np.round(self.zero_point)).all())
 
     def integers(self, values: np.ndarray) -> np.ndarray:
         """``code - zero_point`` of float32 values, in the very operations that qonnx runs."""
         codes = values.astype(np.float32) / self.scale + self.zero_point
-        codes = np.where(codes > self.high, self.high.astype(np.float32), codes)
-        codes = np.where(codes < self.low, self.low.astype(np.float32), codes)
+        codes = np.where(codes > self.max_code, self.max_code.astype(np.float32), codes)
+        codes = np.where(codes < self.min_code, self.min_code.astype(np.float32), codes)
         return np.round(codes) - self.zero_point
 
-    def same_as(self, other: "Quantizer") -> bool:
+    def equals(self, other: "QuantGrid") -> bool:
         """Whether both give the same integers and values."""
         pairs = ((self.scale, other.scale), (self.zero_point, other.zero_point), (self.bits, other.bits))
         alike = all(a.size == b.size == 1 and a.item() == b.item() for a, b in pairs)
@@ -80,35 +80,37 @@ class Quantizer:
         )  # fmt: skip
 
 
-def is_activation(graph: Graph, quant: NodeProto) -> bool:
+def is_activation(graph: GraphEditor, quant: NodeProto) -> bool:
     """Whether a node quantizes something that depends on the image."""
     return quant.op_type == "Quant" and not graph.is_constant(quant.input[0])
 
 
 def quant_node(
-    graph: Graph, source: str, output: str, name: str, *, scale: np.ndarray, bits: int, signed: bool,
+    graph: GraphEditor, source: str, output: str, name: str, *, scale: np.ndarray, bits: int, signed: bool,
     narrow: bool = False,
 ) -> NodeProto:  # fmt: skip
     """A ``Quant`` node with zero point 0 in the form that FINN reads: scalars where one value is enough."""
     scale = np.asarray(scale, np.float32)
     scale = scale.reshape(()) if scale.size == 1 else scale
-    inputs = [source, graph.constant(scale, f"{name}.scale"), graph.constant(np.float32(0), f"{name}.zero"),
-              graph.constant(np.float32(bits), f"{name}.bits")]  # fmt: skip
-    return node("Quant", inputs, output, name, signed=int(signed), narrow=int(narrow), rounding_mode="ROUND")
+    inputs = [source, graph.add_constant(scale, f"{name}.scale"), graph.add_constant(np.float32(0), f"{name}.zero"),
+              graph.add_constant(np.float32(bits), f"{name}.bits")]  # fmt: skip
+    return make_node(
+        "Quant", inputs, output, name, signed=int(signed), narrow=int(narrow), rounding_mode="ROUND"
+    )
 
 
-def smallest_type(lowest: int, highest: int) -> tuple[int, bool]:
-    """Width and signedness of the smallest integers, two bits or more, that hold ``lowest`` to ``highest``.
+def smallest_type(min_integer: int, max_integer: int) -> tuple[int, bool]:
+    """Width and signedness of the smallest integers, two bits or more, that hold ``min_integer`` to ``max_integer``.
 
     >>> smallest_type(-37, 218), smallest_type(0, 255), smallest_type(-128, 127)
     ((9, True), (8, False), (8, True))
     """
-    if lowest >= 0:
-        return max(2, int(highest).bit_length()), False
-    return max(2, max(int(-lowest - 1).bit_length(), int(highest).bit_length()) + 1), True
+    if min_integer >= 0:
+        return max(2, int(max_integer).bit_length()), False
+    return max(2, max(int(-min_integer - 1).bit_length(), int(max_integer).bit_length()) + 1), True
 
 
-def type_name(lowest: int, highest: int) -> str:
+def type_name(min_integer: int, max_integer: int) -> str:
     """The same in qonnx's words: "INT9"."""
-    bits, signed = smallest_type(lowest, highest)
+    bits, signed = smallest_type(min_integer, max_integer)
     return f"{'' if signed else 'U'}INT{bits}"

@@ -65,11 +65,11 @@ def run(images, quick_config):
 
 @pytest.mark.fpga
 @pytest.mark.parametrize("kind", [Residual, vit])
-@pytest.mark.parametrize("form", ["quantized", "mixed"])
-def test_the_files_say_what_the_model_says(run, images, kind, form, tmp_path, executed):
+@pytest.mark.parametrize("variant", ["quantized", "mixed"])
+def test_the_files_say_what_the_model_says(run, images, kind, variant, tmp_path, executed):
     result = run(kind, "fpga")
-    assert not [finding for finding in check_finn(result, form=form) if finding.kind == "cannot"]
-    host = export_finn(result, tmp_path, form=form, verify=images)
+    assert not [finding for finding in check_finn(result, variant=variant) if finding.kind == "cannot"]
+    host = export_finn(result, tmp_path, variant=variant, verify=images)
     assert {path.name for path in tmp_path.iterdir()} == {"model.onnx", "host.json"}
     assert json.loads((tmp_path / "host.json").read_text()) == host
     assert host["format_version"] == 1 and host["agreement"]["largest"] <= 1e-5
@@ -81,7 +81,7 @@ def test_the_files_say_what_the_model_says(run, images, kind, form, tmp_path, ex
         integers = np.round(codes).astype(np.float32) - np.float32(given["zero_point"])
         found.append((executed(model, integers[None]).ravel() * back["scale"]).sum() + back["bias"])
     with torch.no_grad():
-        wanted = result.observer(getattr(result, form), images[:4])[0].numpy()
+        wanted = result.observer(getattr(result, variant), images[:4])[0].numpy()
     assert np.median(np.abs(found - wanted)) <= 1e-5 * max(np.ptp(wanted), np.abs(wanted).max())
 
 
@@ -99,10 +99,10 @@ def test_a_run_that_does_not_map_is_refused_with_its_first_reason(run, images, t
     assert "\n" not in str(caught.value) and not (tmp_path / "out").exists()
 
 
-def test_a_run_without_preprocessing_or_with_another_form_is_refused(run, images, quick_config, tmp_path):
+def test_a_run_without_preprocessing_or_with_another_variant_is_refused(run, images, quick_config, tmp_path):
     result = run(Residual, "any")
     with pytest.raises(UserError, match="form='float': choose of quantized, mixed"):
-        export_finn(result, tmp_path, form="float")
+        export_finn(result, tmp_path, variant="float")
     plain = quantize(
         Residual().eval(), images, quick_config(samples=16, reconstruction__iterations=1, final__steps=0)
     )

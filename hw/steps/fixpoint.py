@@ -17,19 +17,21 @@ _LIMIT = 40
 _EXACT = RemoveIdentityOps(atol=0)
 
 
-def applied(model: ModelWrapper, passes: Sequence[Transformation]) -> ModelWrapper:
+def apply_passes(model: ModelWrapper, passes: Sequence[Transformation]) -> ModelWrapper:
     """The passes one after another; names, shapes and data types hold after each."""
     for each in passes:
         model = model.transform(each, make_deepcopy=False)
     return model
 
 
-def named(model: ModelWrapper) -> ModelWrapper:
+def refresh_names_and_types(model: ModelWrapper) -> ModelWrapper:
     """Names, shapes and data types anew."""
-    return applied(model, (GiveUniqueNodeNames(), GiveReadableTensorNames(), InferShapes(), InferDataTypes()))
+    return apply_passes(
+        model, (GiveUniqueNodeNames(), GiveReadableTensorNames(), InferShapes(), InferDataTypes())
+    )
 
 
-def until_rest(model: ModelWrapper, passes: Sequence[Transformation], step: str) -> ModelWrapper:
+def apply_until_fixpoint(model: ModelWrapper, passes: Sequence[Transformation], step: str) -> ModelWrapper:
     """Repeat the passes, in their order, until a whole round changes no node.
 
     Raises UserError if they go in a circle: the graph has a form that the passes were not made for.
@@ -38,8 +40,8 @@ def until_rest(model: ModelWrapper, passes: Sequence[Transformation], step: str)
         before = _connections(model)
         for each in passes:
             model = model.transform(each, make_deepcopy=False)
-            model = applied(model, (_EXACT, InferDataTypes()))
-        model = named(model)
+            model = apply_passes(model, (_EXACT, InferDataTypes()))
+        model = refresh_names_and_types(model)
         if _connections(model) == before:
             return model
     raise UserError(
@@ -51,7 +53,7 @@ def _connections(model: ModelWrapper) -> list[tuple]:
     return [(node.op_type, tuple(node.input), tuple(node.output)) for node in model.graph.node]
 
 
-class OneByOne(Transformation):
+class NodeRewrite(Transformation):
     """A rewrite of one node, repeated until ``rewrite(model, node)`` says of none that it changed."""
 
     def __init__(self, rewrite: Callable[[ModelWrapper, object], bool]) -> None:
@@ -61,5 +63,5 @@ class OneByOne(Transformation):
     def apply(self, model: ModelWrapper):
         changed = any(self.rewrite(model, node) for node in list(model.graph.node))
         if changed:
-            model = applied(model, (InferShapes(), InferDataTypes()))
+            model = apply_passes(model, (InferShapes(), InferDataTypes()))
         return model, changed

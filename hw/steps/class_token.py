@@ -5,13 +5,13 @@ from onnx import NodeProto
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.util.basic import get_by_name
 
-from hw.steps.graph import constant_input, insert_before, new_constant, new_tensor, only_consumer
+from hw.steps.graph_edits import constant_input, insert_before, new_constant, new_tensor, only_consumer
 
 #: A quotient of float32 numbers is as near to a whole number where it is one.
-WHOLE = 1e-3
+INTEGER_TOLERANCE = 1e-3
 
 
-def scale_past_token(model: ModelWrapper, node: NodeProto) -> bool:
+def move_scale_past_token(model: ModelWrapper, node: NodeProto) -> bool:
     """Concat(token, x * s) becomes Concat(token / s, x) * s, where token / s is whole and of x's type.
 
     Where it is not, and positions are added behind, the token is added with them: 0 stands in its place.
@@ -34,8 +34,8 @@ def scale_past_token(model: ModelWrapper, node: NodeProto) -> bool:
             scaled.input[0] if token is None
             else _annotated(model, np.round(token / scale).astype(np.float32), kind)
         )  # fmt: skip
-    readers = model.find_consumers(node.output[0])
-    insert_before(model, readers[0], "Mul", (total, scaled.input[1]), (node.output[0],))
+    consumers = model.find_consumers(node.output[0])
+    insert_before(model, consumers[0], "Mul", (total, scaled.input[1]), (node.output[0],))
     node.output[0] = total
     model.graph.node.remove(scaled)
     return True
@@ -47,7 +47,10 @@ def _tokens_whole(model: ModelWrapper, node: NodeProto, scale: float, kind) -> b
         if token is None:
             continue
         exact = token.astype(np.float64) / scale
-        if np.abs(exact - np.round(exact)).max() > WHOLE or not kind.allowed(np.round(exact)).all():
+        if (
+            np.abs(exact - np.round(exact)).max() > INTEGER_TOLERANCE
+            or not kind.allowed(np.round(exact)).all()
+        ):
             return False
     return True
 

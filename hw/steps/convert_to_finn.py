@@ -9,20 +9,22 @@ from onnx import NodeProto
 from qonnx.core.modelwrapper import ModelWrapper
 
 from hw.finn_quirks import WIDEST_THRESHOLDS, set_threshold_layouts_
-from hw.steps.graph import constant_input, only_consumer
-from hw.steps.rounds import OneByOne, applied, named
+from hw.steps.fixpoint import NodeRewrite, apply_passes, refresh_names_and_types
+from hw.steps.graph_edits import constant_input, only_consumer
 
 
-def convert(model: ModelWrapper) -> ModelWrapper:
+def convert_to_finn(model: ModelWrapper) -> ModelWrapper:
     """Quant nodes become integer weights, or thresholds with a whole offset and a scale behind them."""
     given = {node.input[1] for node in model.get_nodes_by_op_type("MultiThreshold")}
     quantizers = default_filter_function_generator(WIDEST_THRESHOLDS)
-    model = applied(model, (ConvertQONNXtoFINN(quantizers), ExtractNormScaleBias()))
+    model = apply_passes(model, (ConvertQONNXtoFINN(quantizers), ExtractNormScaleBias()))
     set_threshold_layouts_(model)
     for node in model.get_nodes_by_op_type("MultiThreshold"):
         _widen_(model, node, rounded=node.input[1] not in given)
     # before scales move: afterwards the offset of a signed quantizer is no whole number any more
-    return named(applied(model, (AbsorbScalarBiasIntoMultiThreshold(1), OneByOne(_absorb_clip))))
+    return refresh_names_and_types(
+        apply_passes(model, (AbsorbScalarBiasIntoMultiThreshold(1), NodeRewrite(_absorb_clip)))
+    )
 
 
 def _widen_(model: ModelWrapper, node: NodeProto, *, rounded: bool) -> None:
@@ -42,10 +44,10 @@ def _widen_(model: ModelWrapper, node: NodeProto, *, rounded: bool) -> None:
 
 def _scale_behind(model: ModelWrapper, node: NodeProto) -> np.ndarray:
     """The scale of the quantizer that thresholds were: the Mul behind them, or behind their offset."""
-    reader = only_consumer(model, node.output[0])
-    if reader is not None and reader.op_type == "Add" and constant_input(model, reader) is not None:
-        reader = only_consumer(model, reader.output[0])
-    scale = None if reader is None or reader.op_type != "Mul" else constant_input(model, reader)
+    consumer = only_consumer(model, node.output[0])
+    if consumer is not None and consumer.op_type == "Add" and constant_input(model, consumer) is not None:
+        consumer = only_consumer(model, consumer.output[0])
+    scale = None if consumer is None or consumer.op_type != "Mul" else constant_input(model, consumer)
     return np.ones(1) if scale is None else scale.astype(np.float64)
 
 

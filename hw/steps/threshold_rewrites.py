@@ -7,32 +7,32 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
 from hw.finn_quirks import channels_layout
-from hw.steps.graph import constant_input, index_of, new_constant, new_tensor, only_consumer
-from hw.steps.tokens import WHOLE
+from hw.steps.class_token import INTEGER_TOLERANCE
+from hw.steps.graph_edits import constant_input, index_of, new_constant, new_tensor, only_consumer
 
-_MOVERS = ("Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze")
+DATA_MOVEMENT = ("Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze")
 
 
-def move_up(model: ModelWrapper, node: NodeProto) -> bool:
+def hoist_thresholds(model: ModelWrapper, node: NodeProto) -> bool:
     """Thresholds move in front of what moves values, so that it moves integers, and next to what they absorb.
 
     A class token is put on behind the patches' thresholds then, as the integers that its own would give.
     """
     if node.op_type != "MultiThreshold" or model.get_initializer(node.input[1]).shape[0] != 1:
         return False
-    mover = model.find_producer(node.input[0])
-    if mover is None or only_consumer(model, mover.output[0]) is None:
+    movement = model.find_producer(node.input[0])
+    if movement is None or only_consumer(model, movement.output[0]) is None:
         return False
-    if mover.op_type in _MOVERS:
-        _swap(model, mover, node, (0,))
+    if movement.op_type in DATA_MOVEMENT:
+        _swap(model, movement, node, (0,))
         return True
-    if mover.op_type == "Concat":
-        _swap(model, mover, node, range(len(mover.input)))
+    if movement.op_type == "Concat":
+        _swap(model, movement, node, range(len(movement.input)))
         return True
     return False
 
 
-def whole_offset(model: ModelWrapper, node: NodeProto) -> bool:
+def move_integer_offset_before_scale(model: ModelWrapper, node: NodeProto) -> bool:
     """x * s + c before thresholds, c whole multiples of s, becomes (x + c / s) * s: a sum of integers.
 
     So stand position embeddings that share the scale of what they are added to.
@@ -42,11 +42,11 @@ def whole_offset(model: ModelWrapper, node: NodeProto) -> bool:
         return False
     addition = only_consumer(model, node.output[0])
     offset = None if addition is None or addition.op_type != "Add" else constant_input(model, addition)
-    reader = None if offset is None else only_consumer(model, addition.output[0])
-    if reader is None or reader.op_type != "MultiThreshold":
+    consumer = None if offset is None else only_consumer(model, addition.output[0])
+    if consumer is None or consumer.op_type != "MultiThreshold":
         return False
     exact = offset.astype(np.float64) / np.float64(scale.item())
-    if np.abs(exact - np.round(exact)).max() > WHOLE:
+    if np.abs(exact - np.round(exact)).max() > INTEGER_TOLERANCE:
         return False
     steps = np.round(exact).astype(np.float32)
     whole = new_constant(model, steps)
@@ -56,25 +56,25 @@ def whole_offset(model: ModelWrapper, node: NodeProto) -> bool:
     return True
 
 
-def _swap(model: ModelWrapper, mover: NodeProto, node: NodeProto, moved: range | tuple[int, ...]) -> None:
+def _swap(model: ModelWrapper, movement: NodeProto, node: NodeProto, moved: range | tuple[int, ...]) -> None:
     """mover -> node becomes node -> mover; a node of its own for every moved input, none for constants."""
     kind = DataType[getCustomOp(node).get_nodeattr("out_dtype")]
-    place = index_of(model, mover)
+    place = index_of(model, movement)
     for position in moved:
-        source = mover.input[position]
+        source = movement.input[position]
         constant = model.get_initializer(source)
         if constant is not None:
-            mover.input[position] = new_constant(model, _counted(model, node, constant))
-            model.set_tensor_datatype(mover.input[position], kind)
+            movement.input[position] = new_constant(model, _counted(model, node, constant))
+            model.set_tensor_datatype(movement.input[position], kind)
             continue
         copy = NodeProto()
         copy.CopyFrom(node)
         layout = channels_layout(model, source)
         copy.input[0], copy.output[0] = source, new_tensor(model, model.get_tensor_shape(source), kind)
         getCustomOp(copy).set_nodeattr("data_layout", layout)
-        mover.input[position] = copy.output[0]
+        movement.input[position] = copy.output[0]
         model.graph.node.insert(place, copy)
-    mover.output[0] = node.output[0]
+    movement.output[0] = node.output[0]
     model.set_tensor_datatype(node.output[0], kind)
     model.graph.node.remove(node)
 

@@ -8,18 +8,18 @@ import numpy as np
 from onnx import NodeProto
 from qonnx.core.modelwrapper import ModelWrapper
 
-from hw.steps.graph import constant_input, insert_before, new_constant, new_tensor, only_consumer
+from hw.steps.graph_edits import constant_input, insert_before, new_constant, new_tensor, only_consumer
 
 
-def past_sum(model: ModelWrapper, node: NodeProto) -> bool:
+def move_past_sum(model: ModelWrapper, node: NodeProto) -> bool:
     """x * c + y * c becomes (x + y) * c; (x + a) + (y + b) becomes (x + y) + (a + b)."""
     if node.op_type != "Add" or node.input[0] == node.input[1]:
         return False
-    makers = [model.find_producer(name) for name in node.input]
-    if any(maker is None or only_consumer(model, maker.output[0]) is None for maker in makers):
+    producers = [model.find_producer(name) for name in node.input]
+    if any(producer is None or only_consumer(model, producer.output[0]) is None for producer in producers):
         return False
-    constants = [constant_input(model, maker) for maker in makers]
-    kinds = {maker.op_type for maker in makers}
+    constants = [constant_input(model, producer) for producer in producers]
+    kinds = {producer.op_type for producer in producers}
     if any(constant is None for constant in constants) or len(kinds) != 1 or not kinds <= {"Mul", "Add"}:
         return False
     (kind,) = kinds
@@ -27,8 +27,8 @@ def past_sum(model: ModelWrapper, node: NodeProto) -> bool:
         return False
     together = new_constant(model, constants[0] if kind == "Mul" else constants[0] + constants[1])
     total = new_tensor(model, model.get_tensor_shape(node.output[0]))
-    insert_before(model, node, "Add", [maker.input[0] for maker in makers], (total,))
+    insert_before(model, node, "Add", [producer.input[0] for producer in producers], (total,))
     insert_before(model, node, kind, (total, together), (node.output[0],))
-    for each in (*makers, node):
+    for each in (*producers, node):
         model.graph.node.remove(each)
     return True

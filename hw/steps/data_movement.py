@@ -7,13 +7,13 @@ from onnx import NodeProto
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.util.basic import get_by_name
 
-from hw.steps.graph import insert_before, new_constant, only_consumer
+from hw.steps.graph_edits import insert_before, new_constant, only_consumer
 
 #: Layers that change a tensor's shape, and not the order of its values in memory.
 _RESHAPES = ("Reshape", "Flatten", "Squeeze", "Unsqueeze")
 
 
-def fuse_movers(model: ModelWrapper, node: NodeProto) -> bool:
+def fuse_data_movement(model: ModelWrapper, node: NodeProto) -> bool:
     """A chain with a Transpose that leaves all values in their order is one Reshape: patches to tokens, say.
 
     So is a chain of reshapes.

@@ -11,25 +11,25 @@ from brevitas_defakeq.utils.errors import UserError
 from hw.exact import run_exactly
 
 #: Equal means: within this share of the largest output.
-TOLERANCE = 1e-5
+STEP_TOLERANCE = 1e-5
 #: Layers that compute in floating point: FINN approximates GELU, and each sums up in its own order, so that
 #: values next to a threshold fall to the other side. Graphs with them may be off by this share of the largest
 #: output, root mean square; all others must be equal.
 FLOAT_LAYERS = ("LayerNormalization", "Softmax", "Gelu", "Sigmoid", "Tanh", "Erf")
-FLOAT_TOLERANCE = 0.02
+FLOAT_STEP_TOLERANCE = 0.02
 _HARDWARE = "finn.custom_op.fpgadataflow"
 
 
-class WrongStep(Exception):
+class StepError(Exception):
     """A step failed or changed the network: our failure, not the user's."""
 
 
 @dataclass(frozen=True)
-class Agreement:
+class StepAgreement:
     """A step's graph against the profile.
 
     Attributes:
-        frames: inputs that both were run on; equal: of them, how many agree within ``TOLERANCE``.
+        frames: inputs that both were run on; equal: of them, how many agree within ``STEP_TOLERANCE``.
         largest: the largest difference, as a share of the largest output.
         root_mean_square: over all outputs, as the same share.
     """
@@ -43,7 +43,7 @@ class Agreement:
         return asdict(self)
 
 
-class Reference:
+class ProfileReference:
     """The profile's outputs for some inputs.
 
     Args:
@@ -56,30 +56,30 @@ class Reference:
         if inputs is None:
             draw = np.random.default_rng(0)
             inputs = draw.integers(int(kind.min()), int(kind.max()) + 1, (frames, *shape[1:]))
-        self.inputs = [each[None] for each in checked(inputs, shape, kind).astype(np.float32)]
+        self.inputs = [each[None] for each in checked_inputs(inputs, shape, kind).astype(np.float32)]
         self.outputs = np.stack([run_exactly(profile, each).ravel() for each in self.inputs])
         self.floats = any(node.op_type in FLOAT_LAYERS for node in profile.graph.node)
 
-    def check(self, step: str, model: ModelWrapper) -> Agreement:
+    def check(self, step: str, model: ModelWrapper) -> StepAgreement:
         """Run a step's graph. Raises WrongStep where it is not the profile's function any more."""
         runner = _in_python if _is_hardware(model) else run_exactly
         model = as_software(model)
         found = np.stack([runner(model, _laid_out(model, each)).ravel() for each in self.inputs])
         apart = np.abs(found - self.outputs) / max(float(np.abs(self.outputs).max()), 1e-30)
-        result = Agreement(
-            frames=len(found), equal=int((apart.max(1) <= TOLERANCE).sum()), largest=float(apart.max()),
+        result = StepAgreement(
+            frames=len(found), equal=int((apart.max(1) <= STEP_TOLERANCE).sum()), largest=float(apart.max()),
             root_mean_square=float(np.sqrt((apart**2).mean())),
         )  # fmt: skip
-        limit = FLOAT_TOLERANCE if self.floats else 0.0
+        limit = FLOAT_STEP_TOLERANCE if self.floats else 0.0
         if result.equal < result.frames and not result.root_mean_square <= limit:
-            raise WrongStep(
+            raise StepError(
                 f"step {step} changed the network: {result.frames - result.equal} of {result.frames} frames "
                 f"differ, by up to {result.largest:.2g} of the largest output; please report it with the file"
             )
         return result
 
 
-def checked(inputs: np.ndarray, shape: list[int], kind) -> np.ndarray:
+def checked_inputs(inputs: np.ndarray, shape: list[int], kind) -> np.ndarray:
     """Inputs that a profile can take; else UserError."""
     if inputs.ndim != 4 or list(inputs.shape[1:]) != shape[1:] or not len(inputs):
         raise UserError(

@@ -6,7 +6,7 @@ import contextlib
 from brevitas_defakeq.utils.errors import UserError
 
 
-class Parser(argparse.ArgumentParser):
+class OneLineErrorParser(argparse.ArgumentParser):
     """Says what is wrong in one line."""
 
     def error(self, message: str):

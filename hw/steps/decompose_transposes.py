@@ -9,12 +9,12 @@ from finn.transformation.fpgadataflow.transpose_decomposition import (
 from qonnx.core.modelwrapper import ModelWrapper
 
 from hw.boards import Board
-from hw.steps.rounds import applied, named
+from hw.steps.fixpoint import apply_passes, refresh_names_and_types
 
 
-def decompose(model: ModelWrapper, board: Board) -> ModelWrapper:
+def decompose_transposes(model: ModelWrapper, board: Board) -> ModelWrapper:
     """FINN does this behind the folding, since the folding decides how a transpose is taken apart."""
     if model.get_nodes_by_op_type("Shuffle"):
         passes = (ShuffleDecomposition(), InferInnerOuterShuffles(), SpecializeLayers(board.part))
-        model = applied(model, passes)
-    return named(model).transform(AnnotateCycles())
+        model = apply_passes(model, passes)
+    return refresh_names_and_types(model).transform(AnnotateCycles())

@@ -15,7 +15,7 @@ from brevitas_defakeq.progress import ProgressCallback, silent
 from brevitas_defakeq.utils.files import write_bytes
 from hw.designs.training import CALIBRATION_SEED, TEST_SEED, faces, prepared, trained
 
-CALIBRATION_IMAGES = 256
+DESIGN_CALIBRATION_IMAGES = 256
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def configuration(design: Design, iterations: int | None = None, **budget) -> De
 
 def quantized(detector: Detector, config: DefakeQConfig, test: LabelledSet, **options) -> QuantizedDetector:
     """A run on the designs' calibration faces; options as of ``quantize``."""
-    images, labels = faces(CALIBRATION_IMAGES, CALIBRATION_SEED)
+    images, labels = faces(DESIGN_CALIBRATION_IMAGES, CALIBRATION_SEED)
     return quantize(detector, prepared(images), config, labels=torch.from_numpy(labels), test=test, **options)
 
 

@@ -19,7 +19,7 @@ _places: dict[tuple[str, str], int] = {}
 
 
 @contextlib.contextmanager
-def quick_lookups() -> Iterator[None]:
+def cached_lookups() -> Iterator[None]:
     """Within the context `ModelWrapper` finds shapes, types, constants and producers by remembered places."""
     from qonnx.core.modelwrapper import ModelWrapper
 

@@ -23,7 +23,7 @@ class Build:
     Attributes:
         fps: frames a second to fold to; None folds as fast as the board allows.
         inputs: what to verify on, [N, 3, H, W]; None draws some.
-        verified: step -> frames, equal ones, largest difference (`hw.verify.Agreement`).
+        verified: step -> frames, equal ones, largest difference (`hw.verify_steps.StepAgreement`).
     """
 
     model: Path
@@ -46,24 +46,24 @@ class Build:
             return self._run()
 
     def _run(self):
-        from hw.progress_file import Steps, first_key, next_key
+        from hw.progress_file import StepFiles, first_key, next_key
         from hw.read_profile import read_profile
-        from hw.verify import Reference
+        from hw.verify_steps import ProfileReference
 
-        graph, steps = read_profile(self.model), Steps.of(self.folder)
-        reference = Reference(graph, self.inputs)
+        graph, steps = read_profile(self.model), StepFiles.open(self.folder)
+        reference = ProfileReference(graph, self.inputs)
         given = b"" if self.inputs is None else self.inputs.tobytes()
         key = first_key(self.model.read_bytes(), {name: version(name) for name in _PACKAGES}, given)
         plan = self.plan()
-        for number, (name, told, step) in enumerate(plan, 1):
+        for number, (name, settings, step) in enumerate(plan, 1):
             self.on_progress(name, number - 1, len(plan))
-            key = next_key(key, name, told)
-            kept = steps.kept(number, name, key)
+            key = next_key(key, name, settings)
+            kept = steps.load(number, name, key)
             if kept is None:
                 start = perf_counter()
                 graph = _tried(name, step, graph)
                 notes = {"verified": reference.check(name, graph).to_dict()}
-                steps.keep(number, name, key, graph, notes | {"seconds": perf_counter() - start})
+                steps.save(number, name, key, graph, notes | {"seconds": perf_counter() - start})
                 self.seconds[name] = perf_counter() - start
             else:
                 graph, notes = kept
@@ -82,7 +82,7 @@ class Build:
             "partition": (parts,), "specialize": (self.board,), "fold": (self.board, self.fps),
             "decompose": (self.board,),
         }  # fmt: skip
-        told = {
+        settings = {
             "specialize": self.board.part, "fold": f"{self.board} {self.fps}", "decompose": self.board.part,
         }  # fmt: skip
 
@@ -91,12 +91,12 @@ class Build:
                 parts.mkdir(parents=True, exist_ok=True)
             return lambda graph: run_step(name, graph, *arguments.get(name, ()))
 
-        return [(name, told.get(name, ""), bound(name)) for name in (*TO_HARDWARE, *TO_DEVICE)]
+        return [(name, settings.get(name, ""), bound(name)) for name in (*TO_HARDWARE, *TO_DEVICE)]
 
 
 def _tried(name: str, step: Callable, graph):
     """A step; what FINN raises on a graph that it was not made for becomes one line."""
-    from hw.verify import WrongStep
+    from hw.verify_steps import StepError
 
     try:
         return step(graph)
@@ -104,6 +104,6 @@ def _tried(name: str, step: Callable, graph):
         raise
     except Exception as error:
         what = (str(error).strip().splitlines() or [""])[0]
-        raise WrongStep(
+        raise StepError(
             f"step {name} failed ({type(error).__name__}: {what[:200]}); please report it with the file"
         ) from error

@@ -11,7 +11,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 from qonnx.transformation.infer_data_layouts import InferDataLayouts
 
-from hw.steps.rounds import applied, named
+from hw.steps.fixpoint import apply_passes, refresh_names_and_types
 
 #: FINN's conversions, in the order that they need. Thresholds stand alone (the RTL products hold none), and
 #: no quantizer becomes a Requant. Forks are duplicated last, when nothing else changes who reads what.
@@ -39,15 +39,15 @@ _CONVERSIONS = (
 _DEGREE = 4
 
 
-def hardware(model: ModelWrapper) -> ModelWrapper:
+def map_to_hardware(model: ModelWrapper) -> ModelWrapper:
     """The same function in FINN's layers, which run in Python too."""
     conversions = [_conversion(*names) for names in _CONVERSIONS]
-    model = applied(model, (*conversions, AbsorbConsecutiveTransposes(), RemoveCNVtoFCFlatten()))
-    model = named(model.transform(InferDataLayouts(), make_deepcopy=False))
+    model = apply_passes(model, (*conversions, AbsorbConsecutiveTransposes(), RemoveCNVtoFCFlatten()))
+    model = refresh_names_and_types(model.transform(InferDataLayouts(), make_deepcopy=False))
     for node in model.get_nodes_by_op_type("PWPolyF"):
         getCustomOp(node).set_nodeattr("degree", _DEGREE)
     shuffles = _conversion("shuffle", "InferShuffle", lambda *_: True)  # else it leaves out the first node
-    model = named(applied(model, (shuffles, _conversion("reshape", "InferReshape"))))
+    model = refresh_names_and_types(apply_passes(model, (shuffles, _conversion("reshape", "InferReshape"))))
     return minimized(model)
 
 
@@ -57,7 +57,7 @@ def minimized(model: ModelWrapper) -> ModelWrapper:
         MinimizeWeightBitWidth(), MinimizeAccumulatorWidth(), RoundAndClipThresholds(),
         MinimizeWeightBitWidth(),
     )  # fmt: skip
-    return named(applied(model, passes))
+    return refresh_names_and_types(apply_passes(model, passes))
 
 
 def _conversion(module: str, name: str, *arguments):

@@ -19,7 +19,7 @@ def is_mapped(node: NodeProto) -> bool:
     return node.domain.startswith(_DOMAIN)
 
 
-def unmapped(model: ModelWrapper) -> list[str]:
+def unmapped_reasons(model: ModelWrapper) -> list[str]:
     """One phrase for each node without a hardware layer: which it is, and why."""
     return [f"{node.name}: {_reason(model, node)}" for node in model.graph.node if not is_mapped(node)]
 

@@ -9,7 +9,7 @@ from brevitas_defakeq.utils.files import write_bytes, write_json
 from hw.boards import MARGIN, Board
 from hw.folding import excess
 
-FORMAT_VERSION = 1
+BUILD_REPORT_FORMAT_VERSION = 1
 _RESOURCES = ("lut", "bram18", "dsp", "uram")
 _COLUMNS = (
     "layer",
@@ -25,7 +25,7 @@ _COLUMNS = (
 )
 
 
-def report_of(graph, board: Board, *, target: str, wanted_fps: float | None, verified: dict) -> dict:
+def build_report(graph, board: Board, *, target: str, wanted_fps: float | None, verified: dict) -> dict:
     """The content of `report.json` for a folded graph; within `quiet_finn`."""
     from hw.estimate import node_cost
 
@@ -40,7 +40,7 @@ def report_of(graph, board: Board, *, target: str, wanted_fps: float | None, ver
     totals = {name: sum(layer[name] for layer in layers) for name in (*_RESOURCES, "weight_bits")}
     bounds = sorted({name for layer in layers for name in layer["unestimated"]})
     return {
-        "format_version": FORMAT_VERSION, "target": target, "board": board.name, "part": board.part,
+        "format_version": BUILD_REPORT_FORMAT_VERSION, "target": target, "board": board.name, "part": board.part,
         "clock_mhz": board.clock_mhz, "wanted_fps": wanted_fps,
         "frames_per_second": board.frames_per_second(slowest["cycles"]), "cycles": slowest["cycles"],
         "slowest_layer": slowest["name"], "layers": layers,
@@ -71,10 +71,10 @@ def _variants(op_type: str) -> str:
 def write_report(report: dict, folder: Path) -> None:
     """`report.json` and `report.md`."""
     write_json(folder / "report.json", report)
-    write_bytes(folder / "report.md", markdown(report).encode())
+    write_bytes(folder / "report.md", report_markdown(report).encode())
 
 
-def table(report: dict) -> Table:
+def report_table(report: dict) -> Table:
     """For the terminal."""
     made = Table(title=heading(report), caption=" ".join(remarks(report)), show_footer=True)
     for name, total in zip(_COLUMNS, _totals(report), strict=True):
@@ -86,7 +86,7 @@ def table(report: dict) -> Table:
     return made
 
 
-def markdown(report: dict) -> str:
+def report_markdown(report: dict) -> str:
     """The table with its heading and remarks."""
     rows = [_COLUMNS, ["---"] * len(_COLUMNS), *map(_row, report["layers"]), _totals(report)]
     lines = ["| " + " | ".join(row) + " |" for row in rows]
@@ -109,15 +109,15 @@ def remarks(report: dict) -> list[str]:
         names = ", ".join(report["lower_bounds"])
         said.append(f"≥: FINN estimates no {names} for these layers; the totals of {names} are lower bounds.")
     off = {step: found for step, found in report["verified"].items() if found["equal"] < found["frames"]}
-    checked = next(iter(report["verified"].values()))["frames"]
+    frames = next(iter(report["verified"].values()))["frames"]
     if off:
         worst = max(found["largest"] for found in off.values())
         said.append(
-            f"Steps {', '.join(off)} are not equal to the profile on all of {checked} frames (floating-point "
+            f"Steps {', '.join(off)} are not equal to the profile on all of {frames} frames (floating-point "
             f"layers): off by up to {100 * worst:.2g} % of the largest output."
         )
     else:
-        said.append(f"Every step equals the profile on {checked} of {checked} frames.")
+        said.append(f"Every step equals the profile on {frames} of {frames} frames.")
     return said
 
 

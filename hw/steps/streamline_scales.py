@@ -10,10 +10,10 @@ from finn.transformation.streamline.round_thresholds import RoundAndClipThreshol
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.transformation.double_to_single_float import DoubleToSingleFloat
 
-from hw.steps.joins import past_sum
-from hw.steps.rounds import OneByOne, applied, named, until_rest
-from hw.steps.thresholds import move_up, whole_offset
-from hw.steps.tokens import scale_past_token
+from hw.steps.class_token import move_scale_past_token
+from hw.steps.fixpoint import NodeRewrite, apply_passes, apply_until_fixpoint, refresh_names_and_types
+from hw.steps.sum_rewrites import move_past_sum
+from hw.steps.threshold_rewrites import hoist_thresholds, move_integer_offset_before_scale
 
 
 class MoveScalarPastSelection(reorder.MoveScalarLinearPastInvariants):
@@ -22,11 +22,11 @@ class MoveScalarPastSelection(reorder.MoveScalarLinearPastInvariants):
     SUPPORTED_INVARIANTS = frozenset({*reorder.MoveScalarLinearPastInvariants.SUPPORTED_INVARIANTS, "Gather"})
 
 
-def streamline(model: ModelWrapper) -> ModelWrapper:
+def streamline_scales(model: ModelWrapper) -> ModelWrapper:
     """Scales of a residual's two branches must be equal, or they stay as floating-point products."""
     passes = (
         # thresholds first, one factor after the other: they are float64, products of factors are not
-        OneByOne(move_up), OneByOne(scale_past_token), OneByOne(whole_offset),
+        NodeRewrite(hoist_thresholds), NodeRewrite(move_scale_past_token), NodeRewrite(move_integer_offset_before_scale),
         absorb.AbsorbAddIntoMultiThreshold(), absorb.AbsorbMulIntoMultiThreshold(),
         absorb.AbsorbAddIntoMultiThreshold(), absorb.AbsorbMulIntoMultiThreshold(),
         CollapseRepeatedMul(), CollapseRepeatedAdd(),
@@ -34,10 +34,10 @@ def streamline(model: ModelWrapper) -> ModelWrapper:
         reorder.MoveScalarMulPastMatMul(), reorder.MoveScalarMulPastConv(), reorder.MoveMulPastDWConv(),
         reorder.MoveMulPastMaxPool(), reorder.MoveMulPastJoinConcat(), MoveScalarPastSelection(),
         CollapseRepeatedAdd(), CollapseRepeatedMul(),
-        OneByOne(whole_offset), absorb.AbsorbAddIntoMultiThreshold(), absorb.FactorOutMulSignMagnitude(),
+        NodeRewrite(move_integer_offset_before_scale), absorb.AbsorbAddIntoMultiThreshold(), absorb.FactorOutMulSignMagnitude(),
         absorb.AbsorbMulIntoMultiThreshold(), absorb.Absorb1BitMulIntoMatMul(),
         absorb.Absorb1BitMulIntoConv(),
-        reorder.MoveLinearPastFork(), OneByOne(past_sum),
+        reorder.MoveLinearPastFork(), NodeRewrite(move_past_sum),
     )  # fmt: skip
-    model = until_rest(model, passes, "streamline")
-    return named(applied(model, (RoundAndClipThresholds(), DoubleToSingleFloat())))
+    model = apply_until_fixpoint(model, passes, "streamline")
+    return refresh_names_and_types(apply_passes(model, (RoundAndClipThresholds(), DoubleToSingleFloat())))

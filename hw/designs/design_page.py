@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from hw.designs.detector import Design
+from hw.designs.design import Design
 
 _WHAT = {
     "chain": (

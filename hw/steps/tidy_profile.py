@@ -9,28 +9,28 @@ from qonnx.transformation.fold_constants import FoldConstants
 from qonnx.transformation.general import ConvertDivToMul, ConvertSubToAdd, RemoveStaticGraphInputs
 from qonnx.transformation.infer_shapes import InferShapes
 
-from hw.steps.graph import insert_before, new_constant, new_tensor
-from hw.steps.rounds import OneByOne, applied, named
+from hw.steps.fixpoint import NodeRewrite, apply_passes, refresh_names_and_types
+from hw.steps.graph_edits import insert_before, new_constant, new_tensor
 
 #: Readers of a quantized constant whose scale FINN itself moves on.
 _TAKE_WEIGHTS = ("Conv", "MatMul", "Gemm", "ConvTranspose", "Transpose")
 
 
-def tidy(model: ModelWrapper) -> ModelWrapper:
+def tidy_profile(model: ModelWrapper) -> ModelWrapper:
     """The profile, ready for FINN's own conversion."""
     passes = (
-        InferShapes(), FoldConstants(), OneByOne(_fold_quantized_constant), FoldConstants(),
+        InferShapes(), FoldConstants(), NodeRewrite(_fold_quantized_constant), FoldConstants(),
         BatchNormToAffine(), RemoveStaticGraphInputs(), ConvertSubToAdd(), ConvertDivToMul(),
-        OneByOne(_mean_as_pooling), OneByOne(_average_as_convolution),
+        NodeRewrite(_mean_as_pooling), NodeRewrite(_average_as_convolution),
     )  # fmt: skip
-    return named(applied(model, passes))
+    return refresh_names_and_types(apply_passes(model, passes))
 
 
 def _fold_quantized_constant(model: ModelWrapper, node: NodeProto) -> bool:
     """A quantized class token or position embedding becomes its values: FINN folds weights only."""
     if node.op_type != "Quant" or any(model.get_initializer(name) is None for name in node.input):
         return False
-    if any(reader.op_type in _TAKE_WEIGHTS for reader in model.find_consumers(node.output[0])):
+    if any(consumer.op_type in _TAKE_WEIGHTS for consumer in model.find_consumers(node.output[0])):
         return False
     values = {name: model.get_initializer(name) for name in node.input}
     values[node.output[0]] = np.zeros_like(values[node.input[0]])

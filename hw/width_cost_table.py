@@ -6,19 +6,19 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
 from hw.boards import Board
-from hw.estimate import Cost, node_cost
+from hw.estimate import LayerCost, node_cost
 from hw.folding import fold_to_device_, fold_to_rate_, layer_cycles
-from hw.profile_layers import PRODUCTS, ProfileLayer, owners, products_of, profile_layers
+from hw.profile_layers import PRODUCT_OPS, ProfileLayer, match_products, owning_layers, profile_layers
 from hw.read_profile import read_profile
 from hw.steps import run_step, to_hardware
 
-#: Names in the file -> fields of ``Cost`` that add up over the nodes.
+#: Names in the file -> fields of ``LayerCost`` that add up over the nodes.
 _ADDED = {"lut": "lut", "bram": "bram18", "dsp": "dsp"}
 #: What says which memories of thresholds are block RAM (`hw.folding.place_thresholds_`).
 _PLACES = ("depth_trigger_bram", "depth_trigger_uram")
 
 
-def hardware_of(path: Path) -> tuple[ModelWrapper, list[ProfileLayer]]:
+def hardware_graph(path: Path) -> tuple[ModelWrapper, list[ProfileLayer]]:
     """FINN's hardware layers of a profile, for no device yet, and the torch layers in it."""
     profile = read_profile(path)
     layers = profile_layers(profile)
@@ -33,7 +33,7 @@ def fitting_rate(graph: ModelWrapper, board: Board) -> float:
     return board.frames_per_second(cycles) * (1 - 1e-9)  # back to cycles it is rounded down
 
 
-class CostTable:
+class WidthCostTable:
     """What layers take at one rate.
 
     Which thresholds are kept in block RAM is a choice for the whole network: it is made once, at the run's
@@ -65,7 +65,7 @@ class CostTable:
                 getCustomOp(node).set_nodeattr(name, depth)
         self.slowest = max(self.slowest, *layer_cycles(folded).values())
         folded = run_step("decompose", folded, self.board)
-        belongs = owners(folded, products_of(folded, layers))
+        belongs = owning_layers(folded, match_products(folded, layers))
         own, others = {layer.name: [] for layer in layers}, []
         for node in folded.graph.node:
             cost = node_cost(node, self.board.part)
@@ -75,18 +75,18 @@ class CostTable:
         for name, found in own.items():
             self._add_layer(name, found)
 
-    def _add_fixed(self, found: list[Cost]) -> None:
+    def _add_fixed(self, found: list[LayerCost]) -> None:
         """The same at every width; where it is not (a stream behind two layers), the most that it takes."""
         for name, key in _ADDED.items():
             self.fixed[name] = max(self.fixed[name], sum(getattr(cost, key) for cost in found))
         self.fixed["cycles"] = max([self.fixed["cycles"], *(cost.cycles for cost in found)])
 
-    def _add_layer(self, name: str, found: list[tuple[str, Cost]]) -> None:
+    def _add_layer(self, name: str, found: list[tuple[str, LayerCost]]) -> None:
         rows = self.layers.setdefault(name, {key: [] for key in (*_ADDED, "cycles", "style", "folding")})
         for resource, key in _ADDED.items():
             rows[resource].append(sum(getattr(cost, key) for _, cost in found))
         rows["cycles"].append(max(cost.cycles for _, cost in found))
-        (product,) = [cost for kind, cost in found if kind.startswith(PRODUCTS)]
+        (product,) = [cost for kind, cost in found if kind.startswith(PRODUCT_OPS)]
         rows["style"].append(product.style)
         rows["folding"].append(product.folding)
 
