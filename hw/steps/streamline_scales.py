@@ -26,18 +26,17 @@ def streamline_scales(model: ModelWrapper) -> ModelWrapper:
     """Scales of a residual's two branches must be equal, or they stay as floating-point products."""
     passes = (
         # thresholds first, one factor after the other: they are float64, products of factors are not
-        NodeRewrite(hoist_thresholds), NodeRewrite(move_scale_past_token), NodeRewrite(move_integer_offset_before_scale),
-        absorb.AbsorbAddIntoMultiThreshold(), absorb.AbsorbMulIntoMultiThreshold(),
-        absorb.AbsorbAddIntoMultiThreshold(), absorb.AbsorbMulIntoMultiThreshold(),
-        CollapseRepeatedMul(), CollapseRepeatedAdd(),
+        NodeRewrite(hoist_thresholds), NodeRewrite(move_scale_past_token),
+        NodeRewrite(move_integer_offset_before_scale), absorb.AbsorbAddIntoMultiThreshold(),
+        absorb.AbsorbMulIntoMultiThreshold(), absorb.AbsorbAddIntoMultiThreshold(),
+        absorb.AbsorbMulIntoMultiThreshold(), CollapseRepeatedMul(), CollapseRepeatedAdd(),
         reorder.MoveAddPastMul(), reorder.MoveScalarAddPastMatMul(), reorder.MoveAddPastConv(),
         reorder.MoveScalarMulPastMatMul(), reorder.MoveScalarMulPastConv(), reorder.MoveMulPastDWConv(),
         reorder.MoveMulPastMaxPool(), reorder.MoveMulPastJoinConcat(), MoveScalarPastSelection(),
-        CollapseRepeatedAdd(), CollapseRepeatedMul(),
-        NodeRewrite(move_integer_offset_before_scale), absorb.AbsorbAddIntoMultiThreshold(), absorb.FactorOutMulSignMagnitude(),
+        CollapseRepeatedAdd(), CollapseRepeatedMul(), NodeRewrite(move_integer_offset_before_scale),
+        absorb.AbsorbAddIntoMultiThreshold(), absorb.FactorOutMulSignMagnitude(),
         absorb.AbsorbMulIntoMultiThreshold(), absorb.Absorb1BitMulIntoMatMul(),
-        absorb.Absorb1BitMulIntoConv(),
-        reorder.MoveLinearPastFork(), NodeRewrite(move_past_sum),
+        absorb.Absorb1BitMulIntoConv(), reorder.MoveLinearPastFork(), NodeRewrite(move_past_sum),
     )  # fmt: skip
     model = apply_until_fixpoint(model, passes, "streamline")
     return refresh_names_and_types(apply_passes(model, (RoundAndClipThresholds(), DoubleToSingleFloat())))

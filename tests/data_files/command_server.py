@@ -13,7 +13,7 @@ import time
 import traceback
 
 from brevitas_defakeq import api, cli  # noqa: F401  imported for the children
-from brevitas_defakeq.report import inspection, terminal  # noqa: F401
+from brevitas_defakeq.report import inspection_report, terminal  # noqa: F401
 
 
 def run(request: dict) -> int:

@@ -1,4 +1,4 @@
-"""What FINN maps of arithmetic, joins, poolings and paddings: they want integers of one scale."""
+"""Mapping rules of arithmetic, joins, pooling and padding, which FINN maps on integers of one scale."""
 
 from dataclasses import replace
 
@@ -40,29 +40,29 @@ def _with_constant(state: MappingState, node: NodeProto, value: ValueState) -> V
         return ValueState("integers", value.scale * float(number.item()), value.negative)
     if value.kind in ("function", "mean") and number.size > 1:
         what = "an activation function" if value.kind == "function" else "a pooling"
-        state.reject(node, f"arithmetic for each channel between {what} and its quantizer",
-                     "put it before the function, or into the next layer's weights")  # fmt: skip
+        state.reject(node, f"per-channel arithmetic between {what} and its quantizer",
+                     "move it before the function, or into the next layer's weights")  # fmt: skip
     return ValueState("sums") if value.is_integers else value
 
 
 def _gate(state: MappingState, node: NodeProto) -> tuple[str, str]:
-    """What a product of two values of the image is, and what to do."""
+    """Problem and change for a product of two values that both depend on the image."""
     producers = [state.graph.producer(name) for name in node.input]
     for producer, other in zip(producers, reversed(node.input), strict=True):
         if producer is not None and producer.op_type in ("Sigmoid", "HardSigmoid"):
             if producer.input[0] == other:
-                return "SiLU (Swish): x times its sigmoid is no step function", "use a network with ReLU"
+                return "SiLU (Swish): x times its sigmoid is not monotonic", "use a network with ReLU"
             return "a sigmoid gate (squeeze and excitation)", "use a network without such gates"
-    return "a product of two values of the image", "use a network without gates"
+    return "a product of two values that depend on the image", "use a network without gates"
 
 
 def affine(state: MappingState, node: NodeProto) -> ValueState:
-    """A BatchNorm that was not folded: a factor and an offset for each channel."""
+    """A BatchNorm that was not folded: a factor and an offset per channel."""
     return _with_constant(state, node, state.inputs(node)[0])
 
 
 def concatenation(state: MappingState, node: NodeProto) -> ValueState:
-    """A Concat of values, perhaps with a constant such as a class token."""
+    """Concat, possibly with a constant such as a class token."""
     values = state.inputs(node)
     if len(values) > 1 and not same_scales(values):
         state.reject(
@@ -72,6 +72,7 @@ def concatenation(state: MappingState, node: NodeProto) -> ValueState:
 
 
 def same_scales(values: list[ValueState]) -> bool:
+    """Whether all values are integers of one scale."""
     return all(value.is_integers for value in values) and len({np.float32(v.scale) for v in values}) == 1
 
 
@@ -86,33 +87,37 @@ def pooling(state: MappingState, node: NodeProto) -> ValueState:
         _max_pool(state, node, value)
         return value
     if node.op_type == "ReduceMean":
-        state.reject(node, "a mean over tokens: FINN sums over height and width only",
+        state.reject(node, "a mean over tokens: FINN averages over height and width only",
                      "use the class token (for timm: --model-arg global_pool=token)")  # fmt: skip
     elif node.op_type == "AveragePool" and can_be_convolution(node):
         return ValueState("sums")
     elif node.op_type == "AveragePool":
-        state.reject(node, "its windows do not all hold the same number of values",
-                     "use count_include_pad=True, no ceil_mode")  # fmt: skip
+        state.reject(node, "its windows do not all cover the same number of values",
+                     "use count_include_pad=True and ceil_mode=False")  # fmt: skip
     return ValueState("mean")
 
 
 def _max_pool(state: MappingState, node: NodeProto, value: ValueState) -> None:
     if any(get_attribute(node, "pads", [0])) and value.is_integers and value.negative:
         state.reject(node, "it pads values that may be negative, and FINN pads with 0",
-                     "put a ReLU before the pooling, or let it pad nothing")  # fmt: skip
+                     "put a ReLU before the pooling, or use no padding")  # fmt: skip
     kernel, strides = get_attribute(node, "kernel_shape"), get_attribute(node, "strides")
     if len(kernel) != 2 or any(size < step for size, step in zip(kernel, strides, strict=True)):
-        problem = f"a window of {kernel} in steps of {strides}"
-        state.reject(node, problem, "use a window no smaller than the step")
+        problem = f"a window of {kernel} with strides {strides}"
+        state.reject(node, problem, "use a window no smaller than the stride")
     if get_attribute(node, "ceil_mode", 0) or set(get_attribute(node, "dilations", [1])) != {1}:
-        state.reject(node, "it rounds its size up, or has a dilation", "use ceil_mode=False and no dilation")
+        state.reject(
+            node, "it rounds its output size up, or is dilated", "use ceil_mode=False and no dilation"
+        )
 
 
 def padding(state: MappingState, node: NodeProto) -> ValueState:
-    """Zeros around a map that no convolution takes over."""
+    """Zeros around a map that no convolution absorbs."""
     (value,) = state.inputs(node)
     if spatial_padding(state.graph, node) is None:
-        state.reject(node, "it pads with something else than zeros, or not height and width", "use zeros")
+        state.reject(
+            node, "it pads with something other than zeros, or not only height and width", "pad with zeros"
+        )
     elif not value.is_integers:
         state.reject(
             node, "it pads values that are not quantized", f"put a quantizer before it: {state.remedy}"

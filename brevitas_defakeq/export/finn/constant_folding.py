@@ -1,4 +1,4 @@
-"""Quantized constants that are no weights, a class token or positions, as the values they stand for."""
+"""Folding of quantized constants that are not weights, such as a class token or position embeddings."""
 
 import numpy as np
 
@@ -8,7 +8,10 @@ from brevitas_defakeq.export.finn.weight_quantizers import weight_input
 
 
 def fold_quantized_constants_(graph: GraphEditor) -> None:
-    """FINN takes a quantizer of a constant for that of a layer's weights: all others are worked out."""
+    """Replace quantized constants by their values unless a layer reads them as weights.
+
+    FINN treats every quantizer of a constant as one of weights.
+    """
     for quant in graph.nodes:
         if quant.op_type != "Quant" or not graph.is_constant(quant.input[0]):
             continue

@@ -1,6 +1,7 @@
-"""``export_finn``: a run as an integer graph that FINN maps, with the host's arithmetic beside it."""
+"""``export_finn``: a run as an integer graph that FINN maps, and a description of the host's arithmetic."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -15,6 +16,9 @@ from brevitas_defakeq.runtime.json_records import plain
 from brevitas_defakeq.utils.errors import UserError
 from brevitas_defakeq.utils.files import write_json, written_whole
 
+if TYPE_CHECKING:
+    from brevitas_defakeq.export.finn.finn_profile import FinnProfile
+
 HOST_FORMAT_VERSION = 1
 HOST_FILE_NAME = "host.json"
 
@@ -26,26 +30,26 @@ def export_finn(
     variant: str = "quantized",
     verify: Tensor | None = None,
 ) -> dict:
-    """Write ``out/model.onnx``, the integer core, and ``out/host.json``, what the host does around it.
+    """Write ``out/model.onnx``, the integer core, and ``out/host.json``, the host's arithmetic around it.
 
-    The graph takes ``code - zero_point`` of the image's quantizer as float32 [1, 3, H, W], annotated with
-    their type, and gives the head's integers; ``logit = sum(output * scale) + bias``.
+    The graph's input is ``code - zero_point`` of the image's quantizer, float32 [1, 3, H, W], annotated with
+    its integer type; its output is the head's integers; ``logit = sum(output * scale) + bias``.
 
     Args:
-        result: what ``quantize`` returned or ``load`` read.
+        result: from ``quantize`` or ``load``.
         variant: "quantized" (M_q) or "mixed" (M_q^v: restored channels in layers of their own).
-        verify: preprocessed images [N, 3, H, W]; on eight of them the profile has to say what the QONNX
-            graph says, within 1e-5 of the outputs' range. None skips the check.
+        verify: preprocessed images [N, 3, H, W]; on eight of them the profile's logit must equal the QONNX
+            graph's within 1e-5 of the outputs' range. None skips the check.
 
     Returns:
-        what ``host.json`` holds.
+        the content of ``host.json``.
 
     Raises:
-        UserError: the extra ``fpga`` is missing, a layer cannot be mapped, or the profile differs; then
-            nothing is written.
+        UserError: the extra ``fpga`` is missing, a layer cannot be mapped, or the profile differs. Nothing is
+            written then.
     """
     require_form(result, variant, tuple(WEIGHTS_FILES))
-    written = qonnx_graph(result, getattr(result, variant))  # refuses where qonnx is missing
+    written = qonnx_graph(result, getattr(result, variant))  # raises UserError where qonnx is missing
     from brevitas_defakeq.export.finn.check_finn import check_graph
     from brevitas_defakeq.export.finn.finn_profile import finn_profile, normalize_qonnx
     from brevitas_defakeq.export.finn.profile_agreement import verify_profile
@@ -66,10 +70,10 @@ def export_finn(
 
 
 def check_finn(result: QuantizedDetector, *, variant: str = "quantized") -> list[Finding]:
-    """What keeps a run of any target from FINN, and what its zero points cost; nothing is written.
+    """What prevents a run of any target from being mapped, and what its zero points cost; writes nothing.
 
     Args:
-        result: what ``quantize`` returned or ``load`` read.
+        result: from ``quantize`` or ``load``.
         variant: "quantized" (M_q) or "mixed" (M_q^v).
 
     Raises:
@@ -85,16 +89,17 @@ def check_finn(result: QuantizedDetector, *, variant: str = "quantized") -> list
 
 
 def require_mappable(findings: list[Finding]) -> None:
+    """Raises UserError with the first of the findings that prevent the mapping."""
     refused = unmappable(findings)
     if refused:
         raise UserError(
-            f"{refused[0].line()} ({len(refused)} such places; `defakeq export RUN --format finn --check` "
-            "lists all); nothing was written"
+            f"{refused[0].line()} ({len(refused)} such problems; `defakeq export RUN --format finn "
+            "--check` lists all); nothing was written"
         )
 
 
-def _host(result: QuantizedDetector, variant: str, profile, checked: dict | None) -> dict:
-    """What the host has to know, in plain JSON types, of a ``FinnProfile``."""
+def _host(result: QuantizedDetector, variant: str, profile: "FinnProfile", checked: dict | None) -> dict:
+    """The content of ``host.json``, in plain JSON types."""
     given, _ = ends(result)
     height, width = given.size
     return {

@@ -1,4 +1,4 @@
-"""The FINN profile of a QONNX graph: an integer core, and what the host does before and behind it."""
+"""The FINN profile of a QONNX graph: an integer core, and the host's arithmetic before and after it."""
 
 from dataclasses import dataclass, field
 
@@ -39,28 +39,38 @@ from brevitas_defakeq.export.finn.zero_padding import merge_paddings_, pad_by_co
 
 @dataclass(frozen=True)
 class FinnProfile:
-    """An integer graph with its two ends.
+    """An integer graph and the host's arithmetic before and after it.
 
     Attributes:
         model: integers of the image [1, 3, H, W] -> integers of the head.
-        input, output: what the host does.
-        whole: layers with channels of two widths that stay in one piece, at the wide one.
-        sorted: values whose channels stand in another order than in the QONNX graph.
+        input, output: the host's arithmetic.
+        unsplit: layers with channels of two widths that are built whole, at the wider one.
+        permuted: values whose channels are in another order than in the QONNX graph.
     """
 
     model: ModelProto
     input: HostInput
     output: HostOutput
-    whole: list[str] = field(default_factory=list)
-    sorted: dict[str, PermutedValue] = field(default_factory=dict)
+    unsplit: list[str] = field(default_factory=list)
+    permuted: dict[str, PermutedValue] = field(default_factory=dict)
 
     def logit(self, integers: np.ndarray) -> float:
-        """What the host makes of the graph's output."""
+        """The logit, computed by the host from the graph's output for one image."""
         return self.output.logit(integers)
 
 
+@dataclass(frozen=True)
+class RewrittenCore:
+    """A graph of which everything but the output is rewritten; fields as in ``FinnProfile``."""
+
+    graph: GraphEditor
+    input: HostInput
+    unsplit: list[str]
+    permuted: dict[str, PermutedValue]
+
+
 def normalize_qonnx(model: ModelProto) -> ModelProto:
-    """A copy with constants folded (quantizers of constants stay) and all shapes known; names stay."""
+    """A copy with constants folded (quantizers of constants stay), shapes inferred and all nodes named."""
     copy = ModelProto()
     copy.CopyFrom(model)
     wrapped = ModelWrapper(copy)
@@ -74,7 +84,7 @@ def normalize_qonnx(model: ModelProto) -> ModelProto:
 
 
 def _name_nodes_(model: ModelProto) -> None:
-    """Nodes without a name, or with another's, get one."""
+    """Give a name to nodes that have none or share one."""
     taken: set[str] = set()
     for number, node in enumerate(model.graph.node):
         if not node.name or node.name in taken:
@@ -83,21 +93,21 @@ def _name_nodes_(model: ModelProto) -> None:
 
 
 def finn_profile(qonnx: ModelProto) -> FinnProfile:
-    """Rewrite a faithful QONNX graph for FINN, exactly; values that keep their name keep their numbers.
+    """Rewrite a QONNX graph for FINN without changing its function; values that keep their name stay equal.
 
     Args:
-        qonnx: one image [1, 3, H, W] -> logit, ``normalize_qonnx``; it is left as it is.
+        qonnx: one image [1, 3, H, W] -> logit, as ``normalize_qonnx`` returns it; not changed.
 
     Raises:
-        UserError: the ends of the network are not the host's to take.
+        UserError: the image is not read by one quantizer alone, or the logit is not linear in one last layer.
     """
-    graph, host_input, whole, moved = rewrite_core(qonnx)
-    host_output = move_logit_arithmetic_to_host_(graph)
-    return FinnProfile(_finished(graph), host_input, host_output, whole, moved)
+    core = rewrite_core(qonnx)
+    output = move_logit_arithmetic_to_host_(core.graph)
+    return FinnProfile(_finished(core.graph), core.input, output, core.unsplit, core.permuted)
 
 
-def rewrite_core(qonnx: ModelProto) -> tuple[GraphEditor, HostInput, list[str], dict[str, PermutedValue]]:
-    """All of the profile but its output; the other results as ``FinnProfile`` has them."""
+def rewrite_core(qonnx: ModelProto) -> RewrittenCore:
+    """All rewrites of the profile except the output. Arguments and errors as of ``finn_profile``."""
     graph = arrange_graph(qonnx)
     pad_by_convolution_(graph)
     average_by_convolution_(graph)
@@ -106,11 +116,11 @@ def rewrite_core(qonnx: ModelProto) -> tuple[GraphEditor, HostInput, list[str], 
     narrow = rewrite_weights_(graph)
     densify_groups_(graph)
     push_scales_(graph)
-    return graph, host_input, *split_mixed_layers_(graph, narrow)
+    return RewrittenCore(graph, host_input, *split_mixed_layers_(graph, narrow))
 
 
 def arrange_graph(qonnx: ModelProto) -> GraphEditor:
-    """A copy in which layers have FINN's forms and quantizers stand where they will."""
+    """A copy with layers in the forms that FINN lowers and quantizers hoisted to their final position."""
     model = ModelProto()
     model.CopyFrom(qonnx)
     graph = GraphEditor(model)
@@ -125,7 +135,7 @@ def arrange_graph(qonnx: ModelProto) -> GraphEditor:
 
 
 def _finished(graph: GraphEditor) -> ModelProto:
-    """Order, shapes and datatypes as FINN reads them."""
+    """The model with nodes sorted, shapes inferred and data types annotated."""
     wrapped = ModelWrapper(graph.model)
     for name, kind in graph.types.items():
         wrapped.set_tensor_datatype(name, DataType[kind])

@@ -1,4 +1,4 @@
-"""Layers in the forms that FINN lowers: dense or depthwise convolutions, attributes spelled out."""
+"""Layers in the forms that FINN lowers: explicit attributes, dense or depthwise convolutions."""
 
 import numpy as np
 from onnx import NodeProto
@@ -8,7 +8,7 @@ from brevitas_defakeq.export.finn.weight_quantizers import weight_quantizer
 
 
 def set_default_attributes_(graph: GraphEditor) -> None:
-    """Write attributes that ONNX lets be left out and FINN's transformations read."""
+    """Write out the optional ONNX attributes that FINN's transformations read."""
     for item in graph.nodes:
         if item.op_type not in ("Conv", "MaxPool", "AveragePool"):
             continue
@@ -25,7 +25,7 @@ def set_default_attributes_(graph: GraphEditor) -> None:
 
 
 def _divides(graph: GraphEditor, pool: NodeProto) -> bool:
-    """Whether rounding a pooling's size up or down is the same."""
+    """Whether rounding a pooling's output size up or down gives the same size."""
     kernel, strides = get_attribute(pool, "kernel_shape"), get_attribute(pool, "strides")
     pads, sides = get_attribute(pool, "pads", [0] * 2 * len(kernel)), graph.shapes[pool.input[0]][2:]
     return all(
@@ -35,7 +35,7 @@ def _divides(graph: GraphEditor, pool: NodeProto) -> bool:
 
 
 def densify_groups_(graph: GraphEditor) -> None:
-    """A grouped convolution that is not depthwise becomes a dense one whose other weights are zero."""
+    """Turn grouped convolutions that are not depthwise into dense ones, with zeros between the groups."""
     for convolution in graph.nodes:
         quant = weight_quantizer(graph, convolution)
         if quant is None or not is_grouped(graph, convolution):
@@ -46,7 +46,7 @@ def densify_groups_(graph: GraphEditor) -> None:
 
 
 def is_grouped(graph: GraphEditor, convolution: NodeProto) -> bool:
-    """Whether a convolution has groups that FINN cannot lower: neither one, nor one for each channel."""
+    """Whether a convolution has groups that FINN cannot lower: neither one group nor one per channel."""
     if convolution.op_type != "Conv":
         return False
     outputs, inputs = graph.shapes[convolution.output[0]][1], graph.shapes[convolution.input[0]][1]

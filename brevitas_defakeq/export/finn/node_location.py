@@ -1,4 +1,4 @@
-"""Where a node stands, in the words of the detector: its layer's name, or the layer before it."""
+"""The location of a node in terms of the detector: the name of its layer, or of the layers before it."""
 
 from onnx import NodeProto
 
@@ -8,25 +8,25 @@ from brevitas_defakeq.export.finn.weight_quantizers import weight_input
 
 
 def location_of(graph: GraphEditor, node: NodeProto) -> str:
-    """A layer's own name, that of the layer whose input a quantizer makes, or "after" the layers above."""
+    """A layer's own name; "NAME, input" for a quantizer of one layer's input; else "after NAME"."""
     if weight_input(graph, node) is not None:
         return node.name
     if is_activation(graph, node):
-        consumers = _layers_below(graph, node.output[0])
-        if len(consumers) == 1:
-            return f"{consumers[0]}, input"
+        layers = _layers_below(graph, node.output[0])
+        if len(layers) == 1:
+            return f"{layers[0]}, input"
     return layers_above(graph, node)
 
 
 def layers_above(graph: GraphEditor, node: NodeProto) -> str:
-    """The nearest layers above a node, at most two by name."""
+    """The nearest layers before a node, at most two, as "after A and B"; "the image" if there are none."""
     found: list[str] = []
-    waiting, seen = list(graph.dynamic_inputs(node)), set()
+    waiting, visited = list(graph.dynamic_inputs(node)), set()
     while waiting:
         producer = graph.producer(waiting.pop(0))
-        if producer is None or producer.name in seen:
+        if producer is None or producer.name in visited:
             continue
-        seen.add(producer.name)
+        visited.add(producer.name)
         if weight_input(graph, producer) is not None:
             found.append(producer.name)
         else:
@@ -37,7 +37,7 @@ def layers_above(graph: GraphEditor, node: NodeProto) -> str:
 
 
 def _layers_below(graph: GraphEditor, name: str) -> list[str]:
-    """Names of the layers that read a value, through what only moves values."""
+    """Names of the layers that read a value, directly or through nodes that only move values."""
     found = []
     for consumer in graph.consumers(name):
         if weight_input(graph, consumer) is not None:

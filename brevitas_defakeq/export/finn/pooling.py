@@ -1,4 +1,7 @@
-"""Means in FINN's forms: a global sum, or a convolution with ones; the division goes into thresholds."""
+"""Means in the forms that FINN maps: a global sum or a convolution with equal weights.
+
+FINN moves the division into the thresholds that follow.
+"""
 
 import numpy as np
 from onnx import NodeProto
@@ -8,7 +11,7 @@ from brevitas_defakeq.export.finn.ones_convolution import replace_by_constant_co
 
 
 def pool_globally_(graph: GraphEditor) -> None:
-    """A mean over all places of a map becomes ``GlobalAveragePool``, which sums integers."""
+    """Turn means over height and width into ``GlobalAveragePool``, which FINN maps to a sum of integers."""
     for mean in graph.nodes:
         if not is_global_mean(graph, mean):
             continue
@@ -22,7 +25,7 @@ def pool_globally_(graph: GraphEditor) -> None:
 
 
 def _mean_axes(graph: GraphEditor, item: NodeProto) -> list[int]:
-    """The axes of a ``ReduceMean``, counted from the front; none for any other node."""
+    """The axes of a ``ReduceMean``, non-negative and sorted; empty for any other node."""
     if item.op_type != "ReduceMean":
         return []
     axes = get_attribute(item, "axes")
@@ -41,7 +44,7 @@ def is_global_mean(graph: GraphEditor, item: NodeProto) -> bool:
 
 
 def average_by_convolution_(graph: GraphEditor) -> None:
-    """A mean over a window is a depthwise convolution with ones; FINN has no other form of it."""
+    """Turn every ``AveragePool`` into a depthwise convolution with equal weights, the only form FINN maps."""
     for pool in graph.nodes:
         if pool.op_type == "AveragePool" and can_be_convolution(pool):
             geometry = {name: get_attribute(pool, name) for name in ("kernel_shape", "strides", "pads")}
@@ -49,7 +52,7 @@ def average_by_convolution_(graph: GraphEditor) -> None:
 
 
 def can_be_convolution(pool: NodeProto) -> bool:
-    """Whether every output of an ``AveragePool`` is a sum over the same number of values."""
+    """Whether every output of an ``AveragePool`` averages the same number of values."""
     padded = any(get_attribute(pool, "pads", [0]))
     plain = not get_attribute(pool, "ceil_mode", 0) and set(get_attribute(pool, "dilations", [1])) == {1}
     return plain and len(get_attribute(pool, "kernel_shape")) == 2 and (

@@ -1,8 +1,9 @@
-"""A QONNX ``Quant`` node read as what it is: a grid of integers."""
+"""The integer grid of a QONNX ``Quant`` node, and new ``Quant`` nodes."""
 
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 from onnx import NodeProto
 
 from brevitas_defakeq.export.finn.graph_editor import GraphEditor, get_attribute, make_node
@@ -10,11 +11,11 @@ from brevitas_defakeq.export.finn.graph_editor import GraphEditor, get_attribute
 
 @dataclass(frozen=True)
 class QuantGrid:
-    """``x ~ scale (code - zero_point)`` with codes from ``low`` to ``high``.
+    """``x ~ scale (code - zero_point)`` with codes from ``min_code`` to ``max_code``.
 
     Attributes:
-        scale, zero_point, bits: float32 arrays; one value, or one a channel, as they broadcast over x.
-        signed, narrow: which integers the codes are, as in QONNX.
+        scale, zero_point, bits: float32, one value or one per channel; they broadcast over x.
+        signed, narrow: the code range, as in QONNX.
         rounding: QONNX's rounding mode, upper case.
     """
 
@@ -27,10 +28,12 @@ class QuantGrid:
 
     @classmethod
     def from_node(cls, graph: GraphEditor, quant: NodeProto) -> "QuantGrid":
+        """Read a ``Quant`` node whose scale, zero point and bits are constants."""
         scale, zero_point, bits = (graph.constants[name].astype(np.float32) for name in quant.input[1:4])
         return cls(
-            scale, zero_point, bits, bool(get_attribute(quant, "signed", 1)), bool(get_attribute(quant, "narrow", 1)),
-            get_attribute(quant, "rounding_mode", "ROUND").upper(),
+            scale, zero_point, bits, signed=bool(get_attribute(quant, "signed", 1)),
+            narrow=bool(get_attribute(quant, "narrow", 1)),
+            rounding=get_attribute(quant, "rounding_mode", "ROUND").upper(),
         )  # fmt: skip
 
     @property
@@ -53,11 +56,12 @@ class QuantGrid:
 
     @property
     def min_integer(self) -> int:
-        """The smallest integer that its zero-free form ``code - zero_point`` takes."""
+        """The smallest value of ``code - zero_point``."""
         return int((self.min_code - self.zero_point).min())
 
     @property
     def max_integer(self) -> int:
+        """The largest value of ``code - zero_point``."""
         return int((self.max_code - self.zero_point).max())
 
     @property
@@ -65,7 +69,7 @@ class QuantGrid:
         return bool((self.zero_point == np.round(self.zero_point)).all())
 
     def integers(self, values: np.ndarray) -> np.ndarray:
-        """``code - zero_point`` of float32 values, in the very operations that qonnx runs."""
+        """``code - zero_point`` of float32 values, by the same operations in the same order as qonnx."""
         codes = values.astype(np.float32) / self.scale + self.zero_point
         codes = np.where(codes > self.max_code, self.max_code.astype(np.float32), codes)
         codes = np.where(codes < self.min_code, self.min_code.astype(np.float32), codes)
@@ -81,26 +85,28 @@ class QuantGrid:
 
 
 def is_activation(graph: GraphEditor, quant: NodeProto) -> bool:
-    """Whether a node quantizes something that depends on the image."""
+    """Whether a node quantizes an activation, a value that depends on the image."""
     return quant.op_type == "Quant" and not graph.is_constant(quant.input[0])
 
 
 def quant_node(
-    graph: GraphEditor, source: str, output: str, name: str, *, scale: np.ndarray, bits: int, signed: bool,
+    graph: GraphEditor, source: str, output: str, name: str, *, scale: ArrayLike, bits: int, signed: bool,
     narrow: bool = False,
 ) -> NodeProto:  # fmt: skip
-    """A ``Quant`` node with zero point 0 in the form that FINN reads: scalars where one value is enough."""
+    """A ``Quant`` node with zero point 0; parameters of one value are scalars, as FINN expects."""
     scale = np.asarray(scale, np.float32)
     scale = scale.reshape(()) if scale.size == 1 else scale
-    inputs = [source, graph.add_constant(scale, f"{name}.scale"), graph.add_constant(np.float32(0), f"{name}.zero"),
-              graph.add_constant(np.float32(bits), f"{name}.bits")]  # fmt: skip
+    inputs = [
+        source, graph.add_constant(scale, f"{name}.scale"), graph.add_constant(np.float32(0), f"{name}.zero"),
+        graph.add_constant(np.float32(bits), f"{name}.bits"),
+    ]  # fmt: skip
     return make_node(
         "Quant", inputs, output, name, signed=int(signed), narrow=int(narrow), rounding_mode="ROUND"
     )
 
 
 def smallest_type(min_integer: int, max_integer: int) -> tuple[int, bool]:
-    """Width and signedness of the smallest integers, two bits or more, that hold ``min_integer`` to ``max_integer``.
+    """Bits and signedness of the smallest type, two bits or more, that holds both integers.
 
     >>> smallest_type(-37, 218), smallest_type(0, 255), smallest_type(-128, 127)
     ((9, True), (8, False), (8, True))
@@ -111,6 +117,6 @@ def smallest_type(min_integer: int, max_integer: int) -> tuple[int, bool]:
 
 
 def type_name(min_integer: int, max_integer: int) -> str:
-    """The same in qonnx's words: "INT9"."""
+    """qonnx's name of that type, such as "INT9"."""
     bits, signed = smallest_type(min_integer, max_integer)
     return f"{'' if signed else 'U'}INT{bits}"

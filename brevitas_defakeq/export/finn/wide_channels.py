@@ -1,9 +1,8 @@
-"""Layers with channels of two widths (VEFT's restored ones) as two layers beside each other.
+"""Layers with channels of two widths (VEFT's restored ones) split into two parallel layers.
 
-The two results are joined by a concatenation, which puts the wide channels last. That order is taken along,
-through what works on each channel alone, up to the layers that read the channels, whose weights are sorted
-to match. Where something else is met on the way, a sum or the heads of an attention, the layer stays whole at
-the wide width.
+The two results are concatenated, wide channels last. This permutation is pushed through channel-wise
+operators to the layers that read the channels, whose weights are permuted to match. Where a sum or the heads
+of an attention are in between, the layer is not split and is built at the wider width.
 """
 
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from brevitas_defakeq.export.finn.weight_quantizers import LayerWeights, inputs_
 
 @dataclass(frozen=True)
 class ChannelIntegers:
-    """A layer's integers [C_out, ...], its scales [C_out], and the bits that each channel takes [C_out]."""
+    """A layer's integers [C_out, ...], scales [C_out] and the bits that each channel needs, int [C_out]."""
 
     integers: np.ndarray
     scale: np.ndarray
@@ -33,6 +32,7 @@ class ChannelIntegers:
 
     @classmethod
     def from_layer(cls, layer: NodeProto, weights: LayerWeights) -> "ChannelIntegers":
+        """The layer's weights with output channels first."""
         integers, scale = weights.integers, np.broadcast_to(weights.scale, weights.integers.shape)
         if inputs_first(layer):
             integers, scale = integers.T, scale.T
@@ -47,30 +47,32 @@ def split_mixed_layers_(
     """Split every layer that has channels of two widths.
 
     Args:
-        narrow: layer -> width of its narrow channels.
+        narrow: layer -> bits of its narrow channels.
 
     Returns:
-        names of the layers that stay whole at the wide width, and the values whose channels
-        were sorted.
+        names of the layers that were not split, and the values whose channels were permuted.
     """
-    whole: list[str] = []
-    orders: dict[str, PermutedValue] = {}
+    unsplit: list[str] = []
+    permuted: dict[str, PermutedValue] = {}
     for layer in graph.nodes:
         if layer.name not in narrow:
             continue
-        channels = ChannelIntegers.from_layer(layer, read_layer_weights(graph, layer))
-        wide = channels.bits > narrow[layer.name]
-        order, shape = np.argsort(wide, kind="stable"), graph.shapes[layer.output[0]]
-        sorted_values = None
-        if wide.any() and not wide.all() and _can_be_split(graph, layer):
-            sorted_values = push_permutation(graph, layer.output[0], order)
-        if sorted_values is None:
-            whole.append(layer.name)
+        weights = read_layer_weights(graph, layer)
+        if weights is None:
             continue
-        orders |= sorted_values
-        _split_(graph, layer, channels, wide, order, shape)
+        channels = ChannelIntegers.from_layer(layer, weights)
+        wide = channels.bits > narrow[layer.name]
+        permutation, shape = np.argsort(wide, kind="stable"), graph.shapes[layer.output[0]]
+        pushed = None
+        if wide.any() and not wide.all() and _can_be_split(graph, layer):
+            pushed = push_permutation(graph, layer.output[0], permutation)
+        if pushed is None:
+            unsplit.append(layer.name)
+            continue
+        permuted |= pushed
+        _split_(graph, layer, channels, wide, permutation, shape)
     remove_unused_nodes_(graph)
-    return whole, orders
+    return unsplit, permuted
 
 
 def _can_be_split(graph: GraphEditor, layer: NodeProto) -> bool:
@@ -83,14 +85,21 @@ def _split_(
     layer: NodeProto,
     channels: ChannelIntegers,
     wide: np.ndarray,
-    order: np.ndarray,
+    permutation: np.ndarray,
     shape: list[int],
 ) -> None:
-    """Two layers on integer weights, joined, then each channel's scale and bias in the joined order."""
+    """Replace a layer by two on integers, a concatenation, and each channel's scale and bias.
+
+    Args:
+        wide: bool [C_out], the channels of the wide layer.
+        permutation: int [C_out], narrow channels first.
+        shape: of the layer's output.
+    """
     axis = 1 if layer.op_type == "Conv" else len(shape) - 1
-    along = [-1 if place == axis else 1 for place in range(len(shape))]
+    along = [-1 if index == axis else 1 for index in range(len(shape))]
     source = integers_and_scale(graph, layer.input[0]) or (layer.input[0], np.float32(1))
-    parts, new = [], []
+    parts: list[str] = []
+    new: list[NodeProto] = []
     for kind, chosen in (("narrow", ~wide), ("wide", wide)):
         name = f"{layer.name}.{kind}"
         bits = int(channels.bits[chosen].max())
@@ -104,7 +113,7 @@ def _split_(
     new.append(make_node("Concat", parts, value, f"{layer.name}.joined", axis=axis))
     for number, (operator, values) in enumerate(steps):
         vector = graph.add_constant(
-            values[order].reshape(along).astype(np.float32), f"{layer.name}.{operator}"
+            values[permutation].reshape(along).astype(np.float32), f"{layer.name}.{operator}"
         )
         output = (
             layer.output[0]
@@ -120,7 +129,7 @@ def _split_(
 def _part(
     graph: GraphEditor, layer: NodeProto, source: str, integers: np.ndarray, bits: int, name: str
 ) -> tuple[str, list[NodeProto]]:
-    """The layer on some of its output channels, with scale 1; the name of its result."""
+    """A layer with some of the output channels and scale 1: the name of its result, and its nodes."""
     values, shape = integers if layer.op_type == "Conv" else integers.T, list(graph.shapes[layer.output[0]])
     shape[1 if layer.op_type == "Conv" else -1] = len(integers)
     weights = graph.new_name(f"{name}.weight", list(values.shape))

@@ -1,4 +1,4 @@
-"""Zeros around a map: within the convolution that reads them, or a convolution of their own."""
+"""Zero padding: absorbed by the convolutions that read it, or a convolution of its own."""
 
 import numpy as np
 from onnx import NodeProto
@@ -8,7 +8,7 @@ from brevitas_defakeq.export.finn.ones_convolution import replace_by_constant_co
 
 
 def merge_paddings_(graph: GraphEditor) -> None:
-    """Zeros added before a convolution become its own padding: FINN pads within the convolution."""
+    """Merge zero padding into the convolutions that read it; FINN pads within the convolution."""
     for pad in graph.nodes:
         amounts, consumers = spatial_padding(graph, pad), graph.consumers(pad.output[0])
         if amounts is None or not consumers or not all(_has_padding(consumer) for consumer in consumers):
@@ -21,12 +21,12 @@ def merge_paddings_(graph: GraphEditor) -> None:
 
 
 def _has_padding(consumer: NodeProto) -> bool:
-    """Whether a node is a convolution with zeros of its own to add to."""
+    """Whether a node is a convolution with explicit padding, to which more can be added."""
     return consumer.op_type == "Conv" and get_attribute(consumer, "pads") is not None
 
 
 def pad_by_convolution_(graph: GraphEditor) -> None:
-    """Zeros around a map that no convolution could take over: a window of one place, and a weight of 1."""
+    """Turn the remaining zero padding into 1 x 1 depthwise convolutions with weight 1."""
     for pad in graph.nodes:
         amounts = spatial_padding(graph, pad)
         if amounts is not None:
@@ -35,7 +35,7 @@ def pad_by_convolution_(graph: GraphEditor) -> None:
 
 
 def spatial_padding(graph: GraphEditor, pad: NodeProto) -> np.ndarray | None:
-    """Zeros around the map [1, C, H, W]: top, left, bottom, right; None for any other node."""
+    """Zeros added around a map [1, C, H, W] as [top, left, bottom, right]; None for any other node."""
     if pad.op_type != "Pad" or not is_zero_padding(graph, pad) or (len(pad.input) > 3 and pad.input[3]):
         return None
     amounts = graph.constants[pad.input[1]]
@@ -43,7 +43,7 @@ def spatial_padding(graph: GraphEditor, pad: NodeProto) -> np.ndarray | None:
 
 
 def is_zero_padding(graph: GraphEditor, pad: NodeProto) -> bool:
-    """Whether a ``Pad`` adds constant zeros, and takes nothing away."""
+    """Whether a ``Pad`` node adds constant zeros and crops nothing."""
     value = graph.constants.get(pad.input[2]) if len(pad.input) > 2 and pad.input[2] else np.zeros(1)
     amounts = graph.constants.get(pad.input[1])
     constant = get_attribute(pad, "mode", "constant") == "constant" and value is not None and not value.any()

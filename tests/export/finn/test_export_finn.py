@@ -94,7 +94,9 @@ def test_a_run_that_does_not_map_is_refused_with_its_first_reason(run, images, t
     assert {finding.layer for finding in findings if "weight zero points" in finding.problem} <= set(
         result.bits
     )
-    with pytest.raises(UserError, match=r"a sum .*quantize with --target fpga \(\d+ such places;") as caught:
+    with pytest.raises(
+        UserError, match=r"a sum .*quantize with --target fpga \(\d+ such problems;"
+    ) as caught:
         export_finn(result, tmp_path / "out", verify=images)
     assert "\n" not in str(caught.value) and not (tmp_path / "out").exists()
 

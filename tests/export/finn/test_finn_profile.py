@@ -189,7 +189,7 @@ def test_channels_of_two_widths_become_two_layers(network, profiled):
     value = net.conv(net.quant(net.node("Relu", [value]), 0.03, signed=False), "dw", 6, groups=0)
     value = net.conv(net.quant(value, 0.03, zero=100, signed=False), "next", 4)
     profile = profiled(finish(net, net.quant(value, 0.05)))
-    assert profile.whole == []
+    assert profile.unsplit == []
     narrow, wide = weights_of(profile, "layer.narrow"), weights_of(profile, "layer.wide")
     assert (narrow[0].shape[0], narrow[1]) == (4, 3) and wide[0].shape[0] == 2 and 9 < wide[1] <= 12
     assert "Gather" not in kinds(profile)
@@ -200,7 +200,7 @@ def test_linear_layers_split_too(network, profiled):
     pooled = net.quant(net.pool(net.quant("image", 0.02)), 0.01)
     hidden = net.node("Relu", [net.linear(pooled, "fc1", 9, 3, weights=two_widths(net, [3, 9], 1))])
     profile = profiled(net.model(net.linear(net.quant(hidden, 0.02, signed=False), "fc2", 1, 9)))
-    assert profile.whole == [] and weights_of(profile, "fc1.narrow")[0].shape == (3, 6)
+    assert profile.unsplit == [] and weights_of(profile, "fc1.narrow")[0].shape == (3, 6)
 
 
 def test_a_sum_keeps_a_layer_whole_at_the_wide_width(network, profiled):
@@ -212,7 +212,7 @@ def test_a_sum_keeps_a_layer_whole_at_the_wide_width(network, profiled):
     total = net.node("Add", [net.quant(branch, 0.04), value])
     model = finish(net, net.quant(total, 0.05))
     profile = profiled(model)
-    assert profile.whole == ["layer"] and weights_of(profile, "layer")[1] == 12
+    assert profile.unsplit == ["layer"] and weights_of(profile, "layer")[1] == 12
     assert [(f.layer, f.kind) for f in check_graph(model) if "two widths" in f.problem] == [
         ("layer", "costs")
     ]
