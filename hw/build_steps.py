@@ -1,10 +1,11 @@
-"""A build: the steps in order, each kept, verified, and taken up again where a build was interrupted."""
+"""A build: runs the steps in order, verifies and saves each graph, and resumes an interrupted build."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,17 +14,24 @@ from brevitas_defakeq.utils.errors import UserError
 from hw.boards import Board
 from hw.finn_quirks import quiet_finn
 
+if TYPE_CHECKING:
+    from qonnx.core.modelwrapper import ModelWrapper
+
 _PACKAGES = ("finn-plus", "qonnx")
 
 
 @dataclass
 class Build:
-    """One profile for one board.
+    """The build of one profile for one board.
 
     Attributes:
-        fps: frames a second to fold to; None folds as fast as the board allows.
-        inputs: what to verify on, [N, 3, H, W]; None draws some.
-        verified: step -> frames, equal ones, largest difference (`hw.verify_steps.StepAgreement`).
+        model: the profile, an ONNX file.
+        out: the build folder; graphs go to its subfolder ``steps``.
+        fps: frames per second to fold to; None folds as fast as the board allows.
+        inputs: integers [N, 3, H, W] to verify on; None draws random ones.
+        verified: step -> fields of `hw.verify_steps.StepAgreement`.
+        seconds: step -> seconds it took, also of resumed steps.
+        resumed: steps whose graph was loaded from an earlier build.
     """
 
     model: Path
@@ -40,33 +48,38 @@ class Build:
     def folder(self) -> Path:
         return self.out / "steps"
 
-    def run(self):
-        """The folded graph (qonnx ModelWrapper). Raises UserError for what the user can mend."""
+    def run(self) -> "ModelWrapper":
+        """The folded graph.
+
+        Raises:
+            UserError: the file, board or rate is unsuitable.
+            StepError: a step failed or changed the network's function.
+        """
         with quiet_finn():
             return self._run()
 
-    def _run(self):
+    def _run(self) -> "ModelWrapper":
         from hw.progress_file import StepFiles, first_key, next_key
         from hw.read_profile import read_profile
         from hw.verify_steps import ProfileReference
 
         graph, steps = read_profile(self.model), StepFiles.open(self.folder)
         reference = ProfileReference(graph, self.inputs)
-        given = b"" if self.inputs is None else self.inputs.tobytes()
-        key = first_key(self.model.read_bytes(), {name: version(name) for name in _PACKAGES}, given)
+        inputs = b"" if self.inputs is None else self.inputs.tobytes()
+        key = first_key(self.model.read_bytes(), {name: version(name) for name in _PACKAGES}, inputs)
         plan = self.plan()
         for number, (name, settings, step) in enumerate(plan, 1):
             self.on_progress(name, number - 1, len(plan))
             key = next_key(key, name, settings)
-            kept = steps.load(number, name, key)
-            if kept is None:
+            saved = steps.load(number, name, key)
+            if saved is None:
                 start = perf_counter()
-                graph = _tried(name, step, graph)
+                graph = _run_step(name, step, graph)
                 notes = {"verified": reference.check(name, graph).to_dict()}
                 steps.save(number, name, key, graph, notes | {"seconds": perf_counter() - start})
                 self.seconds[name] = perf_counter() - start
             else:
-                graph, notes = kept
+                graph, notes = saved
                 self.resumed.append(name)
                 self.seconds[name] = notes["seconds"]
             self.verified[name] = notes["verified"]
@@ -74,12 +87,12 @@ class Build:
         return graph
 
     def plan(self) -> list[tuple[str, str, Callable]]:
-        """Name of each step, what it is told (as text, for the progress file), and the step."""
+        """For each step: name, its settings as text (for the progress file), and the step as a function."""
         from hw.steps import TO_DEVICE, TO_HARDWARE, run_step
 
-        parts = self.folder / "partition"
+        partition_folder = self.folder / "partition"
         arguments = {
-            "partition": (parts,), "specialize": (self.board,), "fold": (self.board, self.fps),
+            "partition": (partition_folder,), "specialize": (self.board,), "fold": (self.board, self.fps),
             "decompose": (self.board,),
         }  # fmt: skip
         settings = {
@@ -88,14 +101,14 @@ class Build:
 
         def bound(name: str) -> Callable:
             if name == "partition":
-                parts.mkdir(parents=True, exist_ok=True)
+                partition_folder.mkdir(parents=True, exist_ok=True)
             return lambda graph: run_step(name, graph, *arguments.get(name, ()))
 
         return [(name, settings.get(name, ""), bound(name)) for name in (*TO_HARDWARE, *TO_DEVICE)]
 
 
-def _tried(name: str, step: Callable, graph):
-    """A step; what FINN raises on a graph that it was not made for becomes one line."""
+def _run_step(name: str, step: Callable, graph: "ModelWrapper") -> "ModelWrapper":
+    """Run a step; any exception of FINN's becomes a one-line StepError."""
     from hw.verify_steps import StepError
 
     try:

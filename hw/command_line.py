@@ -1,21 +1,22 @@
-"""What the commands of this folder share: options, and errors of one line."""
+"""Argument parsing shared by the commands of this folder."""
 
 import argparse
 import contextlib
+from typing import NoReturn
 
 from brevitas_defakeq.utils.errors import UserError
 
 
 class OneLineErrorParser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
+    """Raises UserError instead of printing usage and exiting."""
 
-    def error(self, message: str):
+    def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; --help lists the options")
 
 
 def rate(text: str) -> float:
-    """A value of --fps."""
+    """Parse a value of --fps, frames per second."""
     with contextlib.suppress(ValueError):
         if 0 < float(text) < float("inf"):
             return float(text)
-    raise argparse.ArgumentTypeError(f"{text}: frames a second are a number above 0")
+    raise argparse.ArgumentTypeError(f"{text}: frames per second must be a number above 0")

@@ -1,4 +1,4 @@
-"""What a user can mend is said in one line, with status 2."""
+"""User errors are one line with status 2."""
 
 import importlib.util
 
@@ -35,14 +35,17 @@ def quant(zero_point=0.0):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--board", "DE10"), "--board DE10: unknown; known are Pynq-Z1"),
-        (("--target", "asic"), "--target asic: unknown; known are estimate, rtlsim, ecp5, zynq, versal"),
-        (("--target", "rtlsim"), "--target rtlsim: a simulation of the stitched RTL is not there yet"),
-        (("--target", "ecp5"), "--target ecp5: .* is not there yet; take estimate, zynq, versal"),
-        (("--target", "versal"), "--target versal: Pynq-Z1 is built with --target zynq"),
+        (("--board", "DE10"), "--board DE10: unknown; choose one of Pynq-Z1"),
+        (("--target", "asic"), "--target asic: unknown; choose one of estimate, rtlsim, ecp5, zynq, versal"),
+        (("--target", "rtlsim"), "--target rtlsim: a simulation of the stitched RTL is not implemented yet"),
+        (
+            ("--target", "ecp5"),
+            "--target ecp5: .* is not implemented yet; choose one of estimate, zynq, versal",
+        ),
+        (("--target", "versal"), "--target versal: Pynq-Z1 needs --target zynq"),
         (("--board", "ECP5-85"), "--board ECP5-85: only --target ecp5 builds for it"),
-        (("--fps", "0"), "--fps: 0: frames a second are a number above 0"),
-        (("--fps", "fast"), "--fps: fast: frames a second are a number above 0"),
+        (("--fps", "0"), "--fps: 0: frames per second must be a number above 0"),
+        (("--fps", "fast"), "--fps: fast: frames per second must be a number above 0"),
         (("--fps", "10", "--fit"), "--fit: not allowed with argument --fps"),
         (("--frames", "10"), "unrecognized arguments: --frames 10"),
     ],
@@ -171,10 +174,10 @@ def test_what_a_step_raises_becomes_one_line(tmp_path, capsys, monkeypatch):
     wrapped.save(str(tmp_path / "model.onnx"))
 
     def broken(name, step, graph):
-        return _tried(name, lambda graph: 1 / 0, graph)
+        return _run_step(name, lambda graph: 1 / 0, graph)
 
-    _tried = hw.build_steps._tried
-    monkeypatch.setattr(hw.build_steps, "_tried", broken)
+    _run_step = hw.build_steps._run_step
+    monkeypatch.setattr(hw.build_steps, "_run_step", broken)
     status = main([str(tmp_path / "model.onnx"), *USUAL, "--out", str(tmp_path / "out")])
     assert status == 1
     assert (

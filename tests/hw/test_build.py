@@ -193,7 +193,7 @@ def test_the_command_reports_and_resumes_after_an_interrupt(cnn, build, tmp_path
     errors = process.communicate(timeout=60)[1]
     assert process.returncode == 130
     assert errors.strip().splitlines()[-1] == (
-        "hw/build.py: interrupted; the same command goes on at the step where it was"
+        "hw/build.py: interrupted; run the same command again to resume at this step"
     )
     before = (tmp_path / "out" / "steps" / "01_tidy.onnx").stat().st_mtime_ns
     outcome = build(*arguments, "--json")

@@ -232,9 +232,9 @@ def test_as_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--board", "zybo"), "--board zybo: unknown; known are Pynq-Z1"),
+        (("--board", "zybo"), "--board zybo: unknown; choose one of Pynq-Z1"),
         (("--board", "ECP5-85"), "--board ECP5-85"),
-        (("--board", "Pynq-Z1", "--fps", "0"), "frames a second are a number above 0"),
+        (("--board", "Pynq-Z1", "--fps", "0"), "frames per second must be a number above 0"),
         (
             ("--board", "Pynq-Z1", "--fps", "1e9"),
             "--fps 1e+09: no folding reaches it; the highest at 100 MHz",
