@@ -35,7 +35,9 @@ def parser() -> argparse.ArgumentParser:
         "model", type=Path, metavar="MODEL.onnx", help="FINN profile; host.json is read from its folder"
     )
     result.add_argument(
-        "--target", required=True, help="; ".join(f"{name}: {t.makes}" for name, t in TARGETS.items())
+        "--target",
+        required=True,
+        help="; ".join(f"{name}: {t.makes}{'' if t.ready else ' (planned)'}" for name, t in TARGETS.items()),
     )
     result.add_argument("--board", required=True, help=f"target board: {', '.join(BOARDS)}")
     result.add_argument(
@@ -59,7 +61,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns the exit status: 0, 2 on a user error, 1 on a failed step, 130 if interrupted."""
+    """Run the command; returns the exit status: 0, 1 (failed step), 2 (user error) or 130 (interrupted)."""
     try:
         _main(arguments)
     except UserError as error:

@@ -1,29 +1,34 @@
-"""qonnx finds tensors by scanning lists from front to end, again and again; here it remembers places.
+"""Cached look-ups for qonnx, which otherwise scans lists from the front for every tensor.
 
-Every remembered place is checked before it is used, so that a changed graph costs a scan and no more. And its
-cleanup after each pass sorts and copies only where there is something to sort or copy. Results are the same.
+Every cached index is validated before it is used, so that a changed graph costs one scan. The cleanup after
+each pass sorts and copies only where there is something to sort or copy. Results are the same as qonnx's.
 """
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import numpy as np
-from onnx import numpy_helper
+from onnx import GraphProto, NodeProto, TensorProto, ValueInfoProto, numpy_helper
 
-#: Lists shorter than this are scanned.
-_SHORT = 16
+if TYPE_CHECKING:
+    from qonnx.core.modelwrapper import ModelWrapper
+
+#: Lists up to this length are scanned.
+_SCAN_LENGTH = 16
 _NUMPY_VECTORIZE = np.vectorize
-_places: dict[tuple[str, str], int] = {}
+#: (list, name) -> index in the list.
+_indices: dict[tuple[str, str], int] = {}
 
 
 @contextlib.contextmanager
 def cached_lookups() -> Iterator[None]:
-    """Within the context `ModelWrapper` finds shapes, types, constants and producers by remembered places."""
+    """Within the context `ModelWrapper` finds shapes, types, constants and producers by cached indices."""
     from qonnx.core.modelwrapper import ModelWrapper
 
-    methods = {
+    methods: dict[str, Any] = {
         "get_tensor_valueinfo": _valueinfo, "get_tensor_shape": _shape, "get_initializer": _initializer,
         "find_producer": _producer, "cleanup": _cleanup,
     }  # fmt: skip
@@ -35,48 +40,48 @@ def cached_lookups() -> Iterator[None]:
         try:
             yield
         finally:
-            _places.clear()
+            _indices.clear()
 
 
-def _vectorize(*arguments, **settings):
-    """numpy.vectorize, but for the question that FINN asks of millions of thresholds, which takes arrays."""
+def _vectorize(*arguments: Any, **settings: Any) -> Any:
+    """numpy.vectorize, except of qonnx's `allowed`, which accepts arrays: it gets millions of thresholds."""
     if len(arguments) == 1 and not settings and getattr(arguments[0], "__name__", "") == "allowed":
         return arguments[0]
     return _NUMPY_VECTORIZE(*arguments, **settings)
 
 
-def _by_name(container, name: str, name_field: str = "name"):
+def _by_name(container: Sequence, name: str, name_field: str = "name") -> Any:
     return _find(container, name, name_field, name_field)
 
 
-def _remembered(container, name: str, field: str, kind: str):
-    """The element of a protobuf list at the place where ``name`` was last, if it is there still."""
-    place = _places.get((kind, name))
-    if place is not None and place < len(container) and getattr(container[place], field) == name:
-        return container[place]
+def _cached(container: Sequence, name: str, field: str, kind: str) -> Any:
+    """The element of a protobuf list at the cached index of ``name``, if it is still there; else None."""
+    index = _indices.get((kind, name))
+    if index is not None and index < len(container) and getattr(container[index], field) == name:
+        return container[index]
     return None
 
 
-def _find(container, name: str, field: str, kind: str):
-    """The element of a protobuf list whose field says ``name``, or None; names are unique, as ONNX has it."""
-    if len(container) <= _SHORT:
+def _find(container: Sequence, name: str, field: str, kind: str) -> Any:
+    """The element of a protobuf list whose ``field`` is ``name``, or None; ONNX names are unique."""
+    if len(container) <= _SCAN_LENGTH:
         return next((element for element in container if getattr(element, field) == name), None)
-    found = _remembered(container, name, field, kind)
+    found = _cached(container, name, field, kind)
     if found is None:
-        _places.update({(kind, getattr(element, field)): place for place, element in enumerate(container)})
-        found = _remembered(container, name, field, kind)
+        _indices.update({(kind, getattr(element, field)): index for index, element in enumerate(container)})
+        found = _cached(container, name, field, kind)
     return found
 
 
-def _constant(self, tensor_name: str):
-    if _remembered_producer(self, tensor_name) is not None:
+def _constant(self: "ModelWrapper", tensor_name: str) -> TensorProto | None:
+    if _cached_producer(self, tensor_name) is not None:
         return None
     return _find(self.graph.initializer, tensor_name, "name", "initializer")
 
 
-def _valueinfo(self, tensor_name: str):
+def _valueinfo(self: "ModelWrapper", tensor_name: str) -> ValueInfoProto | None:
     graph = self.graph
-    found = _remembered(graph.value_info, tensor_name, "name", "value_info")
+    found = _cached(graph.value_info, tensor_name, "name", "value_info")
     for container, kind in (
         (graph.input, "input"),
         (graph.output, "output"),
@@ -86,7 +91,7 @@ def _valueinfo(self, tensor_name: str):
     return found
 
 
-def _shape(self, tensor_name: str, fix_missing_init_shape: bool = False):
+def _shape(self: "ModelWrapper", tensor_name: str, fix_missing_init_shape: bool = False) -> list[int] | None:
     found = _valueinfo(self, tensor_name)
     if found is not None:
         return [dimension.dim_value for dimension in found.type.tensor_type.shape.dim]
@@ -98,7 +103,7 @@ def _shape(self, tensor_name: str, fix_missing_init_shape: bool = False):
     return list(constant.dims)
 
 
-def _initializer(self, tensor_name: str, return_dtype: bool = False):
+def _initializer(self: "ModelWrapper", tensor_name: str, return_dtype: bool = False) -> Any:
     constant = _constant(self, tensor_name)
     values = None if constant is None else numpy_helper.to_array(constant)
     if return_dtype:
@@ -106,27 +111,24 @@ def _initializer(self, tensor_name: str, return_dtype: bool = False):
     return values
 
 
-def _remembered_producer(self, tensor_name: str):
-    nodes, place = self.graph.node, _places.get(("producer", tensor_name))
-    if place is not None and place < len(nodes) and tensor_name in nodes[place].output:
-        return nodes[place]
+def _cached_producer(self: "ModelWrapper", tensor_name: str) -> NodeProto | None:
+    nodes, index = self.graph.node, _indices.get(("producer", tensor_name))
+    if index is not None and index < len(nodes) and tensor_name in nodes[index].output:
+        return nodes[index]
     return None
 
 
-def _producer(self, tensor_name: str):
-    found = _remembered_producer(self, tensor_name)
-    if (
-        found is not None
-        or _remembered(self.graph.initializer, tensor_name, "name", "initializer") is not None
-    ):
+def _producer(self: "ModelWrapper", tensor_name: str) -> NodeProto | None:
+    found = _cached_producer(self, tensor_name)
+    if found is not None or _cached(self.graph.initializer, tensor_name, "name", "initializer") is not None:
         return found
     nodes = enumerate(self.graph.node)
-    _places.update({("producer", output): place for place, node in nodes for output in node.output})
-    return _remembered_producer(self, tensor_name)
+    _indices.update({("producer", output): index for index, node in nodes for output in node.output})
+    return _cached_producer(self, tensor_name)
 
 
-def _cleanup(self):
-    """`ModelWrapper.cleanup`, its costly parts only where they would change something."""
+def _cleanup(self: "ModelWrapper") -> "ModelWrapper":
+    """`ModelWrapper.cleanup` without the costly passes that would change nothing."""
     from qonnx.transformation import general
 
     passes = [general.RemoveUnusedTensors(), general.RemoveStaticGraphInputs()]
@@ -144,8 +146,8 @@ def _cleanup(self):
     return model
 
 
-def _sorted(graph) -> bool:
-    """Whether every node reads only what stands before it, and something at all."""
+def _sorted(graph: GraphProto) -> bool:
+    """Whether every node has inputs and reads only what precedes it."""
     ready = {each.name for container in (graph.input, graph.initializer) for each in container} | {""}
     for node in graph.node:
         if not any(node.input) or not ready.issuperset(node.input):

@@ -87,7 +87,7 @@ def test_an_out_that_cannot_be_written(tmp_path, capsys):
 
 
 @pytest.mark.fpga
-def test_what_is_no_profile_is_called_what_it_is(tmp_path):
+def test_other_files_are_named_in_the_error(tmp_path):
     from brevitas_defakeq import UserError
     from hw.read_profile import read_profile
 
@@ -98,22 +98,22 @@ def test_what_is_no_profile_is_called_what_it_is(tmp_path):
     hardware = helper.make_node("MVAU", ["x0"], ["y"], domain="finn.custom_op.fpgadataflow")
     add = helper.make_node("Add", ["x0", "x1"], ["z"])
     cases = {
-        "a network in floating point": graph(relu),
+        "a floating-point network": graph(relu),
         "a network quantized for ONNX Runtime": graph(linear),
-        "QONNX that takes images in floating point": graph(node, constants=constants),
+        "QONNX with a floating-point input": graph(node, constants=constants),
         "QONNX with zero points": graph(turned, constants=shifted),
         "a graph of FINN's hardware layers": graph(hardware),
         "QONNX with 2 inputs and 1 outputs": graph(add, node, inputs=[(1, 3, 8, 8)] * 2, constants=constants),
-        r"QONNX of the input shape \[4, 3, 8, 8\]": graph(node, inputs=[(4, 3, 8, 8)], constants=constants),
+        r"QONNX with the input shape \[4, 3, 8, 8\]": graph(node, inputs=[(4, 3, 8, 8)], constants=constants),
         "an empty graph": graph(),
     }
     for said, model in cases.items():
         path = tmp_path / "model.onnx"
         onnx.save(model, str(path))
-        with pytest.raises(UserError, match=f"is {said}.*no FINN profile; make the profile with"):
+        with pytest.raises(UserError, match=f"is {said}.*not a FINN profile; create the profile with"):
             read_profile(path)
     path.write_bytes(b"\x89PNG" * 40)
-    with pytest.raises(UserError, match="is no ONNX file"):
+    with pytest.raises(UserError, match="is not an ONNX file"):
         read_profile(path)
     with pytest.raises(UserError, match="does not exist"):
         read_profile(tmp_path / "nowhere.onnx")
@@ -150,7 +150,7 @@ def test_nodes_without_hardware_are_named_with_the_reason():
     weights = helper.make_tensor("w", TensorProto.FLOAT, [8, 8], np.ones(64))
     lacking = unmapped_reasons(ModelWrapper(graph(product, layer, odd, constants=[weights])))
     assert lacking == [
-        "MatMul_3: its input x0 is FLOAT32, not quantized, or its scale could not be moved past",
+        "MatMul_3: its input x0 is FLOAT32, not quantized, or its scale could not be moved past it",
         "HardSwish_0: FINN has no layer for HardSwish here",
     ]
 

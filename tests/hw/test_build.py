@@ -115,7 +115,7 @@ def test_a_rate_that_no_folding_reaches(cnn, built):
     from brevitas_defakeq import UserError
 
     with pytest.raises(
-        UserError, match="--fps 1e.07: no folding reaches it; the highest at 100 MHz is"
+        UserError, match="--fps 1e.07: no folding reaches it; the highest rate at 100 MHz is"
     ) as told:
         run(cnn[0], built[0], fps=1e7)
     highest = float(str(told.value).rpartition(" ")[2])
