@@ -31,7 +31,7 @@ from hw.host import Host
 ROOT = Path(__file__).parent
 TEST_IMAGES = 2000
 #: Faces whose logits `samples.npz` holds; they are drawn anew. Of so many of them it holds the pictures too.
-SAMPLES, PICTURES = 64, 2
+SAMPLE_FACES, SAMPLE_IMAGES = 64, 2
 
 
 def make(design: Design, work: Path) -> None:
@@ -42,10 +42,10 @@ def make(design: Design, work: Path) -> None:
     test = LabelledSet.from_tensors(*test_faces(TEST_IMAGES))
     run = quantized(detector, configuration(design), test, out=work / design.name, on_progress=_say)
     run.save(folder / "run")
-    export_finn(run, folder, verify=test_faces(SAMPLES)[0])
+    export_finn(run, folder, verify=test_faces(SAMPLE_FACES)[0])
     samples = sample(run, Host(folder / "host.json"))
     file = io.BytesIO()
-    np.savez_compressed(file, **samples)
+    np.savez_compressed(file, **samples)  # type: ignore[arg-type]  # numpy counts its own keyword
     write_bytes(folder / "samples.npz", file.getvalue())
     report = estimate(design, folder, work)
     kept = baseline(report, float(roc_auc_score(samples["labels"], samples["logits"])))
@@ -59,13 +59,13 @@ def sample(run: QuantizedDetector, host: Host) -> dict[str, np.ndarray]:
     Torch computes in float64: in float32 a sum between two codes falls by the order of its terms. The answer
     is exact: the logit less its bias, by the scale, is a whole number.
     """
-    images, labels = test_faces(SAMPLES)
+    images, labels = test_faces(SAMPLE_FACES)
     exact = copy_module(run.quantized).double()
     with torch.no_grad():
         logits = torch.cat([exact(image[None].double())[0] for image in images]).numpy()
-    pictures, _ = faces(PICTURES, TEST_SEED)
+    pictures, _ = faces(SAMPLE_IMAGES, TEST_SEED)
     (scale,) = host.output["scale"]
-    answers = np.round((logits[:PICTURES] - host.output["bias"]) / scale)
+    answers = np.round((logits[:SAMPLE_IMAGES] - host.output["bias"]) / scale)
     return {
         "seed": np.array(TEST_SEED), "labels": labels.numpy(), "logits": logits, "pictures": pictures,
         "integers": answers.astype(np.int32),

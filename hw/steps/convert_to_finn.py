@@ -1,4 +1,4 @@
-"""Step 2: from QONNX to FINN's form: integer weights, thresholds for every quantizer of activations."""
+"""Step "convert": from QONNX to FINN, with integer weights and thresholds for every activation quantizer."""
 
 import numpy as np
 from finn.transformation.qonnx.convert_qonnx_to_finn import ConvertQONNXtoFINN
@@ -14,24 +14,25 @@ from hw.steps.graph_edits import constant_input, only_consumer
 
 
 def convert_to_finn(model: ModelWrapper) -> ModelWrapper:
-    """Quant nodes become integer weights, or thresholds with a whole offset and a scale behind them."""
+    """Turn Quant nodes into integer weights, or thresholds followed by an integer offset and a scale."""
     given = {node.input[1] for node in model.get_nodes_by_op_type("MultiThreshold")}
     quantizers = default_filter_function_generator(WIDEST_THRESHOLDS)
     model = apply_passes(model, (ConvertQONNXtoFINN(quantizers), ExtractNormScaleBias()))
     set_threshold_layouts_(model)
     for node in model.get_nodes_by_op_type("MultiThreshold"):
         _widen_(model, node, rounded=node.input[1] not in given)
-    # before scales move: afterwards the offset of a signed quantizer is no whole number any more
+    # before scales move: afterwards the offset of a signed quantizer is no longer an integer
     return refresh_names_and_types(
         apply_passes(model, (AbsorbScalarBiasIntoMultiThreshold(1), NodeRewrite(_absorb_clip)))
     )
 
 
 def _widen_(model: ModelWrapper, node: NodeProto, *, rounded: bool) -> None:
-    """Thresholds in float64 until they are whole: in float32 some lie on the wrong side of a whole number.
+    """Keep thresholds in float64 until they are integers: float32 puts some on the wrong side of an integer.
 
-    Those that FINN made of a quantizer (``rounded``) stand at halves of its scale; a value that is a half
-    goes to the even side, as the quantizer has it.
+    Args:
+        rounded: whether FINN made them of a quantizer; they are then at half steps of its scale, and a value
+            at a half step goes to the even side, as in the quantizer.
     """
     levels = model.get_initializer(node.input[1]).astype(np.float64)
     if rounded:
@@ -43,7 +44,7 @@ def _widen_(model: ModelWrapper, node: NodeProto, *, rounded: bool) -> None:
 
 
 def _scale_behind(model: ModelWrapper, node: NodeProto) -> np.ndarray:
-    """The scale of the quantizer that thresholds were: the Mul behind them, or behind their offset."""
+    """The scale of the quantizer that became thresholds: the Mul after them or after their offset."""
     consumer = only_consumer(model, node.output[0])
     if consumer is not None and consumer.op_type == "Add" and constant_input(model, consumer) is not None:
         consumer = only_consumer(model, consumer.output[0])
@@ -52,7 +53,7 @@ def _scale_behind(model: ModelWrapper, node: NodeProto) -> np.ndarray:
 
 
 def _absorb_clip(model: ModelWrapper, node: NodeProto) -> bool:
-    """Clip(x, low, high) before thresholds: those at or below low always count, those above high never."""
+    """Absorb Clip(x, low, high) into thresholds: always reached up to low, never reached above high."""
     if node.op_type not in ("Clip", "Relu"):
         return False
     thresholds = only_consumer(model, node.output[0])
@@ -70,10 +71,8 @@ def _absorb_clip(model: ModelWrapper, node: NodeProto) -> bool:
 
 
 def _bounds(model: ModelWrapper, node: NodeProto) -> tuple[float, float]:
+    """Lower and upper bound of a Clip or Relu."""
     if node.op_type == "Relu":
         return 0.0, np.inf
-    given = [model.get_initializer(name) if name else None for name in [*node.input[1:], "", ""][:2]]
-    return tuple(
-        default if value is None else float(value)
-        for value, default in zip(given, (-np.inf, np.inf), strict=True)
-    )
+    low, high = (model.get_initializer(name) if name else None for name in [*node.input[1:], "", ""][:2])
+    return -np.inf if low is None else float(low), np.inf if high is None else float(high)

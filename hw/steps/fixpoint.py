@@ -1,7 +1,8 @@
-"""Passes over a graph, repeated until it rests."""
+"""Passes over a graph, applied once or until a fixpoint."""
 
 from collections.abc import Callable, Sequence
 
+from onnx import NodeProto
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.transformation.base import Transformation
 from qonnx.transformation.general import GiveReadableTensorNames, GiveUniqueNodeNames
@@ -11,56 +12,62 @@ from qonnx.transformation.remove import RemoveIdentityOps
 
 from brevitas_defakeq.utils.errors import UserError
 
-#: Networks of 50 layers rest after 5 rounds; what has not after 40 goes in a circle.
-_LIMIT = 40
-#: Sums with less than 1e-5 are not nothing where values are small: only exact zeros are dropped.
-_EXACT = RemoveIdentityOps(atol=0)
+#: Networks of 50 layers reach a fixpoint after 5 iterations; one that takes 40 does not converge.
+_MAX_ITERATIONS = 40
+#: Removes additions of exact zeros only; qonnx's default tolerance of 1e-5 matters where values are small.
+_REMOVE_IDENTITIES = RemoveIdentityOps(atol=0)
 
 
 def apply_passes(model: ModelWrapper, passes: Sequence[Transformation]) -> ModelWrapper:
-    """The passes one after another; names, shapes and data types hold after each."""
+    """Apply the passes one after another, without copying the model."""
     for each in passes:
         model = model.transform(each, make_deepcopy=False)
     return model
 
 
 def refresh_names_and_types(model: ModelWrapper) -> ModelWrapper:
-    """Names, shapes and data types anew."""
+    """Assign unique names and infer shapes and data types again."""
     return apply_passes(
         model, (GiveUniqueNodeNames(), GiveReadableTensorNames(), InferShapes(), InferDataTypes())
     )
 
 
 def apply_until_fixpoint(model: ModelWrapper, passes: Sequence[Transformation], step: str) -> ModelWrapper:
-    """Repeat the passes, in their order, until a whole round changes no node.
+    """Repeat the passes, in order, until a whole iteration changes no node.
 
-    Raises UserError if they go in a circle: the graph has a form that the passes were not made for.
+    Raises UserError, which names the step, if they do not converge.
     """
-    for _ in range(_LIMIT):
+    for _ in range(_MAX_ITERATIONS):
         before = _connections(model)
         for each in passes:
             model = model.transform(each, make_deepcopy=False)
-            model = apply_passes(model, (_EXACT, InferDataTypes()))
+            model = apply_passes(model, (_REMOVE_IDENTITIES, InferDataTypes()))
         model = refresh_names_and_types(model)
         if _connections(model) == before:
             return model
     raise UserError(
-        f"step {step}: the graph did not come to rest in {_LIMIT} rounds; give the file to the authors"
+        f"step {step}: the graph did not converge in {_MAX_ITERATIONS} iterations; "
+        "please report it with the file"
     )
 
 
 def _connections(model: ModelWrapper) -> list[tuple]:
+    """Operator, inputs and outputs of every node, to compare graphs."""
     return [(node.op_type, tuple(node.input), tuple(node.output)) for node in model.graph.node]
 
 
 class NodeRewrite(Transformation):
-    """A rewrite of one node, repeated until ``rewrite(model, node)`` says of none that it changed."""
+    """A rewrite of single nodes, repeated until ``rewrite(model, node)`` is False for all nodes.
 
-    def __init__(self, rewrite: Callable[[ModelWrapper, object], bool]) -> None:
+    Args:
+        rewrite: changes the graph in place and returns True, or returns False.
+    """
+
+    def __init__(self, rewrite: Callable[[ModelWrapper, NodeProto], bool]) -> None:
         super().__init__()
         self.rewrite = rewrite
 
-    def apply(self, model: ModelWrapper):
+    def apply(self, model: ModelWrapper) -> tuple[ModelWrapper, bool]:
         changed = any(self.rewrite(model, node) for node in list(model.graph.node))
         if changed:
             model = apply_passes(model, (InferShapes(), InferDataTypes()))

@@ -1,4 +1,4 @@
-"""Step 8: parallelism of every layer."""
+"""Step "fold": set the parallelism of every layer."""
 
 from qonnx.core.modelwrapper import ModelWrapper
 
@@ -8,7 +8,7 @@ from hw.steps.fixpoint import refresh_names_and_types
 
 
 def fold_layers(model: ModelWrapper, board: Board, fps: float | None) -> ModelWrapper:
-    """Folded to ``fps`` frames a second at the board's clock, or (None) as fast as the board allows."""
+    """Fold to ``fps`` frames per second at the board's clock, or (None) as fast as the board allows."""
     if fps is None:
         fold_to_device_(model, board)
     else:

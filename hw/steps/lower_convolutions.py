@@ -1,4 +1,4 @@
-"""Step 4: convolutions become products of matrices, images channels last; what only moves values goes."""
+"""Step "lower": convolutions become matrix products, images channels last, and transposes are absorbed."""
 
 from finn.transformation.fpgadataflow.convert_to_hw.global_acc_pool import InferGlobalAccPoolLayer
 from finn.transformation.streamline import absorb, reorder
@@ -14,8 +14,8 @@ from hw.steps.fixpoint import NodeRewrite, apply_passes, apply_until_fixpoint, r
 
 
 def lower_convolutions(model: ModelWrapper) -> ModelWrapper:
-    """The input is channels last from here on, [1, H, W, C], as images lie in memory."""
-    # pooling gets its layer here already: what it divides by goes into the thresholds behind it
+    """Lower a graph; its input becomes channels last, [1, H, W, C], the usual layout of images in memory."""
+    # pooling gets its layer here, so that its divisor moves into the thresholds after it
     pooling = InferGlobalAccPoolLayer()
     model = apply_passes(model, (InferDataLayouts(), pooling, MakeInputChannelsLast(), LowerConvsToMatMul()))
     passes = (

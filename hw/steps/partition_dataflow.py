@@ -1,4 +1,4 @@
-"""Step 6: the part of the graph that goes on the device, which has to be all of it."""
+"""Step "partition": the dataflow graph for the device, which must be the whole graph."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from hw.unmapped_nodes import unmapped_reasons
 
 
 def partition_dataflow(model: ModelWrapper, folder: Path) -> ModelWrapper:
-    """The dataflow graph that FINN cuts out; its file and the graph around it are kept in ``folder``.
+    """The dataflow graph that FINN extracts; FINN writes it and its parent graph to ``folder``.
 
     Raises UserError where a node has no hardware layer.
     """

@@ -11,15 +11,15 @@ from hw.steps.map_to_hardware import minimized
 
 
 def specialize_layers(model: ModelWrapper, board: Board) -> ModelWrapper:
-    """FINN's own choice of variants for the board's device.
+    """Choose RTL or HLS for every layer, as FINN does for the board's device.
 
-    Raises UserError for layers that the device has no variant of.
+    Raises UserError for layers that the device does not support.
     """
     lacking = [node.name for node in model.graph.node if node.op_type in VERSAL_ONLY]
     if lacking and not board.versal:
         versal = ", ".join(known.name for known in BOARDS.values() if known.versal)
         raise UserError(
             f"--board {board.name}: {', '.join(lacking)} (GELU and the like) exist for Versal devices only; "
-            f"take {versal}, or a network with ReLU"
+            f"choose {versal}, or a network with ReLU"
         )
     return minimized(refresh_names_and_types(model.transform(SpecializeLayers(board.part))))

@@ -1,7 +1,7 @@
-"""Step 3: scales and offsets move forward and vanish into thresholds, until integers flow between layers.
+"""Step "streamline": move scales and offsets into thresholds, so that layers exchange integers only.
 
-The order of the passes is the order of the data: past the layer, past the fork, past the join. FINN's own
-streamlining of residual networks undoes at the fork what it did at the join, and never ends.
+The passes follow the data: past the layer, past the fork, past the join. FINN's own streamlining of residual
+networks undoes at the fork what it did at the join, and never ends.
 """
 
 from finn.transformation.streamline import absorb, reorder
@@ -17,15 +17,15 @@ from hw.steps.threshold_rewrites import hoist_thresholds, move_integer_offset_be
 
 
 class MoveScalarPastSelection(reorder.MoveScalarLinearPastInvariants):
-    """FINN's pass for one more layer that leaves scalars alone: the choice of a token."""
+    """FINN's pass, extended by Gather, the selection of a token."""
 
     SUPPORTED_INVARIANTS = frozenset({*reorder.MoveScalarLinearPastInvariants.SUPPORTED_INVARIANTS, "Gather"})
 
 
 def streamline_scales(model: ModelWrapper) -> ModelWrapper:
-    """Scales of a residual's two branches must be equal, or they stay as floating-point products."""
+    """Streamline a graph; scales of a residual's branches that differ stay as floating-point products."""
     passes = (
-        # thresholds first, one factor after the other: they are float64, products of factors are not
+        # thresholds absorb one factor at a time: they are float64, products of factors are not
         NodeRewrite(hoist_thresholds), NodeRewrite(move_scale_past_token),
         NodeRewrite(move_integer_offset_before_scale), absorb.AbsorbAddIntoMultiThreshold(),
         absorb.AbsorbMulIntoMultiThreshold(), absorb.AbsorbAddIntoMultiThreshold(),

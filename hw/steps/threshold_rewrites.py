@@ -1,4 +1,4 @@
-"""Thresholds that are the same for all channels may stand before or behind what only moves values."""
+"""Rewrites of thresholds: hoisting past data movement, and integer offsets before scales."""
 
 import numpy as np
 from onnx import NodeProto
@@ -14,9 +14,9 @@ DATA_MOVEMENT = ("Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze")
 
 
 def hoist_thresholds(model: ModelWrapper, node: NodeProto) -> bool:
-    """Thresholds move in front of what moves values, so that it moves integers, and next to what they absorb.
+    """Move thresholds that all channels share before data movement and Concat, which then work on integers.
 
-    A class token is put on behind the patches' thresholds then, as the integers that its own would give.
+    Constants that are concatenated, such as a class token, become the integers that thresholds make of them.
     """
     if node.op_type != "MultiThreshold" or model.get_initializer(node.input[1]).shape[0] != 1:
         return False
@@ -33,38 +33,39 @@ def hoist_thresholds(model: ModelWrapper, node: NodeProto) -> bool:
 
 
 def move_integer_offset_before_scale(model: ModelWrapper, node: NodeProto) -> bool:
-    """x * s + c before thresholds, c whole multiples of s, becomes (x + c / s) * s: a sum of integers.
+    """x * s + c before thresholds becomes (x + c / s) * s where c / s is an integer: a sum of integers.
 
-    So stand position embeddings that share the scale of what they are added to.
+    Position embeddings that share the scale of the tokens have this form.
     """
     scale = constant_input(model, node)
     if node.op_type != "Mul" or scale is None or scale.size != 1:
         return False
     addition = only_consumer(model, node.output[0])
-    offset = None if addition is None or addition.op_type != "Add" else constant_input(model, addition)
-    consumer = None if offset is None else only_consumer(model, addition.output[0])
-    if consumer is None or consumer.op_type != "MultiThreshold":
+    if addition is None or addition.op_type != "Add":
+        return False
+    offset, consumer = constant_input(model, addition), only_consumer(model, addition.output[0])
+    if offset is None or consumer is None or consumer.op_type != "MultiThreshold":
         return False
     exact = offset.astype(np.float64) / np.float64(scale.item())
     if np.abs(exact - np.round(exact)).max() > INTEGER_TOLERANCE:
         return False
     steps = np.round(exact).astype(np.float32)
-    whole = new_constant(model, steps)
-    model.set_tensor_datatype(whole, DataType[f"INT{int(np.abs(steps).max()).bit_length() + 1}"])
-    node.input[1], addition.input[1] = whole, node.input[1]
+    integers = new_constant(model, steps)
+    model.set_tensor_datatype(integers, DataType[f"INT{int(np.abs(steps).max()).bit_length() + 1}"])
+    node.input[1], addition.input[1] = integers, node.input[1]
     node.op_type, addition.op_type = "Add", "Mul"
     return True
 
 
 def _swap(model: ModelWrapper, movement: NodeProto, node: NodeProto, moved: range | tuple[int, ...]) -> None:
-    """mover -> node becomes node -> mover; a node of its own for every moved input, none for constants."""
+    """Swap ``movement`` and the thresholds ``node`` after it; every dynamic input gets its own thresholds."""
     kind = DataType[getCustomOp(node).get_nodeattr("out_dtype")]
-    place = index_of(model, movement)
+    index = index_of(model, movement)
     for position in moved:
         source = movement.input[position]
         constant = model.get_initializer(source)
         if constant is not None:
-            movement.input[position] = new_constant(model, _counted(model, node, constant))
+            movement.input[position] = new_constant(model, _apply_thresholds(model, node, constant))
             model.set_tensor_datatype(movement.input[position], kind)
             continue
         copy = NodeProto()
@@ -73,14 +74,14 @@ def _swap(model: ModelWrapper, movement: NodeProto, node: NodeProto, moved: rang
         copy.input[0], copy.output[0] = source, new_tensor(model, model.get_tensor_shape(source), kind)
         getCustomOp(copy).set_nodeattr("data_layout", layout)
         movement.input[position] = copy.output[0]
-        model.graph.node.insert(place, copy)
+        model.graph.node.insert(index, copy)
     movement.output[0] = node.output[0]
     model.set_tensor_datatype(node.output[0], kind)
     model.graph.node.remove(node)
 
 
-def _counted(model: ModelWrapper, node: NodeProto, values: np.ndarray) -> np.ndarray:
-    """What thresholds make of constant values."""
+def _apply_thresholds(model: ModelWrapper, node: NodeProto, values: np.ndarray) -> np.ndarray:
+    """The output of thresholds for constant values."""
     layer, levels = getCustomOp(node), model.get_initializer(node.input[1]).ravel()
     counts = (values[..., None] >= levels).sum(-1)
     scale, offset = layer.get_nodeattr("out_scale"), layer.get_nodeattr("out_bias")
