@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -75,14 +75,13 @@ class Build:
             if saved is None:
                 start = perf_counter()
                 graph = _run_step(name, step, graph)
-                notes = {"verified": reference.check(name, graph).to_dict()}
-                steps.save(number, name, key, graph, notes | {"seconds": perf_counter() - start})
-                self.seconds[name] = perf_counter() - start
+                notes: dict[str, Any] = {"verified": reference.check(name, graph).to_dict()}
+                notes["seconds"] = perf_counter() - start
+                steps.save(number, name, key, graph, notes)
             else:
                 graph, notes = saved
                 self.resumed.append(name)
-                self.seconds[name] = notes["seconds"]
-            self.verified[name] = notes["verified"]
+            self.verified[name], self.seconds[name] = notes["verified"], notes["seconds"]
         self.on_progress("estimate", len(plan), len(plan))
         return graph
 

@@ -45,7 +45,8 @@ def _run(node: NodeProto, values: dict[str, np.ndarray], model: ModelWrapper, op
     else:
         evaluator = ReferenceEvaluator(node, opsets={"": opset})
         given = {name: values[name] for name in node.input if name}
-        results: list[np.ndarray] = list(evaluator.run(None, given))
+        results = evaluator.run(None, given)
+        assert isinstance(results, list)  # a dict only if intermediate results were asked for
         values.update(zip(node.output, results, strict=True))
 
 

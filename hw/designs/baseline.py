@@ -1,13 +1,13 @@
-"""Figures that a design's build has to keep, with a tolerance for each; needs neither torch nor FINN."""
+"""Baselines of a design's build: metrics with tolerances. Needs neither torch nor FINN."""
 
 from collections.abc import Mapping
 
-#: How far a figure may be off, as a share of it: FINN's newer versions may build a little differently.
+#: Metric -> largest relative deviation; newer versions of FINN may build slightly differently.
 TOLERANCES = {"cycles": 0.0, "lut": 0.05, "bram18": 0.05, "dsp": 0.0, "weight_bits": 0.0, "auc": 0.005}
 
 
 def baseline_metrics(report: Mapping, auc: float) -> dict[str, float]:
-    """What is kept of a build's `report.json`, and the AUC of the design's faces."""
+    """The metrics of a build's `report.json`, and the AUC on the design's faces."""
     totals = {name: report["totals"][name] for name in ("lut", "bram18", "dsp", "weight_bits")}
     return {"cycles": report["cycles"], **totals, "auc": auc}
 
@@ -23,7 +23,7 @@ def baseline(report: Mapping, auc: float) -> dict:
 
 
 def baseline_violations(found: Mapping[str, float], kept: Mapping) -> list[str]:
-    """One phrase for each figure outside its tolerance.
+    """One phrase per metric outside its tolerance.
 
     >>> kept = {"figures": {"lut": {"value": 100, "tolerance": 0.05}}}
     >>> departures({"lut": 104}, kept), departures({"lut": 106}, kept)

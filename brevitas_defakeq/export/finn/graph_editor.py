@@ -1,6 +1,6 @@
 """Editing of a QONNX graph: producers and consumers of values, constants, insertion and removal of nodes."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -165,7 +165,7 @@ def _shapes_of(model: ModelProto) -> dict[str, list[int]]:
     return known | {tensor.name: list(tensor.dims) for tensor in graph.initializer}
 
 
-def float_value_info(name: str, shape: list[int | str]) -> ValueInfoProto:
+def float_value_info(name: str, shape: Sequence[int | str]) -> ValueInfoProto:
     """Declaration of a float32 value; a dimension may be symbolic."""
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
 

@@ -73,7 +73,7 @@ def _push_join(graph: GraphEditor, join: NodeProto) -> tuple[str, np.float32] | 
 
 
 def _push_node(
-    graph: GraphEditor, item: NodeProto, integers: dict[int, str], scale
+    graph: GraphEditor, item: NodeProto, integers: dict[int, str], scale: np.float32
 ) -> tuple[str, np.float32]:
     """Let a node work on integers (input index -> value) and multiply its result by the scale."""
     result = item.output[0]
