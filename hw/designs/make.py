@@ -1,7 +1,7 @@
 """Regenerate the designs: `python -m hw.designs.make [NAME ...] [--work DIR]`, with the extra `fpga`.
 
-Draws faces, trains, quantizes, exports the FINN profile, estimates it, and writes the folder of each design, in
-a few minutes per design on one core. An interrupted run resumes from the results in the folder `--work`.
+Draws faces, trains, quantizes, exports the FINN profile, estimates it, and writes each folder, in a
+few minutes per design on one core. An interrupted run resumes from the results in the folder `--work`.
 """
 
 import argparse

@@ -179,7 +179,7 @@ def test_the_command_reports_and_resumes_after_an_interrupt(cnn, build, tmp_path
         json.dumps({"input": {"scale": 0.1}, "output": {}, "format_version": 1})
     )
     arguments = ("model.onnx", "--target", "estimate", "--board", "Pynq-Z1", "--out", "out", "--fps", "500")
-    from place import ROOT
+    from repository import ROOT
 
     process = subprocess.Popen(
         [sys.executable, str(ROOT / "hw" / "build.py"), *arguments],
@@ -210,7 +210,7 @@ def test_the_command_reports_and_resumes_after_an_interrupt(cnn, build, tmp_path
 
 def test_torch_is_never_imported(cnn, tmp_path):
     """In a fresh process, through all steps and the report."""
-    from place import ROOT
+    from repository import ROOT
 
     code = (
         "import sys; from hw.build import main; "
