@@ -113,7 +113,7 @@ def measure(options: argparse.Namespace) -> None:
     from brevitas_defakeq.export.finn.export_finn import export_finn
     from hw.boards import board_named
     from hw.costs import costs as costs_of
-    from hw.designs.detector import DESIGNS, configuration, float_detector, quantized, test_faces
+    from hw.designs.design import DESIGNS, configuration, float_detector, quantized, test_faces
 
     design = DESIGNS[options.design]
     detector = float_detector(design, options.work)

@@ -1,14 +1,14 @@
-"""The board table: what can be built for, what it holds. The only place that knows boards.
+"""The board table: the supported boards and the resources of their devices.
 
-Names and parts are FINN's own (``finn.util.basic.part_map``), whose configuration takes them; a test keeps
-them equal. What a part holds is from the vendors' product tables: FINN's own lacks most boards and rounds.
+Names and parts are those of FINN (``finn.util.basic.part_map``); a test compares them. Resources are from the
+vendors' product tables, since FINN's table lacks most boards and rounds.
 """
 
 from dataclasses import dataclass
 
 from brevitas_defakeq.utils.errors import UserError
 
-#: Shares of a device that a design may take and still meet its clock; AMD's advice, FINN's default too.
+#: Shares of a device that a design may use and still meet its clock: AMD's advice and FINN's default.
 MARGIN = {"lut": 0.70, "bram18": 0.80, "dsp": 0.80, "uram": 0.80}
 
 
@@ -18,10 +18,10 @@ class Board:
 
     Attributes:
         part: the vendor's name of the device.
-        target: the bitstream target of `hw/build.py` that builds for it.
-        clock_mhz: the clock that rates are computed with, a modest one that designs of this family reach.
-        lut, bram18, dsp, uram: what the device holds; BRAM in blocks of 18 Kbit, URAM of 288 Kbit.
-        dsp_block: the kind of its multipliers.
+        target: the bitstream target of `hw/build.py`.
+        clock_mhz: the clock in MHz that rates are computed with; designs on this family reach it easily.
+        lut, bram18, dsp, uram: the device's resources; BRAM in blocks of 18 Kbit, URAM of 288 Kbit.
+        dsp_block: the type of its DSP blocks.
     """
 
     name: str
@@ -39,15 +39,15 @@ class Board:
         return self.target == "versal"
 
     def limits(self) -> dict[str, int]:
-        """Resources that a design may take (``MARGIN``)."""
+        """Resources that a design may use: ``MARGIN`` of the device's."""
         return {name: int(share * getattr(self, name)) for name, share in MARGIN.items()}
 
     def frames_per_second(self, cycles: int) -> float:
-        """Frames a second of a pipeline whose slowest layer needs ``cycles`` a frame."""
+        """Frames per second of a pipeline whose slowest layer takes ``cycles`` clock cycles per frame."""
         return self.clock_mhz * 1e6 / max(1, cycles)
 
 
-_TABLE = [
+_BOARDS = [
     Board("Pynq-Z1", "xc7z020clg400-1", "zynq", 100.0, 53_200, 280, 220, 0, "DSP48E1"),
     Board("Pynq-Z2", "xc7z020clg400-1", "zynq", 100.0, 53_200, 280, 220, 0, "DSP48E1"),
     Board("Ultra96-V2", "xczu3eg-sbva484-1-i", "zynq", 200.0, 70_560, 432, 360, 0, "DSP48E2"),
@@ -62,12 +62,12 @@ _TABLE = [
     # 4-input LUTs, 18 Kbit block RAMs; for target `ecp5`, which open tools alone build
     Board("ECP5-85", "lfe5um5g-85f", "ecp5", 50.0, 83_640, 208, 156, 0, "MULT18X18D"),
 ]
-BOARDS = {board.name: board for board in _TABLE}
+BOARDS = {board.name: board for board in _BOARDS}
 
 
 def board_named(name: str) -> Board:
-    """The board; upper and lower case are alike. UserError names the known ones."""
+    """The board of a name, in upper or lower case. Raises UserError, which lists the boards, for others."""
     by_name = {known.lower(): board for known, board in BOARDS.items()}
     if name.lower() not in by_name:
-        raise UserError(f"--board {name}: unknown; known are {', '.join(BOARDS)}")
+        raise UserError(f"--board {name}: unknown; choose one of {', '.join(BOARDS)}")
     return by_name[name.lower()]

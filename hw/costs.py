@@ -1,11 +1,11 @@
-"""What each layer costs on a board at each width: the file that `defakeq quantize --budget --costs` takes.
+"""Estimate what each layer costs on a board at each bit-width: the file of `defakeq quantize --costs`.
 
     python hw/costs.py MODEL.onnx --board ZCU104 --out costs.json [--fps N ...]
 
 MODEL.onnx is the FINN profile of any run of the detector (its M_q), whatever the widths. The network is
-converted once; then all its weights get 2, 3, ... 8 bits (and the bit of their zero points), and FINN's own
-functions say what every layer takes, folded to each rate as `hw/build.py` does it. The thresholds that a
-layer's sums go through grow with its width and are counted with it; what does not change is `fixed`.
+converted once; then all weights get 2, 3, ... 8 bits (plus one for zero points), and FINN's estimators give
+the cost of every layer, folded to each rate as by `hw/build.py`. The thresholds after a layer grow with its
+width and are counted with it; costs that no width changes are `fixed`.
 """
 
 import argparse
@@ -21,40 +21,41 @@ if __name__ == "__main__":  # the package `hw` instead of the files beside this 
 from brevitas_defakeq.utils.errors import UserError
 from brevitas_defakeq.utils.files import write_json
 from hw.boards import BOARDS, Board, board_named
-from hw.command import Parser, rate
+from hw.command_line import OneLineErrorParser, rate
 from hw.finn_quirks import quiet_finn, require_finn
 from hw.targets import check_target
 
-FORMAT_VERSION = 1
+COSTS_FORMAT_VERSION = 1
 BITS = (2, 3, 4, 5, 6, 7, 8)
 _PACKAGES = ("finn-plus", "qonnx")
 
 
 def costs(path: Path, board: Board, rates: Sequence[float] = ()) -> dict:
-    """The content of a file of costs.
+    """The content of a cost file.
 
     Args:
         path: a FINN profile.
-        rates: frames a second at the board's clock; none: as many as the board allows at the run's widths.
+        rates: frames per second at the board's clock; none: the highest that the board allows at the run's
+            widths.
 
     Raises:
-        UserError: no FINN profile, a layer without hardware, or a rate that no folding reaches.
+        UserError: not a FINN profile, a layer without hardware, or a rate that no folding reaches.
     """
     check_target("estimate", board)
     require_finn()
-    from hw.cost_table import CostTable, fitting_rate, hardware_of
-    from hw.profile_layers import at_width, products_of
+    from hw.profile_layers import match_products, with_weight_width
+    from hw.width_cost_table import WidthCostTable, fitting_rate, hardware_graph
 
     with quiet_finn():
-        graph, layers = hardware_of(path)
-        products = products_of(graph, layers)
-        tables = [CostTable(rate, board, graph) for rate in rates or (fitting_rate(graph, board),)]
+        graph, layers = hardware_graph(path)
+        products = match_products(graph, layers)
+        tables = [WidthCostTable(rate, board, graph) for rate in rates or (fitting_rate(graph, board),)]
         for bits in BITS:
-            wide, stretched = at_width(graph, products, bits)
+            wide, stretched = with_weight_width(graph, products, bits)
             for table in tables:
                 table.add(wide, stretched)
     return {
-        "format_version": FORMAT_VERSION, "board": board.name, "part": board.part,
+        "format_version": COSTS_FORMAT_VERSION, "board": board.name, "part": board.part,
         "clock_mhz": board.clock_mhz, "bits": list(BITS),
         "model": {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()},
         "versions": {name: version(name) for name in _PACKAGES},
@@ -67,7 +68,7 @@ def costs(path: Path, board: Board, rates: Sequence[float] = ()) -> dict:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit status 0; 2 with one line for what the user can mend."""
+    """Run the command; returns the exit status: 0, or 2 after one line for a user error."""
     try:
         options = _parser().parse_args(arguments)
         write_json(options.out, costs(options.model, board_named(options.board), options.fps))
@@ -78,15 +79,15 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    made = Parser(prog="hw/costs.py", description=__doc__.partition("\n")[0])
-    made.add_argument("model", type=Path, metavar="MODEL.onnx", help="a FINN profile")
-    made.add_argument("--board", required=True, help=", ".join(BOARDS))
-    made.add_argument("--out", required=True, type=Path, metavar="FILE", help="the JSON file to write")
-    made.add_argument(
+    result = OneLineErrorParser(prog="hw/costs.py", description=__doc__.partition("\n")[0])
+    result.add_argument("model", type=Path, metavar="MODEL.onnx", help="FINN profile")
+    result.add_argument("--board", required=True, help=f"target board: {', '.join(BOARDS)}")
+    result.add_argument("--out", required=True, type=Path, metavar="FILE", help="JSON file to write")
+    result.add_argument(
         "--fps", type=rate, action="append", default=[], metavar="N",
-        help="frames a second at the board's clock; again for a second table, from which a budget chooses",
+        help="frames per second at the board's clock (default: the highest); repeat for further tables",
     )  # fmt: skip
-    return made
+    return result
 
 
 if __name__ == "__main__":

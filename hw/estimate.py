@@ -1,30 +1,36 @@
-"""What one hardware layer costs, by FINN's own functions of its nodes.
+"""The cost of one hardware layer by FINN's estimators.
 
-`node_cost` asks a node of a specialized graph; `matrix_cost` a layer that needs no graph: a convolution or a
-linear layer of some shape, at some width and rate. Both ask the same functions.
+`node_cost` estimates a node of a specialized graph; `matrix_cost` a convolution or linear layer given by its
+shape, bit-width and folding, without a graph.
 """
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from hw.finn_quirks import quiet_finn, unestimated
 
-#: FINN's names of the resources.
+if TYPE_CHECKING:
+    from finn.custom_op.fpgadataflow.hwcustomop import HWCustomOp
+    from onnx import NodeProto
+    from qonnx.core.modelwrapper import ModelWrapper
+
+#: Resource -> FINN's name of it.
 _RESOURCES = {"lut": "LUT", "bram18": "BRAM_18K", "dsp": "DSP", "uram": "URAM"}
 
 
 @dataclass(frozen=True)
-class Cost:
+class LayerCost:
     """Estimates of one layer, without the FIFOs and width converters around it.
 
     Attributes:
-        cycles: clock cycles a frame.
-        lut, bram18, dsp, uram: resources.
+        cycles: clock cycles per frame.
+        lut, bram18, dsp, uram: resources; BRAM in blocks of 18 Kbit, URAM of 288 Kbit.
         weight_bits: bits of stored weights and thresholds.
         style: "rtl" or "hls".
         folding: FINN's parallelism attributes, as in {"PE": 4, "SIMD": 3}.
-        unestimated: resources for which FINN has no estimator of this layer, so that their 0 means nothing.
+        unestimated: resources for which FINN has no estimator of this layer; their 0 is not an estimate.
     """
 
     cycles: int
@@ -42,15 +48,15 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Matrix:
-    """A convolution or linear layer as the hardware sees it: a matrix times a vector, many times a frame.
+class MatrixLayer:
+    """A convolution or linear layer as hardware computes it: a matrix-vector product, many times per frame.
 
     Attributes:
-        inputs: values in one dot product: channels in x kernel height x kernel width (1 for linear layers).
-        outputs: channels out.
-        vectors: products a frame: output height x width, or tokens.
-        input_bits, input_signed: the activations, zero point folded in (one bit more where there was one).
-        kernel: (height, width) of a depthwise convolution, with ``inputs`` height x width; else None.
+        inputs: length of one dot product, C_in x kernel height x kernel width.
+        outputs: C_out.
+        vectors: products per frame: output height x width, or number of tokens.
+        input_bits, input_signed: type of the activations, including the bit that a zero point adds.
+        kernel: (height, width) of a depthwise convolution, whose ``inputs`` is height x width; else None.
     """
 
     inputs: int
@@ -61,13 +67,13 @@ class Matrix:
     kernel: tuple[int, int] | None = None
 
 
-def node_cost(node, part: str) -> Cost:
-    """Estimates of a node of a specialized FINN graph (NodeProto) on a device."""
+def node_cost(node: "NodeProto", part: str) -> LayerCost:
+    """Estimates of a node of a specialized FINN graph on a device (its part name)."""
     from qonnx.custom_op.registry import getCustomOp
 
     layer = getCustomOp(node)
     found = layer.node_res_estimation(part)
-    return Cost(
+    return LayerCost(
         cycles=int(layer.get_exp_cycles()),
         weight_bits=stored_bits(layer),
         style=node.op_type.rpartition("_")[2],
@@ -77,22 +83,22 @@ def node_cost(node, part: str) -> Cost:
     )
 
 
-def totals(nodes: Iterable, part: str) -> dict[str, int]:
-    """Resources of nodes of a specialized graph together; transposes that are none yet count nothing."""
+def totals(nodes: "Iterable[NodeProto]", part: str) -> dict[str, int]:
+    """Summed resources of nodes of a specialized graph; nodes without an implementation yet count as 0."""
     costs = [node_cost(node, part) for node in nodes if node.op_type.endswith(("_hls", "_rtl"))]
     return {name: sum(getattr(cost, name) for cost in costs) for name in _RESOURCES}
 
 
-def folding_of(layer) -> dict[str, int]:
-    """The parallelism that a layer has attributes for, as in {"PE": 4, "SIMD": 3}."""
+def folding_of(layer: "HWCustomOp") -> dict[str, int]:
+    """The layer's parallelism attributes, as in {"PE": 4, "SIMD": 3}."""
     known = layer.get_nodeattr_types()
     return {
         name: int(layer.get_nodeattr(name)) for name in ("PE", "SIMD", "parallel_window") if name in known
     }
 
 
-def stored_bits(layer) -> int:
-    """Bits of the weights and thresholds that a layer keeps on the device."""
+def stored_bits(layer: "HWCustomOp") -> int:
+    """Bits of the weights and thresholds that a layer stores on the device."""
     kind, get = layer.onnx_node.op_type, layer.get_nodeattr
     if kind.startswith("MVAU"):
         return int(get("MW")) * int(get("MH")) * layer.get_input_datatype(1).bitwidth()
@@ -105,9 +111,9 @@ def stored_bits(layer) -> int:
 
 
 def matrix_cost(
-    matrix: Matrix, weight_bits: int, part: str, *, folding: tuple[int, int] | None = None,
+    matrix: MatrixLayer, weight_bits: int, part: str, *, folding: tuple[int, int] | None = None,
     cycles: int | None = None, style: str = "",
-) -> Cost:  # fmt: skip
+) -> LayerCost:  # fmt: skip
     """Estimates of a layer at a width of its weights.
 
     Args:
@@ -134,7 +140,7 @@ def matrix_cost(
 
 
 @lru_cache(maxsize=1024)
-def _bytes_specialized(matrix: Matrix, weight_bits: int, part: str, style: str) -> bytes:
+def _bytes_specialized(matrix: MatrixLayer, weight_bits: int, part: str, style: str) -> bytes:
     from finn.transformation.fpgadataflow.specialize_layers import SpecializeLayers
     from qonnx.custom_op.registry import getCustomOp
 
@@ -145,8 +151,8 @@ def _bytes_specialized(matrix: Matrix, weight_bits: int, part: str, style: str) 
     return graph.model.SerializeToString()
 
 
-def _specialized(matrix: Matrix, weight_bits: int, part: str, style: str):
-    """The layer's graph of its own: its window generator where it is depthwise, and the product."""
+def _specialized(matrix: MatrixLayer, weight_bits: int, part: str, style: str) -> "ModelWrapper":
+    """A graph of the layer alone, with its window generator if it is depthwise."""
     from onnx import ModelProto
     from qonnx.core.modelwrapper import ModelWrapper
 

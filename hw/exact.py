@@ -1,7 +1,7 @@
-"""A profile run in float64: what its numbers mean, free of the order in which float32 adds them up.
+"""Execution of a profile in float64, the reference for hardware.
 
-In float32 a sum that lies next to a rounding boundary falls to either side, by the order of its terms, and
-one such value may move the logit. Integer hardware has no such order; so it is measured against this.
+In float32 a sum next to a rounding boundary is rounded up or down by the order of its terms, and one such
+value may change the logit. Integer hardware has no such order.
 """
 
 from collections.abc import Callable
@@ -17,10 +17,10 @@ from scipy.special import erf
 
 
 def run_exactly(model: ModelWrapper, integers: np.ndarray) -> np.ndarray:
-    """The output of a graph of standard operators and qonnx's own, for one input; float64 throughout.
+    """The output of a graph of ONNX and qonnx operators for one input, float64.
 
     Args:
-        integers: what the graph takes.
+        integers: the graph's input, of its shape.
     """
     graph = model.graph
     values = {each.name: _double(model.get_initializer(each.name)) for each in graph.initializer}
@@ -37,22 +37,24 @@ def _double(values: np.ndarray) -> np.ndarray:
 
 def _run(node: NodeProto, values: dict[str, np.ndarray], model: ModelWrapper, opset: int) -> None:
     inputs = [values.get(name) for name in node.input]
-    own = _OWN.get(node.op_type)
-    if own is not None:
-        values[node.output[0]] = own(node, *inputs)
+    operator = _OPERATORS.get(node.op_type)
+    if operator is not None:
+        values[node.output[0]] = operator(node, *inputs)
     elif is_custom_op(node.domain, node.op_type):
         values.update(_custom(node, values, model))
     else:
         evaluator = ReferenceEvaluator(node, opsets={"": opset})
-        feeds = {name: values[name] for name in node.input if name}
-        values.update(zip(node.output, evaluator.run(None, feeds), strict=True))
+        given = {name: values[name] for name in node.input if name}
+        results = evaluator.run(None, given)
+        assert isinstance(results, list)  # a dict only if intermediate results were asked for
+        values.update(zip(node.output, results, strict=True))
 
 
 def _custom(node: NodeProto, values: dict[str, np.ndarray], model: ModelWrapper) -> dict[str, np.ndarray]:
-    """qonnx's and FINN's own layers move or add whole numbers, which float32 holds; thresholds compare."""
+    """Operators of qonnx and FINN: they move or add integers, exact in float32, or compare thresholds."""
     kind = np.float64 if node.op_type == "MultiThreshold" else np.float32
     context = {name: values[name].astype(kind) for name in node.input}
-    # some layers look up the shape of their own output
+    # some operators read the shape of their own output from the context
     context |= {name: np.zeros(model.get_tensor_shape(name), kind) for name in node.output}
     getCustomOp(node).execute_node(context, model.graph)
     return {name: context[name].astype(np.float64) for name in node.output}
@@ -63,8 +65,10 @@ def _ints(node: NodeProto, name: str, default: list[int]) -> list[int]:
     return default if found is None else list(found.ints)
 
 
-def _convolution(node: NodeProto, images: np.ndarray, weights: np.ndarray, bias=None) -> np.ndarray:
-    """onnx's reference loops over groups; depthwise layers have hundreds."""
+def _convolution(
+    node: NodeProto, images: np.ndarray, weights: np.ndarray, bias: np.ndarray | None = None
+) -> np.ndarray:
+    """Convolution in one einsum; onnx's reference loops over the hundreds of groups of depthwise layers."""
     strides, pads = _ints(node, "strides", [1, 1]), _ints(node, "pads", [0, 0, 0, 0])
     dilation = _ints(node, "dilations", [1, 1])
     count = get_by_name(node.attribute, "group")
@@ -85,8 +89,10 @@ def _global_average(node: NodeProto, images: np.ndarray) -> np.ndarray:
     return images.mean((2, 3), keepdims=True)
 
 
-def _quantizer(node: NodeProto, images: np.ndarray, scale, zero_point, bits) -> np.ndarray:
-    """qonnx's own arithmetic; its node rounds the result to float32."""
+def _quantizer(
+    node: NodeProto, images: np.ndarray, scale: np.ndarray, zero_point: np.ndarray, bits: np.ndarray
+) -> np.ndarray:
+    """qonnx's arithmetic without the rounding of the result to float32."""
     get = getCustomOp(node).get_nodeattr
     return int_quant(
         images, scale, zero_point, bits, get("signed"), get("narrow"), get("rounding_mode").upper()
@@ -101,7 +107,8 @@ def _gelu(node: NodeProto, values: np.ndarray) -> np.ndarray:
     return 0.5 * values * (1 + erf(values / np.sqrt(2)))
 
 
-_OWN: dict[str, Callable] = {
+#: Operators computed here, in float64.
+_OPERATORS: dict[str, Callable] = {
     "Conv": _convolution, "GlobalAveragePool": _global_average, "Quant": _quantizer, "IntQuant": _quantizer,
     "Gelu": _gelu,
 }  # fmt: skip

@@ -1,6 +1,6 @@
-"""What the host does around the device: pixels to whole numbers, and the device's answer to a logit.
+"""The host's arithmetic around the device: from pixels to integers, and from the device's output to a logit.
 
-Needs numpy and `host.json` beside it. On the board:
+Needs numpy and `host.json` only. On the board:
 
     from host import Host
     host = Host("host.json")
@@ -17,21 +17,21 @@ import numpy as np
 
 
 class Host:
-    """The two ends of a network, as `host.json` describes them."""
+    """The arithmetic that `host.json` describes."""
 
     def __init__(self, path: str | Path) -> None:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
         self.input, self.output = content["input"], content["output"]
 
     def integers(self, image: np.ndarray) -> np.ndarray:
-        """Whole numbers [1, height, width, 3] of an image [height, width, 3] from 0 to 1."""
+        """Integers as float32 [1, H, W, 3] of an image float32 [H, W, 3] from 0 to 1."""
         given = self.input
-        normal = (image.astype(np.float32) - np.float32(given["mean"])) / np.float32(given["std"])
-        codes = np.round(normal / np.float32(given["scale"]) + np.float32(given["zero_point"]))
+        normalized = (image.astype(np.float32) - np.float32(given["mean"])) / np.float32(given["std"])
+        codes = np.round(normalized / np.float32(given["scale"]) + np.float32(given["zero_point"]))
         return (np.clip(codes, given["low"], given["high"]) - given["zero_point"])[None]
 
     def logit(self, answer: np.ndarray) -> float:
-        """The logit; above the threshold of `host.json` the image is called fake."""
+        """The logit of one image; the verdict is fake above the threshold of `host.json`."""
         return float(
             answer.reshape(-1).astype(np.float64) @ np.array(self.output["scale"]) + self.output["bias"]
         )

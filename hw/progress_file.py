@@ -1,4 +1,4 @@
-"""What an interrupted build has done: its steps' graphs, and whether they are still of use."""
+"""The saved graphs of a build's steps, and whether they are still valid."""
 
 import hashlib
 from dataclasses import dataclass
@@ -13,37 +13,39 @@ _NAME = "steps.json"
 
 
 @dataclass
-class Steps:
+class StepFiles:
     """The folder of a build's steps.
 
-    A step is of use again if all that it came from is the same: the profile's bytes, FINN's version, this
-    folder's code, the steps before it and what they were told.
+    A saved graph is valid while the profile, FINN's version, the code of `hw`, the earlier steps and all
+    settings are unchanged.
     """
 
     folder: Path
     done: dict[str, dict]
 
     @classmethod
-    def of(cls, folder: Path) -> "Steps":
+    def open(cls, folder: Path) -> "StepFiles":
+        """Read the folder; a missing or truncated progress file means that no step is done."""
         try:
             done = read_json(folder / _NAME)
-        except UserError:  # nothing there, or cut off: all steps anew
+        except UserError:
             done = {}
         return cls(folder, done if isinstance(done.get("steps"), dict) else {"steps": {}})
 
     def path(self, number: int, name: str) -> Path:
+        """The file of a step's graph; ``number`` counts from 1."""
         return self.folder / f"{number:02d}_{name}.onnx"
 
-    def kept(self, number: int, name: str, key: str) -> tuple[ModelWrapper, dict] | None:
-        """The graph behind a step and what was noted of it, if it was made from the same."""
+    def load(self, number: int, name: str, key: str) -> tuple[ModelWrapper, dict] | None:
+        """The saved graph of a step and its notes, or None if it is missing or no longer valid."""
         notes = self.done["steps"].get(name)
         path = self.path(number, name)
         if notes is None or notes.get("key") != key or not path.is_file():
             return None
         return ModelWrapper(str(path)), notes
 
-    def keep(self, number: int, name: str, key: str, model: ModelWrapper, notes: dict) -> None:
-        """Write a step's graph, then that it is done."""
+    def save(self, number: int, name: str, key: str, model: ModelWrapper, notes: dict) -> None:
+        """Write a step's graph, then record it in the progress file."""
         with written_whole(self.path(number, name)) as temporary:
             model.save(str(temporary))
         self.done["steps"][name] = {"key": key, **notes}
@@ -51,15 +53,15 @@ class Steps:
 
 
 def first_key(profile: bytes, versions: dict[str, str], inputs: bytes) -> str:
-    """What all steps come from."""
+    """Key of what all steps depend on: the code of `hw`, the profile, package versions and inputs."""
     code = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py")))
     contents = [hashlib.sha256(each).hexdigest() for each in (code, profile, inputs)]
     return _hash(repr(sorted(versions.items())), *contents)
 
 
-def next_key(before: str, name: str, told: str) -> str:
-    """What a step comes from: all before it, its name, and what it was told."""
-    return _hash(before, name, told)
+def next_key(before: str, name: str, settings: str) -> str:
+    """Key of a step: the key of the step before it, its name and settings."""
+    return _hash(before, name, settings)
 
 
 def _hash(*parts: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 from rich.table import Table
 
 from brevitas_defakeq.artifact import QuantizedDetector
-from brevitas_defakeq.export.finn.findings import Finding, cannot
+from brevitas_defakeq.export.finn.findings import Finding, unmappable
 from brevitas_defakeq.report.terminal import show
 from brevitas_defakeq.utils.errors import UserError
 
@@ -19,14 +19,14 @@ def check_mapping(result: QuantizedDetector, variant: str, *, as_json: bool) -> 
 
     findings = check_finn(result, variant=variant)
     show(check_content(findings), check_table(findings), as_json=as_json)
-    refused = cannot(findings)
+    refused = unmappable(findings)
     if refused:
         raise UserError(f"{len(refused)} places cannot be mapped to FINN, the first is {refused[0].line()}")
 
 
 def check_content(findings: Sequence[Finding]) -> dict[str, Any]:
     """The check as JSON: whether everything maps, and what was found, in the graph's order."""
-    refused = cannot(findings)
+    refused = unmappable(findings)
     return {
         "maps": not refused,
         "cannot": len(refused),

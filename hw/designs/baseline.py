@@ -1,20 +1,20 @@
-"""Figures that a design's build has to keep, with a tolerance for each; needs neither torch nor FINN."""
+"""Baselines of a design's build: metrics with tolerances. Needs neither torch nor FINN."""
 
 from collections.abc import Mapping
 
-#: How far a figure may be off, as a share of it: FINN's newer versions may build a little differently.
+#: Metric -> largest relative deviation; newer versions of FINN may build slightly differently.
 TOLERANCES = {"cycles": 0.0, "lut": 0.05, "bram18": 0.05, "dsp": 0.0, "weight_bits": 0.0, "auc": 0.005}
 
 
-def figures(report: Mapping, auc: float) -> dict[str, float]:
-    """What is kept of a build's `report.json`, and the AUC of the design's faces."""
+def baseline_metrics(report: Mapping, auc: float) -> dict[str, float]:
+    """The metrics of a build's `report.json`, and the AUC on the design's faces."""
     totals = {name: report["totals"][name] for name in ("lut", "bram18", "dsp", "weight_bits")}
     return {"cycles": report["cycles"], **totals, "auc": auc}
 
 
 def baseline(report: Mapping, auc: float) -> dict:
     """The content of `baseline.json`."""
-    found = figures(report, auc)
+    found = baseline_metrics(report, auc)
     return {
         "board": report["board"], "fps": report["wanted_fps"],
         "figures": {name: {"value": found[name], "tolerance": TOLERANCES[name]} for name in TOLERANCES},
@@ -22,8 +22,8 @@ def baseline(report: Mapping, auc: float) -> dict:
     }  # fmt: skip
 
 
-def departures(found: Mapping[str, float], kept: Mapping) -> list[str]:
-    """One phrase for each figure outside its tolerance.
+def baseline_violations(found: Mapping[str, float], kept: Mapping) -> list[str]:
+    """One phrase per metric outside its tolerance.
 
     >>> kept = {"figures": {"lut": {"value": 100, "tolerance": 0.05}}}
     >>> departures({"lut": 104}, kept), departures({"lut": 106}, kept)

@@ -4,14 +4,14 @@ from torch import Tensor, nn
 
 from brevitas_defakeq.detectors.parts.classnseg_network import ClassNSeg
 
-#: Side of the images.
+#: Height and width of the images, in pixels.
 SIZE = 64
 PREPROCESSING = {"input_size": SIZE, "mean": 0.5, "std": 0.25}
-#: (channels, stride) of the chain's convolutions: 64 x 64 places become 2 x 2.
+#: (channels, stride) of the chain's convolutions: 64 x 64 pixels become 2 x 2.
 _CHAIN = ((16, 2), (16, 1), (32, 2), (32, 1), (48, 2), (64, 2))
 
 
-class Chain(nn.Module):
+class ConvolutionChain(nn.Module):
     """Six 3 x 3 convolutions, one behind the other, and a Linear on the flattened map.
 
     No branch, no pooling: FINN has RTL for every node, so open tools can build it.
@@ -33,10 +33,10 @@ class Chain(nn.Module):
         return self.head(self.body(images).flatten(1))  # [N, 1]
 
 
-class Encoder(nn.Module):
-    """ClassNSeg's nine convolutions, their mean over all places, and a Linear.
+class EncoderDetector(nn.Module):
+    """ClassNSeg's nine convolutions, their global mean, and a Linear.
 
-    ClassNSeg itself compares the sizes of two halves of the map, which is no layer of hardware.
+    ClassNSeg itself compares the norms of two halves of the map, for which FINN has no layer.
     """
 
     def __init__(self) -> None:
@@ -48,11 +48,11 @@ class Encoder(nn.Module):
         return self.head(self.encoder(images).mean(dim=(2, 3)))  # [N, 1]
 
 
-def chain():
-    """The small detector, and how its images are prepared."""
-    return Chain(), PREPROCESSING
+def chain() -> tuple[nn.Module, dict]:
+    """The small detector and its preprocessing."""
+    return ConvolutionChain(), PREPROCESSING
 
 
-def encoder():
-    """The classic one."""
-    return Encoder(), PREPROCESSING
+def encoder() -> tuple[nn.Module, dict]:
+    """The classic detector and its preprocessing."""
+    return EncoderDetector(), PREPROCESSING

@@ -1,4 +1,4 @@
-"""Drawn faces, and float detectors that know them: a few minutes on one core, the same each time."""
+"""Float detectors trained on drawn faces: a few minutes on one core, reproducible."""
 
 from collections.abc import Callable
 
@@ -12,19 +12,19 @@ from brevitas_defakeq.detectors.demo_detector import DEMO_TRAINING_SEED
 from brevitas_defakeq.progress import ProgressCallback, silent
 from hw.designs.networks import PREPROCESSING, SIZE
 
-#: Seeds of the drawn faces; training has those that the package keeps for it.
+#: Seeds of the drawn faces; training uses the package's training seed.
 TRAINING_SEED, CALIBRATION_SEED, TEST_SEED = DEMO_TRAINING_SEED, 11, 22
 TRAINING_IMAGES, EPOCHS, BATCH, LEARNING_RATE = 8000, 8, 32, 3e-3
 
 
 def faces(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Drawn faces, uint8 [N, 64, 64, 3], and their labels [N], 1 for forged."""
+    """Drawn faces uint8 [N, 64, 64, 3] and their labels int [N], 1 for forged."""
     drawn: list[DrawnFace] = draw_many(count, seed=seed, size=SIZE)
     return np.stack([face.image for face in drawn]), np.array([face.label for face in drawn])
 
 
 def prepared(images: np.ndarray) -> Tensor:
-    """What the networks take, float32 [N, 3, 64, 64]."""
+    """The networks' input float32 [N, 3, 64, 64] of images uint8 [N, 64, 64, 3]."""
     scaled = (torch.from_numpy(images).float() / 255 - PREPROCESSING["mean"]) / PREPROCESSING["std"]
     return scaled.permute(0, 3, 1, 2).contiguous()
 
@@ -32,13 +32,13 @@ def prepared(images: np.ndarray) -> Tensor:
 def trained(
     build: Callable[[], nn.Module], *, seed: int = 0, on_progress: ProgressCallback = silent
 ) -> nn.Module:
-    """A network of ``build``, trained on drawn faces, in evaluation mode."""
+    """A network from ``build``, trained on drawn faces, in evaluation mode."""
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     torch.use_deterministic_algorithms(True)
     images, labels = faces(TRAINING_IMAGES, TRAINING_SEED)
     network = build().to(memory_format=torch.channels_last)
-    _start_blind_to_flat_colour_(network)
+    _remove_filter_means_(network)
     steps = EPOCHS * (len(images) // BATCH)
     optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps, pct_start=0.1)
@@ -58,8 +58,8 @@ def trained(
     return network.eval()
 
 
-def _start_blind_to_flat_colour_(network: nn.Module) -> None:
-    """Take the mean out of each filter of the first convolution: forgeries lie in the grain."""
+def _remove_filter_means_(network: nn.Module) -> None:
+    """Subtract the mean of each filter of the first convolution: forgeries differ in texture, not color."""
     first = next(module for module in network.modules() if isinstance(module, nn.Conv2d)).weight
     with torch.no_grad():
         first -= first.mean(dim=(2, 3), keepdim=True)

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-for place in (str(ROOT), str(Path(__file__).parent)):
-    if place not in sys.path:
-        sys.path.insert(0, place)
+for folder in (str(ROOT), str(Path(__file__).parent)):
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
 
 
 @dataclass(frozen=True)

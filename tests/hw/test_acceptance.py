@@ -84,15 +84,15 @@ def _built(profile, out, board):
     from qonnx.core.modelwrapper import ModelWrapper
 
     from hw.boards import board_named
-    from hw.mapping import unmapped
-    from hw.run import Build
+    from hw.build_steps import Build
+    from hw.unmapped_nodes import unmapped_reasons
 
     build = Build(profile, board_named(board), out)
     graph = build.run()
-    assert not unmapped(graph)
+    assert not unmapped_reasons(graph)
     assert all(found["equal"] == found["frames"] for found in build.verified.values()), build.verified
     paths = {"streamline": "03_streamline.onnx", "hardware": "05_hardware.onnx"}
-    assert not unmapped(ModelWrapper(str(out / "steps" / paths["hardware"])))
+    assert not unmapped_reasons(ModelWrapper(str(out / "steps" / paths["hardware"])))
     return {name: out / "steps" / path for name, path in paths.items()}
 
 

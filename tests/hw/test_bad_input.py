@@ -1,4 +1,4 @@
-"""What a user can mend is said in one line, with status 2."""
+"""User errors are one line with status 2."""
 
 import importlib.util
 
@@ -35,14 +35,17 @@ def quant(zero_point=0.0):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--board", "DE10"), "--board DE10: unknown; known are Pynq-Z1"),
-        (("--target", "asic"), "--target asic: unknown; known are estimate, rtlsim, ecp5, zynq, versal"),
-        (("--target", "rtlsim"), "--target rtlsim: a simulation of the stitched RTL is not there yet"),
-        (("--target", "ecp5"), "--target ecp5: .* is not there yet; take estimate, zynq, versal"),
-        (("--target", "versal"), "--target versal: Pynq-Z1 is built with --target zynq"),
+        (("--board", "DE10"), "--board DE10: unknown; choose one of Pynq-Z1"),
+        (("--target", "asic"), "--target asic: unknown; choose one of estimate, rtlsim, ecp5, zynq, versal"),
+        (("--target", "rtlsim"), "--target rtlsim: a simulation of the stitched RTL is not implemented yet"),
+        (
+            ("--target", "ecp5"),
+            "--target ecp5: .* is not implemented yet; choose one of estimate, zynq, versal",
+        ),
+        (("--target", "versal"), "--target versal: Pynq-Z1 needs --target zynq"),
         (("--board", "ECP5-85"), "--board ECP5-85: only --target ecp5 builds for it"),
-        (("--fps", "0"), "--fps: 0: frames a second are a number above 0"),
-        (("--fps", "fast"), "--fps: fast: frames a second are a number above 0"),
+        (("--fps", "0"), "--fps: 0: frames per second must be a number above 0"),
+        (("--fps", "fast"), "--fps: fast: frames per second must be a number above 0"),
         (("--fps", "10", "--fit"), "--fit: not allowed with argument --fps"),
         (("--frames", "10"), "unrecognized arguments: --frames 10"),
     ],
@@ -84,7 +87,7 @@ def test_an_out_that_cannot_be_written(tmp_path, capsys):
 
 
 @pytest.mark.fpga
-def test_what_is_no_profile_is_called_what_it_is(tmp_path):
+def test_other_files_are_named_in_the_error(tmp_path):
     from brevitas_defakeq import UserError
     from hw.read_profile import read_profile
 
@@ -95,22 +98,22 @@ def test_what_is_no_profile_is_called_what_it_is(tmp_path):
     hardware = helper.make_node("MVAU", ["x0"], ["y"], domain="finn.custom_op.fpgadataflow")
     add = helper.make_node("Add", ["x0", "x1"], ["z"])
     cases = {
-        "a network in floating point": graph(relu),
+        "a floating-point network": graph(relu),
         "a network quantized for ONNX Runtime": graph(linear),
-        "QONNX that takes images in floating point": graph(node, constants=constants),
+        "QONNX with a floating-point input": graph(node, constants=constants),
         "QONNX with zero points": graph(turned, constants=shifted),
         "a graph of FINN's hardware layers": graph(hardware),
         "QONNX with 2 inputs and 1 outputs": graph(add, node, inputs=[(1, 3, 8, 8)] * 2, constants=constants),
-        r"QONNX of the input shape \[4, 3, 8, 8\]": graph(node, inputs=[(4, 3, 8, 8)], constants=constants),
+        r"QONNX with the input shape \[4, 3, 8, 8\]": graph(node, inputs=[(4, 3, 8, 8)], constants=constants),
         "an empty graph": graph(),
     }
     for said, model in cases.items():
         path = tmp_path / "model.onnx"
         onnx.save(model, str(path))
-        with pytest.raises(UserError, match=f"is {said}.*no FINN profile; make the profile with"):
+        with pytest.raises(UserError, match=f"is {said}.*not a FINN profile; create the profile with"):
             read_profile(path)
     path.write_bytes(b"\x89PNG" * 40)
-    with pytest.raises(UserError, match="is no ONNX file"):
+    with pytest.raises(UserError, match="is not an ONNX file"):
         read_profile(path)
     with pytest.raises(UserError, match="does not exist"):
         read_profile(tmp_path / "nowhere.onnx")
@@ -121,33 +124,33 @@ def test_inputs_to_verify_on():
     from qonnx.core.datatype import DataType
 
     from brevitas_defakeq import UserError
-    from hw.verify import checked
+    from hw.verify_steps import checked_inputs
 
     shape, kind = [1, 3, 4, 4], DataType["INT8"]
     good = np.full((2, 3, 4, 4), 127)
-    assert checked(good, shape, kind) is good
+    assert checked_inputs(good, shape, kind) is good
     bad = {
         "NaN": np.full((1, 3, 4, 4), np.nan), "shape": np.zeros((3, 4, 4)), "from -128 to 127": good + 1,
         "quantize the images": np.full((1, 3, 4, 4), 0.5), "no numbers": np.full((1, 3, 4, 4), "a"),
     }  # fmt: skip
     for said, values in bad.items():
         with pytest.raises(UserError, match=said):
-            checked(values, shape, kind)
+            checked_inputs(values, shape, kind)
 
 
 @pytest.mark.fpga
 def test_nodes_without_hardware_are_named_with_the_reason():
     from qonnx.core.modelwrapper import ModelWrapper
 
-    from hw.mapping import unmapped
+    from hw.unmapped_nodes import unmapped_reasons
 
     product = helper.make_node("MatMul", ["x0", "w"], ["a"], name="MatMul_3")
     layer = helper.make_node("Thresholding", ["a"], ["b"], domain="finn.custom_op.fpgadataflow")
     odd = helper.make_node("HardSwish", ["b"], ["y"], name="HardSwish_0")
     weights = helper.make_tensor("w", TensorProto.FLOAT, [8, 8], np.ones(64))
-    lacking = unmapped(ModelWrapper(graph(product, layer, odd, constants=[weights])))
+    lacking = unmapped_reasons(ModelWrapper(graph(product, layer, odd, constants=[weights])))
     assert lacking == [
-        "MatMul_3: its input x0 is FLOAT32, not quantized, or its scale could not be moved past",
+        "MatMul_3: its input x0 is FLOAT32, not quantized, or its scale could not be moved past it",
         "HardSwish_0: FINN has no layer for HardSwish here",
     ]
 
@@ -155,7 +158,7 @@ def test_nodes_without_hardware_are_named_with_the_reason():
 @pytest.mark.fpga
 def test_what_a_step_raises_becomes_one_line(tmp_path, capsys, monkeypatch):
     """FINN's own errors: status 1, no traceback."""
-    import hw.run
+    import hw.build_steps
     from hw.build import main
 
     relu = helper.make_node("Relu", ["q"], ["y"])
@@ -171,10 +174,10 @@ def test_what_a_step_raises_becomes_one_line(tmp_path, capsys, monkeypatch):
     wrapped.save(str(tmp_path / "model.onnx"))
 
     def broken(name, step, graph):
-        return _tried(name, lambda graph: 1 / 0, graph)
+        return _run_step(name, lambda graph: 1 / 0, graph)
 
-    _tried = hw.run._tried
-    monkeypatch.setattr(hw.run, "_tried", broken)
+    _run_step = hw.build_steps._run_step
+    monkeypatch.setattr(hw.build_steps, "_run_step", broken)
     status = main([str(tmp_path / "model.onnx"), *USUAL, "--out", str(tmp_path / "out")])
     assert status == 1
     assert (

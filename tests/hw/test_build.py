@@ -26,7 +26,7 @@ def cnn(tmp_path_factory):
 
 def run(path, out, board="Pynq-Z1", **settings):
     from hw.boards import board_named
-    from hw.run import Build
+    from hw.build_steps import Build
 
     build = Build(path, board_named(board), out, **settings)
     return build, build.run()
@@ -77,16 +77,16 @@ def test_a_changed_network_is_noticed(cnn, built):
     from qonnx.core.modelwrapper import ModelWrapper
 
     from hw.finn_quirks import quiet_finn
-    from hw.verify import Reference, WrongStep
+    from hw.verify_steps import ProfileReference, StepError
 
     with quiet_finn():
-        reference = Reference(ModelWrapper(str(cnn[0])), None)
+        reference = ProfileReference(ModelWrapper(str(cnn[0])), None)
         graph = ModelWrapper(str(built[0] / "steps" / "05_hardware.onnx"))
         name = graph.get_nodes_by_op_type("Thresholding")[3].input[1]
         levels = graph.get_initializer(name).copy()
         levels[:, :] += 40
         graph.set_initializer(name, levels)
-        with pytest.raises(WrongStep, match="step hardware changed the network"):
+        with pytest.raises(StepError, match="step hardware changed the network"):
             reference.check("hardware", graph)
 
 
@@ -115,7 +115,7 @@ def test_a_rate_that_no_folding_reaches(cnn, built):
     from brevitas_defakeq import UserError
 
     with pytest.raises(
-        UserError, match="--fps 1e.07: no folding reaches it; the highest at 100 MHz is"
+        UserError, match="--fps 1e.07: no folding reaches it; the highest rate at 100 MHz is"
     ) as told:
         run(cnn[0], built[0], fps=1e7)
     highest = float(str(told.value).rpartition(" ")[2])
@@ -179,7 +179,7 @@ def test_the_command_reports_and_resumes_after_an_interrupt(cnn, build, tmp_path
         json.dumps({"input": {"scale": 0.1}, "output": {}, "format_version": 1})
     )
     arguments = ("model.onnx", "--target", "estimate", "--board", "Pynq-Z1", "--out", "out", "--fps", "500")
-    from place import ROOT
+    from repository import ROOT
 
     process = subprocess.Popen(
         [sys.executable, str(ROOT / "hw" / "build.py"), *arguments],
@@ -193,7 +193,7 @@ def test_the_command_reports_and_resumes_after_an_interrupt(cnn, build, tmp_path
     errors = process.communicate(timeout=60)[1]
     assert process.returncode == 130
     assert errors.strip().splitlines()[-1] == (
-        "hw/build.py: interrupted; the same command goes on at the step where it was"
+        "hw/build.py: interrupted; run the same command again to resume at this step"
     )
     before = (tmp_path / "out" / "steps" / "01_tidy.onnx").stat().st_mtime_ns
     outcome = build(*arguments, "--json")
@@ -210,7 +210,7 @@ def test_the_command_reports_and_resumes_after_an_interrupt(cnn, build, tmp_path
 
 def test_torch_is_never_imported(cnn, tmp_path):
     """In a fresh process, through all steps and the report."""
-    from place import ROOT
+    from repository import ROOT
 
     code = (
         "import sys; from hw.build import main; "

@@ -232,12 +232,12 @@ def test_as_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--board", "zybo"), "--board zybo: unknown; known are Pynq-Z1"),
+        (("--board", "zybo"), "--board zybo: unknown; choose one of Pynq-Z1"),
         (("--board", "ECP5-85"), "--board ECP5-85"),
-        (("--board", "Pynq-Z1", "--fps", "0"), "frames a second are a number above 0"),
+        (("--board", "Pynq-Z1", "--fps", "0"), "frames per second must be a number above 0"),
         (
             ("--board", "Pynq-Z1", "--fps", "1e9"),
-            "--fps 1e+09: no folding reaches it; the highest at 100 MHz",
+            "--fps 1e+09: no folding reaches it; the highest rate at 100 MHz",
         ),
         ((), "--board"),
     ],
@@ -255,7 +255,7 @@ def test_what_is_no_profile_is_refused(tmp_path, capsys):
     from hw.costs import main
 
     (tmp_path / "report.json").write_text("{}")
-    for name, message in (("report.json", "no FINN profile"), ("nowhere.onnx", "does not exist")):
+    for name, message in (("report.json", "not a FINN profile"), ("nowhere.onnx", "does not exist")):
         arguments = [str(tmp_path / name), "--board", "Pynq-Z1", "--out", str(tmp_path / "costs.json")]
         assert main(arguments) == 2
         assert message in capsys.readouterr().err

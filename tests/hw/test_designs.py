@@ -122,9 +122,9 @@ def test_hardware_scores_faces_as_the_fake_quantized_model(name, hardware, drawn
 @pytest.mark.parametrize("name", NAMES)
 def test_the_build_keeps_its_baseline(name, hardware, tmp_path):
     from hw.boards import board_named
-    from hw.designs.baseline import departures, figures
+    from hw.build_report import build_report
+    from hw.designs.baseline import baseline_metrics, baseline_violations
     from hw.finn_quirks import quiet_finn
-    from hw.report import report_of
     from hw.steps import run_step
 
     kept = json.loads((DESIGNS / name / "baseline.json").read_text())
@@ -134,8 +134,8 @@ def test_the_build_keeps_its_baseline(name, hardware, tmp_path):
         graph = run_step("partition", hardware(name), tmp_path / "partition")
         graph = run_step("specialize", graph, board)
         graph = run_step("decompose", run_step("fold", graph, board, kept["fps"]), board)
-        report = report_of(graph, board, target="estimate", wanted_fps=kept["fps"], verified={})
-    assert departures(figures(report, kept["figures"]["auc"]["value"]), kept) == []
+        report = build_report(graph, board, target="estimate", wanted_fps=kept["fps"], verified={})
+    assert baseline_violations(baseline_metrics(report, kept["figures"]["auc"]["value"]), kept) == []
     assert report["frames_per_second"] >= kept["fps"]
 
 
@@ -169,16 +169,19 @@ def test_every_node_of_the_chain_has_rtl(hardware):
 
 
 def test_departures_from_a_baseline():
-    from hw.designs.baseline import TOLERANCES, baseline, departures, figures
+    from hw.designs.baseline import TOLERANCES, baseline, baseline_metrics, baseline_violations
 
     report = {
         "board": "b", "wanted_fps": 5, "cycles": 10, "versions": {},
         "totals": {"lut": 100, "bram18": 20, "dsp": 3, "weight_bits": 50},
     }  # fmt: skip
     kept = baseline(report, 0.9)
-    assert set(kept["figures"]) == set(TOLERANCES) and departures(figures(report, 0.9), kept) == []
+    assert (
+        set(kept["figures"]) == set(TOLERANCES)
+        and baseline_violations(baseline_metrics(report, 0.9), kept) == []
+    )
     worse = {**report, "cycles": 11, "totals": {**report["totals"], "lut": 106, "bram18": 21, "dsp": 2}}
-    assert departures(figures(worse, 0.8), kept) == [
+    assert baseline_violations(baseline_metrics(worse, 0.8), kept) == [
         "cycles is 11, the baseline 10 within 0 %", "lut is 106, the baseline 100 within 5 %",
         "dsp is 2, the baseline 3 within 0 %", "auc is 0.8, the baseline 0.9 within 0.5 %",
     ]  # fmt: skip

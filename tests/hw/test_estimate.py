@@ -7,10 +7,10 @@ ZYNQ, VERSAL = "xc7z020clg400-1", "xcvc1902-vsva2197-2MP-e-S"
 
 
 def matrix(**changes):
-    from hw.estimate import Matrix
+    from hw.estimate import MatrixLayer
 
     settings = {"inputs": 144, "outputs": 32, "vectors": 64, "input_bits": 8, "input_signed": False}
-    return Matrix(**{**settings, **changes})
+    return MatrixLayer(**{**settings, **changes})
 
 
 def test_cycles_bits_and_multipliers_by_hand():

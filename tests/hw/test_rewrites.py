@@ -29,9 +29,9 @@ def thresholds(source, levels, target, bias=0.0):
 
 
 def rewritten(model, rewrite):
-    from hw.steps.rounds import OneByOne
+    from hw.steps.fixpoint import NodeRewrite
 
-    return model.transform(OneByOne(rewrite))
+    return model.transform(NodeRewrite(rewrite))
 
 
 def equal(before, after, values, atol=0.0):
@@ -47,7 +47,7 @@ def kinds(model):
 
 
 def test_patches_to_tokens_become_one_reshape():
-    from hw.steps.movers import fuse_movers
+    from hw.steps.data_movement import fuse_data_movement
 
     nodes = [
         helper.make_node("Transpose", ["x"], ["a"], perm=[0, 3, 1, 2]),
@@ -55,29 +55,29 @@ def test_patches_to_tokens_become_one_reshape():
         helper.make_node("Transpose", ["b"], ["y"], perm=[0, 2, 1]),
     ]
     model = wrapped(nodes, [1, 2, 3, 5], [1, 6, 5], s=np.array([1, 5, 6]))
-    after = rewritten(model, fuse_movers)
+    after = rewritten(model, fuse_data_movement)
     assert kinds(after) == ["Reshape"]
     equal(model, after, np.random.default_rng(0).normal(size=(1, 2, 3, 5)).astype(np.float32))
 
 
 def test_heads_that_do_change_the_order_stay():
-    from hw.steps.movers import fuse_movers
+    from hw.steps.data_movement import fuse_data_movement
 
     nodes = [
         helper.make_node("Reshape", ["x", "s"], ["a"]),
         helper.make_node("Transpose", ["a"], ["y"], perm=[0, 2, 1, 3]),
     ]
     model = wrapped(nodes, [1, 4, 6], [1, 2, 4, 3], s=np.array([1, 4, 2, 3]))
-    assert kinds(rewritten(model, fuse_movers)) == ["Reshape", "Transpose"]
+    assert kinds(rewritten(model, fuse_data_movement)) == ["Reshape", "Transpose"]
 
 
 def test_thresholds_move_before_a_class_token():
-    from hw.steps.thresholds import move_up
+    from hw.steps.threshold_rewrites import hoist_thresholds
 
     nodes = [helper.make_node("Concat", ["t", "x"], ["a"], axis=1), thresholds("a", "l", "y", -2.0)]
     token = np.array([[[0.3, -0.9, 0.05]]], np.float32)
     model = wrapped(nodes, [1, 4, 3], [1, 5, 3], t=token, l=np.array([[-0.5, 0.0, 0.2, 0.6]], np.float32))
-    after = rewritten(model, move_up)
+    after = rewritten(model, hoist_thresholds)
     assert kinds(after) == ["MultiThreshold", "Concat"]
     assert (after.get_initializer(after.graph.node[1].input[0]) == [[[1, -2, 0]]]).all()  # counted by hand
     equal(model, after, np.random.default_rng(0).normal(size=(1, 4, 3)).astype(np.float32))
@@ -86,7 +86,7 @@ def test_thresholds_move_before_a_class_token():
 def test_a_token_that_is_no_multiple_is_added_with_the_positions():
     from qonnx.core.datatype import DataType
 
-    from hw.steps.tokens import scale_past_token
+    from hw.steps.class_token import move_scale_past_token
 
     nodes = [
         helper.make_node("Mul", ["x", "s"], ["a"]), helper.make_node("Concat", ["t", "a"], ["b"], axis=1),
@@ -98,7 +98,7 @@ def test_a_token_that_is_no_multiple_is_added_with_the_positions():
         p=draw.normal(size=(1, 5, 3)).astype(np.float32),
     )  # fmt: skip
     model.set_tensor_datatype("x", DataType["INT8"])
-    after = rewritten(model, scale_past_token)
+    after = rewritten(model, move_scale_past_token)
     assert kinds(after) == ["Concat", "Mul", "Add"]
     token = after.graph.node[0].input[0]
     assert not after.get_initializer(token).any() and after.get_tensor_datatype(token) == DataType["INT8"]
@@ -106,7 +106,7 @@ def test_a_token_that_is_no_multiple_is_added_with_the_positions():
 
 
 def test_positions_on_the_grid_become_a_sum_of_integers():
-    from hw.steps.thresholds import whole_offset
+    from hw.steps.threshold_rewrites import move_integer_offset_before_scale
 
     nodes = [
         helper.make_node("Mul", ["x", "s"], ["a"]), helper.make_node("Add", ["a", "p"], ["b"]),
@@ -116,14 +116,14 @@ def test_positions_on_the_grid_become_a_sum_of_integers():
     positions = draw.integers(-9, 9, (1, 4, 3)).astype(np.float32)
     levels = np.linspace(-0.41, 0.43, 12, dtype=np.float32)[None]
     model = wrapped(nodes, [1, 4, 3], [1, 4, 3], s=scale, p=positions * scale, l=levels)
-    after = rewritten(model, whole_offset)
+    after = rewritten(model, move_integer_offset_before_scale)
     assert kinds(after) == ["Add", "Mul", "MultiThreshold"]
     assert (after.get_initializer(after.graph.node[0].input[1]) == positions).all()
     equal(model, after, draw.integers(-9, 9, (1, 4, 3)).astype(np.float32))
 
 
 def test_scales_past_a_sum_only_where_nobody_else_reads_them():
-    from hw.steps.joins import past_sum
+    from hw.steps.sum_rewrites import move_past_sum
 
     def two(last):
         return [
@@ -133,15 +133,15 @@ def test_scales_past_a_sum_only_where_nobody_else_reads_them():
 
     constants = {"s": np.float32(0.3), "t": np.float32(0.3)}
     model = wrapped(two("y"), [1, 4], [1, 4], **constants)
-    after = rewritten(model, past_sum)
+    after = rewritten(model, move_past_sum)
     assert kinds(after) == ["Relu", "Add", "Mul"]
     equal(model, after, np.array([[1.0, -2.0, 3.0, 0.5]], np.float32), atol=1e-6)
     forked = wrapped([*two("c"), helper.make_node("Add", ["c", "a"], ["y"])], [1, 4], [1, 4], **constants)
-    assert kinds(rewritten(forked, past_sum)) == kinds(forked)
+    assert kinds(rewritten(forked, move_past_sum)) == kinds(forked)
 
 
 def test_average_pooling_is_a_convolution_and_a_scale():
-    from hw.steps.tidy import _average_as_convolution
+    from hw.steps.tidy_profile import _average_as_convolution
 
     pool = helper.make_node("AveragePool", ["x"], ["y"], kernel_shape=[3, 3], strides=[2, 2])
     model = wrapped([pool], [1, 4, 7, 7], [1, 4, 3, 3])
@@ -151,7 +151,7 @@ def test_average_pooling_is_a_convolution_and_a_scale():
 
 
 def test_a_clip_goes_into_thresholds():
-    from hw.steps.convert import _absorb_clip
+    from hw.steps.convert_to_finn import _absorb_clip
 
     nodes = [helper.make_node("Clip", ["x", "low", "high"], ["a"]), thresholds("a", "l", "y")]
     levels = np.array([[-1.0, 0.0, 0.5, 2.0, 2.5]], np.float32)
@@ -165,7 +165,7 @@ def test_a_clip_goes_into_thresholds():
 def test_halves_go_to_the_even_side():
     """A quantizer of scale 2 on whole numbers: 1, 3, 5 are halves; numpy rounds them to 0, 2, 2."""
     from hw.exact import run_exactly
-    from hw.steps.convert import convert
+    from hw.steps.convert_to_finn import convert_to_finn
 
     nodes = [helper.make_node("Mul", ["x", "one"], ["a"]), helper.make_node(
         "Quant", ["a", "s", "z", "b"], ["y"], domain="qonnx.custom_op.general", signed=1, narrow=0,
@@ -175,7 +175,7 @@ def test_halves_go_to_the_even_side():
     values = np.arange(-10, 10, dtype=np.float32)[None]
     wanted = 3 * np.clip(np.round(values / 2), -8, 7)
     assert (run_exactly(model, values) == wanted).all()
-    assert (run_exactly(convert(model), values) == wanted).all()
+    assert (run_exactly(convert_to_finn(model), values) == wanted).all()
 
 
 def test_float64_execution_is_onnx_runtimes_but_for_rounding():

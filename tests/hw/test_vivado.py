@@ -35,7 +35,7 @@ def _finns_cycles(folder):
 
     from hw.finn_quirks import builder_without_vivado, quiet_finn
     from hw.folding import layer_cycles
-    from hw.vivado import LAST_WITHOUT, STEPS
+    from hw.vivado import FINN_STEPS, LAST_STEP_WITHOUT_VIVADO
 
     with quiet_finn():
         builder_without_vivado()
@@ -45,7 +45,7 @@ def _finns_cycles(folder):
         config = DataflowBuildConfig.construct_from(folder / "build.json")
         assert set(config.steps) <= set(build_dataflow_step_lookup)
         model = ModelWrapper(str(folder / "model.onnx"))
-        for name in STEPS[: STEPS.index(LAST_WITHOUT) + 1]:
+        for name in FINN_STEPS[: FINN_STEPS.index(LAST_STEP_WITHOUT_VIVADO) + 1]:
             model = build_dataflow_step_lookup[name](model, config)
         return layer_cycles(model)
 

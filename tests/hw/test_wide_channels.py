@@ -53,7 +53,7 @@ def test_split_convolution_maps_whole(tmp_path):
     from qonnx.transformation.infer_shapes import InferShapes
 
     from hw.boards import board_named
-    from hw.run import Build
+    from hw.build_steps import Build
 
     model = ModelWrapper(split_network()).transform(InferShapes())
     model.set_tensor_datatype("x", DataType["INT8"])

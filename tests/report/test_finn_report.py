@@ -4,7 +4,7 @@ from io import StringIO
 
 from rich.console import Console
 
-from brevitas_defakeq.export.finn.findings import Finding, cannot
+from brevitas_defakeq.export.finn.findings import Finding, unmappable
 from brevitas_defakeq.report.finn_report import check_content, check_table, host_table
 
 FINDINGS = [
@@ -26,7 +26,7 @@ def test_what_cannot_be_mapped_stands_first_and_is_counted():
     assert "1 places cannot be mapped" in text and text.index("after stem") < text.index("4 bits instead")
     assert "zero points cost 1 bits" in text
     assert check_content(FINDINGS)["cannot"] == 1 and not check_content(FINDINGS)["maps"]
-    assert check_content(FINDINGS[:1])["maps"] and cannot(FINDINGS) == FINDINGS[1:]
+    assert check_content(FINDINGS[:1])["maps"] and unmappable(FINDINGS) == FINDINGS[1:]
 
 
 def test_nothing_to_say():

@@ -1,69 +1,69 @@
-"""Activation quantizers in FINN's form: zero point 0, the function before them inside.
+"""Activation quantizers with zero point 0 that include the activation functions before them.
 
-A grid without zero point stays a ``Quant``; where ReLU or a clip cuts off only what the grid cannot show, it
-is dropped. Everything else becomes a ``MultiThreshold`` that gives ``code - zero_point`` (its ``out_bias`` is
-the lowest of them) and a multiplication by the scale: the same float32 values.
+A quantizer without zero point stays a ``Quant``, and a ReLU or clip before it is dropped if the grid's range
+implies it. Every other one becomes a ``MultiThreshold`` with output ``code - zero_point`` (``out_bias`` is
+the smallest of them) and a multiplication by the scale, with the same float32 values.
 """
 
 import numpy as np
 from onnx import NodeProto
 
-from brevitas_defakeq.export.finn.activation_functions import functions_before, steps_of, thresholds_of
-from brevitas_defakeq.export.finn.graph_editor import Graph, drop_unread_, node
-from brevitas_defakeq.export.finn.quant_node import Quantizer, is_activation, quant_node, type_name
+from brevitas_defakeq.export.finn.activation_functions import find_thresholds, functions_before, step_function
+from brevitas_defakeq.export.finn.graph_editor import GraphEditor, make_node, remove_unused_nodes_
+from brevitas_defakeq.export.finn.quant_node import QuantGrid, is_activation, quant_node, type_name
 
 
-def merge_quantizers_(graph: Graph) -> None:
-    """Quantizers that do the same with the same value become one."""
+def merge_equal_quantizers_(graph: GraphEditor) -> None:
+    """Merge equal per-tensor quantizers of the same value."""
     for quant in graph.nodes:
         if not is_activation(graph, quant):
             continue
-        own = Quantizer.of(graph, quant)
+        own = QuantGrid.from_node(graph, quant)
         first = next(
             other
-            for other in graph.readers(quant.input[0])
-            if is_activation(graph, other) and own.same_as(Quantizer.of(graph, other))
+            for other in graph.consumers(quant.input[0])
+            if is_activation(graph, other) and own.equals(QuantGrid.from_node(graph, other))
         ) if own.is_per_tensor else quant  # fmt: skip
         if first is not quant:
-            graph.read_instead(quant.output[0], first.output[0])
-            graph.drop(quant)
+            graph.redirect(quant.output[0], first.output[0])
+            graph.remove(quant)
 
 
-def rewrite_activations_(graph: Graph) -> None:
-    """Every quantizer of an activation without its zero point, and with the functions before it."""
+def rewrite_activations_(graph: GraphEditor) -> None:
+    """Rewrite every activation quantizer without zero point, together with the functions before it."""
     for quant in graph.nodes:
         if is_activation(graph, quant):
             _rewrite_(graph, quant)
-    drop_unread_(graph)
+    remove_unused_nodes_(graph)
 
 
-def _rewrite_(graph: Graph, quant: NodeProto) -> None:
-    quantizer = Quantizer.of(graph, quant)
+def _rewrite_(graph: GraphEditor, quant: NodeProto) -> None:
+    quantizer = QuantGrid.from_node(graph, quant)
     chain = functions_before(graph, quant.input[0])
     source = chain[0].input[0] if chain else quant.input[0]
-    plain = _plain_form(graph, quantizer, chain)
+    plain = _plain_quantizer(graph, quantizer, chain)
     if plain is not None:
         new = [quant_node(graph, source, quant.output[0], quant.name, scale=quantizer.scale, **plain)]
     else:
-        steps = threshold_node(graph, quant, source, *thresholds_of(steps_of(graph, chain, quantizer)))
-        scale = graph.constant(quantizer.scale.reshape(()), f"{quant.name}.scale")
-        new = [steps, node("Mul", [steps.output[0], scale], quant.output[0], f"{quant.name}.scaled")]
-    graph.put(quant, *new)
-    graph.drop(quant)
+        steps = threshold_node(graph, quant, source, *find_thresholds(step_function(graph, chain, quantizer)))
+        scale = graph.add_constant(quantizer.scale.reshape(()), f"{quant.name}.scale")
+        new = [steps, make_node("Mul", [steps.output[0], scale], quant.output[0], f"{quant.name}.scaled")]
+    graph.insert_before(quant, *new)
+    graph.remove(quant)
 
 
-def _plain_form(graph: Graph, quantizer: Quantizer, chain: list[NodeProto]) -> dict | None:
-    """The ``Quant`` attributes that say the same as functions and quantizer, if there are any."""
+def _plain_quantizer(graph: GraphEditor, quantizer: QuantGrid, chain: list[NodeProto]) -> dict | None:
+    """``quant_node`` arguments of one ``Quant`` that equals the chain and the quantizer, or None."""
     if quantizer.zero_point.any():
         return None
-    low, high = quantizer.lowest, quantizer.highest
+    low, high = quantizer.min_integer, quantizer.max_integer
     for function in chain:
         if function.op_type not in ("Relu", "Clip"):
             return None
         floor, ceiling = _clip_range(graph, function)
         scale = float(quantizer.scale.item())
         if floor == 0.0:
-            low = max(low, 0)  # a signed grid behind a ReLU is an unsigned one of one bit less
+            low = max(low, 0)  # a signed grid after a ReLU is an unsigned one with one bit less
         if not (floor <= low * scale and ceiling >= high * scale):
             return None
     bits = int(quantizer.bits.item())
@@ -71,11 +71,12 @@ def _plain_form(graph: Graph, quantizer: Quantizer, chain: list[NodeProto]) -> d
         return {"bits": bits, "signed": True, "narrow": quantizer.narrow}
     if quantizer.signed:
         bits -= 1
-    # FINN takes a single bit for -1 and 1.
+    # FINN interprets a single bit as -1 and 1.
     return {"bits": bits, "signed": False} if bits > 1 and high == 2**bits - 1 else None
 
 
-def _clip_range(graph: Graph, function: NodeProto) -> tuple[float, float]:
+def _clip_range(graph: GraphEditor, function: NodeProto) -> tuple[float, float]:
+    """Lower and upper bound of a ``Relu`` or ``Clip``."""
     if function.op_type == "Relu":
         return 0.0, np.inf
     bounds = [graph.constants.get(name) for name in (*function.input[1:], "", "")[:2]]
@@ -86,24 +87,30 @@ def _clip_range(graph: Graph, function: NodeProto) -> tuple[float, float]:
 
 
 def threshold_node(
-    graph: Graph, quant: NodeProto, source: str, thresholds: np.ndarray, first: int
+    graph: GraphEditor, quant: NodeProto, source: str, thresholds: np.ndarray, first: int
 ) -> NodeProto:
-    """A MultiThreshold that gives ``first`` and the integers after it, the same steps in every channel."""
-    matrix = graph.constant(thresholds[None], f"{quant.name}.thresholds")  # [1, n]
-    integers = graph.fresh(f"{quant.output[0]}.integers", graph.shapes[source])
-    return node(
+    """A ``MultiThreshold`` with the same thresholds in every channel.
+
+    Args:
+        source: the value it reads.
+        thresholds: float32 [n], ascending.
+        first: the integer below all thresholds; each threshold reached adds 1.
+    """
+    matrix = graph.add_constant(thresholds[None], f"{quant.name}.thresholds")  # [1, n]
+    integers = graph.new_name(f"{quant.output[0]}.integers", graph.shapes[source])
+    return make_node(
         "MultiThreshold", [source, matrix], integers, f"{quant.name}.thresholds", out_scale=1.0,
         out_bias=float(first), out_dtype=type_name(first, first + len(thresholds)),
         data_layout=_layout(graph, source),
     )  # fmt: skip
 
 
-def _layout(graph: Graph, name: str) -> str:
-    """Where FINN has to look for the channels: second in a map, last in everything else of four axes."""
+def _layout(graph: GraphEditor, name: str) -> str:
+    """FINN's name of the axis order: channels second in maps, last in other values of rank 4."""
     rank = len(graph.shapes[name])
     if rank != 4:
         return {2: "NC", 3: "NWC"}.get(rank, "")
-    maker = graph.maker(name)
-    while maker is not None and maker.op_type not in ("Conv", "Reshape", "Transpose", "MatMul"):
-        maker = graph.maker(graph.dynamic_inputs(maker)[0])
-    return "NCHW" if maker is None or maker.op_type == "Conv" else "NHWC"
+    producer = graph.producer(name)
+    while producer is not None and producer.op_type not in ("Conv", "Reshape", "Transpose", "MatMul"):
+        producer = graph.producer(graph.dynamic_inputs(producer)[0])
+    return "NCHW" if producer is None or producer.op_type == "Conv" else "NHWC"

@@ -1,4 +1,4 @@
-"""Channels that come in another order, taken along to the layers that read them."""
+"""Channel permutations pushed down to the layers that read the channels."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,122 +6,142 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import NodeProto
 
-from brevitas_defakeq.export.finn.graph_editor import Graph, attribute
+from brevitas_defakeq.export.finn.graph_editor import GraphEditor, get_attribute
 from brevitas_defakeq.export.finn.weight_quantizers import weight_quantizer
 
-#: Operators that treat every number by itself.
+#: Operators that treat every value alike.
 _ELEMENTWISE = frozenset({"Relu", "Clip", "LeakyRelu", "Sigmoid", "Tanh", "HardSigmoid", "Elu", "Selu",
                           "Softplus", "Gelu", "Identity", "Quant", "MultiThreshold"})  # fmt: skip
-#: ... and every channel.
+#: Operators that treat every channel alike.
 _CHANNELWISE = frozenset({"MaxPool", "AveragePool", "GlobalAveragePool"})
 _AFFINE = frozenset({"Add", "Sub", "Mul", "Div"})
 
+#: Changes at one consumer, and the axis on which its result is permuted (None: it is not).
+_Step = tuple[list[Callable[[], None]], int | None]
+
 
 @dataclass(frozen=True)
-class Sorted:
-    """A value that holds the channels of ``name``, along ``axis``, in another order."""
+class PermutedValue:
+    """A value that holds the channels of another one in another order.
 
-    name: str
+    Attributes:
+        original: name of the other value.
+        axis: the channel axis.
+        permutation: int [C], position -> channel of ``original``.
+    """
+
+    original: str
     axis: int
-    order: np.ndarray
+    permutation: np.ndarray
 
 
-def sink_order(graph: Graph, name: str, order: np.ndarray) -> dict[str, Sorted] | None:
-    """Make everything behind ``name`` expect its channels in ``order``; None, and no change, where it cannot.
+def push_permutation(
+    graph: GraphEditor, name: str, permutation: np.ndarray
+) -> dict[str, PermutedValue] | None:
+    """Let everything after a value expect its channels permuted.
 
     Args:
-        order: place -> which channel will stand there.
+        name: the value.
+        permutation: int [C], position -> channel that will be there.
 
     Returns:
-        the values whose channels were moved, by their new names.
+        the permuted values by their new names; None, with the graph unchanged, where this is impossible.
     """
     changes: list[Callable[[], None]] = []
     axes = {name: 1 if len(graph.shapes[name]) == 4 else len(graph.shapes[name]) - 1}
-    waiting, handed_out = [name], {value.name for value in graph.model.graph.output}
+    waiting, outputs = [name], {value.name for value in graph.model.graph.output}
     while waiting:
         value = waiting.pop()
-        if value in handed_out:
+        if value in outputs:
             return None
-        for reader in graph.readers(value):
-            step = _step(graph, reader, value, order, axes[value])
+        for consumer in graph.consumers(value):
+            step = _step(graph, consumer, value, permutation, axes[value])
             if step is None:
                 return None
-            change, goes_on = step
-            changes.extend(change)
-            if goes_on is not None and reader.output[0] not in axes:
-                axes[reader.output[0]] = goes_on
-                waiting.append(reader.output[0])
+            new_changes, result_axis = step
+            changes.extend(new_changes)
+            if result_axis is not None and consumer.output[0] not in axes:
+                axes[consumer.output[0]] = result_axis
+                waiting.append(consumer.output[0])
     for change in changes:
         change()
-    names = {old: graph.fresh(f"{old}.sorted", graph.shapes[old]) for old in axes}
+    names = {old: graph.new_name(f"{old}.sorted", graph.shapes[old]) for old in axes}
     graph.rename(names)
-    return {new: Sorted(old, axes[old], order) for old, new in names.items()}
+    return {new: PermutedValue(old, axes[old], permutation) for old, new in names.items()}
 
 
-def _step(graph, reader: NodeProto, value: str, order, axis: int):
-    """What has to change at one reader, and the axis on which its result is moved (None: it is not)."""
+def _step(
+    graph: GraphEditor, consumer: NodeProto, value: str, permutation: np.ndarray, axis: int
+) -> _Step | None:
+    """What the permutation of ``value`` changes at one consumer; None where it cannot be permuted."""
     rank = len(graph.shapes[value])
-    if reader.op_type in _ELEMENTWISE:
-        return ([], axis) if _same_for_all_channels(graph, reader) else None
-    if reader.op_type in _CHANNELWISE:
+    if consumer.op_type in _ELEMENTWISE:
+        return ([], axis) if _same_for_all_channels(graph, consumer) else None
+    if consumer.op_type in _CHANNELWISE:
         return [], axis
-    if reader.op_type in ("Flatten", "Reshape") and axis == 1:
-        before, after = graph.shapes[value], graph.shapes[reader.output[0]]
+    if consumer.op_type in ("Flatten", "Reshape") and axis == 1:
+        before, after = graph.shapes[value], graph.shapes[consumer.output[0]]
         only_channels = before[1] == np.prod(before) == np.prod(after) and after[:2] == before[:2]
         return ([], 1) if only_channels else None
-    if reader.op_type in _AFFINE:
-        return _affine_step(graph, reader, order, rank, axis)
-    return _layer_step(graph, reader, value, order, axis, rank)
+    if consumer.op_type in _AFFINE:
+        return _affine_step(graph, consumer, permutation, rank, axis)
+    return _layer_step(graph, consumer, value, permutation, axis, rank)
 
 
-def _same_for_all_channels(graph: Graph, reader: NodeProto) -> bool:
-    if reader.op_type == "MultiThreshold":
-        return graph.constants[reader.input[1]].shape[0] == 1
-    return all(graph.constants[name].size == 1 for name in reader.input[1:] if graph.is_constant(name))
+def _same_for_all_channels(graph: GraphEditor, consumer: NodeProto) -> bool:
+    if consumer.op_type == "MultiThreshold":
+        return graph.constants[consumer.input[1]].shape[0] == 1
+    return all(graph.constants[name].size == 1 for name in consumer.input[1:] if graph.is_constant(name))
 
 
-def _affine_step(graph: Graph, reader: NodeProto, order, rank: int, axis: int):
-    places = [place for place, name in enumerate(reader.input) if graph.is_constant(name)]
-    if len(places) != 1:
+def _affine_step(
+    graph: GraphEditor, consumer: NodeProto, permutation: np.ndarray, rank: int, axis: int
+) -> _Step | None:
+    """Arithmetic with a constant: the constant is permuted if it differs between channels."""
+    indices = [index for index, name in enumerate(consumer.input) if graph.is_constant(name)]
+    if len(indices) != 1:
         return None
-    values = graph.constants[reader.input[places[0]]]
+    values = graph.constants[consumer.input[indices[0]]]
     along = axis - (rank - values.ndim)
     if along < 0 or values.shape[along] == 1:
         return [], axis
 
     def change() -> None:
-        reader.input[places[0]] = graph.constant(np.take(values, order, axis=along), f"{reader.name}.sorted")
+        permuted = np.take(values, permutation, axis=along)
+        consumer.input[indices[0]] = graph.add_constant(permuted, f"{consumer.name}.sorted")
 
     return [change], axis
 
 
-def _layer_step(graph: Graph, reader: NodeProto, value: str, order, axis: int, rank: int):
-    """A layer that reads the channels has its weights sorted; a depthwise one its channels too."""
-    quant = weight_quantizer(graph, reader)
-    if quant is None or reader.input[0] != value:
+def _layer_step(
+    graph: GraphEditor, consumer: NodeProto, value: str, permutation: np.ndarray, axis: int, rank: int
+) -> _Step | None:
+    """A layer that reads the channels: its weights are permuted; a depthwise one's outputs too."""
+    quant = weight_quantizer(graph, consumer)
+    if quant is None or consumer.input[0] != value:
         return None
-    if reader.op_type == "Conv":
-        depthwise = attribute(reader, "group", 1) != 1
+    if consumer.op_type == "Conv":
+        depthwise = get_attribute(consumer, "group", 1) != 1
         if not depthwise:
-            return [lambda: _sort_(graph, quant, order, 1)], None
-        changes = [lambda: _sort_(graph, quant, order, 0)]
-        if len(reader.input) > 2:
-            changes.append(lambda: _sort_input_(graph, reader, 2, order))
+            return [lambda: _permute_weights_(graph, quant, permutation, 1)], None
+        changes = [lambda: _permute_weights_(graph, quant, permutation, 0)]
+        if len(consumer.input) > 2:
+            changes.append(lambda: _permute_bias_(graph, consumer, permutation))
         return changes, axis
     if axis != rank - 1:
         return None
-    along = 1 if reader.op_type == "Gemm" and attribute(reader, "transB", 0) else 0
-    return [lambda: _sort_(graph, quant, order, along)], None
+    along = 1 if consumer.op_type == "Gemm" and get_attribute(consumer, "transB", 0) else 0
+    return [lambda: _permute_weights_(graph, quant, permutation, along)], None
 
 
-def _sort_(graph: Graph, quant: NodeProto, order: np.ndarray, axis: int) -> None:
-    """Sort the weights of a layer, and what of its grid differs along that axis."""
-    for place in range(4):
-        values = graph.constants[quant.input[place]]
-        if values.ndim > axis and values.shape[axis] == len(order):
-            sorted_values = np.take(values, order, axis=axis)
-            quant.input[place] = graph.constant(sorted_values, f"{quant.name}.sorted")
+def _permute_weights_(graph: GraphEditor, quant: NodeProto, permutation: np.ndarray, axis: int) -> None:
+    """Permute a layer's weights, and the parameters of its grid that differ along that axis."""
+    for index in range(4):
+        values = graph.constants[quant.input[index]]
+        if values.ndim > axis and values.shape[axis] == len(permutation):
+            permuted = np.take(values, permutation, axis=axis)
+            quant.input[index] = graph.add_constant(permuted, f"{quant.name}.sorted")
 
 
-def _sort_input_(graph: Graph, layer: NodeProto, place: int, order: np.ndarray) -> None:
-    layer.input[place] = graph.constant(graph.constants[layer.input[place]][order], f"{layer.name}.sorted")
+def _permute_bias_(graph: GraphEditor, layer: NodeProto, permutation: np.ndarray) -> None:
+    layer.input[2] = graph.add_constant(graph.constants[layer.input[2]][permutation], f"{layer.name}.sorted")

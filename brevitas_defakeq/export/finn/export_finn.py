@@ -1,12 +1,13 @@
-"""``export_finn``: a run as an integer graph that FINN maps, with the host's arithmetic beside it."""
+"""``export_finn``: a run as an integer graph that FINN maps, and a description of the host's arithmetic."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from brevitas_defakeq.artifact import QuantizedDetector
 from brevitas_defakeq.export.export_card import input_output_of, require_exportable
-from brevitas_defakeq.export.finn.findings import Finding, cannot
+from brevitas_defakeq.export.finn.findings import Finding, unmappable
 from brevitas_defakeq.export.qonnx import QONNX_IMAGES, qonnx_graph
 from brevitas_defakeq.export.quiet_converters import quiet
 from brevitas_defakeq.export.verification_images import evenly_spaced
@@ -15,8 +16,11 @@ from brevitas_defakeq.runtime.json_records import plain
 from brevitas_defakeq.utils.errors import UserError
 from brevitas_defakeq.utils.files import write_json, written_whole
 
-FORMAT_VERSION = 1
-HOST_NAME = "host.json"
+if TYPE_CHECKING:
+    from brevitas_defakeq.export.finn.finn_profile import FinnProfile
+
+HOST_FORMAT_VERSION = 1
+HOST_FILE_NAME = "host.json"
 
 
 def export_finn(
@@ -26,51 +30,51 @@ def export_finn(
     variant: str = "quantized",
     verify: Tensor | None = None,
 ) -> dict:
-    """Write ``out/model.onnx``, the integer core, and ``out/host.json``, what the host does around it.
+    """Write ``out/model.onnx``, the integer core, and ``out/host.json``, the host's arithmetic around it.
 
-    The graph takes ``code - zero_point`` of the image's quantizer as float32 [1, 3, H, W], annotated with
-    their type, and gives the head's integers; ``logit = sum(output * scale) + bias``.
+    The graph's input is ``code - zero_point`` of the image's quantizer, float32 [1, 3, H, W], annotated with
+    its integer type; its output is the head's integers; ``logit = sum(output * scale) + bias``.
 
     Args:
-        result: what ``quantize`` returned or ``load`` read.
+        result: from ``quantize`` or ``load``.
         variant: "quantized" (M_q) or "mixed" (M_q^v: restored channels in layers of their own).
-        verify: preprocessed images [N, 3, H, W]; on eight of them the profile has to say what the QONNX
-            graph says, within 1e-5 of the outputs' range. None skips the check.
+        verify: preprocessed images [N, 3, H, W]; on eight of them the profile's logit must equal the QONNX
+            graph's within 1e-5 of the outputs' range. None skips the check.
 
     Returns:
-        what ``host.json`` holds.
+        the content of ``host.json``.
 
     Raises:
-        UserError: the extra ``fpga`` is missing, a layer cannot be mapped, or the profile differs; then
-            nothing is written.
+        UserError: the extra ``fpga`` is missing, a layer cannot be mapped, or the profile differs. Nothing is
+            written then.
     """
     require_exportable(result, variant, "finn")
     written = qonnx_graph(result, getattr(result, variant))
     from brevitas_defakeq.export.finn.check_finn import check_graph
-    from brevitas_defakeq.export.finn.finn_profile import finn_profile, normalized
-    from brevitas_defakeq.export.finn.profile_agreement import agreement
+    from brevitas_defakeq.export.finn.finn_profile import finn_profile, normalize_qonnx
+    from brevitas_defakeq.export.finn.profile_agreement import verify_profile
 
     with quiet():
-        graph = normalized(written)
+        graph = normalize_qonnx(written)
         require_mappable(check_graph(graph, result.config.target))
         profile = finn_profile(graph)
         checked = None
         if verify is not None:
             images = evenly_spaced(verify, QONNX_IMAGES).numpy()
-            checked = agreement(graph, profile, images).to_dict()
+            checked = verify_profile(graph, profile, images).to_dict()
     host = _host(result, variant, profile, checked)
     path = Path(out) / "model.onnx"
     with written_whole(path) as partial:
         partial.write_bytes(profile.model.SerializeToString())
-        write_json(path.with_name(HOST_NAME), host)
+        write_json(path.with_name(HOST_FILE_NAME), host)
     return host
 
 
 def check_finn(result: QuantizedDetector, *, variant: str = "quantized") -> list[Finding]:
-    """What keeps a run of any target from FINN, and what its zero points cost; nothing is written.
+    """What prevents a run of any target from being mapped, and what its zero points cost; writes nothing.
 
     Args:
-        result: what ``quantize`` returned or ``load`` read.
+        result: from ``quantize`` or ``load``.
         variant: "quantized" (M_q) or "mixed" (M_q^v).
 
     Raises:
@@ -79,27 +83,30 @@ def check_finn(result: QuantizedDetector, *, variant: str = "quantized") -> list
     require_exportable(result, variant, "finn")
     written = qonnx_graph(result, getattr(result, variant))
     from brevitas_defakeq.export.finn.check_finn import check_graph
-    from brevitas_defakeq.export.finn.finn_profile import normalized
+    from brevitas_defakeq.export.finn.finn_profile import normalize_qonnx
 
     with quiet():
-        return check_graph(normalized(written), result.config.target)
+        return check_graph(normalize_qonnx(written), result.config.target)
 
 
 def require_mappable(findings: list[Finding]) -> None:
-    refused = cannot(findings)
+    """Raises UserError with the first of the findings that prevent the mapping."""
+    refused = unmappable(findings)
     if refused:
         raise UserError(
-            f"{refused[0].line()} ({len(refused)} such places; `defakeq export RUN --format finn --check` "
-            "lists all); nothing was written"
+            f"{refused[0].line()} ({len(refused)} such problems; `defakeq export RUN --format finn "
+            "--check` lists all); nothing was written"
         )
 
 
-def _host(result: QuantizedDetector, variant: str, profile, checked: dict | None) -> dict:
-    """What the host has to know, in plain JSON types, of a ``Profile``."""
+def _host(
+    result: QuantizedDetector, variant: str, profile: "FinnProfile", checked: dict | None
+) -> dict[str, Any]:
+    """The content of ``host.json``, in plain JSON types."""
     given, _ = input_output_of(result)
     height, width = given.size
     return {
-        "format_version": FORMAT_VERSION,
+        "format_version": HOST_FORMAT_VERSION,
         "name": result.report["detector"]["name"],
         "form": variant,
         "input": plain(

@@ -1,11 +1,11 @@
-"""What the check says of a layer."""
+"""Findings of the FINN mapping check."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
-#: "cannot": FINN has nothing to map it to. "costs": it maps, and takes more than it has to. "needs": it maps
-#: on some devices only.
-KINDS = ("cannot", "costs", "needs")
+#: "cannot": FINN has no hardware for it. "costs": it maps but takes more hardware than necessary. "needs": it
+#: maps on some devices only.
+FINDING_KINDS = ("cannot", "costs", "needs")
 
 
 @dataclass(frozen=True)
@@ -13,12 +13,12 @@ class Finding:
     """One line of the check.
 
     Attributes:
-        layer: name in the detector; of what is no layer, where it stands.
-        operator: of the QONNX graph.
-        kind: one of ``KINDS``.
-        problem: what is the matter.
+        layer: name in the detector; for an operator outside any layer, its location ("after body.0").
+        operator: ONNX operator of the QONNX graph.
+        kind: one of ``FINDING_KINDS``.
+        problem: what prevents or enlarges the mapping.
         change: what to change.
-        extra_bits: what zero points cost this layer or activation, in bits a number.
+        extra_bits: bits per value that zero points add to this layer or activation.
     """
 
     layer: str
@@ -32,9 +32,10 @@ class Finding:
         return asdict(self)
 
     def line(self) -> str:
+        """The finding on one line: layer, problem, change."""
         return f"{self.layer}: {self.problem}; {self.change}"
 
 
-def cannot(findings: Iterable[Finding]) -> list[Finding]:
-    """Those that keep the detector from being mapped."""
+def unmappable(findings: Iterable[Finding]) -> list[Finding]:
+    """The findings that prevent the detector from being mapped."""
     return [finding for finding in findings if finding.kind == "cannot"]

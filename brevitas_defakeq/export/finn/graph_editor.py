@@ -1,24 +1,26 @@
-"""A QONNX graph that is being changed: who makes and reads a value, constants, new nodes in their place."""
+"""Editing of a QONNX graph: producers and consumers of values, constants, insertion and removal of nodes."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from numpy.typing import ArrayLike
+from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
-#: Where qonnx's own operators live.
+#: Domain of qonnx's own operators.
 QONNX_DOMAIN = "qonnx.custom_op.general"
-#: Operators that only move values about, for which a quantizer before is as good as one behind.
-MOVES = frozenset({"Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity"})
+#: Operators that only move values: a per-tensor quantizer before one equals the same quantizer after it.
+DATA_MOVEMENT_OPS = frozenset({"Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity"})
 
 
-class Graph:
-    """Look-ups over a model that stay right while nodes are put in and taken out through it.
+class GraphEditor:
+    """A model with look-ups that stay valid while nodes are inserted and removed through this class.
 
     Attributes:
-        model: the model, changed in place; its shapes have been inferred.
+        model: the model, changed in place; its shapes must have been inferred.
         constants: initializer -> its values.
         shapes: value -> its shape.
-        types: value -> which integers it is said to hold, in qonnx's words ("INT9").
+        types: value -> qonnx name of the integer type to annotate it with ("INT9").
     """
 
     def __init__(self, model: ModelProto) -> None:
@@ -30,15 +32,15 @@ class Graph:
         self._fresh = 0
 
     def _index_(self) -> None:
-        self._makers = {name: node for node in self.nodes for name in node.output}
-        self._readers: dict[str, list[NodeProto]] = {}
+        self._producers = {name: node for node in self.nodes for name in node.output}
+        self._consumers: dict[str, list[NodeProto]] = {}
         for node in self.nodes:
             for name in dict.fromkeys(node.input):
-                self._readers.setdefault(name, []).append(node)
+                self._consumers.setdefault(name, []).append(node)
 
     @property
     def nodes(self) -> list[NodeProto]:
-        """All nodes, in order; a copy, so that the graph may be changed while it is walked."""
+        """All nodes, in order; a copy, so that the graph may be changed during iteration."""
         return list(self.model.graph.node)
 
     @property
@@ -51,104 +53,107 @@ class Graph:
         """The name of the first output."""
         return self.model.graph.output[0].name
 
-    def maker(self, name: str) -> NodeProto | None:
-        return self._makers.get(name)
+    def producer(self, name: str) -> NodeProto | None:
+        """The node that computes a value; None for inputs and constants."""
+        return self._producers.get(name)
 
-    def readers(self, name: str) -> list[NodeProto]:
-        return self._readers.get(name, [])
+    def consumers(self, name: str) -> list[NodeProto]:
+        """The nodes that read a value, in order."""
+        return self._consumers.get(name, [])
 
     def is_constant(self, name: str) -> bool:
+        """Whether a value is an initializer."""
         return name in self.constants
 
     def dynamic_inputs(self, node: NodeProto) -> list[str]:
-        """What the node reads of the image: neither constants nor quantized constants."""
-        return [name for name in node.input if name and not self.is_fixed(name)]
+        """The node's inputs that depend on the image."""
+        return [name for name in node.input if name and not self.is_static(name)]
 
-    def is_fixed(self, name: str) -> bool:
-        """Whether a value does not depend on the image: a constant, or worked out of quantized ones."""
-        maker = self.maker(name)
-        if maker is None:
+    def is_static(self, name: str) -> bool:
+        """Whether a value does not depend on the image: a constant, or computed from constants only."""
+        producer = self.producer(name)
+        if producer is None:
             return name in self.constants
-        return bool(maker.input) and all(self.is_fixed(source) for source in maker.input if source)
+        return bool(producer.input) and all(self.is_static(source) for source in producer.input if source)
 
-    # Changing -----------------------------------------------------------------------------------------
-
-    def constant(self, values: np.ndarray, hint: str) -> str:
-        """A new initializer; its name."""
-        name = self.fresh(hint, list(np.shape(values)))
+    def add_constant(self, values: ArrayLike, hint: str) -> str:
+        """Add an initializer; returns its name, which begins with ``hint``."""
+        values = np.asarray(values)
+        name = self.new_name(hint, list(values.shape))
         self.constants[name] = values
-        tensor = numpy_helper.from_array(np.array(values), name)
+        tensor = numpy_helper.from_array(values, name)
         self.model.graph.initializer.append(tensor)
-        # qonnx looks for the shapes of constants among those of values.
+        # qonnx looks up the shapes of constants in value_info.
         described = helper.make_tensor_value_info(name, tensor.data_type, list(tensor.dims))
         self.model.graph.value_info.append(described)
         return name
 
-    def fresh(self, hint: str, shape: list[int]) -> str:
-        """A name that nothing has yet, for a value of this shape."""
+    def new_name(self, hint: str, shape: list[int]) -> str:
+        """An unused name for a new value of this shape; it begins with ``hint``."""
         while True:
             self._fresh += 1
             name = f"{hint}.{self._fresh}"
-            if name not in self._makers and name not in self.constants:
+            if name not in self._producers and name not in self.constants:
                 self.shapes[name] = list(shape)
                 return name
 
-    def put(self, before: NodeProto, *nodes: NodeProto) -> None:
-        """New nodes right before another one."""
-        place = self.nodes.index(before)
+    def insert_before(self, before: NodeProto, *nodes: NodeProto) -> None:
+        """Insert new nodes directly before ``before``."""
+        index = self.nodes.index(before)
         for offset, node in enumerate(nodes):
-            self.model.graph.node.insert(place + offset, node)
+            self.model.graph.node.insert(index + offset, node)
         self._index_()
 
     def rename(self, names: dict[str, str]) -> None:
-        """Values get other names, wherever they are made and read."""
+        """Rename values, old -> new, wherever they are produced and read."""
         for item in self.nodes:
             item.input[:] = [names.get(name, name) for name in item.input]
             item.output[:] = [names.get(name, name) for name in item.output]
         self.shapes.update({new: self.shapes[old] for old, new in names.items()})
         self._index_()
 
-    def put_behind(self, before: NodeProto, *nodes: NodeProto) -> None:
-        """New nodes right behind another one."""
-        following = self.nodes[self.nodes.index(before) + 1 :]
+    def insert_after(self, after: NodeProto, *nodes: NodeProto) -> None:
+        """Insert new nodes directly after ``after``."""
+        following = self.nodes[self.nodes.index(after) + 1 :]
         if following:
-            self.put(following[0], *nodes)
+            self.insert_before(following[0], *nodes)
         else:
             self.model.graph.node.extend(nodes)
             self._index_()
 
-    def drop(self, *nodes: NodeProto) -> None:
-        """Nodes taken out; who read their results has to read something else by then."""
+    def remove(self, *nodes: NodeProto) -> None:
+        """Remove nodes; their consumers must have been redirected before."""
         for node in nodes:
             self.model.graph.node.remove(node)
         self._index_()
 
-    def read_instead(self, old: str, new: str, readers: Iterable[NodeProto] | None = None) -> None:
-        """The readers of ``old`` (all, or these) read ``new``."""
-        for node in self.readers(old) if readers is None else list(readers):
+    def redirect(self, old: str, new: str, consumers: Iterable[NodeProto] | None = None) -> None:
+        """Let the consumers of ``old`` (all, or the given ones) read ``new`` instead."""
+        for node in self.consumers(old) if consumers is None else list(consumers):
             node.input[:] = [new if name == old else name for name in node.input]
         self._index_()
 
 
-def node(operator: str, inputs: list[str], output: str, name: str, **attributes) -> NodeProto:
-    """A node, in qonnx's domain where the operator is one of qonnx's."""
+def make_node(operator: str, inputs: list[str], output: str, name: str, **attributes: Any) -> NodeProto:
+    """A node; in qonnx's domain if the operator is one of qonnx's."""
     domain = QONNX_DOMAIN if operator in ("Quant", "MultiThreshold") else ""
     return helper.make_node(operator, inputs, [output], name=name, domain=domain, **attributes)
 
 
-def attribute(of: NodeProto, name: str, default=None):
-    """An attribute's value, text as text."""
-    for found in of.attribute:
+def get_attribute(node: NodeProto, name: str, default: Any = None) -> Any:
+    """An attribute's value as a Python number, string or list; ``default`` if the node lacks it."""
+    for found in node.attribute:
         if found.name == name:
             value = helper.get_attribute_value(found)
             return value.decode() if isinstance(value, bytes) else value
     return default
 
 
-def set_attribute(of: NodeProto, name: str, value) -> None:
-    for found in [item for item in of.attribute if item.name == name]:
-        of.attribute.remove(found)
-    of.attribute.append(helper.make_attribute(name, value))
+def set_attribute(node: NodeProto, name: str, value: Any) -> None:
+    """Set or replace an attribute."""
+    for found in [item for item in node.attribute if item.name == name]:
+        node.attribute.remove(found)
+    node.attribute.append(helper.make_attribute(name, value))
 
 
 def _shapes_of(model: ModelProto) -> dict[str, list[int]]:
@@ -160,19 +165,20 @@ def _shapes_of(model: ModelProto) -> dict[str, list[int]]:
     return known | {tensor.name: list(tensor.dims) for tensor in graph.initializer}
 
 
-def float_value(name: str, shape: list[int]):
+def float_value_info(name: str, shape: Sequence[int | str]) -> ValueInfoProto:
+    """Declaration of a float32 value; a dimension may be symbolic."""
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
 
 
-def drop_unread_(graph: Graph) -> None:
-    """Take out the nodes whose results nobody reads any more."""
-    handed_out = {value.name for value in graph.model.graph.output}
+def remove_unused_nodes_(graph: GraphEditor) -> None:
+    """Remove the nodes whose results are neither read nor graph outputs."""
+    outputs = {value.name for value in graph.model.graph.output}
     while True:
         unread = [
             item
             for item in graph.nodes
-            if not any(graph.readers(name) or name in handed_out for name in item.output)
+            if not any(graph.consumers(name) or name in outputs for name in item.output)
         ]
         if not unread:
             return
-        graph.drop(*unread)
+        graph.remove(*unread)

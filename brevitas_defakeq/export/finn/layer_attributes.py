@@ -1,56 +1,56 @@
-"""Layers in the forms that FINN lowers: dense or depthwise convolutions, attributes spelled out."""
+"""Layers in the forms that FINN lowers: explicit attributes, dense or depthwise convolutions."""
 
 import numpy as np
 from onnx import NodeProto
 
-from brevitas_defakeq.export.finn.graph_editor import Graph, attribute, set_attribute
+from brevitas_defakeq.export.finn.graph_editor import GraphEditor, get_attribute, set_attribute
 from brevitas_defakeq.export.finn.weight_quantizers import weight_quantizer
 
 
-def spell_out_(graph: Graph) -> None:
-    """Write attributes that ONNX lets be left out and FINN's transformations read."""
+def set_default_attributes_(graph: GraphEditor) -> None:
+    """Write out the optional ONNX attributes that FINN's transformations read."""
     for item in graph.nodes:
         if item.op_type not in ("Conv", "MaxPool", "AveragePool"):
             continue
-        if attribute(item, "kernel_shape") is None and item.op_type == "Conv":
+        if get_attribute(item, "kernel_shape") is None and item.op_type == "Conv":
             set_attribute(item, "kernel_shape", graph.shapes[item.input[1]][2:])
-        rank = len(attribute(item, "kernel_shape", [1, 1]))
+        rank = len(get_attribute(item, "kernel_shape", [1, 1]))
         for name, usual in (("strides", [1] * rank), ("dilations", [1] * rank), ("pads", [0] * 2 * rank)):
-            if attribute(item, name) is None and attribute(item, "auto_pad", "NOTSET") == "NOTSET":
+            if get_attribute(item, name) is None and get_attribute(item, "auto_pad", "NOTSET") == "NOTSET":
                 set_attribute(item, name, usual)
         if item.op_type == "Conv":
-            set_attribute(item, "group", attribute(item, "group", 1))
-        elif attribute(item, "ceil_mode", 0) and _divides(graph, item):
+            set_attribute(item, "group", get_attribute(item, "group", 1))
+        elif get_attribute(item, "ceil_mode", 0) and _divides(graph, item):
             set_attribute(item, "ceil_mode", 0)
 
 
-def _divides(graph: Graph, pool: NodeProto) -> bool:
-    """Whether rounding a pooling's size up or down is the same."""
-    kernel, strides = attribute(pool, "kernel_shape"), attribute(pool, "strides")
-    pads, sides = attribute(pool, "pads", [0] * 2 * len(kernel)), graph.shapes[pool.input[0]][2:]
+def _divides(graph: GraphEditor, pool: NodeProto) -> bool:
+    """Whether rounding a pooling's output size up or down gives the same size."""
+    kernel, strides = get_attribute(pool, "kernel_shape"), get_attribute(pool, "strides")
+    pads, sides = get_attribute(pool, "pads", [0] * 2 * len(kernel)), graph.shapes[pool.input[0]][2:]
     return all(
         (side + pads[axis] + pads[axis + len(kernel)] - kernel[axis]) % strides[axis] == 0
         for axis, side in enumerate(sides)
     )
 
 
-def densify_groups_(graph: Graph) -> None:
-    """A grouped convolution that is not depthwise becomes a dense one whose other weights are zero."""
+def densify_groups_(graph: GraphEditor) -> None:
+    """Turn grouped convolutions that are not depthwise into dense ones, with zeros between the groups."""
     for convolution in graph.nodes:
         quant = weight_quantizer(graph, convolution)
         if quant is None or not is_grouped(graph, convolution):
             continue
-        groups, weights = attribute(convolution, "group"), graph.constants[quant.input[0]]
-        quant.input[0] = graph.constant(_dense(weights, groups), f"{convolution.name}.dense")
+        groups, weights = get_attribute(convolution, "group"), graph.constants[quant.input[0]]
+        quant.input[0] = graph.add_constant(_dense(weights, groups), f"{convolution.name}.dense")
         set_attribute(convolution, "group", 1)
 
 
-def is_grouped(graph: Graph, convolution: NodeProto) -> bool:
-    """Whether a convolution has groups that FINN cannot lower: neither one, nor one for each channel."""
+def is_grouped(graph: GraphEditor, convolution: NodeProto) -> bool:
+    """Whether a convolution has groups that FINN cannot lower: neither one group nor one per channel."""
     if convolution.op_type != "Conv":
         return False
     outputs, inputs = graph.shapes[convolution.output[0]][1], graph.shapes[convolution.input[0]][1]
-    groups = attribute(convolution, "group", 1)
+    groups = get_attribute(convolution, "group", 1)
     return groups != 1 and not groups == inputs == outputs
 
 

@@ -1,4 +1,4 @@
-"""What each value is, followed from the image to the output, and what cannot be mapped on the way."""
+"""Follow every value from the image to the output and collect what FINN cannot map."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,26 +6,27 @@ from dataclasses import dataclass
 from onnx import NodeProto
 
 from brevitas_defakeq.export.finn.findings import Finding
-from brevitas_defakeq.export.finn.graph_editor import Graph
-from brevitas_defakeq.export.finn.host_io import first_quantizer, head_of
-from brevitas_defakeq.export.finn.node_location import above, place_of
+from brevitas_defakeq.export.finn.graph_editor import GraphEditor
+from brevitas_defakeq.export.finn.host_io import find_head, image_quantizer
+from brevitas_defakeq.export.finn.node_location import layers_above, location_of
 
-#: What puts quantizers where hardware needs them, by the target that a run was made for.
+#: How to get quantizers where hardware needs them, by the target that a run was quantized for.
 _REMEDY = "quantize with --target fpga"
 _REMEDY_OF_FPGA = (
-    "let a module that is called once make it: an nn.ReLU for each place, a method's sum in a module"
+    "compute it in a module that is called once: one nn.ReLU per use, a sum in a module of its own"
 )
 
 
 @dataclass(frozen=True)
-class Value:
-    """What a value of the graph is.
+class ValueState:
+    """What is known of a value of the graph.
 
     Attributes:
-        kind: "integers" of one scale; "sums" of a layer, scaled and moved for each channel; "numbers" that
-            only floating point holds; "mean" of a pooling; "function": of an activation function.
-        scale: of integers.
-        negative: whether integers may lie below 0.
+        kind: "integers" times one scale; "sums" of a layer, with a scale and offset per channel; "numbers"
+            that only floating point represents; "mean" of a pooling; "function": result of an activation
+            function.
+        scale: of "integers".
+        negative: whether integers may be below 0.
     """
 
     kind: str
@@ -38,48 +39,53 @@ class Value:
 
 
 @dataclass
-class Walk:
-    """The state of a walk: the graph, what its values are, what was found, what helps in general."""
+class MappingState:
+    """State of the check: the graph, its values so far, the findings, and the general remedy."""
 
-    graph: Graph
-    values: dict[str, Value]
+    graph: GraphEditor
+    values: dict[str, ValueState]
     findings: list[Finding]
     remedy: str
 
-    def of(self, name: str) -> Value:
-        return self.values.get(name, Value("numbers"))
+    def value_of(self, name: str) -> ValueState:
+        return self.values.get(name, ValueState("numbers"))
 
-    def inputs(self, node: NodeProto) -> list[Value]:
-        """What the node reads that depends on the image."""
-        return [self.of(name) for name in self.graph.dynamic_inputs(node)]
+    def inputs(self, node: NodeProto) -> list[ValueState]:
+        """The node's inputs that depend on the image."""
+        return [self.value_of(name) for name in self.graph.dynamic_inputs(node)]
 
-    def says(self, node: NodeProto, kind: str, problem: str, change: str, extra_bits: int = 0) -> None:
-        place = place_of(self.graph, node)
-        self.findings.append(Finding(place, node.op_type, kind, problem, change, extra_bits))
+    def report(self, node: NodeProto, kind: str, problem: str, change: str, extra_bits: int = 0) -> None:
+        """Add a finding of one of ``FINDING_KINDS``."""
+        location = location_of(self.graph, node)
+        self.findings.append(Finding(location, node.op_type, kind, problem, change, extra_bits))
 
-    def cannot(self, node: NodeProto, problem: str, change: str) -> None:
-        self.says(node, "cannot", problem, change)
-
-
-#: Looks at one node, notes what it finds, and says what the node's result is.
-Rule = Callable[[Walk, NodeProto], Value]
+    def reject(self, node: NodeProto, problem: str, change: str) -> None:
+        """Add a finding that prevents the mapping."""
+        self.report(node, "cannot", problem, change)
 
 
-def walk(graph: Graph, rules: dict[str, Rule], otherwise: Rule, target: str) -> list[Finding]:
-    """Look at every node that depends on the image, in order, up to the head.
+#: Examines one node, reports what it finds, and returns the state of the node's outputs.
+MappingRule = Callable[[MappingState, NodeProto], ValueState]
+
+
+def find_mapping_problems(
+    graph: GraphEditor, rules: dict[str, MappingRule], otherwise: MappingRule, target: str
+) -> list[Finding]:
+    """Apply the rules to every node that depends on the image, in order, up to the head.
 
     Args:
-        graph: with its quantizers moved up to where they will stand.
-        rules: operator -> its rule; ``otherwise`` is for all others.
-        target: what the run was quantized for.
+        graph: with quantizers hoisted (``arrange_graph``).
+        rules: operator -> rule.
+        otherwise: rule of all other operators.
+        target: the target that the run was quantized for.
     """
     remedy = _REMEDY_OF_FPGA if target == "fpga" else _REMEDY
-    state = Walk(graph, {graph.input: Value("numbers")}, [], remedy)
+    state = MappingState(graph, {graph.input: ValueState("numbers")}, [], remedy)
     _check_input(state)
-    head = head_of(graph)
-    behind = set() if head is None else _behind(graph, head)
+    head = find_head(graph)
+    on_host = set() if head is None else _values_after(graph, head)
     for node in graph.nodes:
-        if graph.is_fixed(node.output[0]) or node.output[0] in behind:
+        if graph.is_static(node.output[0]) or node.output[0] in on_host:
             continue
         value = rules.get(node.op_type, otherwise)(state, node)
         state.values.update(dict.fromkeys(node.output, value))
@@ -88,38 +94,39 @@ def walk(graph: Graph, rules: dict[str, Rule], otherwise: Rule, target: str) -> 
     return state.findings
 
 
-def _behind(graph: Graph, head: NodeProto) -> set[str]:
-    """Values that the host works out of the head's."""
-    found, waiting = set(), [head.output[0]]
+def _values_after(graph: GraphEditor, head: NodeProto) -> set[str]:
+    """Values computed from the head's output; the host computes them."""
+    found: set[str] = set()
+    waiting = [head.output[0]]
     while waiting:
-        for reader in graph.readers(waiting.pop()):
-            found.update(reader.output)
-            waiting += reader.output
+        for consumer in graph.consumers(waiting.pop()):
+            found.update(consumer.output)
+            waiting += consumer.output
     return found
 
 
-def _check_input(state: Walk) -> None:
+def _check_input(state: MappingState) -> None:
     graph = state.graph
-    if first_quantizer(graph) is not None:
+    if image_quantizer(graph) is not None:
         return
-    readers = {reader.op_type for reader in graph.readers(graph.input)}
-    what = "several quantizers" if readers == {"Quant"} else " and ".join(sorted(readers)) or "nothing"
+    operators = {consumer.op_type for consumer in graph.consumers(graph.input)}
+    what = "several quantizers" if operators == {"Quant"} else " and ".join(sorted(operators)) or "nothing"
     state.findings.append(
         Finding(
-            "the image", "Input", "cannot", f"it is read by {what}, where the host hands over integers",
+            "the image", "Input", "cannot", f"it is read by {what}, but the host passes integers",
             "let one quantized layer read the image, with activations of 8 bits",
         )
     )  # fmt: skip
 
 
-def _check_output(state: Walk) -> None:
+def _check_output(state: MappingState) -> None:
     graph = state.graph
-    maker = graph.maker(graph.output)
-    place = "the output" if maker is None else above(graph, maker)
-    operator = "Output" if maker is None else maker.op_type
+    producer = graph.producer(graph.output)
+    location = "the output" if producer is None else layers_above(graph, producer)
+    operator = "Output" if producer is None else producer.op_type
     state.findings.append(
         Finding(
-            place, operator, "cannot", "the logit is not a linear function of one last layer",
-            "let the detector return scores before any softmax or sigmoid, of one or two classes",
+            location, operator, "cannot", "the logit is not a linear function of one last layer",
+            "let the detector return scores before any softmax or sigmoid, for one or two classes",
         )
     )  # fmt: skip

@@ -1,94 +1,94 @@
-"""What FINN maps of quantizers and of the layers that multiply by weights, and what their codes cost."""
+"""Mapping rules of quantizers and of layers with weights, and what their zero points and groups cost."""
 
 import numpy as np
 from onnx import NodeProto
 
-from brevitas_defakeq.export.finn.activation_functions import functions_before, steps_of
-from brevitas_defakeq.export.finn.graph_editor import attribute
+from brevitas_defakeq.export.finn.activation_functions import functions_before, step_function
+from brevitas_defakeq.export.finn.graph_editor import get_attribute
 from brevitas_defakeq.export.finn.layer_attributes import is_grouped
-from brevitas_defakeq.export.finn.mapping_check import Value, Walk
-from brevitas_defakeq.export.finn.quant_node import Quantizer, smallest_type
-from brevitas_defakeq.export.finn.weight_quantizers import read_weights, weight_input
+from brevitas_defakeq.export.finn.mapping_check import MappingState, ValueState
+from brevitas_defakeq.export.finn.quant_node import QuantGrid, smallest_type
+from brevitas_defakeq.export.finn.weight_quantizers import LayerWeights, read_layer_weights
 
-#: The widest activation that FINN's thresholds take.
+#: Bits of the widest activation that becomes thresholds.
 _WIDEST_ACTIVATION = 8
 
 
-def quantizer(state: Walk, node: NodeProto) -> Value:
+def quantizer(state: MappingState, node: NodeProto) -> ValueState:
     """A quantizer of an activation."""
-    grid = Quantizer.of(state.graph, node)
+    grid = QuantGrid.from_node(state.graph, node)
     if grid.scale.size > 1:
-        state.cannot(node, f"{grid.scale.size} scales, one for each channel: a sum over channels mixes them",
-                     "use one scale for each tensor, as `defakeq quantize` does")  # fmt: skip
-    if not grid.whole_zero_point:
-        state.cannot(node, "its zero point is no integer", f"round it; {state.remedy}")
+        state.reject(node, f"{grid.scale.size} scales, one per channel: a sum over channels mixes them",
+                     "use one scale per tensor, as `defakeq quantize` does")  # fmt: skip
+    if not grid.has_integer_zero_point:
+        state.reject(node, "its zero point is not an integer", f"round it; {state.remedy}")
     if grid.rounding not in ("ROUND", "HALF_EVEN"):
-        state.cannot(node, f"it rounds by {grid.rounding}", "round to nearest")
+        state.reject(node, f"it rounds by {grid.rounding}", "round to nearest")
     bits = int(grid.bits.max())
     if bits > _WIDEST_ACTIVATION:
-        state.cannot(node, f"activations of {bits} bits: thresholds go up to {_WIDEST_ACTIVATION}",
+        state.reject(node, f"activations of {bits} bits: thresholds go up to {_WIDEST_ACTIVATION}",
                      f"quantize with --activation-bits {_WIDEST_ACTIVATION}")  # fmt: skip
-    needed = smallest_type(grid.lowest, grid.highest)[0] if grid.whole_zero_point else bits
+    needed = smallest_type(grid.min_integer, grid.max_integer)[0] if grid.has_integer_zero_point else bits
     if grid.zero_point.any() and needed > bits:
         zero = int(grid.zero_point.reshape(-1)[0])
         problem = f"activation zero point {zero}: {needed} bits instead of {bits}"
-        state.says(node, "costs", problem, state.remedy, needed - bits)
-    return Value("integers", float(grid.scale.reshape(-1)[0]), _reaches_below_zero(state, node, grid))
+        state.report(node, "costs", problem, state.remedy, needed - bits)
+    return ValueState("integers", float(grid.scale.reshape(-1)[0]), _reaches_below_zero(state, node, grid))
 
 
-def _reaches_below_zero(state: Walk, node: NodeProto, grid: Quantizer) -> bool:
-    """Whether a quantizer behind its functions gives negative integers."""
+def _reaches_below_zero(state: MappingState, node: NodeProto, grid: QuantGrid) -> bool:
+    """Whether a quantizer, with the activation functions before it, produces negative integers."""
     if not grid.is_per_tensor:
         return True
-    steps = steps_of(state.graph, functions_before(state.graph, node.input[0]), grid)
+    steps = step_function(state.graph, functions_before(state.graph, node.input[0]), grid)
     with np.errstate(over="ignore"):
         return bool(steps(np.array([np.finfo(np.float32).min], np.float32)) < 0)
 
 
-def product(state: Walk, node: NodeProto) -> Value:
-    """A convolution, or a product of matrices."""
+def product(state: MappingState, node: NodeProto) -> ValueState:
+    """Conv, MatMul or Gemm."""
     values = state.inputs(node)
     for value in values:
         if not value.is_integers:
             _unquantized(state, node, value)
-    if weight_input(state.graph, node) is not None:
-        _weights(state, node)
+    weights = read_layer_weights(state.graph, node)
+    if weights is not None:
+        _weights(state, node, weights)
         _convolution(state, node)
     elif node.op_type == "Conv":
-        state.cannot(node, "its weights depend on the image", "use fixed weights")
-    return Value("sums")
+        state.reject(node, "its weights depend on the image", "use fixed weights")
+    return ValueState("sums")
 
 
-def _unquantized(state: Walk, node: NodeProto, value: Value) -> None:
+def _unquantized(state: MappingState, node: NodeProto, value: ValueState) -> None:
     if value.kind == "mean":
-        state.cannot(node, "it reads a pooling without a quantizer behind", f"put one there: {state.remedy}")
+        state.reject(node, "it reads a pooling without a quantizer after it", f"add one: {state.remedy}")
     else:
-        state.cannot(node, "its input is not quantized", f"quantize with --activation-bits 8; {state.remedy}")
+        state.reject(node, "its input is not quantized", f"quantize with --activation-bits 8; {state.remedy}")
 
 
-def _weights(state: Walk, node: NodeProto) -> None:
-    weights = read_weights(state.graph, node)
+def _weights(state: MappingState, node: NodeProto, weights: LayerWeights) -> None:
     if weights.is_float:
-        state.cannot(node, "weights, or restored channels, in float: FINN multiplies integers",
-                     "let the layer be quantized; restored channels: mixed_channel_bits=8")  # fmt: skip
+        state.reject(node, "weights, or restored channels, are float: FINN multiplies integers",
+                     "quantize the layer; for restored channels: mixed_channel_bits=8")  # fmt: skip
         return
     if weights.zero_point_bits > 0:
         width = weights.bits - weights.zero_point_bits
-        state.says(node, "costs", f"weight zero points: {weights.bits} bits instead of {width}", state.remedy,
-                   weights.zero_point_bits)  # fmt: skip
-    readers = state.graph.readers(weight_input(state.graph, node))
-    if len(readers) > 1 and readers[0] is node:
-        state.says(node, "costs", f"its weights are used {len(readers)} times: a copy for each",
-                   "nothing, if the device holds them")  # fmt: skip
+        problem = f"weight zero points: {weights.bits} bits instead of {width}"
+        state.report(node, "costs", problem, state.remedy, weights.zero_point_bits)
+    consumers = state.graph.consumers(weights.name)
+    if len(consumers) > 1 and consumers[0] is node:
+        problem = f"its weights are used {len(consumers)} times: hardware holds a copy for each"
+        state.report(node, "costs", problem, "no change needed if the device holds them")
 
 
-def _convolution(state: Walk, node: NodeProto) -> None:
+def _convolution(state: MappingState, node: NodeProto) -> None:
     if node.op_type != "Conv":
         return
     rank = len(state.graph.shapes.get(node.input[0], []))
     if rank != 4:
-        state.cannot(node, f"a convolution over {rank - 2} dimension(s)", "use two-dimensional convolutions")
+        state.reject(node, f"a convolution over {rank - 2} dimension(s)", "use two-dimensional convolutions")
     elif is_grouped(state.graph, node):
-        groups = attribute(node, "group")
-        state.says(node, "costs", f"{groups} groups: built as a dense convolution, {groups} times the codes",
-                   "use one group, or as many as there are channels")  # fmt: skip
+        groups = get_attribute(node, "group")
+        problem = f"{groups} groups: built as a dense convolution with {groups} times as many weights"
+        state.report(node, "costs", problem, "use one group, or as many as there are channels")

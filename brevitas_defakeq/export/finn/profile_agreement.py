@@ -1,4 +1,4 @@
-"""Whether a profile says what its QONNX graph says, executed by qonnx, value by value."""
+"""Comparison of a profile with its QONNX graph, value by value, both executed by qonnx."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -8,22 +8,22 @@ from onnx import ModelProto
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.core.onnx_exec import execute_node, execute_onnx
 
-from brevitas_defakeq.export.finn.finn_profile import Profile
+from brevitas_defakeq.export.finn.finn_profile import FinnProfile
 from brevitas_defakeq.utils.errors import UserError
 
-#: Largest difference of a value, over the largest size of such a value: what float32 leaves.
-TOLERANCE = 1e-5
+#: Largest difference of a value, relative to the largest magnitude of such a value: float32 rounding.
+PROFILE_TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True)
 class ProfileAgreement:
-    """A profile with the host's arithmetic against its QONNX graph.
+    """Logits of a profile with the host's arithmetic, compared with those of its QONNX graph.
 
     Attributes:
-        images: how many.
-        largest: largest difference of a logit, over the range of the logits.
-        ties: images beyond 1e-5 of it, on which each single value agrees to 1e-5 all the same where it is
-            worked out of equal ones: a sum that float32 rounds in another order lies between two codes.
+        images: number of images.
+        largest: largest difference of a logit, relative to the range of the logits.
+        ties: images whose logit differs by more than 1e-5 although every node agrees within 1e-5 on equal
+            inputs: a sum next to a rounding boundary, which float32 adds in another order.
     """
 
     images: int
@@ -34,20 +34,20 @@ class ProfileAgreement:
         return asdict(self)
 
 
-def agreement(qonnx: ModelProto, profile: Profile, images: np.ndarray) -> ProfileAgreement:
-    """Run both on normalized images [N, 3, H, W].
+def verify_profile(qonnx: ModelProto, profile: FinnProfile, images: np.ndarray) -> ProfileAgreement:
+    """Run both on normalized images float32 [N, 3, H, W].
 
     Raises:
-        UserError: they differ; names the first node that does.
+        UserError: they differ; names the first node that differs.
     """
     reference, core = ModelWrapper(qonnx), ModelWrapper(profile.model)
     wanted = np.array([_run(reference, image[None]) for image in images])
     found = np.array([_hosted(core, profile, image[None]) for image in images])
     size = max(float(np.ptp(wanted)), float(np.abs(wanted).max()), 1e-12)
     differences = np.abs(found - wanted) / size
-    off = np.flatnonzero(~(differences <= TOLERANCE))
+    off = np.flatnonzero(~(differences <= PROFILE_TOLERANCE))
     for number in off:
-        culprit = first_difference(reference, core, profile, images[number][None], size)
+        culprit = first_differing_node(reference, core, profile, images[number][None], size)
         if culprit is not None:
             raise UserError(
                 f"the FINN profile is off by {differences[number]:.1e} of the outputs' range; the first node "
@@ -61,22 +61,23 @@ def _run(model: ModelWrapper, values: np.ndarray) -> float:
     return float(answer.item())
 
 
-def _hosted(core: ModelWrapper, profile: Profile, image: np.ndarray) -> float:
-    """The logit by the profile and the host's arithmetic."""
+def _hosted(core: ModelWrapper, profile: FinnProfile, image: np.ndarray) -> float:
+    """The logit of an image [1, 3, H, W] by the profile and the host's arithmetic."""
     (answer,) = execute_onnx(core, {core.graph.input[0].name: profile.input.integers(image)}).values()
     return profile.logit(answer)
 
 
-def first_difference(
-    reference: ModelWrapper, core: ModelWrapper, profile: Profile, image: np.ndarray, size: float
+def first_differing_node(
+    reference: ModelWrapper, core: ModelWrapper, profile: FinnProfile, image: np.ndarray, size: float
 ) -> str | None:
-    """The first node of the profile that makes something else of equal values [1, 3, H, W], or None.
+    """The first node of the profile whose result differs on equal inputs, or None.
 
     Args:
+        image: float32 [1, 3, H, W].
         size: the range of the logits.
     """
-    feed = {reference.graph.input[0].name: image.astype(np.float32)}
-    wanted = execute_onnx(reference, feed, return_full_exec_context=True)
+    inputs = {reference.graph.input[0].name: image.astype(np.float32)}
+    wanted = execute_onnx(reference, inputs, return_full_exec_context=True)
     context = core.make_empty_exec_context()
     context[core.graph.input[0].name] = profile.input.integers(image)
     opset = core.get_opset_imports()[""]
@@ -91,18 +92,18 @@ def first_difference(
             context[name] = expected
     end = core.graph.output[0].name
     logit = float(wanted[reference.graph.output[0].name].item())
-    same = abs(profile.logit(context[end]) - logit) <= TOLERANCE * size
+    same = abs(profile.logit(context[end]) - logit) <= PROFILE_TOLERANCE * size
     return None if same else f"{core.find_producer(end).name} (the output)"
 
 
-def _expected(name: str, profile: Profile, wanted: Mapping[str, np.ndarray]) -> np.ndarray | None:
-    """What the QONNX graph has under a name of the profile, in the profile's order of channels."""
-    moved = profile.sorted.get(name)
-    if moved is not None and moved.name in wanted:
-        return np.take(wanted[moved.name], moved.order, axis=moved.axis)
+def _expected(name: str, profile: FinnProfile, wanted: Mapping[str, np.ndarray]) -> np.ndarray | None:
+    """The QONNX graph's value of a name of the profile, with channels in the profile's order."""
+    permuted = profile.permuted.get(name)
+    if permuted is not None and permuted.original in wanted:
+        return np.take(wanted[permuted.original], permuted.permutation, axis=permuted.axis)
     return wanted.get(name)
 
 
 def _close(found: np.ndarray, expected: np.ndarray) -> bool:
     size = max(float(np.abs(expected).max(initial=0.0)), 1e-12)
-    return bool((np.abs(found - expected) <= TOLERANCE * size).all())
+    return bool((np.abs(found - expected) <= PROFILE_TOLERANCE * size).all())

@@ -1,4 +1,4 @@
-"""Weights without zero points: the integers ``code - zero_point``, a quantizer for each layer."""
+"""Weights without zero points: the integers ``code - zero_point``, with one quantizer per layer."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,26 +6,28 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import NodeProto
 
-from brevitas_defakeq.export.finn.graph_editor import Graph, attribute, drop_unread_
-from brevitas_defakeq.export.finn.quant_node import Quantizer, quant_node, smallest_type
+from brevitas_defakeq.export.finn.graph_editor import GraphEditor, get_attribute, remove_unused_nodes_
+from brevitas_defakeq.export.finn.quant_node import QuantGrid, quant_node, smallest_type
 
-#: Layer -> which of its inputs may be weights.
-WEIGHT_INPUT = {"Conv": (1,), "Gemm": (1,), "MatMul": (1, 0)}
+#: Operator -> the indices of inputs that may be weights.
+_WEIGHT_INPUTS = {"Conv": (1,), "Gemm": (1,), "MatMul": (1, 0)}
 
 
 @dataclass(frozen=True)
-class Weights:
-    """What a layer multiplies by: ``integers * scale``.
+class LayerWeights:
+    """The weights of a layer: ``integers * scale``.
 
     Attributes:
-        integers: as the layer has them, float32.
-        scale: float32, broadcastable.
-        bits, signed, narrow: the smallest type that is sure to hold them.
-        widths: of the parts that they are put together from (VEFT's restored channels are one).
-        zero_point_bits: how many of ``bits`` the zero points cost.
-        is_float: whether a part has no integers; its values stand in their place.
+        name: the value that holds them in the graph.
+        integers: float32, in the layer's layout; the float weights themselves if ``is_float``.
+        scale: float32, broadcastable over ``integers``.
+        bits, signed, narrow: the type of the integers.
+        widths: bits of each part they are concatenated from (VEFT's restored channels are one part).
+        zero_point_bits: how many of ``bits`` the zero points add.
+        is_float: whether some part is not quantized.
     """
 
+    name: str
     integers: np.ndarray
     scale: np.ndarray
     bits: int
@@ -36,104 +38,105 @@ class Weights:
     is_float: bool
 
 
-def weight_input(graph: Graph, layer: NodeProto) -> str | None:
-    """The fixed operand of a product; None for a product of two values of the image."""
-    fixed = (layer.input[place] for place in WEIGHT_INPUT.get(layer.op_type, ()))
-    return next((name for name in fixed if graph.is_fixed(name)), None)
+def weight_input(graph: GraphEditor, layer: NodeProto) -> str | None:
+    """The static operand of a product; None for other nodes and products of two activations."""
+    operands = (layer.input[index] for index in _WEIGHT_INPUTS.get(layer.op_type, ()))
+    return next((name for name in operands if graph.is_static(name)), None)
 
 
-def weight_quantizer(graph: Graph, layer: NodeProto) -> NodeProto | None:
-    """The one ``Quant`` of a layer's weights, once they have been rewritten."""
+def weight_quantizer(graph: GraphEditor, layer: NodeProto) -> NodeProto | None:
+    """The ``Quant`` node of a layer's weights, after ``rewrite_weights_``."""
     name = weight_input(graph, layer)
-    maker = None if name is None else graph.maker(name)
-    return maker if maker is not None and maker.op_type == "Quant" else None
+    producer = None if name is None else graph.producer(name)
+    return producer if producer is not None and producer.op_type == "Quant" else None
 
 
 def inputs_first(layer: NodeProto) -> bool:
     """Whether a layer's weights are [in, out]."""
-    return layer.op_type == "MatMul" or (layer.op_type == "Gemm" and not attribute(layer, "transB", 0))
+    return layer.op_type == "MatMul" or (layer.op_type == "Gemm" and not get_attribute(layer, "transB", 0))
 
 
-def read_weights(graph: Graph, layer: NodeProto) -> Weights | None:
-    """A layer's weights, put together where they are computed from parts; None without fixed operand."""
+def read_layer_weights(graph: GraphEditor, layer: NodeProto) -> LayerWeights | None:
+    """A layer's weights, concatenated where they are computed from parts; None without static operand."""
     name = weight_input(graph, layer)
     if name is None:
         return None
-    parts, order, axis = _parts(graph, name)
-    if len(parts) == 1 and order is None:
+    parts, permutation, axis = _parts(graph, name)
+    if len(parts) == 1 and permutation is None:
         return parts[0]
     integers = np.concatenate([part.integers for part in parts], axis)
-    scale = np.concatenate([np.broadcast_to(part.scale, _along(part, axis)) for part in parts], axis)
-    if order is not None:
-        integers, scale = np.take(integers, order, axis), np.take(scale, order, axis)
+    scale = np.concatenate([np.broadcast_to(part.scale, _scale_shape(part, axis)) for part in parts], axis)
+    if permutation is not None:
+        integers, scale = np.take(integers, permutation, axis), np.take(scale, permutation, axis)
     widest = max(parts, key=lambda part: part.bits)
-    return Weights(
-        integers, scale, widest.bits, signed=any(part.signed for part in parts), narrow=False,
+    return LayerWeights(
+        name, integers, scale, widest.bits, signed=any(part.signed for part in parts), narrow=False,
         widths=tuple(width for part in parts for width in part.widths),
         zero_point_bits=max(part.zero_point_bits for part in parts),
         is_float=any(part.is_float for part in parts),
     )  # fmt: skip
 
 
-def _parts(graph: Graph, name: str) -> tuple[list[Weights], np.ndarray | None, int]:
-    """The parts of fixed weights, in which order they are taken, and along which axis."""
-    maker = graph.maker(name)
-    if maker is not None and maker.op_type == "Gather" and graph.is_constant(maker.input[1]):
-        parts, _, axis = _parts(graph, maker.input[0])
-        return parts, graph.constants[maker.input[1]], axis
-    if maker is not None and maker.op_type == "Concat":
-        parts = [part for source in maker.input for part in _parts(graph, source)[0]]
-        return parts, None, attribute(maker, "axis")
-    return [_part(graph, name, maker)], None, 0
+def _parts(graph: GraphEditor, name: str) -> tuple[list[LayerWeights], np.ndarray | None, int]:
+    """The parts of static weights, the permutation of their channels (None: as they are), and the axis."""
+    producer = graph.producer(name)
+    if producer is not None and producer.op_type == "Gather" and graph.is_constant(producer.input[1]):
+        parts, _, axis = _parts(graph, producer.input[0])
+        return parts, graph.constants[producer.input[1]], axis
+    if producer is not None and producer.op_type == "Concat":
+        parts = [part for source in producer.input for part in _parts(graph, source)[0]]
+        return parts, None, get_attribute(producer, "axis")
+    return [_part(graph, name, producer)], None, 0
 
 
-def _part(graph: Graph, name: str, quant: NodeProto | None) -> Weights:
+def _part(graph: GraphEditor, name: str, quant: NodeProto | None) -> LayerWeights:
     if quant is None or quant.op_type != "Quant" or not graph.is_constant(quant.input[0]):
         values = graph.constants.get(name, np.zeros(1, np.float32))
-        return Weights(values, np.ones([1] * values.ndim, np.float32), 32, True, False, (32,), 0, True)
-    grid = Quantizer.of(graph, quant)
+        return LayerWeights(
+            name, values, np.ones([1] * values.ndim, np.float32), 32, True, False, (32,), 0, True
+        )
+    grid = QuantGrid.from_node(graph, quant)
     integers = grid.integers(graph.constants[quant.input[0]]).astype(np.float32)
     width = int(grid.bits.max())
     if grid.signed and not grid.zero_point.any():
-        return Weights(integers, grid.scale, width, True, grid.narrow, (width,), 0, False)
-    # Signed whatever the codes are: FINN's kernels multiply by signed weights.
+        return LayerWeights(name, integers, grid.scale, width, True, grid.narrow, (width,), 0, False)
+    # Always signed: FINN's kernels multiply by signed weights.
     bits = smallest_type(min(int(integers.min()), -1), int(integers.max()))[0]
-    return Weights(integers, grid.scale, bits, True, False, (bits,), bits - width, False)
+    return LayerWeights(name, integers, grid.scale, bits, True, False, (bits,), bits - width, False)
 
 
-def _along(part: Weights, axis: int) -> list[int]:
-    """The shape of a part's scales: one a channel along the axis."""
-    return [size if place == axis else 1 for place, size in enumerate(part.integers.shape)]
+def _scale_shape(part: LayerWeights, axis: int) -> list[int]:
+    """The shape of a part's scales: one per channel along the axis."""
+    return [size if index == axis else 1 for index, size in enumerate(part.integers.shape)]
 
 
-def rewrite_weights_(graph: Graph) -> dict[str, int]:
-    """Give every layer a weight quantizer of its own, with zero point 0 and the bits that its integers take.
+def rewrite_weights_(graph: GraphEditor) -> dict[str, int]:
+    """Give every layer its own weight quantizer, with zero point 0 and the bits that its integers need.
 
-    Zero points vanish in the weights: ``scale (code - zero_point)`` is what the layer multiplies by, and the
-    difference is an integer of at most one more bit.
+    The layer multiplies by ``scale (code - zero_point)``; the difference is an integer of at most one more
+    bit.
 
     Returns:
-        layer -> width of its narrow channels, where there are channels of two widths.
+        layer -> bits of its narrow channels, for layers that have channels of two widths.
     """
     narrow: dict[str, int] = {}
-    for layer, weights in _layers(graph):
-        name = weight_input(graph, layer)
-        output = graph.fresh(f"{layer.name}.signed", graph.shapes[name])
+    for layer, weights in _quantized_layers(graph):
+        output = graph.new_name(f"{layer.name}.signed", graph.shapes[weights.name])
         values = (weights.integers * weights.scale).astype(np.float32)
         quant = quant_node(
-            graph, graph.constant(values, f"{layer.name}.values"), output, f"{layer.name}.quantizer",
+            graph, graph.add_constant(values, f"{layer.name}.values"), output, f"{layer.name}.quantizer",
             scale=weights.scale, bits=weights.bits, signed=weights.signed, narrow=weights.narrow,
         )  # fmt: skip
-        graph.put(layer, quant)
-        graph.read_instead(name, output, [layer])
+        graph.insert_before(layer, quant)
+        graph.redirect(weights.name, output, [layer])
         if len(set(weights.widths)) > 1:
             narrow[layer.name] = min(weights.widths)
-    drop_unread_(graph)
+    remove_unused_nodes_(graph)
     return narrow
 
 
-def _layers(graph: Graph) -> Iterator[tuple[NodeProto, Weights]]:
+def _quantized_layers(graph: GraphEditor) -> Iterator[tuple[NodeProto, LayerWeights]]:
     for layer in graph.nodes:
-        weights = read_weights(graph, layer)
+        weights = read_layer_weights(graph, layer)
         if weights is not None and not weights.is_float:
             yield layer, weights

@@ -1,9 +1,8 @@
-"""Layers with channels of two widths (VEFT's restored ones) as two layers beside each other.
+"""Layers with channels of two widths (VEFT's restored ones) split into two parallel layers.
 
-The two results are joined by a concatenation, which puts the wide channels last. That order is taken along,
-through what works on each channel alone, up to the layers that read the channels, whose weights are sorted
-to match. Where something else is met on the way, a sum or the heads of an attention, the layer stays whole at
-the wide width.
+The two results are concatenated, wide channels last. This permutation is pushed through channel-wise
+operators to the layers that read the channels, whose weights are permuted to match. Where a sum or the heads
+of an attention are in between, the layer is not split and is built at the wider width.
 """
 
 from dataclasses import dataclass
@@ -11,23 +10,29 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import NodeProto
 
-from brevitas_defakeq.export.finn.channel_permutation import Sorted, sink_order
-from brevitas_defakeq.export.finn.graph_editor import Graph, attribute, drop_unread_, node
+from brevitas_defakeq.export.finn.channel_permutation import PermutedValue, push_permutation
+from brevitas_defakeq.export.finn.graph_editor import (
+    GraphEditor,
+    get_attribute,
+    make_node,
+    remove_unused_nodes_,
+)
 from brevitas_defakeq.export.finn.quant_node import quant_node, smallest_type
-from brevitas_defakeq.export.finn.scale_propagation import integers_of
-from brevitas_defakeq.export.finn.weight_quantizers import Weights, inputs_first, read_weights
+from brevitas_defakeq.export.finn.scale_propagation import integers_and_scale
+from brevitas_defakeq.export.finn.weight_quantizers import LayerWeights, inputs_first, read_layer_weights
 
 
 @dataclass(frozen=True)
-class Channels:
-    """A layer's integers [C_out, ...], its scales [C_out], and the bits that each channel takes [C_out]."""
+class ChannelIntegers:
+    """A layer's integers [C_out, ...], scales [C_out] and the bits that each channel needs, int [C_out]."""
 
     integers: np.ndarray
     scale: np.ndarray
     bits: np.ndarray
 
     @classmethod
-    def of(cls, layer: NodeProto, weights: Weights) -> "Channels":
+    def from_layer(cls, layer: NodeProto, weights: LayerWeights) -> "ChannelIntegers":
+        """The layer's weights with output channels first."""
         integers, scale = weights.integers, np.broadcast_to(weights.scale, weights.integers.shape)
         if inputs_first(layer):
             integers, scale = integers.T, scale.T
@@ -36,49 +41,65 @@ class Channels:
         return cls(integers, scale.reshape(len(integers), -1)[:, 0], np.array(bits))
 
 
-def split_wide_(graph: Graph, narrow: dict[str, int]) -> tuple[list[str], dict[str, Sorted]]:
+def split_mixed_layers_(
+    graph: GraphEditor, narrow: dict[str, int]
+) -> tuple[list[str], dict[str, PermutedValue]]:
     """Split every layer that has channels of two widths.
 
     Args:
-        narrow: layer -> width of its narrow channels.
+        narrow: layer -> bits of its narrow channels.
 
     Returns:
-        names of the layers that stay whole at the wide width, and the values whose channels
-        were sorted.
+        names of the layers that were not split, and the values whose channels were permuted.
     """
-    whole: list[str] = []
-    orders: dict[str, Sorted] = {}
+    unsplit: list[str] = []
+    permuted: dict[str, PermutedValue] = {}
     for layer in graph.nodes:
         if layer.name not in narrow:
             continue
-        channels = Channels.of(layer, read_weights(graph, layer))
-        wide = channels.bits > narrow[layer.name]
-        order, shape = np.argsort(wide, kind="stable"), graph.shapes[layer.output[0]]
-        sorted_values = None
-        if wide.any() and not wide.all() and _can_be_split(graph, layer):
-            sorted_values = sink_order(graph, layer.output[0], order)
-        if sorted_values is None:
-            whole.append(layer.name)
+        weights = read_layer_weights(graph, layer)
+        if weights is None:
             continue
-        orders |= sorted_values
-        _split_(graph, layer, channels, wide, order, shape)
-    drop_unread_(graph)
-    return whole, orders
+        channels = ChannelIntegers.from_layer(layer, weights)
+        wide = channels.bits > narrow[layer.name]
+        permutation, shape = np.argsort(wide, kind="stable"), graph.shapes[layer.output[0]]
+        pushed = None
+        if wide.any() and not wide.all() and _can_be_split(graph, layer):
+            pushed = push_permutation(graph, layer.output[0], permutation)
+        if pushed is None:
+            unsplit.append(layer.name)
+            continue
+        permuted |= pushed
+        _split_(graph, layer, channels, wide, permutation, shape)
+    remove_unused_nodes_(graph)
+    return unsplit, permuted
 
 
-def _can_be_split(graph: Graph, layer: NodeProto) -> bool:
-    plain = layer.op_type != "Conv" or attribute(layer, "group", 1) == 1
-    return plain and not graph.is_fixed(layer.input[0])
+def _can_be_split(graph: GraphEditor, layer: NodeProto) -> bool:
+    plain = layer.op_type != "Conv" or get_attribute(layer, "group", 1) == 1
+    return plain and not graph.is_static(layer.input[0])
 
 
 def _split_(
-    graph: Graph, layer: NodeProto, channels: Channels, wide: np.ndarray, order: np.ndarray, shape: list[int]
+    graph: GraphEditor,
+    layer: NodeProto,
+    channels: ChannelIntegers,
+    wide: np.ndarray,
+    permutation: np.ndarray,
+    shape: list[int],
 ) -> None:
-    """Two layers on integer weights, joined, then each channel's scale and bias in the joined order."""
+    """Replace a layer by two on integers, a concatenation, and each channel's scale and bias.
+
+    Args:
+        wide: bool [C_out], the channels of the wide layer.
+        permutation: int [C_out], narrow channels first.
+        shape: of the layer's output.
+    """
     axis = 1 if layer.op_type == "Conv" else len(shape) - 1
-    along = [-1 if place == axis else 1 for place in range(len(shape))]
-    source = integers_of(graph, layer.input[0]) or (layer.input[0], np.float32(1))
-    parts, new = [], []
+    along = [-1 if index == axis else 1 for index in range(len(shape))]
+    source = integers_and_scale(graph, layer.input[0]) or (layer.input[0], np.float32(1))
+    parts: list[str] = []
+    new: list[NodeProto] = []
     for kind, chosen in (("narrow", ~wide), ("wide", wide)):
         name = f"{layer.name}.{kind}"
         bits = int(channels.bits[chosen].max())
@@ -88,35 +109,39 @@ def _split_(
     steps = [("Mul", channels.scale * source[1])]
     if len(layer.input) > 2:
         steps.append(("Add", graph.constants[layer.input[2]]))
-    value = graph.fresh(f"{layer.output[0]}.joined", shape)
-    new.append(node("Concat", parts, value, f"{layer.name}.joined", axis=axis))
+    value = graph.new_name(f"{layer.output[0]}.joined", shape)
+    new.append(make_node("Concat", parts, value, f"{layer.name}.joined", axis=axis))
     for number, (operator, values) in enumerate(steps):
-        vector = graph.constant(values[order].reshape(along).astype(np.float32), f"{layer.name}.{operator}")
-        output = (
-            layer.output[0] if number == len(steps) - 1 else graph.fresh(f"{layer.output[0]}.scaled", shape)
+        vector = graph.add_constant(
+            values[permutation].reshape(along).astype(np.float32), f"{layer.name}.{operator}"
         )
-        new.append(node(operator, [value, vector], output, f"{layer.name}.{operator}"))
+        output = (
+            layer.output[0]
+            if number == len(steps) - 1
+            else graph.new_name(f"{layer.output[0]}.scaled", shape)
+        )
+        new.append(make_node(operator, [value, vector], output, f"{layer.name}.{operator}"))
         value = output
-    graph.put(layer, *new)
-    graph.drop(layer)
+    graph.insert_before(layer, *new)
+    graph.remove(layer)
 
 
 def _part(
-    graph: Graph, layer: NodeProto, source: str, integers: np.ndarray, bits: int, name: str
+    graph: GraphEditor, layer: NodeProto, source: str, integers: np.ndarray, bits: int, name: str
 ) -> tuple[str, list[NodeProto]]:
-    """The layer on some of its output channels, with scale 1; the name of its result."""
+    """A layer with some of the output channels and scale 1: the name of its result, and its nodes."""
     values, shape = integers if layer.op_type == "Conv" else integers.T, list(graph.shapes[layer.output[0]])
     shape[1 if layer.op_type == "Conv" else -1] = len(integers)
-    weights = graph.fresh(f"{name}.weight", list(values.shape))
-    result = graph.fresh(f"{name}.result", shape)
-    stored = graph.constant(values.astype(np.float32), f"{name}.values")
+    weights = graph.new_name(f"{name}.weight", list(values.shape))
+    result = graph.new_name(f"{name}.result", shape)
+    stored = graph.add_constant(values.astype(np.float32), f"{name}.values")
     quant = quant_node(
         graph, stored, weights, f"{name}.quantizer", scale=np.float32(1), bits=bits, signed=True
     )
     part = NodeProto()
     part.CopyFrom(layer)
     if layer.op_type == "Gemm":
-        part = node("MatMul", [], result, name)
+        part = make_node("MatMul", [], result, name)
     part.name, part.output[0] = name, result
     part.input[:] = [source, weights]
     return result, [quant, part]

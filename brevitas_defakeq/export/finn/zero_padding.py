@@ -1,50 +1,50 @@
-"""Zeros around a map: within the convolution that reads them, or a convolution of their own."""
+"""Zero padding: absorbed by the convolutions that read it, or a convolution of its own."""
 
 import numpy as np
 from onnx import NodeProto
 
-from brevitas_defakeq.export.finn.graph_editor import Graph, attribute, set_attribute
-from brevitas_defakeq.export.finn.ones_convolution import convolve_with_ones_
+from brevitas_defakeq.export.finn.graph_editor import GraphEditor, get_attribute, set_attribute
+from brevitas_defakeq.export.finn.ones_convolution import replace_by_constant_convolution_
 
 
-def merge_paddings_(graph: Graph) -> None:
-    """Zeros added before a convolution become its own padding: FINN pads within the convolution."""
+def merge_paddings_(graph: GraphEditor) -> None:
+    """Merge zero padding into the convolutions that read it; FINN pads within the convolution."""
     for pad in graph.nodes:
-        amounts, readers = spatial_padding(graph, pad), graph.readers(pad.output[0])
-        if amounts is None or not readers or not all(_has_padding(reader) for reader in readers):
+        amounts, consumers = spatial_padding(graph, pad), graph.consumers(pad.output[0])
+        if amounts is None or not consumers or not all(_has_padding(consumer) for consumer in consumers):
             continue
-        for convolution in readers:
-            whole = np.array(attribute(convolution, "pads")) + amounts
+        for convolution in consumers:
+            whole = np.array(get_attribute(convolution, "pads")) + amounts
             set_attribute(convolution, "pads", whole.tolist())
-        graph.read_instead(pad.output[0], pad.input[0])
-        graph.drop(pad)
+        graph.redirect(pad.output[0], pad.input[0])
+        graph.remove(pad)
 
 
-def _has_padding(reader: NodeProto) -> bool:
-    """Whether a node is a convolution with zeros of its own to add to."""
-    return reader.op_type == "Conv" and attribute(reader, "pads") is not None
+def _has_padding(consumer: NodeProto) -> bool:
+    """Whether a node is a convolution with explicit padding, to which more can be added."""
+    return consumer.op_type == "Conv" and get_attribute(consumer, "pads") is not None
 
 
-def pad_by_convolution_(graph: Graph) -> None:
-    """Zeros around a map that no convolution could take over: a window of one place, and a weight of 1."""
+def pad_by_convolution_(graph: GraphEditor) -> None:
+    """Turn the remaining zero padding into 1 x 1 depthwise convolutions with weight 1."""
     for pad in graph.nodes:
         amounts = spatial_padding(graph, pad)
         if amounts is not None:
             geometry = {"kernel_shape": [1, 1], "strides": [1, 1], "pads": amounts.tolist()}
-            convolve_with_ones_(graph, pad, 1.0, geometry)
+            replace_by_constant_convolution_(graph, pad, 1.0, geometry)
 
 
-def spatial_padding(graph: Graph, pad: NodeProto) -> np.ndarray | None:
-    """Zeros around the map [1, C, H, W]: top, left, bottom, right; None for any other node."""
+def spatial_padding(graph: GraphEditor, pad: NodeProto) -> np.ndarray | None:
+    """Zeros added around a map [1, C, H, W] as [top, left, bottom, right]; None for any other node."""
     if pad.op_type != "Pad" or not is_zero_padding(graph, pad) or (len(pad.input) > 3 and pad.input[3]):
         return None
     amounts = graph.constants[pad.input[1]]
     return amounts[[2, 3, 6, 7]] if len(amounts) == 8 and not amounts[[0, 1, 4, 5]].any() else None
 
 
-def is_zero_padding(graph: Graph, pad: NodeProto) -> bool:
-    """Whether a ``Pad`` adds constant zeros, and takes nothing away."""
+def is_zero_padding(graph: GraphEditor, pad: NodeProto) -> bool:
+    """Whether a ``Pad`` node adds constant zeros and crops nothing."""
     value = graph.constants.get(pad.input[2]) if len(pad.input) > 2 and pad.input[2] else np.zeros(1)
     amounts = graph.constants.get(pad.input[1])
-    constant = attribute(pad, "mode", "constant") == "constant" and value is not None and not value.any()
+    constant = get_attribute(pad, "mode", "constant") == "constant" and value is not None and not value.any()
     return constant and amounts is not None and bool((amounts >= 0).all())

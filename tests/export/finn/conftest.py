@@ -93,13 +93,13 @@ class Network:
 
     def model(self, output: str):
         """The ONNX model that ends at ``output``; shapes inferred, as the export cleans it."""
-        from brevitas_defakeq.export.finn.finn_profile import normalized
+        from brevitas_defakeq.export.finn.finn_profile import normalize_qonnx
 
         image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, self.size, self.size])
         end = helper.make_tensor_value_info(output, TensorProto.FLOAT, None)
         graph = helper.make_graph(self.nodes, "network", [image], [end], self.constants)
         opsets = [helper.make_opsetid("", 20), helper.make_opsetid(QONNX_DOMAIN, 1)]
-        return normalized(helper.make_model(graph, opset_imports=opsets, ir_version=9))
+        return normalize_qonnx(helper.make_model(graph, opset_imports=opsets, ir_version=9))
 
 
 def execute(model, values) -> np.ndarray:

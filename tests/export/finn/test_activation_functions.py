@@ -5,21 +5,21 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from brevitas_defakeq.export.finn.activation_functions import functions_before, steps_of, thresholds_of
-from brevitas_defakeq.export.finn.graph_editor import Graph
-from brevitas_defakeq.export.finn.quant_node import Quantizer, smallest_type, type_name
+from brevitas_defakeq.export.finn.activation_functions import find_thresholds, functions_before, step_function
+from brevitas_defakeq.export.finn.graph_editor import GraphEditor
+from brevitas_defakeq.export.finn.quant_node import QuantGrid, smallest_type, type_name
 
 
-def graph_of(*nodes, **constants) -> Graph:
+def graph_of(*nodes, **constants) -> GraphEditor:
     """A graph x [4] -> y of these nodes."""
     ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [4]) for name in "xy"]
     tensors = [numpy_helper.from_array(np.float32(value), name) for name, value in constants.items()]
     body = helper.make_graph(nodes, "functions", ends[:1], ends[1:], tensors)
-    return Graph(helper.make_model(body, opset_imports=[helper.make_opsetid("", 20)], ir_version=9))
+    return GraphEditor(helper.make_model(body, opset_imports=[helper.make_opsetid("", 20)], ir_version=9))
 
 
-def grid(scale=0.1, zero=0, bits=4, signed=False, narrow=False) -> Quantizer:
-    return Quantizer(np.float32(scale), np.float32(zero), np.float32(bits), signed, narrow, "ROUND")
+def grid(scale=0.1, zero=0, bits=4, signed=False, narrow=False) -> QuantGrid:
+    return QuantGrid(np.float32(scale), np.float32(zero), np.float32(bits), signed, narrow, "ROUND")
 
 
 def by_hand(values, scale, zero, low, high):
@@ -40,7 +40,7 @@ def around(thresholds) -> np.ndarray:
 ])  # fmt: skip
 @pytest.mark.parametrize("scale", [0.1, 0.125, 0.003])
 def test_thresholds_give_the_integers_of_every_float32(zero, bits, signed, narrow, low, high, scale):
-    thresholds, first = thresholds_of(grid(scale, zero, bits, signed, narrow).integers)
+    thresholds, first = find_thresholds(grid(scale, zero, bits, signed, narrow).integers)
     assert first == low - zero and len(thresholds) == high - low
     assert (np.diff(thresholds) > 0).all() and thresholds.dtype == np.float32
     values = around(thresholds)
@@ -62,7 +62,7 @@ def test_a_function_is_taken_into_the_thresholds(function, reference):
     )
     chain = functions_before(graph, "y")
     assert [node.op_type for node in chain] == [operator]
-    thresholds, first = thresholds_of(steps_of(graph, chain, grid(0.1, 3)))
+    thresholds, first = find_thresholds(step_function(graph, chain, grid(0.1, 3)))
     values = around(thresholds)
     counted = first + (values[:, None] >= thresholds).sum(1)
     np.testing.assert_array_equal(counted, by_hand(reference(values), 0.1, 3, 0, 15))
@@ -70,7 +70,9 @@ def test_a_function_is_taken_into_the_thresholds(function, reference):
 
 def test_codes_that_a_function_never_gives_have_no_threshold():
     graph = graph_of(helper.make_node("Relu", ["x"], ["y"]))
-    thresholds, first = thresholds_of(steps_of(graph, functions_before(graph, "y"), grid(0.1, 0, 4, True)))
+    thresholds, first = find_thresholds(
+        step_function(graph, functions_before(graph, "y"), grid(0.1, 0, 4, True))
+    )
     assert first == 0 and len(thresholds) == 7
 
 
@@ -93,19 +95,19 @@ def test_what_falls_is_no_such_function(node, constants):
     assert functions_before(graph_of(node, **constants), "y") == []
 
 
-@pytest.mark.parametrize("lowest, highest, name", [
+@pytest.mark.parametrize("min_integer, max_integer, name", [
     (-37, 218, "INT9"), (0, 255, "UINT8"), (-128, 127, "INT8"), (0, 1, "UINT2"), (-1, 1, "INT2"),
     (-8, 7, "INT4"), (-9, 0, "INT5"), (0, 256, "UINT9"),
 ])  # fmt: skip
-def test_the_smallest_type_that_holds_integers(lowest, highest, name):
-    assert type_name(lowest, highest) == name
-    assert smallest_type(lowest, highest)[1] == (lowest < 0)
+def test_the_smallest_type_that_holds_integers(min_integer, max_integer, name):
+    assert type_name(min_integer, max_integer) == name
+    assert smallest_type(min_integer, max_integer)[1] == (min_integer < 0)
 
 
 def test_onnx_is_the_reference_of_smooth_functions():
     function = helper.make_node("Sigmoid", ["x"], ["y"])
     graph = graph_of(function)
-    thresholds, first = thresholds_of(steps_of(graph, functions_before(graph, "y"), grid(1 / 15)))
+    thresholds, first = find_thresholds(step_function(graph, functions_before(graph, "y"), grid(1 / 15)))
     values = np.linspace(-8, 8, 4001).astype(np.float32)
     (reference,) = ReferenceEvaluator(graph.model).run(None, {"x": values})
     exact = (

@@ -80,14 +80,14 @@ def test_what_helps_a_run_for_fpga_is_another(network, checked):
     (lambda net, x: net.node("Resize", [x, "", net.constant(np.float32([1, 1, 2, 2]))], mode="nearest"),
      "Resize", "no operator for Resize", "before the detector"),
     (lambda net, x: net.node("Erf", [x]), "Erf", "no operator for Erf", "GELU as one node"),
-    (lambda net, x: net.node("MaxPool", [x], kernel_shape=[1, 1], strides=[2, 2]), "MaxPool", "in steps of",
-     "no smaller than the step"),
+    (lambda net, x: net.node("MaxPool", [x], kernel_shape=[1, 1], strides=[2, 2]), "MaxPool", "with strides",
+     "no smaller than the stride"),
     (lambda net, x: net.node("MaxPool", [x], kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1), "MaxPool",
-     "rounds its size up", "ceil_mode=False"),
+     "rounds its output size up", "ceil_mode=False"),
     (lambda net, x: net.node("AveragePool", [x], kernel_shape=[3, 3], pads=[1] * 4), "AveragePool",
      "same number of values", "count_include_pad"),
     (lambda net, x: net.node("Pad", [x, net.constant(np.array([0, 0, 1, 1, 0, 0, 1, 1]))], mode="reflect"),
-     "Pad", "something else than zeros", "use zeros"),
+     "Pad", "something other than zeros", "pad with zeros"),
     (lambda net, x: net.node("InstanceNormalization", [x, *(net.constant(np.ones(4, np.float32)),) * 2]),
      "InstanceNormalization", "no operator", "BatchNorm"),
 ])  # fmt: skip
@@ -122,7 +122,7 @@ def test_a_scale_for_each_channel_of_an_activation(network, checked):
     value = net.conv(net.quant("image", 0.02), "stem", 4)
     scales = np.array([0.1, 0.2, 0.1, 0.3], np.float32).reshape(1, 4, 1, 1)
     found = only(checked(finish(net, net.quant(net.conv(net.quant(value, scales), "next", 4), 0.05))))
-    assert found.layer == "next, input" and "4 scales, one for each channel" in found.problem
+    assert found.layer == "next, input" and "4 scales, one per channel" in found.problem
 
 
 def test_a_layer_that_reads_joined_values_of_two_scales(network, checked):
@@ -142,7 +142,7 @@ def test_rounding_and_fractions(network, checked):
     net = network()
     assert "rounds by FLOOR" in only(checked(finish(net, start(net, rounding="FLOOR")))).problem
     net = network()
-    assert "no integer" in only(checked(finish(net, start(net, zero=1.5, signed=False)))).problem
+    assert "not an integer" in only(checked(finish(net, start(net, zero=1.5, signed=False)))).problem
 
 
 def test_float_weights_and_inputs(network, checked):
@@ -151,7 +151,7 @@ def test_float_weights_and_inputs(network, checked):
     value = net.conv(net.quant("image", 0.02), "stem", 4, weights=weights)
     found = refused(checked(finish(net, net.conv(value, "next", 4))))
     assert [(f.layer, f.problem.split(":")[0]) for f in found] == [
-        ("stem", "weights, or restored channels, in float"), ("next", "its input is not quantized"),
+        ("stem", "weights, or restored channels, are float"), ("next", "its input is not quantized"),
         ("after next", "it pools values that are not quantized"),
     ]  # fmt: skip
 
@@ -160,7 +160,7 @@ def test_a_pooling_without_a_quantizer_behind(network, checked):
     net = network()
     pooled = net.pool(start(net))
     found = only(checked(net.model(net.linear(pooled, "head", 1, 4))))
-    assert found.layer == "head" and found.problem == "it reads a pooling without a quantizer behind"
+    assert found.layer == "head" and found.problem == "it reads a pooling without a quantizer after it"
 
 
 def test_a_mean_over_tokens(network, checked):

@@ -94,12 +94,14 @@ def test_a_run_that_does_not_map_is_refused_with_its_first_reason(run, images, t
     assert {finding.layer for finding in findings if "weight zero points" in finding.problem} <= set(
         result.bits
     )
-    with pytest.raises(UserError, match=r"a sum .*quantize with --target fpga \(\d+ such places;") as caught:
+    with pytest.raises(
+        UserError, match=r"a sum .*quantize with --target fpga \(\d+ such problems;"
+    ) as caught:
         export_finn(result, tmp_path / "out", verify=images)
     assert "\n" not in str(caught.value) and not (tmp_path / "out").exists()
 
 
-def test_a_run_without_preprocessing_or_with_another_form_is_refused(run, images, quick_config, tmp_path):
+def test_a_run_without_preprocessing_or_with_another_variant_is_refused(run, images, quick_config, tmp_path):
     result = run(Residual, "any")
     with pytest.raises(UserError, match="variant='float': choose of quantized, mixed"):
         export_finn(result, tmp_path, variant="float")

@@ -11,11 +11,11 @@ pytestmark = pytest.mark.fpga
 def profiled(executed, hosted):
     """``profiled(model)``: its profile, held to the model on random images."""
     from brevitas_defakeq.export.finn.check_finn import check_graph
-    from brevitas_defakeq.export.finn.findings import cannot
+    from brevitas_defakeq.export.finn.findings import unmappable
     from brevitas_defakeq.export.finn.finn_profile import finn_profile
 
     def run(model, count=4):
-        assert not cannot(check_graph(model))
+        assert not unmappable(check_graph(model))
         profile = finn_profile(model)
         shape = [dimension.dim_value for dimension in model.graph.input[0].type.tensor_type.shape.dim]
         images = np.random.default_rng(3).normal(0, 0.7, (count, *shape[1:])).astype(np.float32)
@@ -137,9 +137,9 @@ def test_pooling_and_joining_run_on_integers(network, profiled):
     )
     order = kinds(profile)
     assert order.index("MultiThreshold" if "MultiThreshold" in order else "Quant") < order.index("MaxPool")
-    makers = {name: node for node in profile.model.graph.node for name in node.output}
+    producers = {name: node for node in profile.model.graph.node for name in node.output}
     concat = next(node for node in profile.model.graph.node if node.op_type == "Concat")
-    assert {makers[name].op_type for name in concat.input} <= {"Quant", "Mul", "MultiThreshold"}
+    assert {producers[name].op_type for name in concat.input} <= {"Quant", "Mul", "MultiThreshold"}
 
 
 def test_zeros_before_a_convolution_become_its_own(network, profiled):
@@ -189,7 +189,7 @@ def test_channels_of_two_widths_become_two_layers(network, profiled):
     value = net.conv(net.quant(net.node("Relu", [value]), 0.03, signed=False), "dw", 6, groups=0)
     value = net.conv(net.quant(value, 0.03, zero=100, signed=False), "next", 4)
     profile = profiled(finish(net, net.quant(value, 0.05)))
-    assert profile.whole == []
+    assert profile.unsplit == []
     narrow, wide = weights_of(profile, "layer.narrow"), weights_of(profile, "layer.wide")
     assert (narrow[0].shape[0], narrow[1]) == (4, 3) and wide[0].shape[0] == 2 and 9 < wide[1] <= 12
     assert "Gather" not in kinds(profile)
@@ -200,7 +200,7 @@ def test_linear_layers_split_too(network, profiled):
     pooled = net.quant(net.pool(net.quant("image", 0.02)), 0.01)
     hidden = net.node("Relu", [net.linear(pooled, "fc1", 9, 3, weights=two_widths(net, [3, 9], 1))])
     profile = profiled(net.model(net.linear(net.quant(hidden, 0.02, signed=False), "fc2", 1, 9)))
-    assert profile.whole == [] and weights_of(profile, "fc1.narrow")[0].shape == (3, 6)
+    assert profile.unsplit == [] and weights_of(profile, "fc1.narrow")[0].shape == (3, 6)
 
 
 def test_a_sum_keeps_a_layer_whole_at_the_wide_width(network, profiled):
@@ -212,7 +212,7 @@ def test_a_sum_keeps_a_layer_whole_at_the_wide_width(network, profiled):
     total = net.node("Add", [net.quant(branch, 0.04), value])
     model = finish(net, net.quant(total, 0.05))
     profile = profiled(model)
-    assert profile.whole == ["layer"] and weights_of(profile, "layer")[1] == 12
+    assert profile.unsplit == ["layer"] and weights_of(profile, "layer")[1] == 12
     assert [(f.layer, f.kind) for f in check_graph(model) if "two widths" in f.problem] == [
         ("layer", "costs")
     ]
@@ -223,8 +223,8 @@ def test_sums_add_integers(network, profiled):
     first = net.quant(net.conv(net.quant("image", 0.02), "one", 4), 0.04, name="left")
     total = net.node("Add", [first, net.quant(net.conv(first, "two", 4), 0.04, name="right")], name="sum")
     profile = profiled(finish(net, net.quant(total, 0.05)))
-    makers = {name: node.op_type for node in profile.model.graph.node for name in node.output}
-    assert [makers[name] for name in named(profile, "sum").input] == ["MultiThreshold"] * 2
+    producers = {name: node.op_type for node in profile.model.graph.node for name in node.output}
+    assert [producers[name] for name in named(profile, "sum").input] == ["MultiThreshold"] * 2
 
 
 def test_weights_that_two_layers_read_are_theirs_alone(network, profiled):
@@ -272,7 +272,7 @@ def test_a_head_that_is_a_convolution(network, profiled):
 def test_a_wrong_profile_is_refused_with_the_node_that_differs(network, profiled):
     from dataclasses import replace
 
-    from brevitas_defakeq.export.finn.profile_agreement import agreement
+    from brevitas_defakeq.export.finn.profile_agreement import verify_profile
     from brevitas_defakeq.utils.errors import UserError
 
     net = network()
@@ -281,11 +281,11 @@ def test_a_wrong_profile_is_refused_with_the_node_that_differs(network, profiled
     model = finish(net, net.quant(value, 0.05))
     profile = profiled(model)
     images = np.random.default_rng(0).normal(0, 0.7, (3, 3, 8, 8)).astype(np.float32)
-    assert agreement(model, profile, images).ties == 0
+    assert verify_profile(model, profile, images).ties == 0
     with pytest.raises(UserError, match=r"the first node that differs is .*\(the output\)"):
-        agreement(
+        verify_profile(
             model, replace(profile, output=replace(profile.output, bias=profile.output.bias + 0.01)), images
         )
     named(profile, "middle.thresholds").attribute[1].f += 1  # out_bias
     with pytest.raises(UserError, match=r"off by .* the first node that differs is middle.scaled \(Mul\)"):
-        agreement(model, profile, images)
+        verify_profile(model, profile, images)

@@ -183,12 +183,12 @@ def head(network, value, plan):
 def holds(plan, network, executed, hosted) -> None:
     """The property."""
     from brevitas_defakeq.export.finn.check_finn import check_graph
-    from brevitas_defakeq.export.finn.findings import cannot
+    from brevitas_defakeq.export.finn.findings import unmappable
     from brevitas_defakeq.export.finn.finn_profile import finn_profile
-    from brevitas_defakeq.export.finn.profile_agreement import agreement
+    from brevitas_defakeq.export.finn.profile_agreement import verify_profile
 
     model = build(plan, network)
-    refused = cannot(check_graph(model))
+    refused = unmappable(check_graph(model))
     defect = plan["defect"]
     if defect is not None:
         assert any(DEFECTS[defect] in finding.problem for finding in refused), (defect, refused)
@@ -205,7 +205,7 @@ def holds(plan, network, executed, hosted) -> None:
     wanted = np.array([executed(model, image[None]).item() for image in images])
     found = np.array([hosted(profile, image[None]) for image in images])
     off = np.abs(found - wanted) / max(np.ptp(wanted), np.abs(wanted).max(), 1e-12)
-    assert (off <= 1e-5).all() or agreement(model, profile, images).ties == (off > 1e-5).sum(), off
+    assert (off <= 1e-5).all() or verify_profile(model, profile, images).ties == (off > 1e-5).sum(), off
 
 
 #: Nothing is shrunk: a network is slow to run, and a plan tells what it is.

@@ -1,7 +1,8 @@
-"""What a build found out: `report.json`, and the same as a table for the terminal and in Markdown."""
+"""The report of a build: `report.json`, and the same as a table for the terminal and in Markdown."""
 
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
@@ -9,7 +10,10 @@ from brevitas_defakeq.utils.files import write_bytes, write_json
 from hw.boards import MARGIN, Board
 from hw.folding import excess
 
-FORMAT_VERSION = 1
+if TYPE_CHECKING:
+    from qonnx.core.modelwrapper import ModelWrapper
+
+BUILD_REPORT_FORMAT_VERSION = 1
 _RESOURCES = ("lut", "bram18", "dsp", "uram")
 _COLUMNS = (
     "layer",
@@ -25,12 +29,20 @@ _COLUMNS = (
 )
 
 
-def report_of(graph, board: Board, *, target: str, wanted_fps: float | None, verified: dict) -> dict:
-    """The content of `report.json` for a folded graph; within `quiet_finn`."""
+def build_report(
+    graph: "ModelWrapper", board: Board, *, target: str, wanted_fps: float | None, verified: dict
+) -> dict:
+    """The content of `report.json` for a folded graph; call within `quiet_finn`.
+
+    Args:
+        wanted_fps: frames per second asked for; None if folded as fast as possible.
+        verified: step -> fields of `hw.verify_steps.StepAgreement`.
+    """
     from hw.estimate import node_cost
 
     layers = [
-        {"name": node.name, "kind": node.op_type.rpartition("_")[0], "variants": _variants(node.op_type),
+        {"name": node.name, "kind": node.op_type.rpartition("_")[0],
+         "variants": _implementations(node.op_type),
          **node_cost(node, board.part).to_dict()}
         for node in graph.graph.node
     ]  # fmt: skip
@@ -40,7 +52,8 @@ def report_of(graph, board: Board, *, target: str, wanted_fps: float | None, ver
     totals = {name: sum(layer[name] for layer in layers) for name in (*_RESOURCES, "weight_bits")}
     bounds = sorted({name for layer in layers for name in layer["unestimated"]})
     return {
-        "format_version": FORMAT_VERSION, "target": target, "board": board.name, "part": board.part,
+        "format_version": BUILD_REPORT_FORMAT_VERSION, "target": target, "board": board.name,
+        "part": board.part,
         "clock_mhz": board.clock_mhz, "wanted_fps": wanted_fps,
         "frames_per_second": board.frames_per_second(slowest["cycles"]), "cycles": slowest["cycles"],
         "slowest_layer": slowest["name"], "layers": layers,
@@ -52,8 +65,8 @@ def report_of(graph, board: Board, *, target: str, wanted_fps: float | None, ver
     }  # fmt: skip
 
 
-def _variants(op_type: str) -> str:
-    """Which variants FINN has of a layer: "rtl", "hls", "rtl, hls"; "rtl (versal)" is for Versal."""
+def _implementations(op_type: str) -> str:
+    """The implementations FINN has of a layer: "rtl", "hls" or both; "rtl (versal)" is for Versal only."""
     from finn.custom_op.fpgadataflow.hls import custom_op as hls
     from finn.custom_op.fpgadataflow.rtl import custom_op as rtl
 
@@ -69,68 +82,70 @@ def _variants(op_type: str) -> str:
 
 
 def write_report(report: dict, folder: Path) -> None:
-    """`report.json` and `report.md`."""
+    """Write `report.json` and `report.md`."""
     write_json(folder / "report.json", report)
-    write_bytes(folder / "report.md", markdown(report).encode())
+    write_bytes(folder / "report.md", report_markdown(report).encode())
 
 
-def table(report: dict) -> Table:
-    """For the terminal."""
-    made = Table(title=heading(report), caption=" ".join(remarks(report)), show_footer=True)
+def report_table(report: dict) -> Table:
+    """The report as a table for the terminal."""
+    result = Table(title=heading(report), caption=" ".join(remarks(report)), show_footer=True)
     for name, total in zip(_COLUMNS, _totals(report), strict=True):
-        made.add_column(
+        result.add_column(
             name, footer=total, justify="left" if name in ("layer", "folding", "variant") else "right"
         )
     for layer in report["layers"]:
-        made.add_row(*_row(layer))
-    return made
+        result.add_row(*_row(layer))
+    return result
 
 
-def markdown(report: dict) -> str:
-    """The table with its heading and remarks."""
+def report_markdown(report: dict) -> str:
+    """The report as Markdown: heading, table, remarks."""
     rows = [_COLUMNS, ["---"] * len(_COLUMNS), *map(_row, report["layers"]), _totals(report)]
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     return "\n".join([f"# {heading(report)}", "", *lines, "", *remarks(report), ""])
 
 
 def heading(report: dict) -> str:
+    """One line: rate, board, clock and slowest layer."""
     return (
-        f"{report['frames_per_second']:,.0f} frames a second on {report['board']} at "
-        f"{report['clock_mhz']:g} MHz ({report['cycles']:,} cycles a frame, {report['slowest_layer']})"
+        f"{report['frames_per_second']:,.0f} frames per second on {report['board']} at "
+        f"{report['clock_mhz']:g} MHz ({report['cycles']:,} cycles per frame, "
+        f"slowest layer {report['slowest_layer']})"
     )
 
 
 def remarks(report: dict) -> list[str]:
-    """What a reader has to know of the figures."""
-    said = ["Estimates by FINN's functions, without FIFOs and width converters."]
+    """What the estimates include, and whether the build fits and is verified."""
+    lines = ["Estimates by FINN, without FIFOs and width converters."]
     if report["over"]:
-        said.append(f"More than the board's margins allow: {report['over']}.")
+        lines.append(f"Exceeds the board's margins: {report['over']}.")
     if report["lower_bounds"]:
         names = ", ".join(report["lower_bounds"])
-        said.append(f"≥: FINN estimates no {names} for these layers; the totals of {names} are lower bounds.")
-    off = {step: found for step, found in report["verified"].items() if found["equal"] < found["frames"]}
-    checked = next(iter(report["verified"].values()))["frames"]
-    if off:
-        worst = max(found["largest"] for found in off.values())
-        said.append(
-            f"Steps {', '.join(off)} are not equal to the profile on all of {checked} frames (floating-point "
-            f"layers): off by up to {100 * worst:.2g} % of the largest output."
+        lines.append(f"≥: FINN has no {names} estimate of these layers; totals of {names} are lower bounds.")
+    unequal = {step: found for step, found in report["verified"].items() if found["equal"] < found["frames"]}
+    frames = next(iter(report["verified"].values()))["frames"]
+    if unequal:
+        worst = max(found["largest"] for found in unequal.values())
+        lines.append(
+            f"Steps {', '.join(unequal)} do not equal the profile on all of {frames} frames (floating-point "
+            f"layers): they differ by up to {100 * worst:.2g} % of the largest output."
         )
     else:
-        said.append(f"Every step equals the profile on {checked} of {checked} frames.")
-    return said
+        lines.append(f"Every step equals the profile on {frames} of {frames} frames.")
+    return lines
 
 
 def _row(layer: dict) -> list[str]:
-    def figure(name: str) -> str:
+    def estimate(name: str) -> str:
         return ("≥ " if name in layer["unestimated"] else "") + f"{layer[name]:,}"
 
     folding = " ".join(f"{name}={value}" for name, value in layer["folding"].items())
-    only = layer["variants"] in ("hls", "rtl (versal)")
+    exclusive = layer["variants"] in ("hls", "rtl (versal)")
     return [
-        layer["name"], figure("cycles"), f"{layer['frames_per_second']:,.0f}", *map(figure, _RESOURCES),
+        layer["name"], estimate("cycles"), f"{layer['frames_per_second']:,.0f}", *map(estimate, _RESOURCES),
         f"{layer['weight_bits']:,}", folding,
-        layer["style"] + (f", only {layer['variants']}" if only else ""),
+        layer["style"] + (f", only {layer['variants']}" if exclusive else ""),
     ]  # fmt: skip
 
 

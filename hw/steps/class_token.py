@@ -1,20 +1,21 @@
-"""A class token put in front of the patches: hardware puts on whole numbers, of the patches' own type."""
+"""Concatenation of a class token: in hardware it is integers of the patches' data type."""
 
 import numpy as np
 from onnx import NodeProto
+from qonnx.core.datatype import BaseDataType
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.util.basic import get_by_name
 
-from hw.steps.graph import constant_input, insert_before, new_constant, new_tensor, only_consumer
+from hw.steps.graph_edits import constant_input, insert_before, new_constant, new_tensor, only_consumer
 
-#: A quotient of float32 numbers is as near to a whole number where it is one.
-WHOLE = 1e-3
+#: A quotient of float32 numbers within this distance of an integer counts as that integer.
+INTEGER_TOLERANCE = 1e-3
 
 
-def scale_past_token(model: ModelWrapper, node: NodeProto) -> bool:
-    """Concat(token, x * s) becomes Concat(token / s, x) * s, where token / s is whole and of x's type.
+def move_scale_past_token(model: ModelWrapper, node: NodeProto) -> bool:
+    """Concat(token, x * s) becomes Concat(token / s, x) * s where token / s are integers of x's type.
 
-    Where it is not, and positions are added behind, the token is added with them: 0 stands in its place.
+    Otherwise, if positions are added afterwards, the token is added to them and replaced by 0.
     """
     if node.op_type != "Concat":
         return False
@@ -28,34 +29,39 @@ def scale_past_token(model: ModelWrapper, node: NodeProto) -> bool:
     if not _tokens_whole(model, node, scale.item(), kind) and not _add_with_positions(model, node):
         return False
     total = new_tensor(model, model.get_tensor_shape(node.output[0]), kind)
-    for place, name in enumerate(node.input):
+    for index, name in enumerate(node.input):
         token = model.get_initializer(name)
-        node.input[place] = (
+        node.input[index] = (
             scaled.input[0] if token is None
             else _annotated(model, np.round(token / scale).astype(np.float32), kind)
         )  # fmt: skip
-    readers = model.find_consumers(node.output[0])
-    insert_before(model, readers[0], "Mul", (total, scaled.input[1]), (node.output[0],))
+    consumers = model.find_consumers(node.output[0])
+    insert_before(model, consumers[0], "Mul", (total, scaled.input[1]), (node.output[0],))
     node.output[0] = total
     model.graph.node.remove(scaled)
     return True
 
 
-def _tokens_whole(model: ModelWrapper, node: NodeProto, scale: float, kind) -> bool:
+def _tokens_whole(model: ModelWrapper, node: NodeProto, scale: float, kind: BaseDataType) -> bool:
     for name in node.input:
         token = model.get_initializer(name)
         if token is None:
             continue
         exact = token.astype(np.float64) / scale
-        if np.abs(exact - np.round(exact)).max() > WHOLE or not kind.allowed(np.round(exact)).all():
+        if (
+            np.abs(exact - np.round(exact)).max() > INTEGER_TOLERANCE
+            or not kind.allowed(np.round(exact)).all()
+        ):
             return False
     return True
 
 
 def _add_with_positions(model: ModelWrapper, node: NodeProto) -> bool:
-    """Concat(token, x) + p becomes Concat(0, x) + (p + Concat(token, 0)); whether positions are there."""
+    """Concat(token, x) + p becomes Concat(0, x) + (p + Concat(token, 0)); False without such an addition."""
     addition = only_consumer(model, node.output[0])
-    positions = None if addition is None or addition.op_type != "Add" else constant_input(model, addition)
+    if addition is None or addition.op_type != "Add":
+        return False
+    positions = constant_input(model, addition)
     if positions is None:
         return False
     axis = get_by_name(node.attribute, "axis").i
@@ -66,13 +72,14 @@ def _add_with_positions(model: ModelWrapper, node: NodeProto) -> bool:
         for part, shape in zip(parts, shapes, strict=True)
     ]
     addition.input[1] = new_constant(model, positions + np.concatenate(filled, axis))
-    for place, part in enumerate(parts):
+    for index, part in enumerate(parts):
         if part is not None:
-            node.input[place] = new_constant(model, np.zeros_like(part))
+            node.input[index] = new_constant(model, np.zeros_like(part))
     return True
 
 
-def _annotated(model: ModelWrapper, values: np.ndarray, kind) -> str:
+def _annotated(model: ModelWrapper, values: np.ndarray, kind: BaseDataType) -> str:
+    """A new constant with its data type."""
     name = new_constant(model, values)
     model.set_tensor_datatype(name, kind)
     return name

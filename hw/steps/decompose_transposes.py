@@ -1,4 +1,4 @@
-"""Step 9: transposes of attention heads become the two kinds that exist as hardware, folded as they were."""
+"""Step "decompose": split transposes of attention heads into the two kinds that exist as hardware."""
 
 from finn.transformation.fpgadataflow.annotate_cycles import AnnotateCycles
 from finn.transformation.fpgadataflow.specialize_layers import SpecializeLayers
@@ -9,12 +9,12 @@ from finn.transformation.fpgadataflow.transpose_decomposition import (
 from qonnx.core.modelwrapper import ModelWrapper
 
 from hw.boards import Board
-from hw.steps.rounds import applied, named
+from hw.steps.fixpoint import apply_passes, refresh_names_and_types
 
 
-def decompose(model: ModelWrapper, board: Board) -> ModelWrapper:
-    """FINN does this behind the folding, since the folding decides how a transpose is taken apart."""
+def decompose_transposes(model: ModelWrapper, board: Board) -> ModelWrapper:
+    """Decompose transposes; after folding, as in FINN, since the folding determines the decomposition."""
     if model.get_nodes_by_op_type("Shuffle"):
         passes = (ShuffleDecomposition(), InferInnerOuterShuffles(), SpecializeLayers(board.part))
-        model = applied(model, passes)
-    return named(model).transform(AnnotateCycles())
+        model = apply_passes(model, passes)
+    return refresh_names_and_types(model).transform(AnnotateCycles())

@@ -1,10 +1,10 @@
-"""A design's README, made from its figures."""
+"""A design's README, generated from its reports."""
 
 from collections.abc import Mapping
 
-from hw.designs.detector import Design
+from hw.designs.design import Design
 
-_WHAT = {
+_DESCRIPTIONS = {
     "chain": (
         "A small detector: six 3 x 3 convolutions and a Linear on the flattened map, one behind the other. "
         "Every node of its graph has RTL in FINN+ (products, thresholds, windows, padding), so that tools "
@@ -17,9 +17,9 @@ _WHAT = {
 }  # fmt: skip
 
 
-def page(design: Design, run: Mapping, report: Mapping) -> str:
-    """Markdown; ``run`` and ``report`` are the `report.json` of the run and of the build."""
-    auc = {form: run["metrics"][form]["auc"] for form in ("float", "quantized")}
+def design_page(design: Design, run: Mapping, report: Mapping) -> str:
+    """The README in Markdown; ``run`` and ``report`` are the `report.json` of the run and of the build."""
+    auc = {variant: run["metrics"][variant]["auc"] for variant in ("float", "quantized")}
     widths = " ".join(f"{bits:g}" for bits in run["bits"].values())
     totals, names = report["totals"], {"lut": "LUT", "bram18": "BRAM18", "dsp": "DSP"}
     taken = ", ".join(
@@ -29,7 +29,7 @@ def page(design: Design, run: Mapping, report: Mapping) -> str:
     build = f"--board {report['board']} --fps {design.fps:g}"
     return f"""# {design.name}
 
-{_WHAT[design.name]}
+{_DESCRIPTIONS[design.name]}
 
 It is trained on drawn faces (`brevitas_defakeq.data.procedural`, 64 x 64) and knows nothing of photographs.
 

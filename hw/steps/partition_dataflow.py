@@ -1,4 +1,4 @@
-"""Step 6: the part of the graph that goes on the device, which has to be all of it."""
+"""Step "partition": the dataflow graph for the device, which must be the whole graph."""
 
 from pathlib import Path
 
@@ -7,20 +7,20 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
 from brevitas_defakeq.utils.errors import UserError
-from hw.mapping import unmapped
-from hw.steps.rounds import named
+from hw.steps.fixpoint import refresh_names_and_types
+from hw.unmapped_nodes import unmapped_reasons
 
 
-def partition(model: ModelWrapper, folder: Path) -> ModelWrapper:
-    """The dataflow graph that FINN cuts out; its file and the graph around it are kept in ``folder``.
+def partition_dataflow(model: ModelWrapper, folder: Path) -> ModelWrapper:
+    """The dataflow graph that FINN extracts; FINN writes it and its parent graph to ``folder``.
 
     Raises UserError where a node has no hardware layer.
     """
-    lacking = unmapped(model)
+    lacking = unmapped_reasons(model)
     if lacking:
         total = len(model.graph.node)
         raise UserError(f"{len(lacking)} of {total} nodes have no hardware layer: {'; '.join(lacking)}")
     parent = model.transform(CreateDataflowPartition(partition_model_dir=str(folder)))
     parent.save(str(folder / "parent.onnx"))
     (only,) = parent.get_nodes_by_op_type("StreamingDataflowPartition")
-    return named(ModelWrapper(getCustomOp(only).get_nodeattr("model")))
+    return refresh_names_and_types(ModelWrapper(getCustomOp(only).get_nodeattr("model")))

@@ -1,4 +1,4 @@
-"""Step 1: shapes, names, data types; constants folded; what FINN has no layer for in layers that it has."""
+"""Step "tidy": infer shapes and types, fold constants, replace operators that FINN has no layer for."""
 
 import numpy as np
 from onnx import NodeProto
@@ -9,28 +9,28 @@ from qonnx.transformation.fold_constants import FoldConstants
 from qonnx.transformation.general import ConvertDivToMul, ConvertSubToAdd, RemoveStaticGraphInputs
 from qonnx.transformation.infer_shapes import InferShapes
 
-from hw.steps.graph import insert_before, new_constant, new_tensor
-from hw.steps.rounds import OneByOne, applied, named
+from hw.steps.fixpoint import NodeRewrite, apply_passes, refresh_names_and_types
+from hw.steps.graph_edits import insert_before, new_constant, new_tensor
 
-#: Readers of a quantized constant whose scale FINN itself moves on.
-_TAKE_WEIGHTS = ("Conv", "MatMul", "Gemm", "ConvTranspose", "Transpose")
+#: Consumers of a quantized constant past which FINN moves its scale.
+_WEIGHT_CONSUMERS = ("Conv", "MatMul", "Gemm", "ConvTranspose", "Transpose")
 
 
-def tidy(model: ModelWrapper) -> ModelWrapper:
-    """The profile, ready for FINN's own conversion."""
+def tidy_profile(model: ModelWrapper) -> ModelWrapper:
+    """The profile, ready for FINN's conversion."""
     passes = (
-        InferShapes(), FoldConstants(), OneByOne(_fold_quantized_constant), FoldConstants(),
+        InferShapes(), FoldConstants(), NodeRewrite(_fold_quantized_constant), FoldConstants(),
         BatchNormToAffine(), RemoveStaticGraphInputs(), ConvertSubToAdd(), ConvertDivToMul(),
-        OneByOne(_mean_as_pooling), OneByOne(_average_as_convolution),
+        NodeRewrite(_mean_as_pooling), NodeRewrite(_average_as_convolution),
     )  # fmt: skip
-    return named(applied(model, passes))
+    return refresh_names_and_types(apply_passes(model, passes))
 
 
 def _fold_quantized_constant(model: ModelWrapper, node: NodeProto) -> bool:
-    """A quantized class token or position embedding becomes its values: FINN folds weights only."""
+    """Replace a quantized class token or position embedding by its values; FINN folds weights only."""
     if node.op_type != "Quant" or any(model.get_initializer(name) is None for name in node.input):
         return False
-    if any(reader.op_type in _TAKE_WEIGHTS for reader in model.find_consumers(node.output[0])):
+    if any(consumer.op_type in _WEIGHT_CONSUMERS for consumer in model.find_consumers(node.output[0])):
         return False
     values = {name: model.get_initializer(name) for name in node.input}
     values[node.output[0]] = np.zeros_like(values[node.input[0]])
@@ -41,7 +41,7 @@ def _fold_quantized_constant(model: ModelWrapper, node: NodeProto) -> bool:
 
 
 def _mean_as_pooling(model: ModelWrapper, node: NodeProto) -> bool:
-    """A ReduceMean over height and width is the global pooling that FINN has a layer for."""
+    """Turn a ReduceMean over height and width into the global pooling that FINN has a layer for."""
     if node.op_type != "ReduceMean" or len(model.get_tensor_shape(node.input[0])) != 4:
         return False
     attributes = {each.name: each for each in node.attribute}
@@ -57,9 +57,9 @@ def _mean_as_pooling(model: ModelWrapper, node: NodeProto) -> bool:
 
 
 def _average_as_convolution(model: ModelWrapper, node: NodeProto) -> bool:
-    """A mean over windows is a depthwise convolution with ones, which is exact, and a scale.
+    """Turn average pooling into a depthwise convolution with ones, which is exact, and a scale.
 
-    FINN's own average pooling wants its result truncated, which no detector is trained with.
+    FINN's own average pooling truncates its result, which detectors are not trained with.
     """
     if node.op_type != "AveragePool":
         return False

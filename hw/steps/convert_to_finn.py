@@ -1,4 +1,4 @@
-"""Step 2: from QONNX to FINN's form: integer weights, thresholds for every quantizer of activations."""
+"""Step "convert": from QONNX to FINN, with integer weights and thresholds for every activation quantizer."""
 
 import numpy as np
 from finn.transformation.qonnx.convert_qonnx_to_finn import ConvertQONNXtoFINN
@@ -9,27 +9,30 @@ from onnx import NodeProto
 from qonnx.core.modelwrapper import ModelWrapper
 
 from hw.finn_quirks import WIDEST_THRESHOLDS, set_threshold_layouts_
-from hw.steps.graph import constant_input, only_consumer
-from hw.steps.rounds import OneByOne, applied, named
+from hw.steps.fixpoint import NodeRewrite, apply_passes, refresh_names_and_types
+from hw.steps.graph_edits import constant_input, only_consumer
 
 
-def convert(model: ModelWrapper) -> ModelWrapper:
-    """Quant nodes become integer weights, or thresholds with a whole offset and a scale behind them."""
+def convert_to_finn(model: ModelWrapper) -> ModelWrapper:
+    """Turn Quant nodes into integer weights, or thresholds followed by an integer offset and a scale."""
     given = {node.input[1] for node in model.get_nodes_by_op_type("MultiThreshold")}
     quantizers = default_filter_function_generator(WIDEST_THRESHOLDS)
-    model = applied(model, (ConvertQONNXtoFINN(quantizers), ExtractNormScaleBias()))
+    model = apply_passes(model, (ConvertQONNXtoFINN(quantizers), ExtractNormScaleBias()))
     set_threshold_layouts_(model)
     for node in model.get_nodes_by_op_type("MultiThreshold"):
         _widen_(model, node, rounded=node.input[1] not in given)
-    # before scales move: afterwards the offset of a signed quantizer is no whole number any more
-    return named(applied(model, (AbsorbScalarBiasIntoMultiThreshold(1), OneByOne(_absorb_clip))))
+    # before scales move: afterwards the offset of a signed quantizer is no longer an integer
+    return refresh_names_and_types(
+        apply_passes(model, (AbsorbScalarBiasIntoMultiThreshold(1), NodeRewrite(_absorb_clip)))
+    )
 
 
 def _widen_(model: ModelWrapper, node: NodeProto, *, rounded: bool) -> None:
-    """Thresholds in float64 until they are whole: in float32 some lie on the wrong side of a whole number.
+    """Keep thresholds in float64 until they are integers: float32 puts some on the wrong side of an integer.
 
-    Those that FINN made of a quantizer (``rounded``) stand at halves of its scale; a value that is a half
-    goes to the even side, as the quantizer has it.
+    Args:
+        rounded: whether FINN made them of a quantizer; they are then at half steps of its scale, and a value
+            at a half step goes to the even side, as in the quantizer.
     """
     levels = model.get_initializer(node.input[1]).astype(np.float64)
     if rounded:
@@ -41,16 +44,16 @@ def _widen_(model: ModelWrapper, node: NodeProto, *, rounded: bool) -> None:
 
 
 def _scale_behind(model: ModelWrapper, node: NodeProto) -> np.ndarray:
-    """The scale of the quantizer that thresholds were: the Mul behind them, or behind their offset."""
-    reader = only_consumer(model, node.output[0])
-    if reader is not None and reader.op_type == "Add" and constant_input(model, reader) is not None:
-        reader = only_consumer(model, reader.output[0])
-    scale = None if reader is None or reader.op_type != "Mul" else constant_input(model, reader)
+    """The scale of the quantizer that became thresholds: the Mul after them or after their offset."""
+    consumer = only_consumer(model, node.output[0])
+    if consumer is not None and consumer.op_type == "Add" and constant_input(model, consumer) is not None:
+        consumer = only_consumer(model, consumer.output[0])
+    scale = None if consumer is None or consumer.op_type != "Mul" else constant_input(model, consumer)
     return np.ones(1) if scale is None else scale.astype(np.float64)
 
 
 def _absorb_clip(model: ModelWrapper, node: NodeProto) -> bool:
-    """Clip(x, low, high) before thresholds: those at or below low always count, those above high never."""
+    """Absorb Clip(x, low, high) into thresholds: always reached up to low, never reached above high."""
     if node.op_type not in ("Clip", "Relu"):
         return False
     thresholds = only_consumer(model, node.output[0])
@@ -68,10 +71,8 @@ def _absorb_clip(model: ModelWrapper, node: NodeProto) -> bool:
 
 
 def _bounds(model: ModelWrapper, node: NodeProto) -> tuple[float, float]:
+    """Lower and upper bound of a Clip or Relu."""
     if node.op_type == "Relu":
         return 0.0, np.inf
-    given = [model.get_initializer(name) if name else None for name in [*node.input[1:], "", ""][:2]]
-    return tuple(
-        default if value is None else float(value)
-        for value, default in zip(given, (-np.inf, np.inf), strict=True)
-    )
+    low, high = (model.get_initializer(name) if name else None for name in [*node.input[1:], "", ""][:2])
+    return -np.inf if low is None else float(low), np.inf if high is None else float(high)

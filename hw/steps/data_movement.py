@@ -1,4 +1,4 @@
-"""Chains of layers that move values about without computing: what they come to in the end."""
+"""Chains of nodes that only move values, fused into one Reshape where the order of values is kept."""
 
 from math import prod
 
@@ -7,17 +7,14 @@ from onnx import NodeProto
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.util.basic import get_by_name
 
-from hw.steps.graph import insert_before, new_constant, only_consumer
+from hw.steps.graph_edits import insert_before, new_constant, only_consumer
 
-#: Layers that change a tensor's shape, and not the order of its values in memory.
+#: Operators that change a tensor's shape but not the order of its values in memory.
 _RESHAPES = ("Reshape", "Flatten", "Squeeze", "Unsqueeze")
 
 
-def fuse_movers(model: ModelWrapper, node: NodeProto) -> bool:
-    """A chain with a Transpose that leaves all values in their order is one Reshape: patches to tokens, say.
-
-    So is a chain of reshapes.
-    """
+def fuse_data_movement(model: ModelWrapper, node: NodeProto) -> bool:
+    """Fuse a chain of reshapes and transposes that keeps the order of values, such as patches to tokens."""
     chain = _chain(model, node)
     while len(chain) > 1 and not _order_kept(model, chain):
         chain.pop()
@@ -32,16 +29,17 @@ def fuse_movers(model: ModelWrapper, node: NodeProto) -> bool:
 
 
 def _chain(model: ModelWrapper, node: NodeProto) -> list[NodeProto]:
-    """The node and the movers behind it, each read by the next alone."""
+    """The node and the data movement after it, each node read by the next alone."""
     chain: list[NodeProto] = []
-    while node is not None and node.op_type in (*_RESHAPES, "Transpose"):
-        chain.append(node)
-        node = only_consumer(model, node.output[0])
+    following: NodeProto | None = node
+    while following is not None and following.op_type in (*_RESHAPES, "Transpose"):
+        chain.append(following)
+        following = only_consumer(model, following.output[0])
     return chain
 
 
 def _order_kept(model: ModelWrapper, chain: list[NodeProto]) -> bool:
-    """Whether numbered values leave the chain in their order."""
+    """Whether the chain keeps the order of values in memory."""
     shape = model.get_tensor_shape(chain[0].input[0])
     values = np.arange(prod(shape)).reshape(shape)
     for node in chain:

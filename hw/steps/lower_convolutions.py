@@ -1,4 +1,4 @@
-"""Step 4: convolutions become products of matrices, images channels last; what only moves values goes."""
+"""Step "lower": convolutions become matrix products, images channels last, and transposes are absorbed."""
 
 from finn.transformation.fpgadataflow.convert_to_hw.global_acc_pool import InferGlobalAccPoolLayer
 from finn.transformation.streamline import absorb, reorder
@@ -9,22 +9,22 @@ from qonnx.transformation.infer_data_layouts import InferDataLayouts
 from qonnx.transformation.lower_convs_to_matmul import LowerConvsToMatMul
 from qonnx.transformation.make_input_chanlast import MakeInputChannelsLast
 
-from hw.steps.movers import fuse_movers
-from hw.steps.rounds import OneByOne, applied, named, until_rest
+from hw.steps.data_movement import fuse_data_movement
+from hw.steps.fixpoint import NodeRewrite, apply_passes, apply_until_fixpoint, refresh_names_and_types
 
 
-def lower(model: ModelWrapper) -> ModelWrapper:
-    """The input is channels last from here on, [1, H, W, C], as images lie in memory."""
-    # pooling gets its layer here already: what it divides by goes into the thresholds behind it
+def lower_convolutions(model: ModelWrapper) -> ModelWrapper:
+    """Lower a graph; its input becomes channels last, [1, H, W, C], the usual layout of images in memory."""
+    # pooling gets its layer here, so that its divisor moves into the thresholds after it
     pooling = InferGlobalAccPoolLayer()
-    model = applied(model, (InferDataLayouts(), pooling, MakeInputChannelsLast(), LowerConvsToMatMul()))
+    model = apply_passes(model, (InferDataLayouts(), pooling, MakeInputChannelsLast(), LowerConvsToMatMul()))
     passes = (
         reorder.MakeMaxPoolNHWC(), absorb.AbsorbTransposeIntoMultiThreshold(),
         reorder.MoveScalarLinearPastInvariants(), absorb.AbsorbMulIntoMultiThreshold(),
         reorder.MoveTransposePastEltwise(), reorder.MoveTransposePastJoinAdd(),
         reorder.MoveTransposePastFork(),
         reorder.MoveTransposePastJoinConcat(), absorb.AbsorbConsecutiveTransposes(),
-        RemoveIdentityTranspose(), OneByOne(fuse_movers), RemoveIdentityReshape(),
+        RemoveIdentityTranspose(), NodeRewrite(fuse_data_movement), RemoveIdentityReshape(),
     )  # fmt: skip
-    model = until_rest(model, passes, "lower")
-    return named(applied(model, (RoundAndClipThresholds(), InferDataLayouts())))
+    model = apply_until_fixpoint(model, passes, "lower")
+    return refresh_names_and_types(apply_passes(model, (RoundAndClipThresholds(), InferDataLayouts())))

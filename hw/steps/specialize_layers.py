@@ -6,20 +6,20 @@ from qonnx.core.modelwrapper import ModelWrapper
 from brevitas_defakeq.utils.errors import UserError
 from hw.boards import BOARDS, Board
 from hw.finn_quirks import VERSAL_ONLY
-from hw.steps.hardware import minimized
-from hw.steps.rounds import named
+from hw.steps.fixpoint import refresh_names_and_types
+from hw.steps.map_to_hardware import minimized
 
 
-def specialize(model: ModelWrapper, board: Board) -> ModelWrapper:
-    """FINN's own choice of variants for the board's device.
+def specialize_layers(model: ModelWrapper, board: Board) -> ModelWrapper:
+    """Choose RTL or HLS for every layer, as FINN does for the board's device.
 
-    Raises UserError for layers that the device has no variant of.
+    Raises UserError for layers that the device does not support.
     """
     lacking = [node.name for node in model.graph.node if node.op_type in VERSAL_ONLY]
     if lacking and not board.versal:
         versal = ", ".join(known.name for known in BOARDS.values() if known.versal)
         raise UserError(
             f"--board {board.name}: {', '.join(lacking)} (GELU and the like) exist for Versal devices only; "
-            f"take {versal}, or a network with ReLU"
+            f"choose {versal}, or a network with ReLU"
         )
-    return minimized(named(model.transform(SpecializeLayers(board.part))))
+    return minimized(refresh_names_and_types(model.transform(SpecializeLayers(board.part))))
