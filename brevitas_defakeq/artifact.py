@@ -26,7 +26,7 @@ from brevitas_defakeq.nn.module_tree import device_of
 from brevitas_defakeq.prepare.insert_quantizers import QuantScheme, insert_quantizers_
 from brevitas_defakeq.prepare.plan import Plan, replay_preparation_
 from brevitas_defakeq.storage.weights_index import weights_file
-from brevitas_defakeq.storage.weights_transfer import Reader, transfer
+from brevitas_defakeq.storage.weights_transfer import WeightsReader, transfer
 from brevitas_defakeq.utils.errors import UserError
 from brevitas_defakeq.utils.files import read_json, understanding, write_bytes, write_json
 from brevitas_defakeq.variants import QUANTIZED_VARIANTS
@@ -143,7 +143,7 @@ def load(folder: str | Path, detector: nn.Module | None = None) -> QuantizedDete
         packed[variant] = _read_tensors(folder / name)
         models[variant] = quantized_copy(reference, plan, config)
         mixed_bits = config.mixed_channel_bits if variant == "mixed" else None
-        stream = Reader(packed[variant])
+        stream = WeightsReader(packed[variant])
         transfer(
             models[variant], plan, bits, stream, mixed_bits=mixed_bits,
             integer_biases=config.target != "any",

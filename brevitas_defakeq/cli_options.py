@@ -140,11 +140,11 @@ Recipe = Annotated[
     Literal["best", "paper"],
     method_option(help="Preset of all settings: best results, or the paper's values."),
 ]
-Sensitivity = Annotated[
+SensitivityOption = Annotated[
     Literal["haq", "taylor", "measured"],
     method_option(help="Sensitivity score that determines the bit-widths."),
 ]
-Target = Annotated[
+TargetOption = Annotated[
     Literal["any", "mobile", "fpga"], method_option(help="Type of hardware that has to run the result.")
 ]
 Iterations = Annotated[

@@ -7,8 +7,8 @@ gave the best detectors at equal bytes and bounded time. ``_PAPER`` lists where 
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, TypeVar
 
+from brevitas_defakeq.quant.widths import DEFAULT_CANDIDATE_BITS, WIDTHS
 from brevitas_defakeq.utils.errors import UserError
-from brevitas_defakeq.widths import DEFAULT_CANDIDATE_BITS, WIDTHS
 
 #: Calibration images.
 DEFAULT_SAMPLES = 256
@@ -28,6 +28,11 @@ def _require(condition: bool, message: str) -> None:
 
 def _choose(field_name: str, value: object, *choices: object) -> None:
     _require(value in choices, f"{field_name}={value!r}: choose one of {', '.join(map(str, choices))}")
+
+
+def _require_width(source: str, bits: float) -> None:
+    known = ", ".join(f"{width:g}" for width in WIDTHS)
+    _require(bits in WIDTHS, f"{source}: {bits} is not one of {known}; drop it")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +57,8 @@ class HAQConfig:
     sensitivity_images: int = 32
 
     def __post_init__(self) -> None:
+        for name, bits in self.pinned.items():
+            _require_width(f"pinned {name}", bits)
         _choose("sensitivity", self.sensitivity, "haq", "taylor", "measured")
         _require(self.sensitivity_images >= 1, "sensitivity_images: at least 1 is needed")
         _require(self.error_base > 1, f"error_base={self.error_base}: must exceed 1")
@@ -190,8 +197,7 @@ class DefakeQConfig:
         widths = tuple(sorted({min(bits, 7) if mobile else bits for bits in self.candidate_bits}))
         object.__setattr__(self, "candidate_bits", widths)
         for bits in widths:
-            known = ", ".join(f"{width:g}" for width in WIDTHS)
-            _require(bits in WIDTHS, f"candidate_bits={widths}: {bits} is not one of {known}; drop it")
+            _require_width(f"candidate_bits={widths}", bits)
         examples = ",".join(map(str, DEFAULT_CANDIDATE_BITS))
         _require(bool(widths), f"candidate_bits is empty; give widths such as {examples}")
         self._check_budgets()

@@ -37,7 +37,7 @@ from brevitas_defakeq.reconstruct.capture import TensorStore
 from brevitas_defakeq.reconstruct.final_pass import Examples, tune_network_
 from brevitas_defakeq.reconstruct.joint_widths import snapping_costs
 from brevitas_defakeq.resume import Checkpoint
-from brevitas_defakeq.storage.weights_transfer import Writer, transfer
+from brevitas_defakeq.storage.weights_transfer import WeightsWriter, transfer
 from brevitas_defakeq.veft.restore import restore_channels_
 
 #: Activations that the last pass may keep; beyond it, a batch is split and every block runs twice.
@@ -207,7 +207,7 @@ class Job:
         variants = (("quantized", model, None), ("mixed", mixed, self.config.mixed_channel_bits))
         for variant, network, width in variants:
             network.cpu()
-            writer = Writer()
+            writer = WeightsWriter()
             transfer(
                 network, self.plan, bits, writer, mixed_bits=width,
                 integer_biases=self.config.target != "any",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "brevitas_defakeq"
-PICTURE = ROOT / "docs" / "architecture.svg"
+DRAWING = ROOT / "docs" / "architecture.svg"
 COMMANDS = "cli, api, pipeline"
 
 #: Package -> column and row of its box, and what it does. Imports point to lower rows.
@@ -25,12 +25,12 @@ BOXES = {
     "imaging": (0, 1, "crop, resize, preprocessing"),
     "utils": (0, 0, "errors, files"),
     "storage": (1, 5, "codes packed at their width"),
-    "reconstruct": (2.8, 3, "block reconstruction (eq. 7)"),
-    "haq": (2.3, 2, "bit-widths (eq. 2 to 6)"),
-    "veft": (3.25, 2, "float channels, alignment (eq. 9)"),
-    "prepare": (2, 1, "folding, quantizers, calibration"),
-    "nn": (1.6, 0, "quantized attention, padding"),
-    "quant": (2.9, 0, "quantizers for Brevitas layers"),
+    "reconstruct": (2.8, 4, "block reconstruction (eq. 7)"),
+    "haq": (2.3, 3, "bit-widths (eq. 2 to 6)"),
+    "veft": (3.25, 3, "float channels, alignment (eq. 9)"),
+    "prepare": (2, 2, "folding, quantizers, calibration"),
+    "nn": (2.2, 0, "layer kinds, attention, padding"),
+    "quant": (2.6, 1, "quantizers, widths"),
 }
 _WIDTH, _HEIGHT, _STEP_X, _STEP_Y = 210, 44, 240, 74
 _TOP = max(row for _, row, _ in BOXES.values())
@@ -94,7 +94,7 @@ def _arrow(importer: str, imported: str) -> str:
 
 
 def drawing() -> str:
-    """The picture as SVG."""
+    """The drawing as SVG."""
     width = 32 + 3.25 * _STEP_X + _WIDTH
     height = 32 + _TOP * _STEP_Y + _HEIGHT
     arrows = "\n".join(_arrow(*pair) for pair in sorted(without_implied(package_imports())))
@@ -111,4 +111,4 @@ def drawing() -> str:
 
 
 if __name__ == "__main__":
-    PICTURE.write_text(drawing())
+    DRAWING.write_text(drawing())

@@ -18,6 +18,7 @@ from pathlib import Path
 if __name__ == "__main__":  # the package `hw` instead of the files beside this one
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from brevitas_defakeq.haq.hardware_costs_file import COSTS_FORMAT_VERSION
 from brevitas_defakeq.utils.errors import UserError
 from brevitas_defakeq.utils.files import write_json
 from hw.boards import BOARDS, Board, board_named
@@ -25,7 +26,6 @@ from hw.command_line import OneLineErrorParser, rate
 from hw.finn_quirks import quiet_finn, require_finn
 from hw.targets import check_target
 
-COSTS_FORMAT_VERSION = 1
 BITS = (2, 3, 4, 5, 6, 7, 8)
 _PACKAGES = ("finn-plus", "qonnx")
 

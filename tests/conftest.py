@@ -20,7 +20,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # the processes share the cores
     torch.set_num_threads(1)
 
 DATA_FILES = Path(__file__).resolve().parent / "data_files"
-sys.path.insert(0, str(DATA_FILES))  # its modules serve tests of every room
+sys.path.insert(0, str(DATA_FILES))  # its modules serve tests of every package
 
 
 @pytest.fixture(scope="session")
@@ -167,7 +167,7 @@ def server(tmp_path_factory):
 
 
 def save_faces(folder: Path, count: int = 12, size: int = 20, seed: int = 0) -> None:
-    """``count`` real and ``count`` fake pictures: smooth ones, and ones made of hard squares."""
+    """``count`` real and ``count`` fake images: smooth ones, and ones made of hard squares."""
     generator = np.random.default_rng(seed)
     for label, filter_ in (("real", Image.Resampling.BICUBIC), ("fake", Image.Resampling.NEAREST)):
         (folder / label).mkdir(parents=True)
@@ -178,7 +178,7 @@ def save_faces(folder: Path, count: int = 12, size: int = 20, seed: int = 0) -> 
 
 @dataclass(frozen=True)
 class Workplace:
-    """A working folder with ``tiny_detector.py`` and pictures in ``faces`` (to calibrate) and ``others``."""
+    """A working folder with ``tiny_detector.py`` and images in ``faces`` (to calibrate) and ``others``."""
 
     folder: Path
     server: object

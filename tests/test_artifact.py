@@ -17,8 +17,8 @@ from brevitas_defakeq.evaluation.evaluate_run import evaluate
 from brevitas_defakeq.quant.activation_quantizer import range_parameters
 from brevitas_defakeq.quant.coded_weight import read_codes
 from brevitas_defakeq.quant.partial_float import weight_quantizer
+from brevitas_defakeq.quant.widths import width_of
 from brevitas_defakeq.storage.weights_index import read_by_name
-from brevitas_defakeq.widths import width_of
 
 FILES = {"config.json", "report.json", "weights.safetensors", "mixed.safetensors"}
 

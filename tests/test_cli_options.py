@@ -28,8 +28,8 @@ def choices(annotation: Any) -> set[str]:
     ("option", "allowed"),
     [
         ("Recipe", choices(DefakeQConfig.__annotations__["recipe"])),
-        ("Sensitivity", choices(Sensitivity)),
-        ("Target", choices(DefakeQConfig.__annotations__["target"])),
+        ("SensitivityOption", choices(Sensitivity)),
+        ("TargetOption", choices(DefakeQConfig.__annotations__["target"])),
         ("Interpolation", set(preprocessing.INTERPOLATIONS)),
         ("OutputKind", set(output.SPEC_KINDS)),
         ("CropKind", set(crop.CROP_KINDS)),
@@ -47,7 +47,7 @@ def test_the_defaults_are_the_packages():
     assert numbers(cli_options.CANDIDATE_BITS, "") == DefakeQConfig().candidate_bits
     default = inspect.signature(api.quantize).parameters["cache_memory"].default
     assert byte_count(cli_options.CACHE_MEMORY) == default
-    assert open_source.Faces().cache == cli_options.CROPS_CACHE
+    assert open_source.FaceOptions().cache == cli_options.CROPS_CACHE
 
 
 def commands() -> dict[str, Any]:

@@ -18,7 +18,7 @@ from brevitas_defakeq.evaluation.conventions import DEFAULT_METRICS
 from brevitas_defakeq.evaluation.perturb.perturbations import PERTURBATIONS
 from brevitas_defakeq.export.formats import _FORMATS
 from brevitas_defakeq.nn.layer_kinds import _KINDS
-from brevitas_defakeq.widths import WIDTHS
+from brevitas_defakeq.quant.widths import WIDTHS
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted(f"docs/{file.name}" for file in ROOT.glob("docs/*.md"))

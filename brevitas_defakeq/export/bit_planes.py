@@ -8,8 +8,8 @@ int8 weights in memory.
 
 import numpy as np
 
+from brevitas_defakeq.quant.widths import WIDTHS, Width
 from brevitas_defakeq.storage.packing import pack, unpack
-from brevitas_defakeq.widths import WIDTHS, Width
 
 
 def plane_bytes(codes: np.ndarray, width: float, shift: int) -> np.ndarray:

@@ -11,8 +11,8 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from brevitas_defakeq.export.bit_planes import plane_bytes, plane_table
 from brevitas_defakeq.export.graph_writer import drop_unread_
 from brevitas_defakeq.export.integer_weights import IntegerWeight
+from brevitas_defakeq.quant.widths import width_of
 from brevitas_defakeq.storage.precision import column_codes, column_scale, from_half, to_half
-from brevitas_defakeq.widths import width_of
 
 #: Codes from which on a weight is unpacked by nodes of its own, which saves the runtime two copies of it.
 _ALONE = 100_000

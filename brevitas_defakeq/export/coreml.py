@@ -19,7 +19,7 @@ from brevitas_defakeq.export.integer_modules import LogitNetwork, RuntimeLayers
 from brevitas_defakeq.export.integer_weights import IntegerWeight
 from brevitas_defakeq.export.mobile import MobileExporter
 from brevitas_defakeq.export.weight_modules import DequantizedWeight, centred_weight, channels_first
-from brevitas_defakeq.widths import width_of
+from brevitas_defakeq.quant.widths import width_of
 
 if TYPE_CHECKING:
     from coremltools.converters.mil.mil import Operation

@@ -16,13 +16,13 @@ INPUT, OUTPUT = "image", "score"
 _NAMED = ("Gather", "Slice")
 
 
-Logit = Callable[[Tensor], Tensor]
+LogitReader = Callable[[Tensor], Tensor]
 
 
 class _Score(nn.Module):
     """The detector with its fake logit as the only output."""
 
-    def __init__(self, network: nn.Module, logit: Logit) -> None:
+    def __init__(self, network: nn.Module, logit: LogitReader) -> None:
         super().__init__()
         self.form, self.logit = network, logit  # "form" is written to files: another name changes their size
 
@@ -31,7 +31,7 @@ class _Score(nn.Module):
 
 
 def write_graph(
-    network: nn.Module, logit: Logit, example: Tensor, opset: int, *, fixed_batch: bool = False
+    network: nn.Module, logit: LogitReader, example: Tensor, opset: int, *, fixed_batch: bool = False
 ) -> ModelProto:
     """The graph of ``logit(network(image))`` for any batch size, or for the example's alone.
 

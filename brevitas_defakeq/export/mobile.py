@@ -19,7 +19,7 @@ from brevitas_defakeq.utils.errors import UserError
 from brevitas_defakeq.utils.files import size_on_disk, written_whole
 
 #: ``write(modules, weights by layer, image [1, 3, H, W], path)`` -> how often each operator is in the file.
-Writer = Callable[[LogitNetwork, Mapping[str, IntegerWeight], Tensor, Path], Counter[str]]
+FileWriter = Callable[[LogitNetwork, Mapping[str, IntegerWeight], Tensor, Path], Counter[str]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class MobileExporter:
     format: str
     file: str
     layers: RuntimeLayers
-    write: Writer
+    write: FileWriter
     version: Callable[[], str]
     open: Callable[[Path], Run] | None = None
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from brevitas_defakeq.haq.constraint import Constraint
+from brevitas_defakeq.quant.widths import width_of
 from brevitas_defakeq.utils.errors import UserError
-from brevitas_defakeq.widths import width_of
 
 #: Resources that add up over the layers -> unit in messages. Cycles do not: the slowest layer sets the rate.
 UNITS = {"lut": " LUT", "bram": " BRAM18", "dsp": " DSP"}

@@ -15,7 +15,7 @@ from brevitas.function.ops_ste import scalar_clamp_ste
 from torch import Tensor, nn
 
 from brevitas_defakeq.quant.integer_range import effective_bits
-from brevitas_defakeq.widths import DEFAULT_CANDIDATE_BITS
+from brevitas_defakeq.quant.widths import DEFAULT_CANDIDATE_BITS
 
 
 class CandidateBitWidth(nn.Module):

@@ -2,14 +2,14 @@
 
 Brevitas' ``IntQuant`` takes ``2**b - 1`` as it comes. With ``b = log2(3)`` (three levels) that is 1.9999999,
 which clamps codes to non-integers; hence the two small classes here, used in place of ``IntQuant`` and
-``IntScaling``. Which widths there are is said in ``widths``.
+``IntScaling``. ``quant.widths`` is the table of widths.
 """
 
 import torch
 from brevitas.core.quant import IntQuant
 from torch import Tensor
 
-from brevitas_defakeq.widths import fractional_widths
+from brevitas_defakeq.quant.widths import fractional_widths
 
 #: Beyond it two products with unsigned bytes overflow the 16 bits that processors without VNNI add them in.
 LARGEST_SAFE_CODE = 64

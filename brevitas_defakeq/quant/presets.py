@@ -22,8 +22,8 @@ from brevitas.quant.solver.weight import WeightQuantSolver
 from brevitas_defakeq.quant.bit_width import CandidateBitWidth
 from brevitas_defakeq.quant.integer_range import CodeIntQuant, CodeScaling
 from brevitas_defakeq.quant.partial_float import PartialFloatIntQuant
+from brevitas_defakeq.quant.widths import DEFAULT_CANDIDATE_BITS
 from brevitas_defakeq.quant.zero_point import IntegerZeroPoint
-from brevitas_defakeq.widths import DEFAULT_CANDIDATE_BITS
 
 
 class HAQWeightPerChannelFloat(PerChannelFloatScaling8bit, WeightQuantSolver):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from brevitas_defakeq.widths import WIDTHS, Width
+from brevitas_defakeq.quant.widths import WIDTHS, Width
 
 #: Codes handled at a time, about; bounds the memory of the bit matrix.
 _PIECE = 4_000_000

@@ -26,9 +26,9 @@ from torch import Tensor, nn
 from brevitas_defakeq.prepare.plan import Plan
 from brevitas_defakeq.quant.activation_quantizer import activation_proxies, range_parameters
 from brevitas_defakeq.quant.partial_float import weight_quantizer
+from brevitas_defakeq.quant.widths import width_of
 from brevitas_defakeq.storage.packing import packed_size, unpack
 from brevitas_defakeq.storage.weights_transfer import tensors_outside_layers
-from brevitas_defakeq.widths import width_of
 
 #: Key of the index in the file's metadata.
 INDEX = "index"
@@ -38,7 +38,7 @@ def weights_file(
     model: nn.Module, tensors: Mapping[str, Tensor], plan: Plan, bits: Mapping[str, float],
     mixed_bits: int | None = None,
 ) -> bytes:  # fmt: skip
-    """The weights file as it lies on disk: what a ``Writer`` collected of ``model``, and its index."""
+    """The weights file as it lies on disk: what a ``WeightsWriter`` collected of ``model``, and its index."""
     contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
     return save(contiguous, metadata=weights_index(model, plan, bits, mixed_bits))
 

@@ -1,8 +1,8 @@
-"""One walk over a quantized model that rounds, writes or reads all that a weights file holds.
+"""One pass over a quantized model that rounds, writes or reads all that a weights file holds.
 
-``transfer(model, plan, bits, Writer())`` rounds M_q in place to its stored precision (scales, biases and
-norms to half precision, embeddings to 8 bits) and collects the tensors; with a ``Reader`` the same walk
-fills a freshly built model. One walk, so the two cannot disagree.
+``transfer(model, plan, bits, WeightsWriter())`` rounds M_q in place to its stored precision (scales, biases
+and norms to half precision, embeddings to 8 bits) and collects the tensors; with a ``WeightsReader`` the same
+pass fills a freshly built model. One pass, so the two cannot disagree.
 """
 
 from collections.abc import Iterator, Mapping
@@ -36,8 +36,8 @@ from brevitas_defakeq.utils.errors import UserError
 _LARGEST_16 = 2**15 - 1
 
 
-class Writer:
-    """Collects tensors by kind; every method returns what a ``Reader`` will give back."""
+class WeightsWriter:
+    """Collects tensors by kind; every method returns what a ``WeightsReader`` will give back."""
 
     def __init__(self) -> None:
         self.parts: dict[str, list[Tensor]] = {}
@@ -72,8 +72,8 @@ class Writer:
         return {kind: torch.cat(parts) for kind, parts in self.parts.items() if parts}
 
 
-class Reader:
-    """Gives back, in the same order, what a ``Writer`` collected."""
+class WeightsReader:
+    """Gives back, in the same order, what a ``WeightsWriter`` collected."""
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         self.tensors = tensors
@@ -106,17 +106,21 @@ class Reader:
         return torch.zeros_like(layer.weight), rows, rows.clone()
 
 
+#: Where the tensors of a pass go to, or come from.
+Stream = WeightsWriter | WeightsReader
+
+
 @torch.no_grad()
 def transfer(
     model: nn.Module,
     plan: Plan,
     bits: Mapping[str, float],
-    stream: Writer | Reader,
+    stream: Stream,
     *,
     mixed_bits: int | None = None,
     integer_biases: bool = False,
 ) -> None:
-    """Walk over the quantized layers, then everything else, in the plan's order.
+    """Pass over the quantized layers, then everything else, in the plan's order.
 
     Args:
         bits: width of each layer's codes.
@@ -158,7 +162,7 @@ def _input_quantizer(model: nn.Module, name: str, plan: Plan) -> ActivationProxy
     return quantizer_at(model, plan.grids.ready[name]) if ready else own
 
 
-def _transfer_layer(layer: QuantLayer, bits: float, stream: Writer | Reader, mixed_bits: int | None) -> None:
+def _transfer_layer(layer: QuantLayer, bits: float, stream: Stream, mixed_bits: int | None) -> None:
     quantizer = weight_quantizer(layer)
     set_bits_(quantizer, bits)
     codes, scale, zero_point = stream.layer(layer)
@@ -176,9 +180,7 @@ def _transfer_layer(layer: QuantLayer, bits: float, stream: Writer | Reader, mix
     layer.bias.copy_(stream.half(layer.bias))
 
 
-def _restored_channels(
-    layer: QuantLayer, stream: Writer | Reader, mixed_bits: int | None
-) -> tuple[Tensor, Tensor]:
+def _restored_channels(layer: QuantLayer, stream: Stream, mixed_bits: int | None) -> tuple[Tensor, Tensor]:
     """VEFT's restored channels: which they are, bool [C_out], and their rows at 8 bits or in float."""
     quantizer = weight_quantizer(layer)
     mask = quantizer.float_mask
@@ -197,7 +199,7 @@ def _restored_channels(
     return restored, ((codes - zero_point) * scale).view_as(layer.weight[restored])
 
 
-def _eight_bits(rows: Tensor, levels: int, stream: Writer | Reader) -> tuple[Tensor, Tensor, Tensor]:
+def _eight_bits(rows: Tensor, levels: int, stream: Stream) -> tuple[Tensor, Tensor, Tensor]:
     scale, _ = search_rows(rows, levels, symmetric=True) if len(rows) else (rows[:, :1], None)
     zero_point = torch.full_like(scale, levels // 2)  # symmetric: what every runtime's int8 holds
     codes = (rows / scale + zero_point).round().clamp(0, levels - 1)
@@ -205,7 +207,7 @@ def _eight_bits(rows: Tensor, levels: int, stream: Writer | Reader) -> tuple[Ten
     return codes, scale, stream.codes(zero_point, 8, "zero_points")
 
 
-def _sixteen_bits(rows: Tensor, stream: Writer | Reader) -> tuple[Tensor, Tensor, Tensor]:
+def _sixteen_bits(rows: Tensor, stream: Stream) -> tuple[Tensor, Tensor, Tensor]:
     """Signed codes around zero point 0, as integer hardware has them; no search pays at this width."""
     scale = (rows.abs().amax(dim=1, keepdim=True) / _LARGEST_16).clamp_min(SMALLEST_SCALE)
     scale = stream.half(scale).clamp_min(SMALLEST_SCALE)

@@ -20,7 +20,7 @@ from brevitas_defakeq.quantization_request import prepare_request
 from brevitas_defakeq.resume import Checkpoint
 from brevitas_defakeq.run_inputs import found_device, require_preprocessing
 from brevitas_defakeq.storage.weights_index import weights_file
-from brevitas_defakeq.storage.weights_transfer import Writer, transfer
+from brevitas_defakeq.storage.weights_transfer import WeightsWriter, transfer
 from brevitas_defakeq.table.table_spec import DetectorRow, Method, TableSpec
 from brevitas_defakeq.utils.errors import UserError
 
@@ -97,6 +97,6 @@ class MethodModels:
             self.detector, images, config, device=found_device(self.device), on_progress=self.on_progress
         )
         model = request.job(Checkpoint(None, {})).round_to_nearest(width).cpu()
-        bits, writer = {layer.name: width for layer in request.plan.layers}, Writer()
+        bits, writer = {layer.name: width for layer in request.plan.layers}, WeightsWriter()
         transfer(model, request.plan, bits, writer, mixed_bits=None, integer_biases=config.target != "any")
         return MethodModel(model, 0.0, len(weights_file(model, writer.tensors(), request.plan, bits)), width)

@@ -47,7 +47,7 @@ It is trained on drawn faces (`brevitas_defakeq.data.procedural`, 64 x 64) and k
 |---|---|
 | `model.onnx`, `host.json` | the FINN profile, and what the host does around it |
 | `run/` | the quantized detector, as `brevitas_defakeq.load` reads it |
-| `samples.npz` | two pictures and what the device answers; labels and logits of 64 drawn faces |
+| `samples.npz` | two images and what the device answers; labels and logits of 64 drawn faces |
 | `baseline.json` | estimates and AUC that a build has to keep, with a tolerance for each |
 
 ```
@@ -63,7 +63,7 @@ from hw.host import Host
 
 folder = "hw/designs/{design.name}/"
 samples, host = np.load(folder + "samples.npz"), Host(folder + "host.json")
-device_input = host.integers(samples["pictures"][0] / np.float32(255))  # whole numbers [1, 64, 64, 3]
+device_input = host.integers(samples["images"][0] / np.float32(255))  # whole numbers [1, 64, 64, 3]
 host.logit(samples["integers"][0])  # of what the device answers to it
 ```
 """

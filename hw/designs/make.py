@@ -69,7 +69,7 @@ def sample(run: QuantizedDetector, host: Host) -> dict[str, np.ndarray]:
     (scale,) = host.output["scale"]
     answers = np.round((logits[:SAMPLE_IMAGES] - host.output["bias"]) / scale)
     return {
-        "seed": np.array(TEST_SEED), "labels": labels.numpy(), "logits": logits, "pictures": images_uint8,
+        "seed": np.array(TEST_SEED), "labels": labels.numpy(), "logits": logits, "images": images_uint8,
         "integers": answers.astype(np.int32),
     }  # fmt: skip
 

@@ -10,7 +10,7 @@ from hw.finn_quirks import channels_layout
 from hw.steps.class_token import INTEGER_TOLERANCE
 from hw.steps.graph_edits import constant_input, index_of, new_constant, new_tensor, only_consumer
 
-DATA_MOVEMENT = ("Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze")
+_DATA_MOVEMENT = ("Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze")
 
 
 def hoist_thresholds(model: ModelWrapper, node: NodeProto) -> bool:
@@ -23,7 +23,7 @@ def hoist_thresholds(model: ModelWrapper, node: NodeProto) -> bool:
     movement = model.find_producer(node.input[0])
     if movement is None or only_consumer(model, movement.output[0]) is None:
         return False
-    if movement.op_type in DATA_MOVEMENT:
+    if movement.op_type in _DATA_MOVEMENT:
         _swap(model, movement, node, (0,))
         return True
     if movement.op_type == "Concat":

@@ -136,7 +136,7 @@ def test_turned_videos_are_read_upright(tmp_path, folder, quarters):
 
 
 def test_frames_that_an_edit_list_cuts_off_are_not_counted(tmp_path, folder):
-    """An MP4 whose list says to show it from its eighth frame on, inside a group of pictures."""
+    """An MP4 whose list says to show it from its eighth frame on, inside a GOP (group of coded frames)."""
     content = bytearray((folder / "plain.mp4").read_bytes())
     offset = content.index(b"elst") + 4 + 8 + 4
     (start,) = struct.unpack_from(">i", content, offset)

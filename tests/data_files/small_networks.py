@@ -1,4 +1,4 @@
-"""Small float networks that tests of several rooms use."""
+"""Small float networks that tests of several packages use."""
 
 import timm
 import torch

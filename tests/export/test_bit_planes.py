@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from brevitas_defakeq.export.bit_planes import plane_bytes, plane_table
-from brevitas_defakeq.widths import width_of
+from brevitas_defakeq.quant.widths import width_of
 
 
 @pytest.mark.parametrize("bits", [1.6, 2, 3, 4, 5, 6, 7])

@@ -24,6 +24,7 @@ def coded(bits, shape=(24, 13), axis=1, restored=0, symmetric=False) -> IntegerW
         restored=RNG.integers(-127, 128, extra).astype(np.int8),
         restored_scale=np.float16(RNG.uniform(0.01, 0.1, restored)).astype(np.float32),
         order=RNG.permutation(channels + restored) if restored else np.arange(channels),
+        integer_bias=len(shape) > 2,
     )  # fmt: skip
 
 

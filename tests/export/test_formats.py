@@ -96,7 +96,6 @@ def test_the_help_names_every_format():
     (("--check",), "--check is for --format finn, not onnx"),
     (("--format", "finn", "--licence", "MIT"), "--licence is for --format onnx or qonnx or"),
     (("--format", "coreml", "--which", "float"), "variant='float': choose of quantized, mixed"),
-    (("--which", "best"), "variant='best': choose of quantized, mixed, float"),
 ])  # fmt: skip
 def test_refusals_before_the_run_is_read(arguments, message):
     refusal = command("no_such_run", "--out", "x", *arguments).exception
@@ -108,6 +107,7 @@ def test_refusals_in_python(npz, run, tmp_path):
         ({"format": "npz", "pixels": True}, "--pixels is for --format onnx, not npz"),
         ({"format": "npz", "colour": 1}, "no export format has an option 'colour'"),
         ({"format": "npz", "variant": "float"}, "choose of quantized, mixed"),
+        ({"format": "onnx", "variant": "best"}, "variant='best': choose of quantized, mixed, float"),
     ):
         with pytest.raises(UserError, match=message):
             export(run, tmp_path, **options)

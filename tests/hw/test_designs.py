@@ -44,7 +44,7 @@ def test_samples_are_those_of_the_run(name, drawn, monkeypatch):
     """`samples.npz` against the run and freshly drawn faces; needs no FINN."""
     images, labels = drawn
     samples = np.load(DESIGNS / name / "samples.npz")
-    assert (samples["labels"] == labels).all() and (samples["pictures"] == images[:2]).all()
+    assert (samples["labels"] == labels).all() and (samples["images"] == images[:2]).all()
     assert (DESIGNS / name / "samples.npz").stat().st_size < 40_000
     _, logits = fake_quantized(name, images, monkeypatch)
     assert np.abs(samples["logits"] - logits).max() <= 1e-5 * np.ptp(logits)
@@ -141,7 +141,7 @@ def test_the_build_keeps_its_baseline(name, hardware, tmp_path):
 
 @pytest.mark.fpga
 def test_every_node_of_the_chain_has_rtl(hardware):
-    """Asked for RTL, FINN gives it for every node; it fits an ECP5-85's memory, with room."""
+    """Asked for RTL, FINN gives it for every node; it fits an ECP5-85's memory, with some left."""
     from finn.transformation.fpgadataflow.specialize_layers import SpecializeLayers
     from qonnx.core.modelwrapper import ModelWrapper
     from qonnx.custom_op.registry import getCustomOp

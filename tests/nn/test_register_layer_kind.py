@@ -61,7 +61,7 @@ def test_without_registration_the_layer_stays_float_with_a_reason(run):
 
 def test_integer_modules_hold_the_same_layer(registered, run, images):
     result = run("mobile")
-    made, weights = integer_export_modules(result, result.quantized, executorch.LAYERS)
+    made, weights = integer_export_modules(result, result.quantized, executorch.EXECUTORCH.layers)
     with torch.no_grad():
         found = torch.cat([made(image[None]) for image in images])
         wanted = result.observer(result.quantized, images)[0]

@@ -24,7 +24,7 @@ from brevitas_defakeq.quant.bias import product_gain
 from brevitas_defakeq.quant.coded_weight import read_codes
 from brevitas_defakeq.quant.presets import HAQActPerTensorPositive, HAQActPerTensorSymmetric
 from brevitas_defakeq.reconstruct.learned_rounding import affine_groups
-from brevitas_defakeq.storage.weights_transfer import Writer, transfer
+from brevitas_defakeq.storage.weights_transfer import WeightsWriter, transfer
 
 BITS = 6
 IMAGES = torch.randn(8, 3, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -208,7 +208,7 @@ def test_biases_lie_on_the_grid_of_the_products(prepared):
     _, plan, quantized = prepared
     bits = {layer.name: 4 for layer in plan.layers}
     made = copy.deepcopy(quantized)
-    transfer(made, plan, bits, Writer(), integer_biases=True)
+    transfer(made, plan, bits, WeightsWriter(), integer_biases=True)
     convolutions = [layer.name for layer in plan.layers if layer.kind == "Conv2d"]
     assert convolutions
     for name in convolutions:

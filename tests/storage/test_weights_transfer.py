@@ -15,7 +15,7 @@ from brevitas_defakeq.quant.bias import product_gain
 from brevitas_defakeq.quant.bit_width import nominal_bits, set_bits_
 from brevitas_defakeq.quant.coded_weight import read_codes
 from brevitas_defakeq.quant.partial_float import weight_quantizer
-from brevitas_defakeq.storage.weights_transfer import Reader, Writer, transfer
+from brevitas_defakeq.storage.weights_transfer import WeightsReader, WeightsWriter, transfer
 from brevitas_defakeq.utils.errors import UserError
 
 CANDIDATES = (1.6, 2, 3, 4, 6, 8)
@@ -73,7 +73,7 @@ def restore_channels(model, channels):
 
 
 def write(model, plan, bits, mixed_bits=None):
-    writer = Writer()
+    writer = WeightsWriter()
     transfer(model, plan, bits, writer, mixed_bits=mixed_bits)
     return writer.tensors()
 
@@ -91,7 +91,7 @@ def test_writer_to_reader(width, symmetric):
     assert change < 0.05, "rounding scales, biases and tables to their stored precision is a small change"
 
     fresh, _ = prepared(seed=1, symmetric=symmetric)
-    transfer(fresh, plan, bits, Reader(stored))
+    transfer(fresh, plan, bits, WeightsReader(stored))
     assert torch.equal(fresh(IMAGES), expected)
     theirs, ours = snapshot(model), snapshot(fresh)
     for name in ours:
@@ -123,7 +123,7 @@ def test_restored_channels(symmetric, mixed_bits):
     stored = write(model, plan, bits, mixed_bits)
     expected = model(IMAGES)
     fresh, _ = prepared(seed=1, symmetric=symmetric)
-    transfer(fresh, plan, bits, Reader(stored), mixed_bits=mixed_bits)
+    transfer(fresh, plan, bits, WeightsReader(stored), mixed_bits=mixed_bits)
     assert torch.equal(fresh(IMAGES), expected)
     mask = weight_quantizer(modules_by_name(fresh)["stem"]).float_mask
     assert mask.flatten().tolist() == [False, True, False, False, True]
@@ -190,7 +190,7 @@ def test_weights_only_and_zero_channels():
     assert torch.isfinite(model(IMAGES)).all()
     assert not layer.quant_weight().value[0].any()
     fresh, _ = prepared(seed=1, activation_bits=None)
-    transfer(fresh, plan, bits, Reader(stored))
+    transfer(fresh, plan, bits, WeightsReader(stored))
     assert torch.equal(fresh(IMAGES), model(IMAGES))
 
 
@@ -208,7 +208,7 @@ def test_damaged_tensors(kind, damage):
         stored[kind] = stored[kind][:-1]
     fresh, _ = prepared(seed=1)
     with pytest.raises(UserError, match="damaged"):
-        transfer(fresh, plan, bits, Reader(stored))
+        transfer(fresh, plan, bits, WeightsReader(stored))
 
 
 def test_calibrated_ranges_hold_in_training_mode():
@@ -216,7 +216,7 @@ def test_calibrated_ranges_hold_in_training_mode():
     model, plan = quantized(bits)
     stored = write(model, plan, bits)
     fresh, _ = prepared(seed=1)
-    transfer(fresh, plan, bits, Reader(stored))
+    transfer(fresh, plan, bits, WeightsReader(stored))
     expected = fresh(IMAGES)
     trained = copy.deepcopy(fresh).train()
     assert torch.equal(trained(IMAGES), expected), "the statistics phase is over"
@@ -228,7 +228,7 @@ def test_biases_of_convolutions_lie_on_their_integer_grid(mixed_bits):
     model, plan = quantized(bits)
     restored = [("stem", 1), ("stem", 4)] if mixed_bits else []
     restore_channels(model, restored)
-    writer = Writer()
+    writer = WeightsWriter()
     transfer(model, plan, bits, writer, mixed_bits=mixed_bits, integer_biases=True)
     stem = modules_by_name(model)["stem"]
     scale = read_codes(stem)[1].flatten()
@@ -240,6 +240,6 @@ def test_biases_of_convolutions_lie_on_their_integer_grid(mixed_bits):
     assert torch.allclose(gain * steps, (gain * steps).round(), atol=1e-3)
 
     fresh, _ = prepared(seed=1)
-    transfer(fresh, plan, bits, Reader(writer.tensors()), mixed_bits=mixed_bits, integer_biases=True)
+    transfer(fresh, plan, bits, WeightsReader(writer.tensors()), mixed_bits=mixed_bits, integer_biases=True)
     assert torch.equal(modules_by_name(fresh)["stem"].bias, stem.bias)
     assert torch.equal(fresh(IMAGES), model(IMAGES))

@@ -92,22 +92,22 @@ def paint_mouth_(canvas: Canvas, person: Person) -> None:
     taper = np.sqrt(inside)
     line = 0.10 * moment.smile * (0.4 - along**2) + 0.006 * np.cos(along * 6)
     gap = 0.085 * moment.mouth_open * taper
-    top, bottom, ends = line - 0.3 * gap, line + 0.7 * gap, np.abs(x) - width
+    top, bottom, beyond = line - 0.3 * gap, line + 0.7 * gap, np.abs(x) - width
     bow = weight * (0.80 * taper - 0.22 * bump(along, along, centre=(0, 0), spread=(0.14, 0.14)))
     full = weight * 1.15 * taper * (0.6 + 0.4 * inside)
-    upper = cover(np.maximum(np.maximum(top - bow - y, y - top), ends), pixels)
+    upper = cover(np.maximum(np.maximum(top - bow - y, y - top), beyond), pixels)
     over_(image, 0.9 * upper, person.lips * 0.80 * lit)
     shine = (moment.light[0] * 0.08, 0.6 * weight + 0.05 * moment.mouth_open)
     gloss = bump(x, y, centre=shine, spread=(0.09, 0.018))
-    lower = cover(np.maximum(np.maximum(bottom - y, y - bottom - full), ends), pixels)
+    lower = cover(np.maximum(np.maximum(bottom - y, y - bottom - full), beyond), pixels)
     over_(image, 0.9 * lower, (person.lips * lit)[:, None, None] + 0.14 * gloss)
     if moment.mouth_open:
-        hole = cover(np.maximum(np.maximum(top - y, y - bottom), ends), pixels)
+        hole = cover(np.maximum(np.maximum(top - y, y - bottom), beyond), pixels)
         over_(image, hole, GUMS)
         row = hole * cover(y - line - gap * 0.3, pixels) * (inside > 0.12)
         over_(image, row, TEETH * (0.55 + 0.35 * moment.ambient))
     else:
-        parting = cover(np.maximum(np.abs(y - line) - 0.009, ends - 0.015), pixels)
+        parting = cover(np.maximum(np.abs(y - line) - 0.009, beyond - 0.015), pixels)
         over_(image, 0.75 * parting, person.lips * 0.25)
     below = weight * 1.5 + 0.06 + 0.04 * moment.smile
     image *= 1 - 0.16 * bump(x, y, centre=(0, below), spread=(0.13, 0.022))

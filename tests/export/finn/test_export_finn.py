@@ -125,7 +125,7 @@ def test_a_missing_extra_is_named(run, tmp_path):
     (("--format", "onnx", "--check", "--out", "x"), "--check is for --format finn"),
     (("--format", "finn"), "give --out"),
     (("--format", "finn", "--out", "x", "--pixels"), "is for --format onnx, not finn"),
-    (("--format", "finn", "--check", "--which", "other"), "variant='other': choose of quantized, mixed"),
+    (("--format", "finn", "--check", "--which", "float"), "variant='float': choose of quantized, mixed"),
 ])  # fmt: skip
 def test_wrong_options_get_one_line(finished, arguments, expected):
     outcome = finished("export", "run", *arguments)

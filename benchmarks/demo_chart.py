@@ -1,6 +1,6 @@
 """Writes the diagram and the table of README.md from the run folder that ``defakeq demo`` wrote.
 
-Usage: python benchmarks/picture.py defakeq-demo docs/demo.svg README.md
+Usage: python benchmarks/demo_chart.py defakeq-demo docs/demo.svg README.md
 """
 
 import json

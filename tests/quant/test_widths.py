@@ -8,9 +8,9 @@ from brevitas_defakeq import DefakeQConfig, export_onnx, load, quantize
 from brevitas_defakeq.config import ReconstructionConfig
 from brevitas_defakeq.imaging.preprocessing import Preprocessing
 from brevitas_defakeq.quant.coded_weight import read_codes
+from brevitas_defakeq.quant.widths import WIDTHS, Width, register_width, width_of
 from brevitas_defakeq.storage.packing import pack, packed_size, unpack
 from brevitas_defakeq.utils.errors import UserError
-from brevitas_defakeq.widths import WIDTHS, Width, register_width, width_of
 
 PREPROCESSING = Preprocessing((16, 16), "bilinear", (0.5,) * 3, (0.5,) * 3)
 
