@@ -70,7 +70,7 @@ def check_script(arguments: list[str]) -> None:
     """A script exists and knows the options."""
     if arguments[0] == "-m":
         return
-    text = (ROOT / arguments[0]).read_text() + (ROOT / "hw/command.py").read_text()
+    text = (ROOT / arguments[0]).read_text() + (ROOT / "hw/command_line.py").read_text()
     for option in arguments[1:]:
         assert not option.startswith("--") or f'"{option}"' in text, option
 

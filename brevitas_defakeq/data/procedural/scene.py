@@ -10,7 +10,7 @@ from brevitas_defakeq.data.procedural.shapes import colour_of, cover, ellipse, o
 
 
 def paint_background_(canvas: Canvas, *, generator: np.random.Generator) -> None:
-    """A wall or a blurred interior: two colours in a gradient, soft blobs, sometimes an edge, fine texture."""
+    """A wall or a blurred interior: a gradient, soft blobs, sometimes an edge, fine texture."""
     size, uniform = canvas.size, generator.uniform
     first, second = muted_colour(generator=generator), muted_colour(generator=generator)
     second = first + uniform(0.1, 0.8) * (second - first)
