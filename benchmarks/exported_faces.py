@@ -20,8 +20,8 @@ from tables import markdown, reports
 
 from brevitas_defakeq import DefakeQConfig, UserError, export_onnx, load, quantize
 from brevitas_defakeq.artifact import QuantizedDetector
+from brevitas_defakeq.data.labelled_set import LabelledSet
 from brevitas_defakeq.detectors.resolve import Detector
-from brevitas_defakeq.evaluation.labelled_set import LabelledSet
 from brevitas_defakeq.evaluation.predict import observe_all
 from brevitas_defakeq.export.agreement import Run, ort_run
 from brevitas_defakeq.export.mobile import mobile_exporter

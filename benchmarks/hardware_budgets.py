@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from tables import markdown, reports  # noqa: E402
 
 from brevitas_defakeq.artifact import QuantizedDetector  # noqa: E402
-from brevitas_defakeq.evaluation.labelled_set import LabelledSet  # noqa: E402
+from brevitas_defakeq.data.labelled_set import LabelledSet  # noqa: E402
 from brevitas_defakeq.haq.hardware_costs import HardwareCosts  # noqa: E402
 from brevitas_defakeq.haq.hardware_costs_file import read_costs  # noqa: E402
 from brevitas_defakeq.haq.solver import assign  # noqa: E402

@@ -24,11 +24,11 @@ from tables import reports
 from brevitas_defakeq.api import quantize
 from brevitas_defakeq.calibration_set import from_source
 from brevitas_defakeq.config import DefakeQConfig
+from brevitas_defakeq.data.labelled_set import LabelledSet
 from brevitas_defakeq.data.sources import read_source
 from brevitas_defakeq.detectors.observer import Observer
 from brevitas_defakeq.detectors.resolve import Detector
 from brevitas_defakeq.evaluation.bootstrap import auc_interval
-from brevitas_defakeq.evaluation.labelled_set import LabelledSet
 from brevitas_defakeq.evaluation.metrics import auc
 from brevitas_defakeq.evaluation.predict import observe_all
 from brevitas_defakeq.provenance import provenance

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from brevitas_defakeq.artifact import QuantizedDetector
 from brevitas_defakeq.calibration_set import calibration_set
 from brevitas_defakeq.config import DEFAULT_CACHE_BYTES, DefakeQConfig
+from brevitas_defakeq.data.labelled_set import LabelledSet
 from brevitas_defakeq.data.sources import Sample
 from brevitas_defakeq.detectors.output import OutputSpec
 from brevitas_defakeq.detectors.resolve import Detector
-from brevitas_defakeq.evaluation.labelled_set import LabelledSet
 from brevitas_defakeq.haq.hardware_costs_file import open_costs
 from brevitas_defakeq.imaging.preprocessing import Preprocessing
 from brevitas_defakeq.progress import ProgressCallback, silent

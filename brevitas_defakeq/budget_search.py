@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from brevitas_defakeq.artifact import QuantizedDetector, load
 from brevitas_defakeq.calibration_set import calibration_set
 from brevitas_defakeq.config import DEFAULT_CACHE_BYTES, DefakeQConfig
+from brevitas_defakeq.data.labelled_set import LabelledSet
 from brevitas_defakeq.data.source_overlap import refuse_shared
 from brevitas_defakeq.data.sources import Sample
 from brevitas_defakeq.detectors.output import OutputSpec
 from brevitas_defakeq.detectors.resolve import Detector
 from brevitas_defakeq.evaluation.frame_table import FrameTable
-from brevitas_defakeq.evaluation.labelled_set import LabelledSet
 from brevitas_defakeq.evaluation.predict import observe_all
 from brevitas_defakeq.evaluation.smallest_budget import Trial, check_drop, smallest_budget
 from brevitas_defakeq.haq.hardware_costs_file import open_costs

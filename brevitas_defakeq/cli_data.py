@@ -93,9 +93,9 @@ def evaluate(
 
     Reports metrics with confidence intervals; --perturb gives robustness curves, --latency times a file.
     """
+    from brevitas_defakeq.data.labelled_set import check_labelled
     from brevitas_defakeq.data.open_source import FaceOptions, open_source
     from brevitas_defakeq.evaluation.evaluate_run import evaluate_variants
-    from brevitas_defakeq.evaluation.labelled_set import check_labelled
     from brevitas_defakeq.evaluation.robustness import robustness
     from brevitas_defakeq.report.evaluation_report import curves_table, evaluation_tables
     from brevitas_defakeq.report.terminal import latencies, show, stages

@@ -147,8 +147,8 @@ def quantize(
     from brevitas_defakeq import api
     from brevitas_defakeq.budget_search import quantize_within
     from brevitas_defakeq.config import DefakeQConfig
+    from brevitas_defakeq.data.labelled_set import check_labelled
     from brevitas_defakeq.data.open_source import FaceOptions, open_source
-    from brevitas_defakeq.evaluation.labelled_set import check_labelled
     from brevitas_defakeq.report.terminal import comparison, show, stages
 
     set_threads(threads)

@@ -13,9 +13,9 @@ from torch import Tensor
 from brevitas_defakeq.api import quantize
 from brevitas_defakeq.config import DEFAULT_SAMPLES, DefakeQConfig
 from brevitas_defakeq.data.image_batches import preprocess
+from brevitas_defakeq.data.labelled_set import LabelledSet
 from brevitas_defakeq.data.procedural import FAMILIES, HELD_OUT_FAMILIES, DrawnFace, draw_many
 from brevitas_defakeq.detectors.resolve import resolve
-from brevitas_defakeq.evaluation.labelled_set import LabelledSet
 from brevitas_defakeq.imaging.preprocessing import Preprocessing
 from brevitas_defakeq.progress import ProgressCallback, silent
 from brevitas_defakeq.run_inputs import require_preprocessing

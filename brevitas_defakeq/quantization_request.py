@@ -10,10 +10,10 @@ from torch import nn
 from brevitas_defakeq.artifact import QuantizedDetector
 from brevitas_defakeq.calibration_set import CalibrationSet
 from brevitas_defakeq.config import DEFAULT_CACHE_BYTES, DefakeQConfig
+from brevitas_defakeq.data.labelled_set import LabelledSet
 from brevitas_defakeq.data.source_overlap import refuse_shared
 from brevitas_defakeq.detectors.observer import Observer
 from brevitas_defakeq.detectors.resolve import Detector
-from brevitas_defakeq.evaluation.labelled_set import LabelledSet
 from brevitas_defakeq.float_reference import prepare_float
 from brevitas_defakeq.haq.hardware_costs import HardwareCosts
 from brevitas_defakeq.pipeline import Job

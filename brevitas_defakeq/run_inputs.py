@@ -6,10 +6,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from brevitas_defakeq.data.labelled_set import LabelledSet
 from brevitas_defakeq.data.sources import Sample
 from brevitas_defakeq.detectors.output import OutputSpec
 from brevitas_defakeq.detectors.resolve import Detector
-from brevitas_defakeq.evaluation.labelled_set import LabelledSet
 from brevitas_defakeq.imaging.image_files import usable
 from brevitas_defakeq.imaging.preprocessing import Preprocessing
 from brevitas_defakeq.utils.errors import UserError

@@ -7,9 +7,9 @@ from torch import Tensor
 from brevitas_defakeq.artifact import QuantizedDetector, float_bytes
 from brevitas_defakeq.config import FORWARD_BATCH, DefakeQConfig
 from brevitas_defakeq.evaluation.frame_table import FrameTable
+from brevitas_defakeq.evaluation.metrics import carry_threshold
 from brevitas_defakeq.evaluation.predict import Observed, observe_all
 from brevitas_defakeq.evaluation.summary import summarize
-from brevitas_defakeq.evaluation.threshold import carry_threshold
 from brevitas_defakeq.haq.hardware_widths import hardware_estimate
 from brevitas_defakeq.pipeline import Job
 from brevitas_defakeq.provenance import provenance

@@ -16,7 +16,7 @@ from brevitas_defakeq import UserError, quantize
 from brevitas_defakeq.artifact import QuantizedDetector
 from brevitas_defakeq.calibration_set import from_tensors
 from brevitas_defakeq.config import without_haq, without_veft
-from brevitas_defakeq.evaluation.labelled_set import LabelledSet
+from brevitas_defakeq.data.labelled_set import LabelledSet
 from brevitas_defakeq.imaging.preprocessing import Preprocessing
 
 LAYERS = {

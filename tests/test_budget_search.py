@@ -9,7 +9,7 @@ import torch
 
 from brevitas_defakeq import UserError, load, pipeline, quantize
 from brevitas_defakeq.budget_search import budgets_of, quantize_within
-from brevitas_defakeq.evaluation.labelled_set import LabelledSet
+from brevitas_defakeq.data.labelled_set import LabelledSet
 from brevitas_defakeq.quantization_request import QuantizationRequest
 
 BOUND = 0.3

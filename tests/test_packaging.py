@@ -32,7 +32,7 @@ ALLOWED = {
     "utils": set(),
     "imaging": {"utils"},
     "runtime": {"imaging", "utils"},
-    "data": {"runtime", "imaging", "utils", "progress"},
+    "data": {"runtime", "imaging", "utils", "progress", "config"},
     "detectors": {"nn", "imaging", "utils"},
     "quant": {"nn", "utils"},
     "nn": {"utils"},

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from brevitas_defakeq.data.labelled_set import LabelledSet, labelled_samples
 from brevitas_defakeq.data.sources import Sample
 from brevitas_defakeq.evaluation.conventions import convention_named
 from brevitas_defakeq.evaluation.frame_table import FrameTable
-from brevitas_defakeq.evaluation.labelled_set import LabelledSet, labelled_samples
 from brevitas_defakeq.evaluation.predict import Observed, Outputs, collect, with_progress
 from brevitas_defakeq.evaluation.predictors import FilePredictor, Predictor, RunPredictor
 from brevitas_defakeq.evaluation.score_file import write_scores

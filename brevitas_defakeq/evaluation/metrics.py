@@ -150,3 +150,24 @@ def calibration_error(labels: ArrayLike, logits: ArrayLike) -> float:
 def probabilities(logits: ArrayLike) -> np.ndarray:
     """P(fake) = 1 / (1 + exp(-logit)) as doubles, without overflow."""
     return 0.5 + 0.5 * np.tanh(0.5 * np.asarray(logits, dtype=np.float64))
+
+
+def carry_threshold(
+    float_scores: ArrayLike, quantized_scores: ArrayLike, float_threshold: float = 0.0
+) -> float:
+    """The threshold on quantized scores that as many images exceed as exceed the float threshold.
+
+    Give the scores of the real images alone where labels are known: then the false-positive rate is what
+    stays. All scores between two neighbours give that rate; of these the one nearest to the float threshold
+    is taken, so a close copy keeps the threshold itself.
+    """
+    old = np.sort(finite(float_scores, "float scores"))
+    new = np.sort(finite(quantized_scores, "quantized scores"))
+    if len(old) != len(new):
+        raise UserError(
+            f"{len(old)} float scores and {len(new)} quantized ones: give both for the same images"
+        )
+    below = int(np.searchsorted(old, float_threshold, side="right"))
+    lowest = new[below - 1] if below else -np.inf
+    highest = np.nextafter(new[below], -np.inf) if below < len(new) else np.inf
+    return float(min(max(float_threshold, lowest), highest))

@@ -11,9 +11,10 @@ import numpy as np
 from PIL import Image
 from torch import nn
 
+from brevitas_defakeq.config import FORWARD_BATCH
 from brevitas_defakeq.data.image_batches import iterate_batches
+from brevitas_defakeq.data.labelled_set import LabelledSet
 from brevitas_defakeq.data.sources import Sample
-from brevitas_defakeq.evaluation.labelled_set import BATCH, LabelledSet
 from brevitas_defakeq.evaluation.predict import BatchOutput, Outputs, model_outputs
 from brevitas_defakeq.imaging.crop import Crop
 from brevitas_defakeq.imaging.image_files import Read, read_sample
@@ -89,7 +90,9 @@ class RunPredictor:
         if how is None:
             raise UserError("this run was made from tensors and knows no preprocessing; give a LabelledSet")
         return model_outputs(
-            self.models, self.run.observer, iterate_batches(samples, how, BATCH, workers=workers, read=read)
+            self.models,
+            self.run.observer,
+            iterate_batches(samples, how, FORWARD_BATCH, workers=workers, read=read),
         )
 
     def outputs_of(self, data: LabelledSet) -> Iterator[Outputs]:
@@ -124,12 +127,12 @@ class FilePredictor:
         self, samples: Sequence[Sample], read: Read = read_sample, workers: int = 2
     ) -> Iterator[Outputs]:
         """Logits; images are read in place whatever ``workers`` is: onnxruntime has threads of its own."""
-        for start in range(0, len(samples), BATCH):
-            images = [read(sample) for sample in samples[start : start + BATCH]]
+        for start in range(0, len(samples), FORWARD_BATCH):
+            images = [read(sample) for sample in samples[start : start + FORWARD_BATCH]]
             yield {name: BatchOutput(_logits(each, images)) for name, each in self.detectors.items()}
 
 
 def _logits(detector: ExportedDetector, images: Sequence[Image.Image]) -> np.ndarray:
     """Fake logits, float64 [n]; each detector prepares the images by its own card."""
     inputs = (model_input(image, detector.card.input) for image in images)
-    return np.concatenate([detector.logits(batch) for batch in batches(inputs, BATCH)])
+    return np.concatenate([detector.logits(batch) for batch in batches(inputs, FORWARD_BATCH)])

@@ -12,9 +12,9 @@ from typing import Any
 
 from PIL import Image
 
+from brevitas_defakeq.data.labelled_set import labelled_samples
 from brevitas_defakeq.data.sources import Sample
 from brevitas_defakeq.evaluation.frame_table import FrameTable
-from brevitas_defakeq.evaluation.labelled_set import labelled_samples
 from brevitas_defakeq.evaluation.paired_auc import Estimates, auc_drops, auc_estimates, mean_estimates
 from brevitas_defakeq.evaluation.perturb.occlusion import BLOCK_UNIT
 from brevitas_defakeq.evaluation.perturb.perturbations import (

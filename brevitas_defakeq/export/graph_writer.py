@@ -77,7 +77,7 @@ def shorten_(model: ModelProto) -> None:
     graph = model.graph
     model.ir_version = onnx.helper.find_min_ir_version_for(model.opset_import)  # old runtimes refuse newer
     del graph.value_info[:]
-    del model.metadata_props[:]
+    del model.metadata_props[:], graph.metadata_props[:]
     kept = {value.name for value in (*graph.input, *graph.output)}
     names: dict[str, str] = {"": ""}
 

@@ -7,11 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 from brevitas_defakeq.data.calibration import choose_calibration
+from brevitas_defakeq.data.labelled_set import LabelledSet, check_labelled
 from brevitas_defakeq.data.source_overlap import refuse_shared
 from brevitas_defakeq.detectors.resolve import resolve
 from brevitas_defakeq.evaluation.evaluate_run import score
 from brevitas_defakeq.evaluation.fidelity import fidelity
-from brevitas_defakeq.evaluation.labelled_set import LabelledSet, check_labelled
 from brevitas_defakeq.evaluation.predict import model_outputs
 from brevitas_defakeq.evaluation.score_file import read_scores_together
 from brevitas_defakeq.evaluation.summary import summaries

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from brevitas_defakeq import DefakeQConfig, quantize
 from brevitas_defakeq.artifact import QuantizedDetector
+from brevitas_defakeq.data.labelled_set import LabelledSet
 from brevitas_defakeq.detectors.resolve import Detector, resolve
-from brevitas_defakeq.evaluation.labelled_set import LabelledSet
 from brevitas_defakeq.progress import ProgressCallback, silent
 from brevitas_defakeq.utils.files import write_bytes
 from hw.designs.training import CALIBRATION_SEED, TEST_SEED, faces, prepared, trained

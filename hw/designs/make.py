@@ -14,7 +14,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from brevitas_defakeq.artifact import QuantizedDetector
-from brevitas_defakeq.evaluation.labelled_set import LabelledSet
+from brevitas_defakeq.data.labelled_set import LabelledSet
 from brevitas_defakeq.export.finn.export_finn import export_finn
 from brevitas_defakeq.float_reference import copy_module
 from brevitas_defakeq.utils.files import write_bytes, write_json

@@ -9,8 +9,8 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from brevitas_defakeq.data.image_batches import preprocess
+from brevitas_defakeq.data.labelled_set import LabelledSet
 from brevitas_defakeq.evaluation.evaluate_run import evaluate, evaluate_variants
-from brevitas_defakeq.evaluation.labelled_set import LabelledSet
 from brevitas_defakeq.evaluation.predictors import RunPredictor
 from brevitas_defakeq.evaluation.score_file import read_scores
 from brevitas_defakeq.utils.errors import UserError

@@ -6,8 +6,8 @@ import torch
 from onnx import TensorProto, helper, numpy_helper, save
 from sklearn.metrics import roc_auc_score
 
+from brevitas_defakeq.data.labelled_set import LabelledSet
 from brevitas_defakeq.evaluation.evaluate_run import evaluate, evaluate_variants
-from brevitas_defakeq.evaluation.labelled_set import LabelledSet
 from brevitas_defakeq.evaluation.perturb.perturbations import perturbed
 from brevitas_defakeq.evaluation.predictors import FilePredictor
 from brevitas_defakeq.evaluation.robustness import robustness

@@ -5,8 +5,8 @@ import torch
 from PIL import Image
 
 from brevitas_defakeq import UserError
+from brevitas_defakeq.data.labelled_set import LabelledSet
 from brevitas_defakeq.data.sources import Sample
-from brevitas_defakeq.evaluation.labelled_set import LabelledSet
 from brevitas_defakeq.imaging.preprocessing import Preprocessing
 
 HOW = Preprocessing(4, mean=0.0, std=1.0)

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from brevitas_defakeq.evaluation.metrics import carry_threshold
 from brevitas_defakeq.evaluation.predict import Observed
-from brevitas_defakeq.evaluation.threshold import carry_threshold
 from brevitas_defakeq.run_report import carried_threshold
 from brevitas_defakeq.utils.errors import UserError
 

@@ -9,14 +9,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from brevitas_defakeq.config import FORWARD_BATCH
 from brevitas_defakeq.data.image_batches import iterate_batches
 from brevitas_defakeq.data.sources import Sample, read_source
 from brevitas_defakeq.imaging.image_files import Read, read_sample
 from brevitas_defakeq.imaging.preprocessing import Preprocessing
 from brevitas_defakeq.utils.errors import UserError
-
-#: Images that are scored at a time.
-BATCH = 16
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,8 @@ class LabelledSet:
         """A folder with ``real/`` and ``fake/``, a CSV, or samples; ``workers`` threads read ahead."""
         samples = labelled_samples(source)
         return cls(
-            samples, lambda: iterate_batches(samples, preprocessing, BATCH, workers=workers, read=read)
+            samples,
+            lambda: iterate_batches(samples, preprocessing, FORWARD_BATCH, workers=workers, read=read),
         )
 
     @classmethod
@@ -56,7 +55,7 @@ class LabelledSet:
             for index, (label, name) in enumerate(zip(labels, names, strict=True))
         ]
         check_labelled(samples, "the test tensors")
-        return cls(samples, lambda: torch.split(images, BATCH))
+        return cls(samples, lambda: torch.split(images, FORWARD_BATCH))
 
 
 def labelled_samples(source: str | Path | Sequence[Sample]) -> Sequence[Sample]:
