@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 from real_detectors import DETECTORS
-from real_faces import figures
+from real_faces import metrics_of
 from tables import markdown, reports
 
 from brevitas_defakeq import DefakeQConfig, UserError, export_onnx, load, quantize
@@ -77,7 +77,7 @@ def measure(
             "difference": float(np.sqrt(np.mean((found - scores[form]) ** 2)) / scores[form].std()),
         }
         scores[name] = found
-    content["metrics"] = figures(scores, test, data, {})
+    content["metrics"] = metrics_of(scores, test, data, {})
     return content
 
 

@@ -126,7 +126,7 @@ def run(task: Task, data: Path, out: Path) -> None:
     content = {"task": asdict(task), "wall_seconds": seconds}
     content |= {key: report[key] for key in kept if key in report}
     scores = {name: seen.scores for name, seen in observed.items()}
-    content["metrics"] = figures(scores, test, data, thresholds)
+    content["metrics"] = metrics_of(scores, test, data, thresholds)
     write_json(out / f"{task.name}.json", content)
 
 
@@ -142,7 +142,7 @@ def uniform(detector: Detector, data: Path, task: Task) -> tuple[dict, Observer,
     return {"quantized": model}, request.observer, report
 
 
-def figures(scores: dict[str, np.ndarray], test: LabelledSet, data: Path, thresholds: dict) -> dict:
+def metrics_of(scores: dict[str, np.ndarray], test: LabelledSet, data: Path, thresholds: dict) -> dict:
     """Pooled and pair AUC with intervals, verdicts, rank correlation, error of the logit."""
     labels = np.array([sample.label for sample in test.samples])
     files = [sample.path.resolve() for sample in test.samples]

@@ -178,7 +178,7 @@ def write_whole(path, write):
 
 
 def report(model, losses, options, *, training_sha256, seconds):
-    """What the JSON file says: configuration, data, figures and versions."""
+    """What the JSON file says: configuration, data, metrics and versions."""
     validation_seed = training_seed(options) + 1
     known = {"count": options.validation_images, "seed": validation_seed, "workers": options.threads}
     return {
