@@ -12,7 +12,7 @@ WIDTHS = st.integers(2, 8)
 DEFECTS = {
     "plain_sum": "not all quantized", "two_scales": "two scales", "no_pool_quantizer": "pooling without",
     "float_pool": "pools values", "silu": "SiLU", "gate": "gate", "wide_activation": "12 bits",
-    "channel_scales": "one for each channel", "float_weights": "in float", "softmax_end": "linear function",
+    "channel_scales": "one per channel", "float_weights": "are float", "softmax_end": "linear function",
     "unquantized": "not quantized", "resize": "Resize",
 }  # fmt: skip
 
