@@ -32,8 +32,9 @@ def run(images, labels, quick_config):
     return made
 
 
+@pytest.mark.usefixtures("registered")
 @pytest.mark.parametrize("target", ["any", "mobile"])
-def test_a_registered_kind_is_quantized_saved_and_exported(registered, run, target, images, tmp_path):
+def test_a_registered_kind_is_quantized_saved_and_exported(run, target, images, tmp_path):
     result = run(target)
     assert list(result.bits) == ["volume", "flat", "head"]
     assert result.plan.layers[0].kind == "Conv3d"
@@ -59,7 +60,8 @@ def test_without_registration_the_layer_stays_float_with_a_reason(run):
     assert type(result.quantized.volume) is nn.Conv3d
 
 
-def test_integer_modules_hold_the_same_layer(registered, run, images):
+@pytest.mark.usefixtures("registered")
+def test_integer_modules_hold_the_same_layer(run, images):
     result = run("mobile")
     made, weights = integer_export_modules(result, result.quantized, executorch.EXECUTORCH.layers)
     with torch.no_grad():
@@ -69,7 +71,8 @@ def test_integer_modules_hold_the_same_layer(registered, run, images):
     assert (found - wanted).abs().max() < 0.05 * wanted.std()
 
 
-def test_a_kind_with_export_modules_of_its_own(registered, run, tmp_path, monkeypatch):
+@pytest.mark.usefixtures("registered")
+def test_a_kind_with_export_modules_of_its_own(run, tmp_path, monkeypatch):
     register_layer_kind(replace(conv3d_kind.CONV3D, export_modules="volume"))
     result = run("any")
     with pytest.raises(UserError, match="volume: this format has no export module for Conv3d"):

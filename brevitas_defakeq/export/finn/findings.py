@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from typing import Literal
 
 #: "cannot": FINN has no hardware for it. "costs": it maps but takes more hardware than necessary. "needs": it
 #: maps on some devices only.
-FINDING_KINDS = ("cannot", "costs", "needs")
+FindingKind = Literal["cannot", "costs", "needs"]
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,7 @@ class Finding:
     Attributes:
         layer: name in the detector; for an operator outside any layer, its location ("after body.0").
         operator: ONNX operator of the QONNX graph.
-        kind: one of ``FINDING_KINDS``.
+        kind: ``FindingKind``.
         problem: what prevents or enlarges the mapping.
         change: what to change.
         extra_bits: bits per value that zero points add to this layer or activation.
@@ -23,7 +24,7 @@ class Finding:
 
     layer: str
     operator: str
-    kind: str
+    kind: FindingKind
     problem: str
     change: str
     extra_bits: int = 0
