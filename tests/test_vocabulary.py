@@ -18,8 +18,8 @@ TEXTS = sorted(
 WORDS = re.compile(r"\b(pictures?|mend(s|ed|ing)?|rooms?)\b", re.IGNORECASE)
 #: Names of modules, classes, functions, arguments and variables, by their words.
 NAMES = {
-    "figures", "turns", "feed", "walk", "moves", "ends", "places", "judge", "subject", "forms", "seen", "quick",
-    "listen",
+    "figures", "turns", "feed", "walk", "moves", "ends", "places", "judge", "subject", "forms", "seen",
+    "quick", "listen",
 }  # fmt: skip
 #: Entries whose names are a contract: they all hold what the registry looks for.
 SHARED = {"ENTRY"}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from onnx import NodeProto
 
-from brevitas_defakeq.export.finn.findings import Finding
+from brevitas_defakeq.export.finn.findings import Finding, FindingKind
 from brevitas_defakeq.export.finn.graph_editor import GraphEditor
 from brevitas_defakeq.export.finn.host_io import find_head, image_quantizer
 from brevitas_defakeq.export.finn.node_location import layers_above, location_of
@@ -29,7 +29,7 @@ class ValueState:
         negative: whether integers may be below 0.
     """
 
-    kind: str
+    kind: FindingKind
     scale: float = 0.0
     negative: bool = True
 
@@ -54,7 +54,9 @@ class MappingState:
         """The node's inputs that depend on the image."""
         return [self.value_of(name) for name in self.graph.dynamic_inputs(node)]
 
-    def report(self, node: NodeProto, kind: str, problem: str, change: str, extra_bits: int = 0) -> None:
+    def report(
+        self, node: NodeProto, kind: FindingKind, problem: str, change: str, extra_bits: int = 0
+    ) -> None:
         """Add a finding of one of ``FINDING_KINDS``."""
         location = location_of(self.graph, node)
         self.findings.append(Finding(location, node.op_type, kind, problem, change, extra_bits))
