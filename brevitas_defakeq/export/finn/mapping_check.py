@@ -29,7 +29,7 @@ class ValueState:
         negative: whether integers may be below 0.
     """
 
-    kind: FindingKind
+    kind: str
     scale: float = 0.0
     negative: bool = True
 
