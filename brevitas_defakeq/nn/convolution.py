@@ -32,7 +32,10 @@ _FUNCTIONS = {
 def convolution_kind(
     float_class: type[FloatConvolution], quantized_class: type[nn.Module], dims: int
 ) -> LayerKind[FloatConvolution]:
-    """The kind of a convolution over ``dims`` spatial dimensions (1 to 3). Raises UserError for other classes."""
+    """The kind of a convolution over ``dims`` spatial dimensions (1 to 3).
+
+    Raises UserError where the classes are not derived from torch's convolution over so many dimensions.
+    """
     for cls in (float_class, quantized_class):
         if not issubclass(cls, _CLASSES.get(dims, ())):
             raise UserError(f"{cls.__name__} is no convolution over {dims} dimensions; give dims from 1 to 3")

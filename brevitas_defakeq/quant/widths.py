@@ -77,8 +77,8 @@ WIDTHS: dict[float, Width] = {}
 def register_width(width: Width) -> Width:
     """Make a width known: as a candidate, for packing, and for every export format that unpacks codes.
 
-    Raises UserError for a width that cannot be packed, and where another has the same number of bits, to within
-    0.01.
+    Raises UserError for a width that cannot be packed, and where another has the same number of bits, to
+    within 0.01.
     """
     _check_packs(width)
     for known in WIDTHS.values():
@@ -94,7 +94,7 @@ def register_width(width: Width) -> Width:
 
 
 def _check_packs(width: Width) -> None:
-    """Raises UserError unless ``Width.of_levels``, or ``Width.whole`` with 2 to 8 bits, makes such a width."""
+    """Raises UserError unless ``Width.of_levels``, or ``Width.whole`` of 2 to 8 bits, makes such a width."""
     if width.codes_per_byte is not None:
         packs = width == Width.of_levels(width.levels, codes_per_byte=width.codes_per_byte)
     else:

@@ -53,7 +53,7 @@ def _unpack(data: np.ndarray, count: int, bits: float) -> np.ndarray:
 
 
 def _fractional(bits: float) -> Width | None:
-    """The width, where codes share bytes as digits. Raises UserError for a fractional one that is not known."""
+    """The width, where codes share bytes as digits. Raises UserError for an unknown fractional width."""
     width = WIDTHS.get(bits) if bits == int(bits) else width_of(bits)
     return width if width and width.codes_per_byte else None
 
