@@ -32,7 +32,7 @@ def _choose(field_name: str, value: object, *choices: object) -> None:
 
 def _require_width(source: str, bits: float) -> None:
     known = ", ".join(f"{width:g}" for width in WIDTHS)
-    _require(bits in WIDTHS, f"{source}: {bits} is not one of {known}; drop it, or register it first")
+    _require(bits in WIDTHS, f"{source}: {bits} is not one of {known}; drop it, or register it in Python")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -62,7 +62,7 @@ class ExportFormat:
     extra: str = ""
 
     def __post_init__(self) -> None:
-        if isinstance(self.variants, str) or not set(self.variants) <= set(VARIANTS):
+        if not set(self.variants) <= set(VARIANTS):
             raise UserError(f"{self.name}: variants={self.variants!r}: give a tuple of {', '.join(VARIANTS)}")
 
     def require(self, variant: str, options: Iterable[str] = ()) -> None:

@@ -15,7 +15,6 @@ from torch.nn.utils import fusion
 
 from brevitas_defakeq.nn.layer_kind import LayerKind, Sides
 from brevitas_defakeq.nn.static_padding import StaticPad, StaticPadQuantConv2d, padded, with_static_padding
-from brevitas_defakeq.utils.errors import UserError
 
 FloatConvolution = TypeVar("FloatConvolution", bound=_ConvNd)
 QuantizedClass = TypeVar("QuantizedClass", bound=nn.Module)
@@ -34,11 +33,11 @@ def convolution_kind(
 ) -> LayerKind[FloatConvolution]:
     """The kind of a convolution over ``dims`` spatial dimensions (1 to 3).
 
-    Raises UserError where the classes are not derived from torch's convolution over so many dimensions.
+    Raises TypeError where the classes are not derived from torch's convolution over so many dimensions.
     """
     for cls in (float_class, quantized_class):
         if not issubclass(cls, _CLASSES.get(dims, ())):
-            raise UserError(f"{cls.__name__} is no convolution over {dims} dimensions; give dims from 1 to 3")
+            raise TypeError(f"{cls.__name__} is no convolution over {dims} dimensions; give dims from 1 to 3")
 
     def build_quantized(layer: FloatConvolution, options: Mapping[str, object]) -> nn.Module:
         return _built(quantized_class, layer, options)

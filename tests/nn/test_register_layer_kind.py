@@ -72,7 +72,7 @@ def test_without_registration_the_layer_stays_float_with_a_reason(run):
     ],
 )
 def test_classes_that_are_no_convolution_are_refused(classes, dims):
-    with pytest.raises(UserError, match=f"is no convolution over {dims} dimensions"):
+    with pytest.raises(TypeError, match=f"is no convolution over {dims} dimensions"):
         convolution_kind(*classes, dims=dims)
 
 
