@@ -32,7 +32,7 @@ def _choose(field_name: str, value: object, *choices: object) -> None:
 
 def _require_width(source: str, bits: float) -> None:
     known = ", ".join(f"{width:g}" for width in WIDTHS)
-    _require(bits in WIDTHS, f"{source}: {bits} is not one of {known}; drop it")
+    _require(bits in WIDTHS, f"{source}: {bits} is not one of {known}; drop it, or register it in Python")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,7 +193,8 @@ class DefakeQConfig:
     final: FinalPassConfig = field(default_factory=FinalPassConfig)
 
     def __post_init__(self) -> None:
-        mobile = self.target == "mobile"
+        mobile, given = self.target == "mobile", self.candidate_bits
+        _require(not isinstance(given, int | float | str), f"candidate_bits={given!r}: give a tuple")
         widths = tuple(sorted({min(bits, 7) if mobile else bits for bits in self.candidate_bits}))
         object.__setattr__(self, "candidate_bits", widths)
         for bits in widths:
@@ -217,7 +218,7 @@ class DefakeQConfig:
         """Refuse what FINN cannot map; restored channels of 8 bits become 16."""
         for bits in self.candidate_bits:
             _require(
-                bits == int(bits),
+                2 <= bits == int(bits),
                 f'candidate_bits={self.candidate_bits}: target="fpga" takes whole widths from 2 to 8; '
                 f"drop {bits}",
             )
@@ -236,7 +237,7 @@ class DefakeQConfig:
         if self.average_bits is None and not self.budget:
             object.__setattr__(self, "average_bits", 3.0)
         average, smallest = self.average_bits, self.candidate_bits[0]
-        least = min(bits for bits in WIDTHS if self.target != "fpga" or bits == int(bits))
+        least = min(bits for bits in WIDTHS if self.target != "fpga" or 2 <= bits == int(bits))
         if average is not None:
             _require(
                 average >= smallest,

@@ -458,6 +458,9 @@ def test_bad_modules(tiny, images, quick_config):
     refused("cannot be copied", clinging, images, config)
     pinned = quick_config(haq__pinned={"heat": 8})
     refused("'heat' is not quantized here; did you mean head", tiny.model(), images, pinned)
+    for enabled in (True, False):
+        pinned = quick_config(haq__pinned={"head": 1.6}, haq__enabled=enabled)
+        refused("pinned head: 1.6 bits is not among the candidates 2, 3", tiny.model(), images, pinned)
 
 
 def test_a_last_pass_in_parts_changes_nothing(tiny, images, quick_config, monkeypatch):

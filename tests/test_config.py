@@ -115,6 +115,8 @@ def refused(match, make, /, **values):
         ({"candidate_bits": (1, 2)}, "1 is not one of"),
         ({"candidate_bits": (2.5, 4)}, "2.5 is not one of"),
         ({"candidate_bits": ()}, "candidate_bits is empty"),
+        ({"candidate_bits": 4}, "candidate_bits=4: give a tuple"),
+        ({"candidate_bits": "2,4"}, "candidate_bits='2,4': give a tuple"),
         ({"average_bits": 1.9}, "below the smallest candidate 2"),
         ({"average_bits": 1.5, "candidate_bits": (1.6, 2)}, "below the smallest candidate 1.6"),
         ({"average_bits": float("nan")}, "average_bits=nan"),

@@ -204,14 +204,19 @@ def _build_with_extras(spec: Mapping[str, Any]) -> tuple[nn.Module, dict[str, An
 
 
 def _built(entry: DetectorEntry, model_args: Mapping[str, Any]) -> nn.Module:
-    """The entry's architecture; UserError where it does not take the arguments."""
+    """The entry's architecture; UserError where it does not take the arguments or makes no module."""
+    from torch import nn
+
     try:
         inspect.signature(entry.build).bind(**model_args)
     except TypeError:
         raise UserError(
             f"the detector {entry.name} takes no model arguments; leave out {', '.join(model_args)}"
         ) from None
-    return entry.build(**model_args)
+    model = entry.build(**model_args)
+    if not isinstance(model, nn.Module):
+        raise UserError(f"the detector {entry.name} was built as {type(model).__name__}; return an nn.Module")
+    return model
 
 
 def _preprocessing(

@@ -54,9 +54,17 @@ class Convention:
     videos: Callable[[FrameTable], np.ndarray]
 
     def compute(self, labels: np.ndarray, scores: np.ndarray, threshold: float) -> dict[str, float]:
-        """Every metric of one list of frames or videos."""
+        """Every metric of one list of frames or videos. Raises UserError for one that gives no number."""
         scored = Scored(labels, scores, threshold)
-        return {key: metric(scored) for key, metric in self.metrics.items()}
+        return {key: _number(key, metric(scored)) for key, metric in self.metrics.items()}
+
+
+def _number(key: str, value: object) -> float:
+    """A metric's value as Python's int or float, which JSON can hold."""
+    value = value.item() if isinstance(value, np.generic) else value
+    if not isinstance(value, int | float):
+        raise UserError(f"metric {key!r} gave {type(value).__name__}; return a number")
+    return value
 
 
 def convention_named(name: str) -> Convention:

@@ -18,6 +18,7 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 from brevitas_defakeq.utils.errors import UserError
+from brevitas_defakeq.variants import VARIANTS
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -60,6 +61,10 @@ class ExportFormat:
     package: str = ""
     extra: str = ""
 
+    def __post_init__(self) -> None:
+        if not set(self.variants) <= set(VARIANTS):
+            raise UserError(f"{self.name}: variants={self.variants!r}: give a tuple of {', '.join(VARIANTS)}")
+
     def require(self, variant: str, options: Iterable[str] = ()) -> None:
         """Raises UserError for a variant or an option that the format does not take."""
         if variant not in self.variants:
@@ -77,7 +82,7 @@ class ExportFormat:
 
     def require_package(self) -> None:
         """Raises UserError if the package that the exporter needs is not installed."""
-        if self.package and importlib.util.find_spec(self.package) is None:
+        if self.package and not _installed(self.package):
             source = f"brevitas_defakeq[{self.extra}]" if self.extra else self.package
             raise UserError(
                 f"{self.name} needs {self.package}: pip install '{source}', best in an environment of its own"
@@ -85,15 +90,27 @@ class ExportFormat:
 
     def load_exporter(self) -> Exporter:
         """The exporter, imported if need be."""
-        return _resolved(self.exporter)
+        return self._resolved(self.exporter)
 
     def run_check(self, result: QuantizedDetector, variant: str, *, as_json: bool) -> None:
         """Print what the format cannot hold; raises UserError if there is any."""
-        _resolved(self.check)(result, variant, as_json=as_json)
+        self._resolved(self.check)(result, variant, as_json=as_json)
 
     def render(self, content: dict[str, Any]) -> Table:
         """What `export` returned, as a table."""
-        return _resolved(self.table)(content)
+        return self._resolved(self.table)(content)
+
+    def _resolved(self, reference: Callable[..., Any] | str | None) -> Callable[..., Any]:
+        """A callable, or the one that "module:name" refers to; UserError if there is none."""
+        try:
+            found = resolve_name(reference) if isinstance(reference, str) else reference
+        except (ImportError, AttributeError, ValueError) as error:
+            raise UserError(
+                f"export format {self.name}: {reference!r} cannot be imported: {error}"
+            ) from error
+        if not callable(found):
+            raise UserError(f"export format {self.name}: {reference!r} cannot be called; give a function")
+        return found
 
 
 _FORMATS: dict[str, ExportFormat] = {}
@@ -153,14 +170,18 @@ def export(
     chosen.require(variant, options)
     chosen.require_package()
     written = chosen.load_exporter()(result, out, variant=variant, verify=verify, **options)
+    if written is None:
+        raise UserError(
+            f"export format {format}: its exporter returned nothing; return the card or a dictionary"
+        )
     return written if isinstance(written, dict) else written.to_json()
 
 
-def _resolved(reference: Callable[..., Any] | str | None) -> Callable[..., Any]:
-    """A callable, or the one that "module:name" refers to."""
-    found = resolve_name(reference) if isinstance(reference, str) else reference
-    assert callable(found), reference
-    return found
+def _installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:  # the parent of a dotted name
+        return False
 
 
 @cache

@@ -47,12 +47,10 @@ def allocate(
         hardware: costs of layers on a chip, for a ``config.budget``.
 
     Raises:
-        UserError: a pinned layer is unknown, or no widths fit.
+        UserError: a pinned layer is unknown, its width is no candidate, or no widths fit.
     """
     sizes = {layer.name: layer.num_params for layer in plan.layers}
-    unknown = sorted(set(config.haq.pinned) - set(sizes))
-    if unknown:
-        raise _unknown_layer(unknown[0], sizes)
+    _check_pinned(config, sizes)
     if not config.haq.enabled:
         return uniform(sizes, config, hardware)
     modules = dict(reference.named_modules())
@@ -137,6 +135,13 @@ def _pinned(costs: Mapping[str, list[float]], config: DefakeQConfig) -> dict[str
     }
 
 
-def _unknown_layer(name: str, sizes: Mapping[str, int]) -> UserError:
-    close = get_close_matches(name, sizes, n=3) or list(sizes)[:3]
-    return UserError(f"pinned layer {name!r} is not quantized here; did you mean {', '.join(close)}?")
+def _check_pinned(config: DefakeQConfig, sizes: Mapping[str, int]) -> None:
+    for name, bits in sorted(config.haq.pinned.items()):
+        if name not in sizes:
+            close = get_close_matches(name, sizes, n=3) or list(sizes)[:3]
+            raise UserError(f"pinned layer {name!r} is not quantized here; did you mean {', '.join(close)}?")
+        if bits not in config.candidate_bits:
+            widths = ", ".join(f"{width:g}" for width in config.candidate_bits)
+            raise UserError(
+                f"pinned {name}: {bits:g} bits is not among the candidates {widths}; add it to them"
+            )

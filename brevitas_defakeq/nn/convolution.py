@@ -18,6 +18,8 @@ from brevitas_defakeq.nn.static_padding import StaticPad, StaticPadQuantConv2d, 
 
 FloatConvolution = TypeVar("FloatConvolution", bound=_ConvNd)
 QuantizedClass = TypeVar("QuantizedClass", bound=nn.Module)
+#: By number of spatial dimensions: the class that float and quantized layers derive from.
+_CLASSES = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 #: By number of spatial dimensions: the convolution and the gradient of its weight.
 _FUNCTIONS = {
     1: (F.conv1d, grad.conv1d_weight),
@@ -29,7 +31,13 @@ _FUNCTIONS = {
 def convolution_kind(
     float_class: type[FloatConvolution], quantized_class: type[nn.Module], dims: int
 ) -> LayerKind[FloatConvolution]:
-    """The kind of a convolution over ``dims`` spatial dimensions (1 to 3)."""
+    """The kind of a convolution over ``dims`` spatial dimensions (1 to 3).
+
+    Raises TypeError where the classes are not derived from torch's convolution over so many dimensions.
+    """
+    for cls in (float_class, quantized_class):
+        if not issubclass(cls, _CLASSES.get(dims, ())):
+            raise TypeError(f"{cls.__name__} is no convolution over {dims} dimensions; give dims from 1 to 3")
 
     def build_quantized(layer: FloatConvolution, options: Mapping[str, object]) -> nn.Module:
         return _built(quantized_class, layer, options)

@@ -37,7 +37,7 @@ class Width:
     @classmethod
     def of_levels(cls, levels: int, *, codes_per_byte: int) -> "Width":
         """``levels`` codes, ``codes_per_byte`` of them in a byte. Raises UserError where they do not fit."""
-        if levels < 2 or levels**codes_per_byte > 256:
+        if codes_per_byte < 1 or levels < 2 or levels**codes_per_byte > 256:
             raise UserError(f"{codes_per_byte} codes of {levels} levels do not fit in a byte; pack fewer")
         return cls(bits=8 / codes_per_byte, levels=levels, codes_per_byte=codes_per_byte)
 
@@ -68,22 +68,45 @@ class Width:
 
 #: Candidates unless others are given: widths that most runtimes hold; 1.6 (three levels) is opt-in.
 DEFAULT_CANDIDATE_BITS: tuple[float, ...] = (2, 3, 4, 6, 8)
+#: Widths closer than this, in bits, have one name.
+SAME_BITS = 0.01
 #: bits -> width, ascending.
 WIDTHS: dict[float, Width] = {}
 
 
 def register_width(width: Width) -> Width:
-    """Make a width known: as a candidate, for packing, and for every export format that unpacks codes."""
+    """Make a width known: as a candidate, for packing, and for every export format that unpacks codes.
+
+    Raises UserError for a width that cannot be packed, and where another has the same number of bits, to
+    within 0.01.
+    """
+    _check_packs(width)
+    for known in WIDTHS.values():
+        if known != width and abs(known.bits - width.bits) < SAME_BITS:
+            raise UserError(
+                f"{width.bits:g} bits with {width.levels} levels: a width of {known.bits:g} bits with "
+                f"{known.levels} levels is registered already; choose others"
+            )
     WIDTHS[width.bits] = width
     for bits in sorted(WIDTHS):
         WIDTHS[bits] = WIDTHS.pop(bits)
     return width
 
 
+def _check_packs(width: Width) -> None:
+    """Raises UserError unless ``Width.of_levels``, or ``Width.whole`` of 2 to 8 bits, makes such a width."""
+    if width.codes_per_byte is not None:
+        packs = width == Width.of_levels(width.levels, codes_per_byte=width.codes_per_byte)
+    else:
+        packs = width in map(Width.whole, range(2, 9))
+    if not packs:
+        raise UserError(f"{width} cannot be packed; use Width.whole(2 to 8) or Width.of_levels")
+
+
 def width_of(bits: float) -> Width:
     """The width called ``bits``, to within 0.01. Raises UserError for an unknown one."""
     for known, width in WIDTHS.items():
-        if abs(known - bits) < 0.01:
+        if abs(known - bits) < SAME_BITS:
             return width
     raise UserError(f"{bits:g} bits is not a known width; choose of {', '.join(f'{b:g}' for b in WIDTHS)}")
 

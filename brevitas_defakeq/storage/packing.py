@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from brevitas_defakeq.quant.widths import WIDTHS, Width
+from brevitas_defakeq.quant.widths import WIDTHS, Width, width_of
 
 #: Codes handled at a time, about; bounds the memory of the bit matrix.
 _PIECE = 4_000_000
@@ -53,8 +53,8 @@ def _unpack(data: np.ndarray, count: int, bits: float) -> np.ndarray:
 
 
 def _fractional(bits: float) -> Width | None:
-    """The width, where codes share bytes as digits."""
-    width = WIDTHS.get(bits)
+    """The width, where codes share bytes as digits. Raises UserError for an unknown fractional width."""
+    width = WIDTHS.get(bits) if bits == int(bits) else width_of(bits)
     return width if width and width.codes_per_byte else None
 
 

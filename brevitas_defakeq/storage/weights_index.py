@@ -17,9 +17,10 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
@@ -29,6 +30,8 @@ from brevitas_defakeq.quant.partial_float import weight_quantizer
 from brevitas_defakeq.quant.widths import width_of
 from brevitas_defakeq.storage.packing import packed_size, unpack
 from brevitas_defakeq.storage.weights_transfer import tensors_outside_layers
+from brevitas_defakeq.utils.errors import UserError
+from brevitas_defakeq.utils.files import understanding
 
 #: Key of the index in the file's metadata.
 INDEX = "index"
@@ -71,10 +74,38 @@ def read_by_name(path: str | Path) -> dict[str, np.ndarray]:
         ``NAME.codes`` [kept, C_in] uint8, ``NAME.scale`` and ``NAME.zero_point`` [kept, 1], ``NAME.bias``
         [C_out]; in M_q^v's file ``NAME.float_mask`` bool [C_out], whose channels are not among the kept ones.
         Of each activation quantizer ``NAME.range``; every other tensor under its own name, in float32.
+
+    Raises:
+        UserError: the file is missing, damaged, no weights file, or of a version that wrote no index.
     """
-    with safe_open(path, framework="np") as file:
-        index = json.loads(file.metadata()[INDEX])
-        stream = _Stream({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 no dict
+    index, stream = _open(Path(path))
+    with understanding(Path(path)):
+        found = _read_all(index, stream)
+    if not stream.finished():
+        raise UserError(f"{path} is damaged (its index does not cover its tensors); quantize again")
+    return found
+
+
+def _open(path: Path) -> tuple[dict[str, Any], "_Stream"]:
+    """The index of a weights file, and its tensors."""
+    if not path.is_file():
+        raise UserError(f"{path} is no file; give a weights file, such as run/weights.safetensors")
+    try:
+        with safe_open(path, framework="np") as file:
+            written = (file.metadata() or {}).get(INDEX)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 no dict
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} is damaged ({error}); quantize again") from None
+    if written is None:
+        raise UserError(
+            f"{path} has no index: it is of an earlier version or no weights file; "
+            "load the run folder and save it again, which writes one"
+        )
+    with understanding(path):
+        return json.loads(written), _Stream(tensors)
+
+
+def _read_all(index: Mapping[str, Any], stream: "_Stream") -> dict[str, np.ndarray]:
     found: dict[str, np.ndarray] = {}
     for name, bits, shape in index["layers"]:
         own = _read_layer(stream, bits, shape, index["symmetric"], index["mixed"])
@@ -99,6 +130,10 @@ class _Stream:
         start = self._position[kind]
         self._position[kind] = start + count
         return self._tensors[kind][start : start + count]
+
+    def finished(self) -> bool:
+        """Whether every tensor was read to its end, and not past it."""
+        return all(self._position[kind] == len(tensor) for kind, tensor in self._tensors.items())
 
     def half(self, count: int) -> np.ndarray:
         """float32 [count], kept as half precision times a power of two."""

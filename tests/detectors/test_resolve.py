@@ -238,3 +238,6 @@ def test_a_registered_detector_is_found_by_its_name(monkeypatch):
     assert REGISTRY["mine"] is entry and resolve("mine").name == "mine"
     with pytest.raises(UserError, match="'mine' is known already"):
         register_detector(entry)
+    register_detector(replace(entry, name="empty", build=lambda: None))
+    with pytest.raises(UserError, match="the detector empty was built as NoneType; return an nn.Module"):
+        resolve("empty")

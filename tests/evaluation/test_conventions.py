@@ -9,9 +9,10 @@ import pytest
 from sklearn import metrics as reference
 
 from brevitas_defakeq.data.sources import Sample
-from brevitas_defakeq.evaluation.conventions import DEFAULT_METRICS, softmax
+from brevitas_defakeq.evaluation.conventions import CONVENTIONS, DEFAULT_METRICS, softmax
 from brevitas_defakeq.evaluation.frame_table import FrameTable
 from brevitas_defakeq.evaluation.summary import summaries
+from brevitas_defakeq.utils.errors import UserError
 
 GIVEN = json.loads((Path(__file__).parents[1] / "data_files" / "deepfakebench_metrics.json").read_text())
 
@@ -108,6 +109,15 @@ def test_eer_is_the_rate_at_a_point_of_the_thinned_curve(scored):
     false_positive, true_positive, _ = reference.roc_curve(labels, shares)
     assert found["eer"] == false_positive[np.argmin(abs(1 - true_positive - false_positive))]
     assert found["accuracy"] == np.mean((shares > 0.5) == labels), "never at the run's threshold"
+
+
+def test_a_metric_gives_a_number_for_json(scored, monkeypatch):
+    labels, logits = scored(20)
+    monkeypatch.setitem(DEFAULT_METRICS, "odd", lambda it: np.float32(it.threshold))
+    assert type(CONVENTIONS["default"].compute(labels, logits, 0.5)["odd"]) is float
+    monkeypatch.setitem(DEFAULT_METRICS, "odd", lambda it: it.scores)
+    with pytest.raises(UserError, match="metric 'odd' gave ndarray; return a number"):
+        CONVENTIONS["default"].compute(labels, logits, 0.5)
 
 
 def test_a_metric_of_ones_own_is_one_entry(scored, monkeypatch):

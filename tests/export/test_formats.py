@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from brevitas_defakeq import UserError, cli, quantize
 from brevitas_defakeq.detectors.resolve import resolve
-from brevitas_defakeq.export import export, export_formats, formats, register_format
+from brevitas_defakeq.export import ExportFormat, export, export_formats, formats, register_format
 from brevitas_defakeq.runtime import Card
 
 DATA_FILES = Path(__file__).resolve().parents[1] / "data_files"
@@ -114,3 +114,18 @@ def test_refusals_in_python(npz, run, tmp_path):
     with pytest.raises(UserError, match="'onnx' is registered already"):
         register_format(formats.ExportFormat(name="onnx", description="another", exporter=print))
     assert register_format(npz) is npz and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("fields", "message"), [
+    ({"exporter": "no_such_module:f"}, "export format odd: 'no_such_module:f' cannot be imported"),
+    ({"exporter": "json:no_such_name"}, "'json:no_such_name' cannot be imported"),
+    ({"exporter": "json:__doc__"}, "cannot be called; give a function"),
+    ({"exporter": print, "package": "no_such.package"}, "odd needs no_such.package: pip install"),
+    ({"exporter": lambda *_, **__: None}, "odd: its exporter returned nothing"),
+    ({"exporter": print, "variants": "mixed"}, "odd: variants='mixed': give a tuple of quantized"),
+])  # fmt: skip
+def test_a_wrong_entry_is_told_in_one_line(fields, message, run, tmp_path, monkeypatch):
+    monkeypatch.setattr(formats, "_FORMATS", dict(formats._FORMATS))
+    with pytest.raises(UserError, match=message):
+        register_format(ExportFormat(name="odd", description="", **fields))
+        export(run, tmp_path, "odd")

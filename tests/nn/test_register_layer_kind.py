@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import brevitas.nn as qnn
 import conv3d_kind
 import onnx
 import pytest
@@ -14,6 +15,7 @@ from brevitas_defakeq.export import executorch
 from brevitas_defakeq.export.integer_modules import integer_export_modules
 from brevitas_defakeq.export.onnx_modules import ONNX_MODULES, OnnxConvolution
 from brevitas_defakeq.nn import layer_kinds
+from brevitas_defakeq.nn.convolution import convolution_kind
 from brevitas_defakeq.nn.layer_kinds import find_layer_kind, register_layer_kind
 
 
@@ -58,6 +60,20 @@ def test_without_registration_the_layer_stays_float_with_a_reason(run):
     assert list(result.bits) == ["flat", "head"]
     assert result.plan.left_float["volume"] == "Conv3d has no quantized form here"
     assert type(result.quantized.volume) is nn.Conv3d
+
+
+@pytest.mark.parametrize(
+    ("classes", "dims"),
+    [
+        ((nn.Conv3d, qnn.QuantConv3d), 4),
+        ((nn.Conv3d, qnn.QuantConv2d), 3),
+        ((nn.ConvTranspose2d, qnn.QuantConvTranspose2d), 2),
+        ((nn.Linear, qnn.QuantLinear), 2),
+    ],
+)
+def test_classes_that_are_no_convolution_are_refused(classes, dims):
+    with pytest.raises(TypeError, match=f"is no convolution over {dims} dimensions"):
+        convolution_kind(*classes, dims=dims)
 
 
 @pytest.mark.usefixtures("registered")

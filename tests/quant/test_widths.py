@@ -46,6 +46,30 @@ def test_what_is_no_width():
         Width.of_levels(7, codes_per_byte=3)
 
 
+@pytest.mark.parametrize(
+    ("width", "why"),
+    [
+        (lambda: Width.of_levels(3, codes_per_byte=0), "0 codes of 3 levels do not fit in a byte"),
+        (lambda: Width.whole(9), "cannot be packed; use Width.whole"),
+        (lambda: Width(bits=3.3, levels=10), "cannot be packed"),
+        (lambda: Width.of_levels(15, codes_per_byte=2), "4 bits with 16 levels is registered already"),
+        (lambda: Width.of_levels(2, codes_per_byte=5), "1.6 bits with 3 levels is registered already"),
+    ],
+)
+def test_widths_that_cannot_be_registered(width, why):
+    before = list(WIDTHS.items())
+    with pytest.raises(UserError, match=why):
+        register_width(width())
+    assert list(WIDTHS.items()) == before
+
+
+def test_registering_a_width_again_changes_nothing(six_levels):
+    before = list(WIDTHS.items())
+    assert register_width(Width.of_levels(6, codes_per_byte=3)) == six_levels
+    assert register_width(Width.whole(4)) == WIDTHS[4]
+    assert list(WIDTHS.items()) == before and list(WIDTHS) == sorted(WIDTHS)
+
+
 def test_an_added_width_packs(six_levels):
     codes = np.random.default_rng(0).integers(0, 6, 1000).astype(np.uint8)
     data = pack(codes, six_levels.bits)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from brevitas_defakeq.storage import packing
 from brevitas_defakeq.storage.packing import pack, packed_size, unpack
+from brevitas_defakeq.utils.errors import UserError
 
 WIDTHS = [1, 1.6, 2, 3, 4, 5, 6, 7, 8]
 
@@ -33,6 +34,11 @@ def test_round_trip_and_size(stream):
     again = unpack(data, len(codes), bits)
     assert again.dtype == np.uint8
     assert again.tolist() == codes
+
+
+def test_a_fractional_width_that_is_not_registered():
+    with pytest.raises(UserError, match="2.66667 bits is not a known width"):
+        unpack(np.zeros(4, np.uint8), 10, 8 / 3)
 
 
 @given(streams(), st.sampled_from([40, 80]))

@@ -28,6 +28,12 @@ class Perturbation:
     values: tuple[float, ...]
     apply: Callable[[np.ndarray, float, np.random.Generator], np.ndarray]
 
+    def __post_init__(self) -> None:
+        if len(self.values) != len(LEVELS):
+            raise UserError(
+                f"perturbation {self.name}: {len(self.values)} values; give one for each of 5 levels"
+            )
+
 
 PERTURBATIONS = {
     each.name: each
@@ -48,9 +54,20 @@ PERTURBATIONS = {
 
 
 def perturb(pixels: np.ndarray, name: str, level: int, generator: np.random.Generator) -> np.ndarray:
-    """An image, uint8 RGB [H, W, 3], perturbed at level 1 to 5; the given one stays as it is."""
+    """An image, uint8 RGB [H, W, 3], perturbed at level 1 to 5; the given one stays as it is.
+
+    Raises UserError for other names and levels, and where the perturbation gives no uint8 [H, W, 3].
+    """
+    if name not in PERTURBATIONS or level not in LEVELS:
+        raise UserError(
+            f"perturbation {name!r}, level {level}: choose of {', '.join(PERTURBATIONS)}, and 1 to 5"
+        )
     kind = PERTURBATIONS[name]
-    return kind.apply(pixels, kind.values[level - 1], generator)
+    changed = np.asarray(kind.apply(pixels, kind.values[level - 1], generator))
+    if changed.dtype != np.uint8 or changed.ndim != 3 or changed.shape[2] != 3:
+        found = f"{changed.dtype} {list(changed.shape)}"
+        raise UserError(f"perturbation {name} gave {found}; it has to return uint8 [H, W, 3]")
+    return changed
 
 
 def perturbed(read: Read, name: str, level: int, seed: int) -> Read:

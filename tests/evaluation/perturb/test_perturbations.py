@@ -14,6 +14,7 @@ from brevitas_defakeq.data.sources import Sample
 from brevitas_defakeq.evaluation.perturb.perturbations import (
     LEVELS,
     PERTURBATIONS,
+    Perturbation,
     chosen_levels,
     chosen_names,
     perturb,
@@ -249,3 +250,16 @@ def test_names_and_levels():
     for levels in ([], [0], [6], [1.5]):
         with pytest.raises(UserError, match="give some of 1"):
             chosen_levels(levels)
+    for name, level in (("fog", 1), ("all", 1), ("jpeg", 0), ("jpeg", 6)):
+        with pytest.raises(UserError, match=f"perturbation '{name}', level {level}: choose of saturation"):
+            perturb(np.zeros((8, 8, 3), np.uint8), name, level, rng())
+
+
+def test_a_wrong_perturbation_is_told_in_one_line(grains, monkeypatch):
+    with pytest.raises(UserError, match="perturbation grey: 2 values; give one for each of 5 levels"):
+        Perturbation("grey", None, "share", (0.1, 0.2), lambda pixels, *_: pixels)
+    for result, found in ((grains.astype(float), "float64"), (grains[..., 0], "uint8"), (None, "object")):
+        wrong = Perturbation("grey", None, "share", (1, 2, 3, 4, 5), lambda *_, result=result: result)
+        monkeypatch.setitem(PERTURBATIONS, "grey", wrong)
+        with pytest.raises(UserError, match=f"perturbation grey gave {found}"):
+            perturb(grains, "grey", 1, rng())
