@@ -49,16 +49,15 @@ class ProfileReference:
     """The profile's outputs for some inputs.
 
     Args:
-        inputs: integers [N, 3, H, W]; None draws ``frames`` of them, uniform in the range of the input's
-            type.
+        inputs: integers [N, 3, H, W]; None draws four, uniform in the range of the input's type.
     """
 
-    def __init__(self, profile: ModelWrapper, inputs: np.ndarray | None, frames: int = 4) -> None:
+    def __init__(self, profile: ModelWrapper, inputs: np.ndarray | None) -> None:
         name = profile.graph.input[0].name
         shape, kind = profile.get_tensor_shape(name), profile.get_tensor_datatype(name)
         if inputs is None:
             draw = np.random.default_rng(0)
-            inputs = draw.integers(int(kind.min()), int(kind.max()) + 1, (frames, *shape[1:]))
+            inputs = draw.integers(int(kind.min()), int(kind.max()) + 1, (4, *shape[1:]))
         self.inputs = [each[None] for each in checked_inputs(inputs, shape, kind).astype(np.float32)]
         self.outputs = np.stack([run_exactly(profile, each).ravel() for each in self.inputs])
         self.floats = any(node.op_type in FLOAT_LAYERS for node in profile.graph.node)

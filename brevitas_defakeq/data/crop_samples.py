@@ -1,6 +1,6 @@
 """Crops the faces of videos and images for a detector, and keeps the crops in a cache.
 
->>> crop_samples(videos, CropSettings(Crop("aligned", 0.15)), "crops/")  # doctest: +SKIP
+>>> samples_of(crop_videos(videos, CropSettings(Crop("aligned", 0.15)), "crops/"))  # doctest: +SKIP
 [Sample(path=PosixPath('crops/aligned-0.15-256-.../000.png'), label=1, video='Deepfakes/000_003', ...), ...]
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from brevitas_defakeq.data.crop_cache import (
     cache_root,
@@ -31,16 +31,6 @@ from brevitas_defakeq.utils.errors import UserError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-
-def crop_samples(
-    videos: Sequence[Video], settings: CropSettings, cache: str | os.PathLike, **options: Any
-) -> list[Sample]:
-    """The crops of all videos as samples, in the videos' order; the options are those of `crop_videos`.
-
-    Raises UserError as `crop_videos` does, and where no face was found at all.
-    """
-    return samples_of(crop_videos(videos, settings, cache, **options))
 
 
 def samples_of(crops: Sequence[VideoCrops]) -> list[Sample]:

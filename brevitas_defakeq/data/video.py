@@ -75,15 +75,6 @@ def chosen_numbers(total: int, count: int, choose: str = "even") -> list[int]:
     return sorted(set(np.linspace(0, total - 1, count).astype(int).tolist()))
 
 
-def count_frames(path: str | os.PathLike) -> int:
-    """The number of frames, from the packets, or by decoding where these do not tell it.
-
-    Raises UserError if the file is missing or no video.
-    """
-    packets = packets_of(Path(path))
-    return len(shown(packets)) if packets is not None else sum(1 for _ in decode_all(Path(path), 1))
-
-
 def _planned(
     path: Path, packets: Sequence[Packet], numbers: Sequence[int], threads: int
 ) -> Iterator[tuple[int, av.VideoFrame]]:

@@ -61,14 +61,6 @@ def candidate_parameter(quantizer: RescalingIntQuant) -> BitWidthParameter:
     return quantizer.msb_clamp_bit_width_impl
 
 
-def nominal_bits(quantizer: RescalingIntQuant) -> float:
-    """The width as it counts against a budget: a candidate such as 1.6, 2 or 8 (snapped)."""
-    impl = candidate_parameter(quantizer)
-    width = float(impl.bit_width_offset.detach().abs()) + impl.bit_width_base
-    candidates = impl.restrict_clamp_bit_width_impl.restrict_value_impl.candidates
-    return min(candidates, key=lambda bits: abs(bits - width))
-
-
 def relaxed_bits(quantizer: RescalingIntQuant) -> Tensor:
     """b̂ of eq. 6 as a tensor with its gradient, whether or not the quantizer is relaxed now."""
     impl = candidate_parameter(quantizer)

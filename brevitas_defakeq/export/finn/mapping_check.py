@@ -57,7 +57,7 @@ class MappingState:
     def report(
         self, node: NodeProto, kind: FindingKind, problem: str, change: str, extra_bits: int = 0
     ) -> None:
-        """Add a finding of one of ``FINDING_KINDS``."""
+        """Add a finding about the node."""
         location = location_of(self.graph, node)
         self.findings.append(Finding(location, node.op_type, kind, problem, change, extra_bits))
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from reference import SIDES, checkpoint, noise, outputs, tiles
 
-from brevitas_defakeq.detectors.feature import feature_tap
+from brevitas_defakeq.detectors.feature import FeatureTap
 from brevitas_defakeq.detectors.load_weights import load_detector_weights, without_unused
 from brevitas_defakeq.detectors.registry import REGISTRY
 from brevitas_defakeq.detectors.resolve import resolve
@@ -80,7 +80,7 @@ def test_logits_and_features(built, name):
     pooled = {"wavelet_clip": "pooler_output"}.get(name)
     feature = pooled or ("feature_pooled" if "feature_pooled" in wanted else "feature")
     images = noise(SIDES[name], entry.preprocessing)
-    with torch.no_grad(), feature_tap(model, entry.feature, images) as tap:
+    with torch.no_grad(), FeatureTap(model, entry.feature, "output") as tap:
         logits = model(images)
     np.testing.assert_allclose(logits, wanted["logits"], **CLOSE)
     np.testing.assert_allclose(tap.value, wanted[feature], **CLOSE)
