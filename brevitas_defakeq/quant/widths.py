@@ -88,6 +88,12 @@ def width_of(bits: float) -> Width:
     raise UserError(f"{bits:g} bits is not a known width; choose of {', '.join(f'{b:g}' for b in WIDTHS)}")
 
 
+def fractional_width(bits: float) -> Width | None:
+    """The width called ``bits``, where codes share bytes as digits; None for any other."""
+    width = WIDTHS.get(bits)
+    return width if width and width.codes_per_byte else None
+
+
 def fractional_widths() -> list[Width]:
     """The widths between whole ones."""
     return [width for width in WIDTHS.values() if width.codes_per_byte]
