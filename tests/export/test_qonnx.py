@@ -82,7 +82,7 @@ def vit(made):
 
 @pytest.fixture(scope="module")
 def files(vit, tmp_path_factory):
-    """Both forms of it, exported without a check."""
+    """Both variants of it, exported without a check."""
     folder = tmp_path_factory.mktemp("vit")
     for variant in ("quantized", "mixed"):
         export_qonnx(vit, folder / variant, variant=variant)
