@@ -65,7 +65,7 @@ class Images(CalibrationDataReader):
 
 
 def measure(name: str, threads: int, runs: int) -> dict:
-    """Every file of one detector: where it lies is forgotten, what it weighs and takes is kept."""
+    """Sizes and times of every file of one detector; the files themselves are temporary."""
     torch.manual_seed(0)
     detector = DETECTORS[name]()
     images = drawn_calibration(detector.preprocessing, IMAGES)[0]

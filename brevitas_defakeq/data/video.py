@@ -1,7 +1,7 @@
 """Frames of a video by number, decoded by PyAV to the same pixels as by OpenCV's reader.
 
-A video is read twice: first its packets alone, which is fast and tells how many frames there are, when each
-is shown and where decoding can start; then the packets that the chosen frames need are decoded.
+A video is read twice: first its packets alone, which is fast and gives the number of frames, when each is
+shown and where decoding can start; then the packets that the chosen frames need are decoded.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Bit-widths that are learned over a set of candidates.
 
-Stock ``BitWidthParameter`` carries the width (so that Brevitas' bit-width losses and
+Stock ``BitWidthParameter`` holds the width (so that Brevitas' bit-width losses and
 ``has_learned_weight_bit_width`` keep working); only what restricts its value is ours, because stock
-``IntRestrictValue`` knows every integer but no set of candidates, no relaxed width and no fractional one.
+``IntRestrictValue`` takes every integer but no set of candidates, no relaxed width and no fractional one.
 """
 
 from collections.abc import Iterator, Sequence

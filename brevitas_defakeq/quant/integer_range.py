@@ -1,4 +1,4 @@
-"""The integer side of a quantizer: how many codes a bit-width has, and where they lie.
+"""The integer side of a quantizer: how many codes a bit-width has, and which.
 
 Brevitas' ``IntQuant`` takes ``2**b - 1`` as it comes. With ``b = log2(3)`` (three levels) that is 1.9999999,
 which clamps codes to non-integers; hence the two small classes here, used in place of ``IntQuant`` and
