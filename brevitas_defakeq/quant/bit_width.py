@@ -5,8 +5,8 @@ Stock ``BitWidthParameter`` holds the width (so that Brevitas' bit-width losses 
 ``IntRestrictValue`` takes every integer but no set of candidates, no relaxed width and no fractional one.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 import torch
 from brevitas.core.bit_width import BitWidthParameter
@@ -14,6 +14,7 @@ from brevitas.core.quant import RescalingIntQuant
 from brevitas.function.ops_ste import scalar_clamp_ste
 from torch import Tensor, nn
 
+from brevitas_defakeq.nn.module_tree import flag_set
 from brevitas_defakeq.quant.integer_range import effective_bits
 from brevitas_defakeq.quant.widths import DEFAULT_CANDIDATE_BITS
 
@@ -80,15 +81,6 @@ def set_bits_(quantizer: RescalingIntQuant, bits: float) -> None:
         impl.bit_width_offset.fill_(float(bits) - impl.bit_width_base)
 
 
-@contextmanager
-def relaxed(model: nn.Module) -> Iterator[None]:
+def relaxed(model: nn.Module) -> AbstractContextManager[None]:
     """Within the context every learned width of ``model`` is continuous (b̂); snapped after it."""
-    restrictions = [m for m in model.modules() if isinstance(m, CandidateBitWidth)]
-    before = [restriction.relaxed for restriction in restrictions]
-    try:
-        for restriction in restrictions:
-            restriction.relaxed = True
-        yield
-    finally:
-        for restriction, state in zip(restrictions, before, strict=True):
-            restriction.relaxed = state
+    return flag_set([m for m in model.modules() if isinstance(m, CandidateBitWidth)], "relaxed")
