@@ -88,10 +88,10 @@ def normalised(values):
 
 
 @torch.no_grad()
-def scores(model, images, *, batch=128):
+def scores(model, images):
     """Logits ``[N]`` of uint8 images ``[N, H, W, 3]``."""
     model.eval()
-    parts = np.array_split(images, max(len(images) // batch, 1))
+    parts = np.array_split(images, max(len(images) // 128, 1))
     return torch.cat([model(normalised(part))[:, 0] for part in parts]).numpy()
 
 
