@@ -2,9 +2,9 @@
 
     python benchmarks/crops.py [--workers 2] [--table]
 
-The video is made here: a drawn face that moves over a wall with grain, H.264 at CRF 23. "one video" looks at
-each of its frames, "four videos" at 32 of 200 each, as data sets are read; there most of the time goes into
-decoding what lies between. The 1-minute load before the run says whether others used the machine; the
+The video is made here: a drawn face that moves over a wall with grain, H.264 at CRF 23. "one video" searches
+each of its frames, "four videos" 32 of 200 each, as data sets are read; there most of the time goes into
+decoding the frames between. The 1-minute load before the run says whether others used the machine; the
 processor time ("core seconds", and the stages' milliseconds) depends on it less than the time that passed.
 """
 

@@ -42,19 +42,19 @@ def run_of(detector: Detector, data: Path, folder: Path) -> QuantizedDetector:
     return load(folder, detector.model)
 
 
-def exported(result: QuantizedDetector, format: str, form: str, out: Path) -> tuple[Run, dict]:
+def exported(result: QuantizedDetector, format: str, variant: str, out: Path) -> tuple[Run, dict]:
     """A file as its runtime runs it, and its card."""
     if format == "onnx":
-        card = export_onnx(result, out, variant=form)
+        card = export_onnx(result, out, variant=variant)
         return ort_run(open_session(out / "model.onnx")), card.to_json()
     exporter = mobile_exporter(format)
-    card = exporter(result, out, variant=form)
+    card = exporter(result, out, variant=variant)
     return exporter.open(out / exporter.file), card.to_json()
 
 
 def model_scores(detector: Detector, result: QuantizedDetector, test: LabelledSet) -> dict[str, np.ndarray]:
-    """The logits of the float detector and of both forms."""
-    models = {"float": detector.model.eval(), **{form: getattr(result, form) for form in QUANTIZED_VARIANTS}}
+    """The logits of the float detector and of both variants."""
+    models = {"float": detector.model.eval(), **{name: getattr(result, name) for name in QUANTIZED_VARIANTS}}
     seen = observe_all(models, result.observer, test.batches())
     return {name: observed.scores for name, observed in seen.items()}
 
@@ -66,15 +66,15 @@ def measure(
     scores = dict(models)
     content: dict = {"format": format, "bits": BITS, "files": {}, "provenance": provenance(0)}
     content["float_bytes"] = result.report["size_bytes"]["float"]
-    for form in QUANTIZED_VARIANTS:
+    for variant in QUANTIZED_VARIANTS:
         with TemporaryDirectory() as folder:
-            run, card = exported(result, format, form, Path(folder))
+            run, card = exported(result, format, variant, Path(folder))
             found = np.concatenate([run(batch.contiguous().numpy()).reshape(-1) for batch in test.batches()])
-        name = f"{form}, file"
+        name = f"{variant}, file"
         kept = ("runtime", "bytes", "patterns")
-        content["files"][form] = {key: card[key] for key in kept} | {
-            "verdicts_as_model": float(np.mean((found > 0) == (scores[form] > 0))),
-            "difference": float(np.sqrt(np.mean((found - scores[form]) ** 2)) / scores[form].std()),
+        content["files"][variant] = {key: card[key] for key in kept} | {
+            "verdicts_as_model": float(np.mean((found > 0) == (scores[variant] > 0))),
+            "difference": float(np.sqrt(np.mean((found - scores[variant]) ** 2)) / scores[variant].std()),
         }
         scores[name] = found
     content["metrics"] = metrics_of(scores, test, data, {})
@@ -88,13 +88,13 @@ def table(out: Path) -> str:
     )  # fmt: skip
     rows = []
     for name, report in reports(out).items():
-        for form, file in report["files"].items():
+        for variant, file in report["files"].items():
             size = file["bytes"]["file"]
-            aucs = [f"{report['metrics'][key]['auc']:.4f}" for key in (form, f"{form}, file")]
+            aucs = [f"{report['metrics'][key]['auc']:.4f}" for key in (variant, f"{variant}, file")]
             share = f"{100 * size / report['float_bytes']:.1f} %"
             verdicts = f"{100 * file['verdicts_as_model']:.2f} %"
             rows.append(
-                (name.split("-")[0], report["format"], form, f"{size / 1e3:,.0f}", share, *aucs, verdicts)
+                (name.split("-")[0], report["format"], variant, f"{size / 1e3:,.0f}", share, *aucs, verdicts)
             )
     return markdown(columns, rows)
 

@@ -1,6 +1,6 @@
 """LUTs that a LUT budget saves over average bits at equal AUC: ``python benchmarks/hardware_budgets.py``.
 
-Each row of average bits is one run; beside it stand the runs with the fewest estimated LUTs whose AUC is as
+Each row of average bits is one run; beside it are the runs with the fewest estimated LUTs whose AUC is as
 good (``AS_GOOD``), found by bisection: LUTs alone bounded, and LUTs while DSPs and BRAMs stay within that
 row's. All runs share detector, calibration, settings, test faces and costs; only the budget differs. With
 ``--design`` a detector is measured, half an hour on one core with the extra ``fpga``; without, the table of
@@ -164,7 +164,7 @@ HEAD = """# Budgets of LUTs against average bits
 
 Written by `benchmarks/hardware_budgets.py`. LUT, DSP and BRAM are FINN's estimates (`hw/costs.py`), without
 FIFOs and width converters, and lower bounds: its RTL products count no LUT. Beside each row of average bits
-stand the runs with the fewest LUTs whose AUC is at most 0.001 lower: with LUTs alone bounded, and with DSPs
+are the runs with the fewest LUTs whose AUC is at most 0.001 lower: with LUTs alone bounded, and with DSPs
 and BRAMs held at what that row takes. FINN builds products from DSPs from 4 bits on, and keeps a layer's
 thresholds in LUTs or block RAM by the width of its sums; a budget of LUTs alone takes more of those two.
 

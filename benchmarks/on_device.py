@@ -34,8 +34,12 @@ from brevitas_defakeq.utils.errors import UserError
 from brevitas_defakeq.utils.files import write_json
 
 IMAGES = 8
-#: Average bits -> the forms that are measured.
-FORMS = {3.0: {"quantized": "M_q", "mixed": "M_q^v"}, 2.25: {"quantized": "M_q"}, 4.0: {"quantized": "M_q"}}
+#: Average bits -> the variants that are measured.
+VARIANTS_AT = {
+    3.0: {"quantized": "M_q", "mixed": "M_q^v"},
+    2.25: {"quantized": "M_q"},
+    4.0: {"quantized": "M_q"},
+}
 
 
 def named(name: str, **options) -> Callable[[], Detector]:
@@ -61,21 +65,21 @@ class Images(CalibrationDataReader):
 
 
 def measure(name: str, threads: int, runs: int) -> dict:
-    """Every file of one detector: where it lies is forgotten, what it weighs and takes is kept."""
+    """Sizes and times of every file of one detector; the files themselves are temporary."""
     torch.manual_seed(0)
     detector = DETECTORS[name]()
     images = drawn_calibration(detector.preprocessing, IMAGES)[0]
     with tempfile.TemporaryDirectory() as folder:
         files = {"float": Path(folder, "float", "model.onnx")}
         cards = {}
-        for bits in FORMS:
+        for bits in VARIANTS_AT:
             result = quantize(detector, images, recipe(bits))
             if not cards:
                 export_onnx(result, files["float"].parent, variant="float", float_model=detector.model)
-            for form, label in FORMS[bits].items():
+            for variant, label in VARIANTS_AT[bits].items():
                 key = f"DeFakeQ {bits:g} bits, {label}"
-                files[key] = Path(folder, f"{form}-{bits:g}", "model.onnx")
-                cards[key] = export_onnx(result, files[key].parent, variant=form).to_json()
+                files[key] = Path(folder, f"{variant}-{bits:g}", "model.onnx")
+                cards[key] = export_onnx(result, files[key].parent, variant=variant).to_json()
         failed = {}
         for key, file in peers(files["float"], images, Path(folder)).items():
             try:

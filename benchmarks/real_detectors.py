@@ -46,7 +46,7 @@ def classnseg(data: Path) -> Detector:
 
 
 def vit(data: Path) -> Detector:
-    """What ``benchmarks/plain_vit.py`` trains; its weights lie beside it and stay out of the repository."""
+    """What ``benchmarks/plain_vit.py`` trains; its weights are beside it, not in the repository."""
     model = plain_vit()
     weights = Path(__file__).with_name("plain_vit.safetensors")
     load_state(model, read_checkpoint(weights), source=str(weights))

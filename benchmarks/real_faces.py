@@ -92,11 +92,11 @@ def parts_tasks() -> Iterator[Task]:
 def veft_tasks() -> Iterator[Task]:
     """Forms of VEFT, then the likeliest ones where it might matter more."""
     for seed in (0, 1):
-        yield from (Task("mobilenetv2_035", form, 2.25, seed) for form in (BASE, *VEFT))
-    for form in (BASE, "VEFT gamma2 .05", "VEFT masks only", "VEFT alignment only"):
-        yield Task("mobilenetv2_035", form, 3.0, activation_bits=4)
-        yield Task("mobilenetv2_035", form, 2.25, samples=32)
-        yield Task("plain_vit", form, 2.25)
+        yield from (Task("mobilenetv2_035", method, 2.25, seed) for method in (BASE, *VEFT))
+    for method in (BASE, "VEFT gamma2 .05", "VEFT masks only", "VEFT alignment only"):
+        yield Task("mobilenetv2_035", method, 3.0, activation_bits=4)
+        yield Task("mobilenetv2_035", method, 2.25, samples=32)
+        yield Task("plain_vit", method, 2.25)
 
 
 def low_tasks() -> Iterator[Task]:
@@ -171,8 +171,8 @@ def metrics_of(scores: dict[str, np.ndarray], test: LabelledSet, data: Path, thr
 def row(name: str, reports: list[dict]) -> str:
     """One line of a table; several seeds as their mean."""
 
-    def mean(key: str, form: str = "quantized") -> float:
-        return float(np.mean([report["metrics"][form][key] for report in reports]))
+    def mean(key: str, variant: str = "quantized") -> float:
+        return float(np.mean([report["metrics"][variant][key] for report in reports]))
 
     share = [100 * mean(key) / mean(key, "float") for key in ("auc", "pairs_mean")]
     sizes = [r["size_bytes"]["quantized"] / r["size_bytes"]["float"] for r in reports if "size_bytes" in r]

@@ -88,17 +88,17 @@ def normalised(values):
 
 
 @torch.no_grad()
-def scores(model, images, *, batch=128):
+def scores(model, images):
     """Logits ``[N]`` of uint8 images ``[N, H, W, 3]``."""
     model.eval()
-    parts = np.array_split(images, max(len(images) // batch, 1))
+    parts = np.array_split(images, max(len(images) // 128, 1))
     return torch.cat([model(normalised(part))[:, 0] for part in parts]).numpy()
 
 
 def start_blind_to_flat_colour_(model):
     """Take the mean out of each 3 x 3 filter of the first convolution: training starts from edges and grain.
 
-    Forgeries lie in the grain, which the brightness of a image would drown for the first epochs.
+    Forgeries differ in the grain, which the brightness of an image would outweigh for the first epochs.
     """
     first = model.patch_embed.backbone.conv_stem.weight
     with torch.no_grad():

@@ -138,22 +138,27 @@ def load(folder: str | Path, detector: nn.Module | None = None) -> QuantizedDete
     reference = _architecture(spec, detector, folder)
     _check_fits(reference, plan, folder)
     replay_preparation_(reference, plan)
-    models, packed = {}, {}
-    for variant, name in WEIGHTS_FILES.items():
-        packed[variant] = _read_tensors(folder / name)
+    packed = {variant: _read_tensors(folder / name) for variant, name in WEIGHTS_FILES.items()}
+    models = {}
+    for variant, tensors in packed.items():
         models[variant] = quantized_copy(reference, plan, config)
         mixed_bits = config.mixed_channel_bits if variant == "mixed" else None
-        stream = WeightsReader(packed[variant])
-        transfer(
-            models[variant], plan, bits, stream, mixed_bits=mixed_bits,
-            integer_biases=config.target != "any",
-        )  # fmt: skip
-        if any(stream.position[kind] != len(tensor) for kind, tensor in packed[variant].items()):
-            raise UserError(f"{folder / name} does not fit its config.json; the run folder is damaged")
+        _unpack_(models[variant], tensors, plan, bits, mixed_bits, config, folder / WEIGHTS_FILES[variant])
     return QuantizedDetector(
         **models, bits=bits, report=report, config=config, plan=plan, observer=observer, spec=spec,
         preprocessing=preprocessing, packed=packed,
     )  # fmt: skip
+
+
+def _unpack_(
+    model: nn.Module, tensors: dict[str, Tensor], plan: Plan, bits: dict[str, float],
+    mixed_bits: int | None, config: DefakeQConfig, path: Path,
+) -> None:  # fmt: skip
+    """Unpack a weights file into a quantized copy. Raises UserError where anything is left over."""
+    stream = WeightsReader(tensors)
+    transfer(model, plan, bits, stream, mixed_bits=mixed_bits, integer_biases=config.target != "any")
+    if any(stream.position[kind] != len(tensor) for kind, tensor in tensors.items()):
+        raise UserError(f"{path} does not fit its config.json; the run folder is damaged")
 
 
 def load_float(result: QuantizedDetector, weights: Files | None) -> nn.Module:

@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from brevitas_defakeq.config import DEFAULT_SAMPLES, FORWARD_BATCH, DefakeQConfig
+from brevitas_defakeq.config import DEFAULT_SAMPLES, FORWARD_BATCH, MINIMUM_SAMPLES, DefakeQConfig
 from brevitas_defakeq.data.calibration import choose_calibration
 from brevitas_defakeq.data.image_batches import iterate_batches
 from brevitas_defakeq.data.selection import Selection
@@ -20,7 +20,6 @@ from brevitas_defakeq.resume import tensor_digest
 from brevitas_defakeq.run_inputs import require_preprocessing
 from brevitas_defakeq.utils.errors import UserError
 
-_MINIMUM = 8
 _TRAINING = Selection(split="train")
 
 
@@ -85,9 +84,10 @@ def from_source(
     """
     samples = read_source(source, _TRAINING) if isinstance(source, str | Path) else source
     chosen, skipped = usable(choose_calibration(samples, count, seed=seed), on_corrupt=on_corrupt)
-    if len(chosen) < _MINIMUM:
+    if len(chosen) < MINIMUM_SAMPLES:
         raise UserError(
-            f"{len(chosen)} usable calibration images; give at least {_MINIMUM}, better {DEFAULT_SAMPLES}"
+            f"{len(chosen)} usable calibration images; give at least {MINIMUM_SAMPLES}, "
+            f"better {DEFAULT_SAMPLES}"
         )
     images = torch.cat(list(iterate_batches(chosen, preprocessing, FORWARD_BATCH)))
     known = [sample.label for sample in chosen]
@@ -102,9 +102,9 @@ def from_tensors(images: Tensor | Iterable[Tensor], labels: Tensor | None, count
     """Preprocessed images as one tensor or as batches [N, 3, H, W]; the first ``count`` are used."""
     images = images if isinstance(images, Tensor) else torch.cat(list(images))
     images = images[:count].float()
-    if images.dim() != 4 or len(images) < _MINIMUM:
+    if images.dim() != 4 or len(images) < MINIMUM_SAMPLES:
         shape = "x".join(map(str, images.shape))
-        raise UserError(f"calibration tensor of shape {shape}: give [N, 3, H, W] with N >= {_MINIMUM}")
+        raise UserError(f"calibration tensor of shape {shape}: give [N, 3, H, W] with N >= {MINIMUM_SAMPLES}")
     if not images.isfinite().all():
         raise UserError("the calibration tensor holds values that are not finite")
     labels = None if labels is None else torch.as_tensor(labels)[:count].long()

@@ -7,7 +7,6 @@ import typer
 
 from brevitas_defakeq.cli_help import GroupedCommand
 from brevitas_defakeq.cli_options import (
-    CROPS_CACHE,
     AsJson,
     Compression,
     CropKind,
@@ -31,6 +30,7 @@ from brevitas_defakeq.cli_options import (
     variant_option,
 )
 from brevitas_defakeq.cli_values import crop_of, numbers, selection_of, set_threads
+from brevitas_defakeq.config import DEFAULT_CROPS_CACHE
 from brevitas_defakeq.utils.errors import UserError
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def evaluate(
     faces: FacesOption = "crop",
     crop: CropKind = None,
     crop_margin: CropMargin = 0.0,
-    crops_cache: CropsCache = CROPS_CACHE,
+    crops_cache: CropsCache = DEFAULT_CROPS_CACHE,
     convention: Annotated[
         Literal["default", "deepfakebench"], metrics_option(help="Definitions of the metrics.")
     ] = "default",

@@ -6,14 +6,12 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from brevitas_defakeq.config import DefakeQConfig
+from brevitas_defakeq.config import DEFAULT_CACHE_BYTES, DefakeQConfig
 
 #: Defaults of the options that set a field of `DefakeQConfig`.
 DEFAULTS = DefakeQConfig()
 CANDIDATE_BITS = ",".join(f"{bits:g}" for bits in DEFAULTS.candidate_bits)
-AVERAGE_BITS = 3.0
-CACHE_MEMORY = "2GB"
-CROPS_CACHE = Path("crops")
+CACHE_MEMORY = f"{DEFAULT_CACHE_BYTES >> 30}GB"
 
 
 def _group(title: str) -> Any:

@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from brevitas_defakeq.cli_options import (
-    AVERAGE_BITS,
     CACHE_MEMORY,
     CANDIDATE_BITS,
-    CROPS_CACHE,
     DEFAULTS,
     ActivationBits,
     AsJson,
@@ -61,6 +59,7 @@ from brevitas_defakeq.cli_values import (
     triple,
     with_iterations,
 )
+from brevitas_defakeq.config import DEFAULT_AVERAGE_BITS, DEFAULT_CROPS_CACHE
 from brevitas_defakeq.utils.errors import UserError
 
 if TYPE_CHECKING:
@@ -70,7 +69,7 @@ if TYPE_CHECKING:
 
 def demo(
     out: RunOut = Path("defakeq-demo"),
-    average_bits: AverageBits = AVERAGE_BITS,
+    average_bits: AverageBits = DEFAULT_AVERAGE_BITS,
     seed: Seed = DEFAULTS.seed,
     threads: Threads = None,
     as_json: AsJson = False,
@@ -114,11 +113,12 @@ def quantize(
     faces: FacesOption = "crop",
     crop: CropKind = None,
     crop_margin: CropMargin = 0.0,
-    crops_cache: CropsCache = CROPS_CACHE,
+    crops_cache: CropsCache = DEFAULT_CROPS_CACHE,
     average_bits: Annotated[
         float | None,
         method_option(
-            metavar="BITS", help=f"Budget: average bits per weight; {AVERAGE_BITS:g} if no budget is given."
+            metavar="BITS",
+            help=f"Budget: average bits per weight; {DEFAULT_AVERAGE_BITS:g} if no budget is given.",
         ),
     ] = None,
     budget: Budget = None,
@@ -206,7 +206,7 @@ def inspect(
     fake_index: FakeIndex = None,
     feature: Feature = None,
     samples: Samples = DEFAULTS.samples,
-    average_bits: AverageBits = AVERAGE_BITS,
+    average_bits: AverageBits = DEFAULT_AVERAGE_BITS,
     candidate_bits: CandidateBits = CANDIDATE_BITS,
     activation_bits: ActivationBits = DEFAULTS.activation_bits or 0,
     recipe: Recipe = DEFAULTS.recipe,

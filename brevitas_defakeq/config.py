@@ -5,15 +5,20 @@ gave the best detectors at equal bytes and bounded time. ``_PAPER`` lists where 
 """
 
 from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from brevitas_defakeq.quant.widths import DEFAULT_CANDIDATE_BITS, WIDTHS
 from brevitas_defakeq.utils.errors import UserError
 
-#: Calibration images.
-DEFAULT_SAMPLES = 256
+#: Budget in bits a weight where no other is given.
+DEFAULT_AVERAGE_BITS = 3.0
+#: Calibration images: unless others are asked for, and at least.
+DEFAULT_SAMPLES, MINIMUM_SAMPLES = 256, 8
 #: Memory for captured activations, in bytes.
 DEFAULT_CACHE_BYTES = 2 << 30
+#: Folder of cropped faces.
+DEFAULT_CROPS_CACHE = Path("crops")
 #: Images of one forward pass without gradients.
 FORWARD_BATCH = 16
 
@@ -207,7 +212,10 @@ class DefakeQConfig:
         _choose("recipe", self.recipe, "best", "paper")
         _choose("target", self.target, "any", "mobile", "fpga")
         _require(self.seed >= 0, f"seed={self.seed}: must not be negative")
-        _require(self.samples >= 8, f"samples={self.samples}: at least 8 calibration images are needed")
+        _require(
+            self.samples >= MINIMUM_SAMPLES,
+            f"samples={self.samples}: at least {MINIMUM_SAMPLES} calibration images are needed",
+        )
         _require(0 < self.held_out < 1, f"held_out={self.held_out}: must lie between 0 and 1")
         if self.target == "fpga":
             self._fit_fpga()
@@ -235,7 +243,7 @@ class DefakeQConfig:
 
     def _check_budgets(self) -> None:
         if self.average_bits is None and not self.budget:
-            object.__setattr__(self, "average_bits", 3.0)
+            object.__setattr__(self, "average_bits", DEFAULT_AVERAGE_BITS)
         average, smallest = self.average_bits, self.candidate_bits[0]
         least = min(bits for bits in WIDTHS if self.target != "fpga" or 2 <= bits == int(bits))
         if average is not None:

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from brevitas_defakeq.api import quantize
-from brevitas_defakeq.config import DEFAULT_SAMPLES, DefakeQConfig
+from brevitas_defakeq.config import DEFAULT_AVERAGE_BITS, DEFAULT_SAMPLES, DefakeQConfig
 from brevitas_defakeq.data.image_batches import preprocess
 from brevitas_defakeq.data.labelled_set import LabelledSet
 from brevitas_defakeq.data.procedural import FAMILIES, HELD_OUT_FAMILIES, DrawnFace, draw_many
@@ -27,7 +27,11 @@ _CALIBRATION_SEED, _TEST_SEED, _CROSS_SEED = 11, 22, 33
 
 
 def run_demo(
-    out: Path, *, average_bits: float = 3.0, seed: int = 0, on_progress: ProgressCallback = silent
+    out: Path,
+    *,
+    average_bits: float = DEFAULT_AVERAGE_BITS,
+    seed: int = 0,
+    on_progress: ProgressCallback = silent,
 ) -> dict:
     """Quantize the shipped detector and report on 2,500 drawn faces; returns the report.
 

@@ -5,6 +5,7 @@ c, the arrow from a to c is not drawn. The modules beside the packages are one b
 """
 
 import ast
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -36,18 +37,16 @@ _WIDTH, _HEIGHT, _STEP_X, _STEP_Y = 210, 44, 240, 74
 _TOP = max(row for _, row, _ in BOXES.values())
 
 
-def imported_names(file: Path) -> set[str]:
-    """Modules and packages directly below ``brevitas_defakeq`` that a file imports, anywhere in it."""
-    found = set()
+def imports(file: Path) -> Iterator[tuple[int, str]]:
+    """Line and dotted name of all that a file imports, at the top or in a function (none is relative).
+
+    ``from a import b`` counts as a.b, whether b is a module or something in one.
+    """
     for node in ast.walk(ast.parse(file.read_text(), filename=str(file))):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module] if "." in node.module else [f"{node.module}.{a.name}" for a in node.names]
+        if isinstance(node, ast.ImportFrom):
+            yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
         elif isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        else:
-            continue
-        found |= {name.split(".")[1] for name in names if name.startswith("brevitas_defakeq.")}
-    return found
+            yield from ((node.lineno, alias.name) for alias in node.names)
 
 
 def package_imports() -> set[tuple[str, str]]:
@@ -56,7 +55,8 @@ def package_imports() -> set[tuple[str, str]]:
     for file in PACKAGE.rglob("*.py"):
         folder = file.relative_to(PACKAGE).parts[0]
         importer = folder if folder in BOXES else COMMANDS
-        pairs |= {(importer, name) for name in imported_names(file) if name in BOXES}
+        names = (name.split(".") for _, name in imports(file))
+        pairs |= {(importer, name[1]) for name in names if name[0] == PACKAGE.name and name[1] in BOXES}
     return {(importer, imported) for importer, imported in pairs if importer != imported}
 
 

@@ -1,6 +1,5 @@
 """The report of a build: `report.json`, and the same as a table for the terminal and in Markdown."""
 
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,6 +7,7 @@ from rich.table import Table
 
 from brevitas_defakeq.utils.files import write_bytes, write_json
 from hw.boards import MARGIN, Board
+from hw.finn_quirks import finn_versions
 from hw.folding import excess
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def build_report(
         "available": {name: getattr(board, name) for name in _RESOURCES}, "margin": dict(MARGIN),
         "lower_bounds": bounds, "over": excess(totals, board),
         "nodes": {"total": len(layers), "mapped": len(layers)}, "verified": verified,
-        "versions": {name: version(name) for name in ("finn-plus", "qonnx")},
+        "versions": finn_versions(),
     }  # fmt: skip
 
 

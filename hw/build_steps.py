@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -12,12 +11,10 @@ import numpy as np
 from brevitas_defakeq.progress import ProgressCallback, silent
 from brevitas_defakeq.utils.errors import UserError
 from hw.boards import Board
-from hw.finn_quirks import quiet_finn
+from hw.finn_quirks import finn_versions, quiet_finn
 
 if TYPE_CHECKING:
     from qonnx.core.modelwrapper import ModelWrapper
-
-_PACKAGES = ("finn-plus", "qonnx")
 
 
 @dataclass
@@ -66,7 +63,7 @@ class Build:
         graph, steps = read_profile(self.model), StepFiles.open(self.folder)
         reference = ProfileReference(graph, self.inputs)
         inputs = b"" if self.inputs is None else self.inputs.tobytes()
-        key = first_key(self.model.read_bytes(), {name: version(name) for name in _PACKAGES}, inputs)
+        key = first_key(self.model.read_bytes(), finn_versions(), inputs)
         plan = self.plan()
         for number, (name, settings, step) in enumerate(plan, 1):
             self.on_progress(name, number - 1, len(plan))

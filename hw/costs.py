@@ -12,7 +12,6 @@ import argparse
 import hashlib
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 
 if __name__ == "__main__":  # the package `hw` instead of the files beside this one
@@ -23,11 +22,10 @@ from brevitas_defakeq.utils.errors import UserError
 from brevitas_defakeq.utils.files import write_json
 from hw.boards import BOARDS, Board, board_named
 from hw.command_line import OneLineErrorParser, rate
-from hw.finn_quirks import quiet_finn, require_finn
+from hw.finn_quirks import finn_versions, quiet_finn, require_finn
 from hw.targets import check_target
 
 BITS = (2, 3, 4, 5, 6, 7, 8)
-_PACKAGES = ("finn-plus", "qonnx")
 
 
 def costs(path: Path, board: Board, rates: Sequence[float] = ()) -> dict:
@@ -58,7 +56,7 @@ def costs(path: Path, board: Board, rates: Sequence[float] = ()) -> dict:
         "format_version": COSTS_FORMAT_VERSION, "board": board.name, "part": board.part,
         "clock_mhz": board.clock_mhz, "bits": list(BITS),
         "model": {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()},
-        "versions": {name: version(name) for name in _PACKAGES},
+        "versions": finn_versions(),
         "layers": {
             layer.name: {"weight_shape": list(layer.weight_shape), "zero_point_bits": layer.zero_point_bits}
             for layer in layers

@@ -30,6 +30,7 @@ import tempfile
 import types
 import warnings
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     from finn.custom_op.fpgadataflow.hwcustomop import HWCustomOp
     from qonnx.core.modelwrapper import ModelWrapper
 
+#: Domain of FINN's hardware layers; those of a device are below it.
+FINN_DOMAIN = "finn.custom_op.fpgadataflow"
 #: Layers that multiply or add floating-point numbers, or scale: they need DSPs even if the estimate is 0.
 _ARITHMETIC = ("LayerNorm", "HWSoftmax", "Requant", "ElementwiseMul", "ElementwiseAdd", "ElementwiseSub")
 #: Layers that buffer much of a frame: they need block RAM even if the estimate is 0.
@@ -73,6 +76,11 @@ def require_finn() -> None:
             f"{' and '.join(missing)} cannot be imported; install the extra in an environment of its own: "
             'pip install "brevitas-defakeq[fpga]"'
         )
+
+
+def finn_versions() -> dict[str, str]:
+    """The versions of the packages that decide what a build gives."""
+    return {name: version(name) for name in ("finn-plus", "qonnx")}
 
 
 @contextlib.contextmanager

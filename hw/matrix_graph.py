@@ -8,10 +8,12 @@ from qonnx.core.datatype import DataType
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.util.basic import qonnx_make_model
 
+from hw.finn_quirks import FINN_DOMAIN
+
 if TYPE_CHECKING:
     from hw.estimate import MatrixLayer
 
-_HARDWARE: dict[str, Any] = {"domain": "finn.custom_op.fpgadataflow", "backend": "fpgadataflow"}
+_HARDWARE: dict[str, Any] = {"domain": FINN_DOMAIN, "backend": "fpgadataflow"}
 
 
 def matrix_graph(matrix: "MatrixLayer", weight_bits: int, style: str) -> ModelWrapper:

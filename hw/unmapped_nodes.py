@@ -3,7 +3,8 @@
 from onnx import NodeProto
 from qonnx.core.modelwrapper import ModelWrapper
 
-_DOMAIN = "finn.custom_op.fpgadataflow"
+from hw.finn_quirks import FINN_DOMAIN
+
 #: Operators that FINN has layers for if their inputs are integers.
 _INTEGER_LAYERS = {"MatMul", "Im2Col", "MaxPool", "MaxPoolNHWC", "GlobalAveragePool", "Concat", "Conv"}
 _REASONS = {
@@ -17,7 +18,7 @@ _REASONS = {
 
 def is_mapped(node: NodeProto) -> bool:
     """Whether a node is a FINN hardware layer."""
-    return node.domain.startswith(_DOMAIN)
+    return node.domain.startswith(FINN_DOMAIN)
 
 
 def unmapped_reasons(model: ModelWrapper) -> list[str]:

@@ -10,6 +10,7 @@ from qonnx.custom_op.registry import getCustomOp
 
 from brevitas_defakeq.utils.errors import UserError
 from hw.exact import run_exactly
+from hw.finn_quirks import FINN_DOMAIN
 
 #: Outputs within this share of the largest output count as equal.
 STEP_TOLERANCE = 1e-5
@@ -18,7 +19,6 @@ STEP_TOLERANCE = 1e-5
 #: (root mean square, as a share of the largest output); all others must be equal.
 FLOAT_LAYERS = ("LayerNormalization", "Softmax", "Gelu", "Sigmoid", "Tanh", "Erf")
 FLOAT_STEP_TOLERANCE = 0.02
-_HARDWARE = "finn.custom_op.fpgadataflow"
 
 
 class StepError(Exception):
@@ -49,16 +49,15 @@ class ProfileReference:
     """The profile's outputs for some inputs.
 
     Args:
-        inputs: integers [N, 3, H, W]; None draws ``frames`` of them, uniform in the range of the input's
-            type.
+        inputs: integers [N, 3, H, W]; None draws four, uniform in the range of the input's type.
     """
 
-    def __init__(self, profile: ModelWrapper, inputs: np.ndarray | None, frames: int = 4) -> None:
+    def __init__(self, profile: ModelWrapper, inputs: np.ndarray | None) -> None:
         name = profile.graph.input[0].name
         shape, kind = profile.get_tensor_shape(name), profile.get_tensor_datatype(name)
         if inputs is None:
             draw = np.random.default_rng(0)
-            inputs = draw.integers(int(kind.min()), int(kind.max()) + 1, (frames, *shape[1:]))
+            inputs = draw.integers(int(kind.min()), int(kind.max()) + 1, (4, *shape[1:]))
         self.inputs = [each[None] for each in checked_inputs(inputs, shape, kind).astype(np.float32)]
         self.outputs = np.stack([run_exactly(profile, each).ravel() for each in self.inputs])
         self.floats = any(node.op_type in FLOAT_LAYERS for node in profile.graph.node)
@@ -112,7 +111,7 @@ def _in_layout_of(model: ModelWrapper, integers: np.ndarray) -> np.ndarray:
 
 
 def _is_hardware(model: ModelWrapper) -> bool:
-    return all(node.domain.startswith(_HARDWARE) for node in model.graph.node)
+    return all(node.domain.startswith(FINN_DOMAIN) for node in model.graph.node)
 
 
 def _in_python(model: ModelWrapper, integers: np.ndarray) -> np.ndarray:
@@ -125,9 +124,9 @@ def as_software(model: ModelWrapper) -> ModelWrapper:
     """A copy with RTL and HLS layers turned back into their base layers, which run without a simulator."""
     copy = ModelWrapper(model.model, make_deepcopy=True)
     for node in copy.graph.node:
-        if not node.domain.startswith(f"{_HARDWARE}."):
+        if not node.domain.startswith(f"{FINN_DOMAIN}."):
             continue
-        node.domain, node.op_type = _HARDWARE, node.op_type.rpartition("_")[0]
+        node.domain, node.op_type = FINN_DOMAIN, node.op_type.rpartition("_")[0]
         known = getCustomOp(node).get_nodeattr_types()
         for attribute in [each for each in node.attribute if each.name not in known]:
             node.attribute.remove(attribute)

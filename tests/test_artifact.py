@@ -229,11 +229,11 @@ def test_the_registry_name_is_kept_in_the_folder(finished, importable):
     assert detector.spec == load("run").spec
 
 
-@pytest.mark.parametrize("form", WEIGHTS_FILES)
-def test_another_tool_reads_the_weights_by_name(result, tmp_path, form):
+@pytest.mark.parametrize("variant", WEIGHTS_FILES)
+def test_another_tool_reads_the_weights_by_name(result, tmp_path, variant):
     result.save(tmp_path)
-    found = read_by_name(tmp_path / WEIGHTS_FILES[form])
-    model = getattr(result, form)
+    found = read_by_name(tmp_path / WEIGHTS_FILES[variant])
+    model = getattr(result, variant)
     for layer in result.plan.layers:
         module = model.get_submodule(layer.name)
         used = weight_quantizer(module)(module.weight)[0]

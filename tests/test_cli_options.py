@@ -43,11 +43,9 @@ def test_the_choices_are_the_packages(option, allowed):
 
 
 def test_the_defaults_are_the_packages():
-    assert DefakeQConfig().average_bits == cli_options.AVERAGE_BITS
     assert numbers(cli_options.CANDIDATE_BITS, "") == DefakeQConfig().candidate_bits
     default = inspect.signature(api.quantize).parameters["cache_memory"].default
     assert byte_count(cli_options.CACHE_MEMORY) == default
-    assert open_source.FaceOptions().cache == cli_options.CROPS_CACHE
 
 
 def commands() -> dict[str, Any]:

@@ -1,18 +1,16 @@
 """Crops the faces of videos and images for a detector, and keeps the crops in a cache.
 
->>> crop_samples(videos, CropSettings(Crop("aligned", 0.15)), "crops/")  # doctest: +SKIP
+>>> samples_of(crop_videos(videos, CropSettings(Crop("aligned", 0.15)), "crops/"))  # doctest: +SKIP
 [Sample(path=PosixPath('crops/aligned-0.15-256-.../000.png'), label=1, video='Deepfakes/000_003', ...), ...]
 """
 
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
 
 from brevitas_defakeq.data.crop_cache import (
     cache_root,
@@ -23,24 +21,12 @@ from brevitas_defakeq.data.crop_cache import (
     written_once,
 )
 from brevitas_defakeq.data.face_crops import CropSettings, FaceCropper, Finder, UnusableFile, is_image_file
+from brevitas_defakeq.data.ordered_results import ordered_results
 from brevitas_defakeq.data.video_crops import VideoCrops
 from brevitas_defakeq.imaging.sample import Sample, Video
 from brevitas_defakeq.progress import ProgressCallback, silent
 from brevitas_defakeq.runtime.yunet import FaceFinder
 from brevitas_defakeq.utils.errors import UserError
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-
-
-def crop_samples(
-    videos: Sequence[Video], settings: CropSettings, cache: str | os.PathLike, **options: Any
-) -> list[Sample]:
-    """The crops of all videos as samples, in the videos' order; the options are those of `crop_videos`.
-
-    Raises UserError as `crop_videos` does, and where no face was found at all.
-    """
-    return samples_of(crop_videos(videos, settings, cache, **options))
 
 
 def samples_of(crops: Sequence[VideoCrops]) -> list[Sample]:
@@ -94,7 +80,7 @@ def crop_videos(
     with FaceCropper(settings, finder, workers) as cropper, ThreadPoolExecutor(at_once) as pool:
         version = finder.version if finder else None
         job = _VideoJob(settings, version, cropper, root, max(1, workers // at_once))
-        for crops in _in_order(pool, job, videos, ahead=2 * at_once):
+        for crops in ordered_results(pool, job, videos, ahead=2 * at_once):
             finished.append(crops)
             on_progress("crop", len(finished), len(videos))
     _check(finished, on_corrupt)
@@ -133,23 +119,6 @@ class _VideoJob:
             }  # fmt: skip
             write_crop_index(temporary, index)
         return index
-
-
-def _in_order(
-    pool: Executor, work: Callable[[Item], Result], items: Iterable[Item], ahead: int
-) -> Iterator[Result]:
-    """The results in the items' order; at most ``ahead`` items are submitted in advance."""
-    waiting: deque[Future[Result]] = deque()
-    try:
-        for item in items:
-            waiting.append(pool.submit(work, item))
-            if len(waiting) > ahead:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        for future in waiting:
-            future.cancel()
 
 
 def _check(finished: Sequence[VideoCrops], on_corrupt: str) -> None:

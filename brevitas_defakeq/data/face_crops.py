@@ -17,7 +17,7 @@ from brevitas_defakeq.data.video import FRAME_CHOICES, Frame, read_frames
 from brevitas_defakeq.imaging.crop import Crop
 from brevitas_defakeq.imaging.image_files import load_image
 from brevitas_defakeq.imaging.sample import IMAGE_SUFFIXES
-from brevitas_defakeq.runtime.align import face_crop
+from brevitas_defakeq.runtime.align import TEMPLATE_SIDE, face_crop
 from brevitas_defakeq.runtime.face_box import Face
 from brevitas_defakeq.utils.errors import UserError
 
@@ -57,7 +57,7 @@ class CropSettings:
     frames: int = DEFAULT_FRAMES
     choose: str = "even"
     faces: str = "largest"
-    size: int = 256
+    size: int = TEMPLATE_SIDE
 
     def __post_init__(self) -> None:
         if self.frames < 1 or self.choose not in FRAME_CHOICES:

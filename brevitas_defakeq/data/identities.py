@@ -1,4 +1,4 @@
-"""The people in a video, as far as its name tells."""
+"""The people in a video, as far as its name gives them."""
 
 from __future__ import annotations
 

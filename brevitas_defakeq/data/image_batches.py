@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import torch
 from PIL import Image
 
+from brevitas_defakeq.data.ordered_results import ordered_results
 from brevitas_defakeq.imaging.image_files import Read, read_sample
 from brevitas_defakeq.imaging.preprocessing import Preprocessing, preprocess_array
 from brevitas_defakeq.imaging.sample import Sample
@@ -53,18 +54,9 @@ def iterate_batches(
     if batch_size < 1 or workers < 0:
         raise UserError(f"batch_size={batch_size}, workers={workers}: give at least 1 and at least 0")
     chunks = (samples[start : start + batch_size] for start in range(0, len(samples), batch_size))
+    load = partial(load_batch, preprocessing=preprocessing, read=read)
     if not workers:
-        yield from (load_batch(chunk, preprocessing, read) for chunk in chunks)
+        yield from map(load, chunks)
         return
     with ThreadPoolExecutor(workers) as pool:
-        pending: deque[Future[torch.Tensor]] = deque()
-        try:
-            for chunk in chunks:
-                pending.append(pool.submit(load_batch, chunk, preprocessing, read))
-                if len(pending) > workers:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            for future in pending:
-                future.cancel()
+        yield from ordered_results(pool, load, chunks, ahead=workers)

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from brevitas_defakeq.utils.errors import UserError
 
 _LOG = logging.getLogger(__name__)
-_NAMED = 10
+#: A report names so many of each kind.
+NAMED = 10
 
 
 @dataclass
@@ -25,7 +26,7 @@ class MissingFiles:
         """Count `total` more files, of which those named `missing` do not exist."""
         self.total += total
         self.count += len(missing)
-        self.first += missing[: _NAMED - len(self.first)]
+        self.first += missing[: NAMED - len(self.first)]
 
     def warn_or_refuse(self, source: object, allowed: float, advice: str) -> None:
         """Warn of missing files; raise UserError above the share `allowed` (0..1), or if all are missing."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from brevitas_defakeq.config import DEFAULT_CROPS_CACHE
 from brevitas_defakeq.data.frame_selection import DEFAULT_FRAMES
 from brevitas_defakeq.data.layout import LayoutKind, recognise
 from brevitas_defakeq.data.selection import TEST_SPLIT, Selection
@@ -30,7 +31,7 @@ class FaceOptions:
     """
 
     mode: str = "crop"
-    cache: Path = Path("crops")
+    cache: Path = DEFAULT_CROPS_CACHE
 
     def __post_init__(self) -> None:
         if self.mode not in FACE_MODES:
@@ -51,7 +52,6 @@ def open_source(
     faces: FaceOptions = FaceOptions(),
     *,
     crop: Crop | None = None,
-    side: int = 256,
     on_corrupt: str = "refuse",
     on_progress: ProgressCallback = silent,
 ) -> SourceSamples:
@@ -62,7 +62,6 @@ def open_source(
         selection: which part of it to read.
         faces: whether faces are cropped.
         crop: how the detector's training faces were cropped; None if unknown.
-        side: of aligned crops, in pixels.
         on_corrupt: "refuse" or "skip" videos and images that cannot be read.
         on_progress: called with ("crop", videos done, total).
 
@@ -82,7 +81,7 @@ def open_source(
 
     settings = CropSettings(
         crop, selection.frames or DEFAULT_FRAMES, "first" if selection.first else "even",
-        "all" if faces.mode == "all" else "largest", side,
+        "all" if faces.mode == "all" else "largest",
     )  # fmt: skip
     listed = list_videos(path, selection) if raw else [_as_video(s) for s in read_source(path, selection)]
     cut = crop_videos(listed, settings, faces.cache, on_corrupt=on_corrupt, on_progress=on_progress)

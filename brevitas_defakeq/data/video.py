@@ -1,7 +1,7 @@
 """Frames of a video by number, decoded by PyAV to the same pixels as by OpenCV's reader.
 
-A video is read twice: first its packets alone, which is fast and tells how many frames there are, when each
-is shown and where decoding can start; then the packets that the chosen frames need are decoded.
+A video is read twice: first its packets alone, which is fast and gives the number of frames, when each is
+shown and where decoding can start; then the packets that the chosen frames need are decoded.
 """
 
 from __future__ import annotations
@@ -73,15 +73,6 @@ def chosen_numbers(total: int, count: int, choose: str = "even") -> list[int]:
     if choose == "first" or not total:
         return list(range(min(count, total)))
     return sorted(set(np.linspace(0, total - 1, count).astype(int).tolist()))
-
-
-def count_frames(path: str | os.PathLike) -> int:
-    """The number of frames, from the packets, or by decoding where these do not tell it.
-
-    Raises UserError if the file is missing or no video.
-    """
-    packets = packets_of(Path(path))
-    return len(shown(packets)) if packets is not None else sum(1 for _ in decode_all(Path(path), 1))
 
 
 def _planned(

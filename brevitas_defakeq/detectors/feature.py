@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from brevitas_defakeq.nn.module_tree import eval_mode, removed_after
 from brevitas_defakeq.utils.errors import UserError
 
 TAP_SIDES = ("input", "output")
@@ -68,43 +65,6 @@ class FeatureTap:
     def _record(self, module: nn.Module, args: tuple, kwargs: dict[str, Any], *outputs: Any) -> None:
         observed = outputs[0] if outputs else (args[0] if args else next(iter(kwargs.values()), None))
         self._value = _pooled(module, _tensor(observed, self.path), self.side)
-
-
-def feature_tap(model: nn.Module, name: str | None, example: torch.Tensor) -> FeatureTap:
-    """A tap on a module's output, or, for None, on the input of the head that `find_head` finds.
-
-    `example` is an input [N, 3, H, W], on which the model runs once. Raises UserError for unknown names.
-    """
-    if name is None:
-        return FeatureTap(model, find_head(model, example), "input")
-    return FeatureTap(model, name, "output")
-
-
-def find_head(model: nn.Module, example: torch.Tensor) -> str:
-    """The dotted name of the Linear or Conv2d that the model calls last, in evaluation mode, on `example`.
-
-    Raises UserError if it calls none.
-    """
-    called: list[str] = []
-    with _recording_calls(model, called), eval_mode(model), torch.no_grad():
-        model(example)
-    if not called:
-        raise UserError(
-            f"{type(model).__name__} calls no Linear or Conv2d; name the module that gives the feature"
-        )
-    return called[-1]
-
-
-@contextmanager
-def _recording_calls(model: nn.Module, called: list[str]) -> Iterator[None]:
-    """Appends the name of every called Linear and Conv2d to `called` within the context."""
-    handles = [
-        module.register_forward_hook(lambda *_, name=name: called.append(name))
-        for name, module in model.named_modules()
-        if isinstance(module, (nn.Linear, nn.Conv2d))
-    ]
-    with removed_after(handles):
-        yield
 
 
 def _module(model: nn.Module, path: str) -> nn.Module:

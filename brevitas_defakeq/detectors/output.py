@@ -116,7 +116,7 @@ def _score_matrix(scores: torch.Tensor) -> torch.Tensor:
 
 
 def _pick(raw: Any, key: str | int | None) -> tuple[torch.Tensor, bool]:
-    """The verdict's tensor, and whether its name tells that it is a probability."""
+    """The verdict's tensor, and whether its name is that of a probability."""
     if key is not None:
         return _by_key(raw, key), key in _PROBABILITY_KEYS
     if _is_tensor(raw):

@@ -38,7 +38,7 @@ class Detector:
         name: the registry's, timm's or the factory's name.
         preprocessing: of its images.
         output: how to read its outputs.
-        feature: the module whose output is the feature; None uses the input of the head (`feature_tap`).
+        feature: the module whose output is the feature; None uses the input of the layer called last.
         spec: JSON from which `build` makes the architecture again.
         weights: the files' names and SHA-256; None for random weights.
         crop: how its training faces were cropped; None if unknown.

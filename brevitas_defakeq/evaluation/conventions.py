@@ -104,7 +104,7 @@ DEFAULT_METRICS: dict[str, Callable[[Scored], float]] = {
 }
 
 DEEPFAKEBENCH_METRICS: dict[str, Callable[[Scored], float]] = {
-    "accuracy": lambda it: accuracy(it.labels, it.scores, 0.5),  # it knows no other threshold
+    "accuracy": lambda it: accuracy(it.labels, it.scores, 0.5),  # the convention has no other threshold
     "eer": _eer_at_a_point,
     "ap": lambda it: it.curve.average_precision(),
     "distinct_scores": lambda it: it.curve.distinct(),

@@ -8,7 +8,7 @@ int8 weights in memory.
 
 import numpy as np
 
-from brevitas_defakeq.quant.widths import WIDTHS, Width
+from brevitas_defakeq.quant.widths import fractional_width
 from brevitas_defakeq.storage.packing import pack, unpack
 
 
@@ -18,21 +18,15 @@ def plane_bytes(codes: np.ndarray, width: float, shift: int) -> np.ndarray:
     >>> plane_bytes(np.array([5, 2, 7], dtype=np.uint8), 1, 2)  # the third bits: 1, 0, 1
     array([5], dtype=uint8)
     """
-    if _shares_bytes(width):
+    if fractional_width(width):
         return pack(codes, width)
     return pack((codes >> shift) & (2 ** int(width) - 1), width)
 
 
 def plane_table(width: float, shift: int) -> np.ndarray:
     """uint8 [bytes, codes in a byte]: what each byte of a plane adds to its codes."""
-    own = _shares_bytes(width)
+    own = fractional_width(width)
     count = own.codes_per_group if own else 8 // int(width)
     values = own.levels**count if own else 256
     codes = unpack(np.arange(values, dtype=np.uint8), values * count, width)
     return (codes << shift).astype(np.uint8).reshape(values, count)
-
-
-def _shares_bytes(width: float) -> Width | None:
-    """The fractional width of a plane; None for one of 1, 2 or 4 bits."""
-    found = WIDTHS.get(width)
-    return found if found and found.codes_per_byte else None

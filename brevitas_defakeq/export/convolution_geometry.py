@@ -35,7 +35,7 @@ Attributes = dict[
 
 @dataclass(frozen=True)
 class ConvolutionGeometry:
-    """What an ONNX ``Conv`` knows besides weight and bias; ``pads`` has all begins, then all ends."""
+    """The attributes of an ONNX ``Conv``; ``pads`` has all begins, then all ends."""
 
     kernel: list[int]
     strides: list[int]

@@ -18,7 +18,7 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 from brevitas_defakeq.utils.errors import UserError
-from brevitas_defakeq.variants import VARIANTS
+from brevitas_defakeq.variants import QUANTIZED_VARIANTS, VARIANTS
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     Exporter = Callable[..., Card | dict[str, Any]]
 
 ENTRY_POINTS = "brevitas_defakeq.export_formats"
-_INTEGER_VARIANTS = ("quantized", "mixed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +53,7 @@ class ExportFormat:
     name: str
     description: str
     exporter: Exporter | str
-    variants: tuple[str, ...] = _INTEGER_VARIANTS
+    variants: tuple[str, ...] = QUANTIZED_VARIANTS
     options: tuple[str, ...] = ("licence",)
     table: Callable[[dict[str, Any]], Table] | str = "brevitas_defakeq.report.terminal:card_table"
     check: Callable[..., None] | str | None = None
@@ -196,7 +195,7 @@ def _register_entry_points() -> None:
 
 register_format(ExportFormat(
     name="onnx", description="model.onnx for ONNX Runtime, weights packed at their own bit-widths",
-    exporter="brevitas_defakeq.export.onnx:export_onnx", variants=(*_INTEGER_VARIANTS, "float"),
+    exporter="brevitas_defakeq.export.onnx:export_onnx", variants=VARIANTS,
     options=("licence", "storage", "pixels", "runtime", "float_model"),
 ))  # fmt: skip
 register_format(ExportFormat(

@@ -138,7 +138,7 @@ class LogitNetwork(nn.Module):
 def integer_export_modules(
     result: QuantizedDetector, network: nn.Module, runtime: RuntimeLayers
 ) -> tuple[LogitNetwork, dict[str, IntegerWeight]]:
-    """M_q or M_q^v (``network``) as a runtime wants it, and the codes of each layer by name.
+    """M_q or M_q^v (``network``) as a runtime takes it, and the codes of each layer by name.
 
     A layer without an integer kernel keeps float weights.
     """

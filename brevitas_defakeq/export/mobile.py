@@ -29,7 +29,7 @@ class MobileExporter:
     Attributes:
         format: its name in the registry.
         file: name of the file or folder.
-        layers: the integer modules that the converter wants.
+        layers: the integer modules that the converter takes.
         write: converts them.
         version: version of the runtime for which the file is written.
         open: the file in its runtime, image by image; None where it runs on another system only.

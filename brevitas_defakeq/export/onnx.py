@@ -53,7 +53,7 @@ def export_onnx(
         variant: "quantized" (M_q), "mixed" (M_q^v) or "float", to compare with.
         storage: "packed" (codes at their own width) or "int8" (larger, nothing to unpack).
         pixels: preprocess inside the graph: uint8 RGB [N, H, W, 3] of any size in, P(fake) out.
-        runtime: the oldest onnxruntime that has to run the file, as in "1.18"; None asks for nothing.
+        runtime: the oldest onnxruntime that has to run the file, as in "1.18"; None: any.
         verify: preprocessed images [N, 3, H, W] on which file and model have to agree; None skips the check.
         licence: of the source weights, for the card.
         float_model: the float detector, for ``variant="float"``: a run holds no float weights.

@@ -9,11 +9,10 @@ from torch import Tensor, nn
 from torch.onnx.ops import symbolic
 
 from brevitas_defakeq.export.convolution_geometry import Attributes
+from brevitas_defakeq.export.finn.graph_editor import QONNX_DOMAIN
 from brevitas_defakeq.quant.activation_quantizer import activation_grid, code_range
 from brevitas_defakeq.quant.coded_weight import read_codes
 from brevitas_defakeq.quant.partial_float import weight_quantizer
-
-_DOMAIN = "qonnx.custom_op.general"
 
 
 class QuantNode(nn.Module):
@@ -32,7 +31,7 @@ class QuantNode(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return symbolic(
-            f"{_DOMAIN}::Quant", (x, self.scale, self.zero_point, self.bits), self.attributes,
+            f"{QONNX_DOMAIN}::Quant", (x, self.scale, self.zero_point, self.bits), self.attributes,
             dtype=torch.float32, shape=x.shape, version=1,
         )  # fmt: skip
 

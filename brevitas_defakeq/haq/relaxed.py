@@ -1,11 +1,10 @@
-"""Training of the layers' widths under eq. 6, and the closed form that it must reach.
+"""Training of the layers' widths under eq. 6.
 
 Plain Adam on eq. 6 overshoots the budget with lambda = 1 and turns uniform with a large lambda; an
 augmented Lagrangian (the penalty plus a multiplier that is raised until the budget holds) reaches the
 closed form ``b = log_e(S/p) + c``, clipped, to a tenth of a percent.
 """
 
-import math
 from collections.abc import Mapping
 from typing import cast
 
@@ -118,18 +117,3 @@ def shift_to_budget(
         average = (((bits + middle).clamp(lowest, highest) * sizes).sum() / sizes.sum()).item()
         low, high = (middle, high) if average <= average_bits else (low, middle)
     return (bits + low).clamp(lowest, highest)
-
-
-def closed_form(
-    importance: Tensor, sizes: Tensor, average_bits: float, lowest: float, highest: float, error_base: float
-) -> Tensor:
-    """Minimizer of the relaxed eq. 5: ``b = log_e(S/p) + c``, clipped, c from the budget. [L]"""
-    free = torch.log(importance / sizes) / math.log(error_base)
-    free = free - (free * sizes).sum() / sizes.sum() + average_bits
-    span = float(free.max() - free.min()) + highest - lowest
-    low, high = -span, span
-    for _ in range(100):
-        middle = (low + high) / 2
-        average = (((free + middle).clamp(lowest, highest) * sizes).sum() / sizes.sum()).item()
-        low, high = (middle, high) if average <= average_bits else (low, middle)
-    return (free + low).clamp(lowest, highest)

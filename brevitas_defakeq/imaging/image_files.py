@@ -75,23 +75,20 @@ def read_sample(sample: Sample) -> Image.Image:
     return load_image(sample.path)
 
 
-def usable(
-    samples: Sequence[Sample], *, on_corrupt: str = "refuse", workers: int = 2
-) -> tuple[list[Sample], list[Sample]]:
+def usable(samples: Sequence[Sample], *, on_corrupt: str = "refuse") -> tuple[list[Sample], list[Sample]]:
     """Splits samples by whether their images decode.
 
     Args:
         samples: the samples to check; every image is decoded once.
         on_corrupt: "refuse" raises UserError naming the first unreadable image; "skip" returns such samples
             as `skipped` and raises only if none is left.
-        workers: threads.
 
     Returns:
         (kept, skipped), both in the samples' order.
     """
     if on_corrupt not in ("refuse", "skip"):
         raise UserError(f"on_corrupt={on_corrupt!r} is not known; choose refuse or skip")
-    with ThreadPoolExecutor(max(workers, 1)) as pool:
+    with ThreadPoolExecutor(2) as pool:
         problems = list(pool.map(_problem, samples))
     kept = [sample for sample, problem in zip(samples, problems, strict=True) if problem is None]
     skipped = [sample for sample, problem in zip(samples, problems, strict=True) if problem is not None]

@@ -74,8 +74,9 @@ def _source_positions(before: int, after: int) -> tuple[np.ndarray, np.ndarray]:
     return first.astype(np.int64), positions - first
 
 
-def _cubic(share: np.ndarray, a: float = -0.75) -> list[np.ndarray]:
+def _cubic(share: np.ndarray) -> list[np.ndarray]:
     """Keys' cubic: the weights of the four neighbours of positions ``share`` after the second one."""
+    a = -0.75
     before, after = share + 1, 1 - share
     weights = [
         ((a * before - 5 * a) * before + 8 * a) * before - 4 * a,

@@ -55,6 +55,19 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
+def flag_set(modules: Iterable[nn.Module], flag: str) -> Iterator[None]:
+    """Within the context the attribute ``flag`` of the modules is True, afterwards what it was."""
+    before = {module: getattr(module, flag) for module in modules}
+    try:
+        for module in before:
+            setattr(module, flag, True)
+        yield
+    finally:
+        for module, value in before.items():
+            setattr(module, flag, value)
+
+
+@contextmanager
 def removed_after(handles: Iterable[RemovableHandle]) -> Iterator[None]:
     """Hooks that are removed at the end of the context, also after an exception."""
     try:

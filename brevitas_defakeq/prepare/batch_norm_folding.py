@@ -55,7 +55,7 @@ def fold_batch_norm_(model: nn.Module, layer_name: str, norm_name: str) -> None:
 
 
 def same_padding(layer: nn.Module, inputs: Tensor) -> Sides | None:
-    """The padding that a layer may find by itself for ``inputs``; None if its kind knows of none."""
+    """The padding that a layer may choose by itself for ``inputs``; None if its kind has none."""
     find = layer_kind_of(layer).same_padding
     return None if find is None else find(layer, inputs)
 

@@ -5,16 +5,15 @@ know the width. Here a seeded sample of each activation is kept and clipped by l
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
-from brevitas.proxy.quant_proxy import QuantProxyFromInjector
 from brevitas.proxy.runtime_quant import ActQuantProxyFromInjectorBase as ActivationProxy
 from torch import Tensor, nn
 
-from brevitas_defakeq.nn.module_tree import removed_after
+from brevitas_defakeq.nn.module_tree import flag_set, removed_after
 from brevitas_defakeq.quant.activation_quantizer import (
     activation_grid,
     activation_quantizer,
@@ -64,18 +63,9 @@ def fit_range_(proxies: Sequence[ActivationProxy], samples: Sequence[ActivationS
         set_step_(proxy, step)
 
 
-@contextmanager
-def quantization_off(model: nn.Module) -> Iterator[None]:
+def quantization_off(model: nn.Module) -> AbstractContextManager[None]:
     """Within the context every Brevitas proxy of ``model`` passes its input through."""
-    proxies: list[QuantProxyFromInjector] = [m for m in model.modules() if hasattr(m, "disable_quant")]
-    before = [proxy.disable_quant for proxy in proxies]
-    try:
-        for proxy in proxies:
-            proxy.disable_quant = True
-        yield
-    finally:
-        for proxy, state in zip(proxies, before, strict=True):
-            proxy.disable_quant = state
+    return flag_set([m for m in model.modules() if hasattr(m, "disable_quant")], "disable_quant")
 
 
 @torch.no_grad()

@@ -186,7 +186,29 @@ def _kept_outside(model: nn.Module, outside: Mapping[str, str]) -> dict[str, str
 
 def _read(model: nn.Module, traced: Trace, images: int, plan: Plan, blocks: Sequence[str]) -> Plan:
     modules = modules_by_name(model)
-    left_float = dict(plan.left_float)
+    layers, left_float = _layers(modules, traced, images, plan.left_float)
+    names = tuple(layer.name for layer in layers)
+    attentions = tuple(
+        name for name in traced.calls if type(modules[name]) in QUANTIZED_ATTENTION and name not in left_float
+    )
+    return replace(
+        plan,
+        attentions=attentions,
+        layers=layers,
+        blocks=split_into_blocks(model, traced, names, blocks),
+        embeddings=_embeddings(model, traced),
+        left_float=left_float,
+        head=names[-1] if names else "",
+        open_outputs=open_outputs(modules, traced, names),
+        grids=find_grids(model, traced, names, attentions),
+    )
+
+
+def _layers(
+    modules: Mapping[str, nn.Module], traced: Trace, images: int, outside: Mapping[str, str]
+) -> tuple[tuple[LayerPlan, ...], dict[str, str]]:
+    """The layers that are quantized, in call order, and what is left in float: ``outside`` and more."""
+    left_float = dict(outside)
     layers: dict[str, LayerPlan] = {}
     owners: dict[int, str] = {}
     for name in traced.calls:
@@ -207,20 +229,7 @@ def _read(model: nn.Module, traced: Trace, images: int, plan: Plan, blocks: Sequ
             reason = _why_float(module, traced)
             if reason:
                 left_float[name] = reason
-    attentions = tuple(
-        name for name in traced.calls if type(modules[name]) in QUANTIZED_ATTENTION and name not in left_float
-    )
-    return replace(
-        plan,
-        attentions=attentions,
-        layers=tuple(layers.values()),
-        blocks=split_into_blocks(model, traced, tuple(layers), blocks),
-        embeddings=_embeddings(model, traced),
-        left_float=left_float,
-        head=next(reversed(layers), ""),
-        open_outputs=open_outputs(modules, traced, tuple(layers)),
-        grids=find_grids(model, traced, tuple(layers), attentions),
-    )
+    return tuple(layers.values()), left_float
 
 
 def _layer_plan(name: str, module: nn.Module, traced: Trace, images: int) -> LayerPlan:

@@ -1,12 +1,12 @@
 """Bit-widths that are learned over a set of candidates.
 
-Stock ``BitWidthParameter`` carries the width (so that Brevitas' bit-width losses and
+Stock ``BitWidthParameter`` holds the width (so that Brevitas' bit-width losses and
 ``has_learned_weight_bit_width`` keep working); only what restricts its value is ours, because stock
-``IntRestrictValue`` knows every integer but no set of candidates, no relaxed width and no fractional one.
+``IntRestrictValue`` takes every integer but no set of candidates, no relaxed width and no fractional one.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 import torch
 from brevitas.core.bit_width import BitWidthParameter
@@ -14,6 +14,7 @@ from brevitas.core.quant import RescalingIntQuant
 from brevitas.function.ops_ste import scalar_clamp_ste
 from torch import Tensor, nn
 
+from brevitas_defakeq.nn.module_tree import flag_set
 from brevitas_defakeq.quant.integer_range import effective_bits
 from brevitas_defakeq.quant.widths import DEFAULT_CANDIDATE_BITS
 
@@ -61,14 +62,6 @@ def candidate_parameter(quantizer: RescalingIntQuant) -> BitWidthParameter:
     return quantizer.msb_clamp_bit_width_impl
 
 
-def nominal_bits(quantizer: RescalingIntQuant) -> float:
-    """The width as it counts against a budget: a candidate such as 1.6, 2 or 8 (snapped)."""
-    impl = candidate_parameter(quantizer)
-    width = float(impl.bit_width_offset.detach().abs()) + impl.bit_width_base
-    candidates = impl.restrict_clamp_bit_width_impl.restrict_value_impl.candidates
-    return min(candidates, key=lambda bits: abs(bits - width))
-
-
 def relaxed_bits(quantizer: RescalingIntQuant) -> Tensor:
     """b̂ of eq. 6 as a tensor with its gradient, whether or not the quantizer is relaxed now."""
     impl = candidate_parameter(quantizer)
@@ -88,15 +81,6 @@ def set_bits_(quantizer: RescalingIntQuant, bits: float) -> None:
         impl.bit_width_offset.fill_(float(bits) - impl.bit_width_base)
 
 
-@contextmanager
-def relaxed(model: nn.Module) -> Iterator[None]:
+def relaxed(model: nn.Module) -> AbstractContextManager[None]:
     """Within the context every learned width of ``model`` is continuous (b̂); snapped after it."""
-    restrictions = [m for m in model.modules() if isinstance(m, CandidateBitWidth)]
-    before = [restriction.relaxed for restriction in restrictions]
-    try:
-        for restriction in restrictions:
-            restriction.relaxed = True
-        yield
-    finally:
-        for restriction, state in zip(restrictions, before, strict=True):
-            restriction.relaxed = state
+    return flag_set([m for m in model.modules() if isinstance(m, CandidateBitWidth)], "relaxed")

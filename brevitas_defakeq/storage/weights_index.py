@@ -1,4 +1,4 @@
-"""What stands where in a weights file, for other tools: an index in its metadata, and a reader by name.
+"""The index of a weights file, which is in its metadata for other tools, and a reader by name.
 
 A weights file holds one tensor a kind (``codes``, ``half``, ...): on small networks a header for each of some
 hundred tensors would outweigh their data. The index names what the tensors hold, in order:
@@ -41,7 +41,7 @@ def weights_file(
     model: nn.Module, tensors: Mapping[str, Tensor], plan: Plan, bits: Mapping[str, float],
     mixed_bits: int | None = None,
 ) -> bytes:  # fmt: skip
-    """The weights file as it lies on disk: what a ``WeightsWriter`` collected of ``model``, and its index."""
+    """The bytes of a weights file: what a ``WeightsWriter`` collected of ``model``, and its index."""
     contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
     return save(contiguous, metadata=weights_index(model, plan, bits, mixed_bits))
 

@@ -15,7 +15,6 @@ from brevitas_defakeq.evaluation.fidelity import fidelity
 from brevitas_defakeq.evaluation.predict import model_outputs
 from brevitas_defakeq.evaluation.score_file import read_scores_together
 from brevitas_defakeq.evaluation.summary import summaries
-from brevitas_defakeq.imaging.image_files import Read, read_sample
 from brevitas_defakeq.imaging.sample import Sample
 from brevitas_defakeq.progress import ProgressCallback, silent
 from brevitas_defakeq.provenance import provenance
@@ -33,7 +32,6 @@ def make_table(
     spec: TableSpec,
     out: str | Path,
     *,
-    images: Read = read_sample,
     device: str = "cpu",
     workers: int = 2,
     on_progress: ProgressCallback = silent,
@@ -43,7 +41,6 @@ def make_table(
     Args:
         out: a folder: ``cells/`` (a JSON each), ``scores/`` (a CSV each), ``runs/``, ``table.json`` and
             ``table.md``, which are written anew after every cell.
-        images: gives a sample's image, 8-bit RGB, when it is scored.
         device: "cpu" or "cuda", where runs are made and scored.
         workers: threads that read ahead.
         on_progress: called with ("table", cells done, total), and by ``quantize`` and ``score``.
@@ -68,7 +65,7 @@ def make_table(
                 continue
             made = models.made(method, own[0].run)
             for cell in own:
-                _evaluate_cell(cell, models, made, images, workers)
+                _evaluate_cell(cell, models, made, workers)
                 _write(spec, folder, cells)
                 done += 1
                 on_progress("table", done, len(cells))
@@ -93,12 +90,11 @@ def _calibration(cell: Cell) -> list[Sample]:
     return choose_calibration(cell.spec.calibration_data(), config.samples, seed=config.seed)
 
 
-def _evaluate_cell(cell: Cell, models: MethodModels, made: MethodModel, images: Read, workers: int) -> None:
+def _evaluate_cell(cell: Cell, models: MethodModels, made: MethodModel, workers: int) -> None:
     """Score a data set; keep scores and metrics."""
     data = LabelledSet.from_source(
         cell.spec.test_data(cell.dataset),
         require_preprocessing(models.detector),
-        read=images,
         workers=workers,
     )
     model = made.model.to(models.device)

@@ -26,7 +26,7 @@ def baseline_violations(found: Mapping[str, float], kept: Mapping) -> list[str]:
     """One phrase per metric outside its tolerance.
 
     >>> kept = {"figures": {"lut": {"value": 100, "tolerance": 0.05}}}
-    >>> departures({"lut": 104}, kept), departures({"lut": 106}, kept)
+    >>> baseline_violations({"lut": 104}, kept), baseline_violations({"lut": 106}, kept)
     ([], ['lut is 106, the baseline 100 within 5 %'])
     """
     return [

@@ -29,12 +29,10 @@ def prepared(images: np.ndarray) -> Tensor:
     return scaled.permute(0, 3, 1, 2).contiguous()
 
 
-def trained(
-    build: Callable[[], nn.Module], *, seed: int = 0, on_progress: ProgressCallback = silent
-) -> nn.Module:
+def trained(build: Callable[[], nn.Module], *, on_progress: ProgressCallback = silent) -> nn.Module:
     """A network from ``build``, trained on drawn faces, in evaluation mode."""
     torch.set_num_threads(1)
-    torch.manual_seed(seed)
+    torch.manual_seed(0)
     torch.use_deterministic_algorithms(True)
     images, labels = faces(TRAINING_IMAGES, TRAINING_SEED)
     network = build().to(memory_format=torch.channels_last)
@@ -42,7 +40,7 @@ def trained(
     steps = EPOCHS * (len(images) // BATCH)
     optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps, pct_start=0.1)
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(0)
     network.train()
     for epoch in range(EPOCHS):
         for chosen in generator.permutation(len(images)).reshape(-1, BATCH):

@@ -15,7 +15,7 @@ from made_videos import backdrop, face, moving_face, scene, write_video
 from PIL import Image
 
 from brevitas_defakeq.data.crop_cache import INDEX_NAME, read_crop_index, remove_stale, written_once
-from brevitas_defakeq.data.crop_samples import crop_samples, crop_videos
+from brevitas_defakeq.data.crop_samples import crop_videos, samples_of
 from brevitas_defakeq.data.face_crops import CropSettings
 from brevitas_defakeq.data.sources import Sample
 from brevitas_defakeq.imaging.crop import Crop
@@ -66,6 +66,10 @@ def finder():
 def clip(tmp_path_factory):
     """Twelve frames with a face that moves, without loss."""
     return write_video(tmp_path_factory.mktemp("clip") / "000_003.mkv", moving_face(12))
+
+
+def crop_samples(*arguments, **options) -> list[Sample]:
+    return samples_of(crop_videos(*arguments, **options))
 
 
 def small_videos(folder: Path, count: int) -> list[Video]:

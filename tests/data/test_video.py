@@ -12,7 +12,7 @@ from av.stream import Disposition
 from made_videos import moving_square, write_video
 
 from brevitas_defakeq.data import video_file
-from brevitas_defakeq.data.video import chosen_numbers, count_frames, read_frames
+from brevitas_defakeq.data.video import chosen_numbers, read_frames
 from brevitas_defakeq.utils.errors import UserError
 
 COUNT = 61
@@ -64,7 +64,7 @@ def packets_decoded(monkeypatch):
 @pytest.mark.parametrize("name", KINDS)
 def test_the_pixels_of_plain_decoding(folder, name):
     wanted = decoded_plainly(folder / name)
-    assert len(wanted) == COUNT == count_frames(folder / name)
+    assert len(wanted) == COUNT
     for count, choose, threads in (
         (1, "even", 1),
         (4, "even", 2),
@@ -145,7 +145,7 @@ def test_frames_that_an_edit_list_cuts_off_are_not_counted(tmp_path, folder):
     path = tmp_path / "edited.mp4"
     path.write_bytes(content)
     wanted, whole = decoded_plainly(path), decoded_plainly(folder / "plain.mp4")
-    assert len(wanted) == COUNT - 7 == count_frames(path)
+    assert len(wanted) == COUNT - 7 == len(list(read_frames(path, COUNT)))
     for frame in read_frames(path, 9):
         assert np.array_equal(frame.pixels, wanted[frame.number])
         assert np.array_equal(frame.pixels, whole[frame.number + 7])
@@ -231,7 +231,6 @@ def test_a_video_without_frames(tmp_path):
         stream.width, stream.height, stream.pix_fmt = 64, 48, "bgr0"
         output.start_encoding()
     assert "holds no frame that can be decoded" in refused(path)
-    assert count_frames(path) == 0
 
 
 @pytest.mark.parametrize("name", ["plain.mp4", "open.mkv", "old.avi", "exact.mkv"])
@@ -251,7 +250,7 @@ def test_damage_anywhere_is_one_line_or_frames(tmp_path, folder, name):
 
 def test_names_with_colons_and_percent_signs(tmp_path):
     path = write_video(tmp_path / "http:%03d.mkv", moving_square(2))
-    assert count_frames(path) == 2
+    assert len(list(read_frames(path, 5))) == 2
 
 
 def test_wrong_numbers(folder):

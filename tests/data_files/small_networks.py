@@ -18,6 +18,17 @@ class Net(nn.Module):
         return self.flow(self, x)
 
 
+class Residual(nn.Module):
+    """``after(x + body(x))``."""
+
+    def __init__(self, body: nn.Module, after: nn.Module) -> None:
+        super().__init__()
+        self.body, self.after = body, after
+
+    def forward(self, x):
+        return self.after(x + self.body(x))
+
+
 def small_vit(size: int, *, depth=1, embed_dim=12, num_heads=2, std=0.3) -> nn.Module:
     """A ViT with class token, positions and patches of 8 pixels, [N, 3, size, size] -> [N, 1]."""
     torch.manual_seed(0)

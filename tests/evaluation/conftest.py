@@ -6,9 +6,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
-from brevitas_defakeq.data.procedural.drawn_samples import drawn_samples
+from brevitas_defakeq.data.procedural.drawn_faces import draw_many
 from brevitas_defakeq.data.sources import Sample
 from brevitas_defakeq.detectors.observer import Observer
 from brevitas_defakeq.detectors.output import OutputSpec
@@ -82,4 +83,9 @@ def made_run(contrasts):
 @pytest.fixture(scope="session")
 def faces():
     """48 drawn faces as samples, and how their images are read."""
-    return drawn_samples(48, seed=3, size=64)
+    drawn = draw_many(48, seed=3, size=64)
+    samples = [
+        Sample(Path(f"drawn/3/{index:06d}"), face.label, face.video, "drawn", face.family * face.label)
+        for index, face in enumerate(drawn)
+    ]
+    return samples, lambda sample: Image.fromarray(drawn[int(sample.path.name)].image)

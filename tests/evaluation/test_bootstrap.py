@@ -43,8 +43,8 @@ def test_every_draw_is_the_auc_of_the_drawn_videos(seed, count, videos, cells):
                     for v in drawn[label][row]
                 ]
             )
-            for form in range(2):
-                expected[form].append(reference.roc_auc_score(labels[chosen], scores[form][chosen]))
+            for variant in range(2):
+                expected[variant].append(reference.roc_auc_score(labels[chosen], scores[variant][chosen]))
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
 

@@ -39,11 +39,11 @@ def test_every_variant_is_its_model(found, made_run, faces, contrasts):
     labels = [sample.label for sample in faces[0]]
     models = {"quantized": made_run.quantized, "mixed": made_run.mixed, "float": contrasts()}
     assert list(result["forms"]) == list(models) and result["form"] == "quantized"
-    for form, model in models.items():
-        logits, metrics = by_hand(model, faces, made_run.preprocessing), result["forms"][form]
-        np.testing.assert_allclose(read_scores(folder / f"{form}.csv").logits, logits, atol=1e-6)
+    for variant, model in models.items():
+        logits, metrics = by_hand(model, faces, made_run.preprocessing), result["forms"][variant]
+        np.testing.assert_allclose(read_scores(folder / f"{variant}.csv").logits, logits, atol=1e-6)
         assert metrics["auc"] == pytest.approx(roc_auc_score(labels, logits))
-        threshold = made_run.report["threshold"][form]
+        threshold = made_run.report["threshold"][variant]
         assert metrics["accuracy"] == np.mean((logits > threshold) == np.array(labels))
         assert metrics["threshold"] == threshold and metrics["no_face"] == 3
         assert 0 < metrics["fidelity"]["rank_correlation"] <= 1
@@ -101,9 +101,9 @@ def files(faces, tmp_path_factory):
 def test_from_files(found, files, made_run, contrasts):
     predictor = RunPredictor.of(made_run, ("float", "quantized"), contrasts())
     both = evaluate_variants(predictor, files, workers=0)
-    for form in ("float", "quantized"):
+    for variant in ("float", "quantized"):
         for key in ("auc", "eer", "ap", "ece", "video_auc", "accuracy"):
-            assert both["forms"][form][key] == pytest.approx(found[0]["forms"][form][key]), key
+            assert both["forms"][variant][key] == pytest.approx(found[0]["forms"][variant][key]), key
 
 
 def test_a_broken_image_stops_it_and_leaves_no_scores(files, faces, made_run, tmp_path):

@@ -62,11 +62,11 @@ def test_alone_and_against_float(models, faces, tmp_path):
     predictor = FilePredictor.of(models["small"], models["float"], threads=1)
     both = evaluate_variants(predictor, faces[0], scores=tmp_path, images=faces[1])
     assert both["form"] == "exported" and list(both["forms"]) == ["exported", "float"]
-    for form, name in (("exported", "small"), ("float", "float")):
+    for variant, name in (("exported", "small"), ("float", "float")):
         logits = by_hand(name, models[name], faces)
-        np.testing.assert_allclose(read_scores(tmp_path / f"{form}.csv").logits, logits, atol=1e-5)
-        assert both["forms"][form]["auc"] == pytest.approx(roc_auc_score(labels, logits))
-        assert both["forms"][form]["accuracy"] == np.mean((logits > 0.1) == labels)
+        np.testing.assert_allclose(read_scores(tmp_path / f"{variant}.csv").logits, logits, atol=1e-5)
+        assert both["forms"][variant]["auc"] == pytest.approx(roc_auc_score(labels, logits))
+        assert both["forms"][variant]["accuracy"] == np.mean((logits > 0.1) == labels)
     drop = both["forms"]["float"]["auc"] - both["auc"]
     assert both["drop"]["auc"] == pytest.approx(drop)
     assert both["fidelity"]["rank_correlation"] > 0.5 and both["fidelity"]["feature_snr_db"] is None
@@ -89,9 +89,9 @@ def test_robustness_of_files(models, faces):
     found = robustness(predictor, faces[0], "jpeg", [5], images=faces[1])
     labels = [sample.label for sample in faces[0]]
     (point,) = found["perturbations"]["jpeg"]["points"]
-    for form, name in (("exported", "small"), ("float", "float")):
+    for variant, name in (("exported", "small"), ("float", "float")):
         logits = by_hand(name, models[name], faces, perturbed(faces[1], "jpeg", 5, 0))
-        assert point["forms"][form]["auc"] == pytest.approx(roc_auc_score(labels, logits))
+        assert point["forms"][variant]["auc"] == pytest.approx(roc_auc_score(labels, logits))
     assert "extra_drop" in point["forms"]["exported"]
 
 

@@ -39,29 +39,29 @@ def test_every_point_by_hand(found, made_run, faces, contrasts):
     result, _ = found
     how, labels = made_run.preprocessing, [sample.label for sample in faces[0]]
     models = {"float": contrasts(), "quantized": made_run.quantized}
-    clean = {form: roc_auc_score(labels, logits(model, faces, how)) for form, model in models.items()}
-    assert {form: own["auc"] for form, own in result["clean"].items()} == pytest.approx(clean)
+    clean = {variant: roc_auc_score(labels, logits(model, faces, how)) for variant, model in models.items()}
+    assert {variant: own["auc"] for variant, own in result["clean"].items()} == pytest.approx(clean)
     assert result["n"] == 48 and result["levels"] == [1, 4] and result["seed"] == 7
     assert list(result["perturbations"]) == list(NAMES)
     for name in NAMES:
         curve = result["perturbations"][name]
         assert (curve["code"], curve["meaning"]) == (PERTURBATIONS[name].code, PERTURBATIONS[name].meaning)
-        every = {form: [] for form in models}
+        every = {variant: [] for variant in models}
         for point, level in zip(curve["points"], LEVELS, strict=True):
             assert (point["level"], point["value"]) == (level, PERTURBATIONS[name].values[level - 1])
-            for form, model in models.items():
-                own = point["forms"][form]
-                every[form].append(roc_auc_score(labels, logits(model, faces, how, name, level)))
-                assert own["auc"] == pytest.approx(every[form][-1])
-                assert own["loss"]["auc"] == pytest.approx(clean[form] - every[form][-1])
+            for variant, model in models.items():
+                own = point["forms"][variant]
+                every[variant].append(roc_auc_score(labels, logits(model, faces, how, name, level)))
+                assert own["auc"] == pytest.approx(every[variant][-1])
+                assert own["loss"]["auc"] == pytest.approx(clean[variant] - every[variant][-1])
             drop = every["float"][-1] - every["quantized"][-1]
             quantized = point["forms"]["quantized"]
             assert quantized["drop"]["auc"] == pytest.approx(drop)
             extra = drop - (clean["float"] - clean["quantized"])
             assert quantized["extra_drop"]["auc"] == pytest.approx(extra)
             assert "drop" not in point["forms"]["float"]
-        for form in models:
-            assert curve["mean"][form]["auc"] == pytest.approx(np.mean(every[form]))
+        for variant in models:
+            assert curve["mean"][variant]["auc"] == pytest.approx(np.mean(every[variant]))
     means = [result["perturbations"][name]["mean"]["quantized"] for name in NAMES]
     for key in ("drop", "extra_drop", "loss"):
         over = np.mean([mean[key]["auc"] for mean in means])

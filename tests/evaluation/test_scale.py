@@ -34,8 +34,8 @@ listing = time.perf_counter() - started
 generator = np.random.default_rng(0)
 of_video = generator.normal(size=VIDEOS)[frames.videos] + 0.5 * frames.labels
 scores = {
-    form: (of_video + generator.normal(size=len(frames))).astype(np.float32)
-    for form in ("float", "quantized")
+    variant: (of_video + generator.normal(size=len(frames))).astype(np.float32)
+    for variant in ("float", "quantized")
 }
 started = time.perf_counter()
 value = auc(frames.labels, scores["float"])
@@ -62,8 +62,8 @@ def test_the_whole_benchmark_on_one_core(pace):
     print(found)
     assert found["n"] == 1_792_000 and len(found["manipulations"]) == 4
     assert found["interval"][0] < found["auc"] < found["interval"][1]
-    assert found["alone"] < 3000 * pace, "AUC and 1,000 draws of one form"
+    assert found["alone"] < 3000 * pace, "AUC and 1,000 draws of one variant"
     assert found["all"] < 12_000 * pace, (
-        "two forms: overall, frames and videos, by data set and manipulation, paired"
+        "two variants: overall, frames and videos, by data set and manipulation, paired"
     )
     assert found["peak"] < 1e9

@@ -74,9 +74,9 @@ def test_the_file_is_whole_or_not_there(tmp_path):
 def test_metrics_from_a_file_are_those_of_the_scores(tmp_path, as_samples, scored):
     labels, scores = scored(60)
     samples, other = as_samples(list(labels), [str(n // 3) for n in range(60)]), scores * 2 + 0.1
-    for form, values in (("float", scores), ("quantized", other)):
-        write(tmp_path / f"{form}.csv", samples, values)
-    files = {form: tmp_path / f"{form}.csv" for form in ("float", "quantized")}
+    for variant, values in (("float", scores), ("quantized", other)):
+        write(tmp_path / f"{variant}.csv", samples, values)
+    files = {variant: tmp_path / f"{variant}.csv" for variant in ("float", "quantized")}
     frames, read = read_scores_together(files)
     direct = summaries(
         FrameTable.from_samples(samples), {"float": scores, "quantized": other}, {"quantized": 0.1}

@@ -1,4 +1,4 @@
-"""All metrics of several forms, each against scikit-learn on the frames or videos that it is about."""
+"""All metrics of several variants, each against scikit-learn on the frames or videos that it is about."""
 
 import json
 import subprocess
@@ -73,8 +73,8 @@ def check(found, samples, scores, chosen, threshold):
 def test_every_level_of_every_form(made):
     samples, scores, found = made
     datasets, labels = column(samples, "dataset"), column(samples, "label")
-    for form, threshold in (("float", 0.0), ("quantized", 0.3)):
-        whole, own = found[form], scores[form]
+    for variant, threshold in (("float", 0.0), ("quantized", 0.3)):
+        whole, own = found[variant], scores[variant]
         assert whole["threshold"] == threshold and whole["convention"] == "default"
         check(whole, samples, own, np.ones(len(samples), bool), threshold)
         assert list(whole["per_dataset"]) == ["Celeb", "FF"]
@@ -90,8 +90,8 @@ def test_every_level_of_every_form(made):
 
 def test_the_mean_over_data_sets(made):
     _, _, found = made
-    for form in found:
-        mean, parts = found[form]["mean"], found[form]["per_dataset"].values()
+    for variant in found:
+        mean, parts = found[variant]["mean"], found[variant]["per_dataset"].values()
         assert mean["datasets"] == 2
         for key in ("auc", "video_auc", "eer", "ap"):
             assert mean[key] == pytest.approx(np.mean([part[key] for part in parts]))

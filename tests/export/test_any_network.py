@@ -4,6 +4,7 @@ import random
 
 import pytest
 import torch
+from small_networks import Residual
 from timm.models.vision_transformer import Block
 from torch import nn
 
@@ -13,15 +14,6 @@ from brevitas_defakeq.imaging.preprocessing import Preprocessing
 SIDE = 16
 WIDTHS = (2, 3, 4, 5, 6, 7, 8)
 ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Hardswish, nn.LeakyReLU)
-
-
-class Residual(nn.Module):
-    def __init__(self, body: nn.Module, after: nn.Module) -> None:
-        super().__init__()
-        self.body, self.after = body, after
-
-    def forward(self, x):
-        return self.after(x + self.body(x))
 
 
 class Tokens(nn.Module):

@@ -9,7 +9,7 @@ import onnx
 import pytest
 import torch
 from onnx import numpy_helper
-from small_networks import small_vit
+from small_networks import Residual, small_vit
 from timm.models.vision_transformer import Block
 from torch import nn
 
@@ -20,15 +20,6 @@ from brevitas_defakeq.runtime import Card
 
 SIDE = 16
 PREPROCESSING = Preprocessing((SIDE, SIDE))
-
-
-class Residual(nn.Module):
-    def __init__(self, body: nn.Module, after: nn.Module) -> None:
-        super().__init__()
-        self.body, self.after = body, after
-
-    def forward(self, x):
-        return self.after(x + self.body(x))
 
 
 def random_cnn(seed: int) -> nn.Module:
@@ -82,7 +73,7 @@ def vit(made):
 
 @pytest.fixture(scope="module")
 def files(vit, tmp_path_factory):
-    """Both forms of it, exported without a check."""
+    """Both variants of it, exported without a check."""
     folder = tmp_path_factory.mktemp("vit")
     for variant in ("quantized", "mixed"):
         export_qonnx(vit, folder / variant, variant=variant)

@@ -1,5 +1,7 @@
 """The relaxed optimum: the closed form against scipy, the trained widths against the closed form."""
 
+import math
+
 import brevitas.nn as qnn
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ import torch
 from scipy.optimize import minimize
 
 from brevitas_defakeq.config import HAQConfig
-from brevitas_defakeq.haq.relaxed import closed_form, horizontal_loss, learn_bit_widths_, shift_to_budget
+from brevitas_defakeq.haq.relaxed import horizontal_loss, learn_bit_widths_, shift_to_budget
 from brevitas_defakeq.quant.bit_width import relaxed_bits
 from brevitas_defakeq.quant.partial_float import weight_quantizer
 from brevitas_defakeq.quant.presets import HAQWeightPerChannelFloat
@@ -17,6 +19,26 @@ def problem(layers=12, spread=1.0, seed=0):
     rng = np.random.default_rng(seed)
     importance = rng.lognormal(0, spread, layers)
     return importance / importance.mean(), rng.integers(100, 20_000, layers).astype(float)
+
+
+def closed_form(
+    importance: torch.Tensor,
+    sizes: torch.Tensor,
+    average_bits: float,
+    lowest: float,
+    highest: float,
+    error_base: float,
+) -> torch.Tensor:
+    """Minimizer of the relaxed eq. 5: ``b = log_e(S/p) + c``, clipped, c from the budget. [L]"""
+    free = torch.log(importance / sizes) / math.log(error_base)
+    free = free - (free * sizes).sum() / sizes.sum() + average_bits
+    span = float(free.max() - free.min()) + highest - lowest
+    low, high = -span, span
+    for _ in range(100):
+        middle = (low + high) / 2
+        average = (((free + middle).clamp(lowest, highest) * sizes).sum() / sizes.sum()).item()
+        low, high = (middle, high) if average <= average_bits else (low, middle)
+    return (free + low).clamp(lowest, highest)
 
 
 @pytest.mark.parametrize(("base", "spread"), [(2.0, 0.3), (4.0, 1.0), (2.0, 3.0)])

@@ -3,11 +3,11 @@
 import brevitas.nn as qnn
 import pytest
 import torch
+from nominal_width import nominal_bits
 from torch import nn
 
 from brevitas_defakeq.nn.static_padding import StaticPadConv2d, StaticPadQuantConv2d
 from brevitas_defakeq.prepare.insert_quantizers import QuantScheme, quantize_layer
-from brevitas_defakeq.quant.bit_width import nominal_bits
 from brevitas_defakeq.quant.partial_float import weight_quantizer
 
 LAYERS = {

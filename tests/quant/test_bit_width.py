@@ -7,10 +7,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from nominal_width import nominal_bits
 
 from brevitas_defakeq.quant.bit_width import (
     CandidateBitWidth,
-    nominal_bits,
     relaxed,
     relaxed_bits,
     set_bits_,

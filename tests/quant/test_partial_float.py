@@ -4,9 +4,10 @@ import brevitas.nn as qnn
 import pytest
 import torch
 from brevitas import config
+from nominal_width import nominal_bits
 from torch import nn
 
-from brevitas_defakeq.quant.bit_width import nominal_bits, relaxed, set_bits_
+from brevitas_defakeq.quant.bit_width import relaxed, set_bits_
 from brevitas_defakeq.quant.partial_float import weight_quantizer
 from brevitas_defakeq.quant.presets import (
     HAQActPerTensorFloat,

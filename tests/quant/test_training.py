@@ -5,13 +5,14 @@ import pytest
 import torch
 from brevitas.loss import ActivationBitWidthWeightedBySize, WeightBitWidthWeightedBySize
 from brevitas.utils.quant_utils import has_learned_activation_bit_width, has_learned_weight_bit_width
+from nominal_width import nominal_bits
 from torch import nn
 from torch.nn import functional as F
 
 from brevitas_defakeq.haq.relaxed import horizontal_loss
 from brevitas_defakeq.haq.sensitivity import haq_costs
 from brevitas_defakeq.haq.solver import solve
-from brevitas_defakeq.quant.bit_width import nominal_bits, relaxed, relaxed_bits, set_bits_
+from brevitas_defakeq.quant.bit_width import relaxed, relaxed_bits, set_bits_
 from brevitas_defakeq.quant.partial_float import weight_quantizer
 from brevitas_defakeq.quant.presets import (
     HAQActPerTensorFloat,

@@ -37,9 +37,9 @@ def scores():
 
 
 def evaluated(scores, **options):
-    forms = summaries(frames(), scores, {}, **options)
-    first = next(iter(forms))
-    return {**forms[first], "form": first, "forms": forms}
+    variants = summaries(frames(), scores, {}, **options)
+    first = next(iter(variants))
+    return {**variants[first], "form": first, "forms": variants}
 
 
 def test_forms_and_parts(scores):
@@ -75,8 +75,8 @@ def test_a_data_set_without_reals(scores):
     made = FrameTable.from_rows(
         (label, name, "", str(n), str(n)) for n, (label, name) in enumerate(zip(labels, names, strict=True))
     )
-    forms = summaries(made, {"mixed": np.arange(6.0)}, {})
-    text = shown(*evaluation_tables({**forms["mixed"], "form": "mixed", "forms": forms}))
+    variants = summaries(made, {"mixed": np.arange(6.0)}, {})
+    text = shown(*evaluation_tables({**variants["mixed"], "form": "mixed", "forms": variants}))
     assert "M_q^v" in text and "no AUC of their own for fakes" in text
 
 
@@ -88,7 +88,7 @@ def test_curves(scores):
 
     clean = estimates({"float": scores["float"], "quantized": scores["quantized"]})
     noise = np.random.default_rng(1).normal(size=(2, len(labels)))
-    points = [estimates({form: values + grain for form, values in scores.items()}) for grain in noise]
+    points = [estimates({variant: values + grain for variant, values in scores.items()}) for grain in noise]
     mean = mean_estimates(points)
     found = {
         "n": 40, "levels": [1, 5], "clean": point_metrics(clean), "mean": point_metrics(mean, clean),

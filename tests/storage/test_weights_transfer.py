@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from nominal_width import nominal_bits
 from torch import nn
 
 from brevitas_defakeq.nn.module_tree import modules_by_name, snapshot
@@ -12,7 +13,7 @@ from brevitas_defakeq.prepare.insert_quantizers import QuantScheme, insert_quant
 from brevitas_defakeq.prepare.plan import make_plan
 from brevitas_defakeq.quant.activation_quantizer import activation_grid, activation_proxies
 from brevitas_defakeq.quant.bias import product_gain
-from brevitas_defakeq.quant.bit_width import nominal_bits, set_bits_
+from brevitas_defakeq.quant.bit_width import set_bits_
 from brevitas_defakeq.quant.coded_weight import read_codes
 from brevitas_defakeq.quant.partial_float import weight_quantizer
 from brevitas_defakeq.storage.weights_transfer import WeightsReader, WeightsWriter, transfer

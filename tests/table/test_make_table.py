@@ -76,9 +76,9 @@ def test_every_cell_is_evaluate_celld(made, spec):
         detector = resolve(row.name, **row.options)
         (run,) = (out / "runs").iterdir()
         result = load(run)
-        forms = dict(zip(labels, (detector.model, None, result.quantized, result.mixed), strict=True))
+        variants = dict(zip(labels, (detector.model, None, result.quantized, result.mixed), strict=True))
         for dataset, data in spec.datasets.items():
-            for method, model in forms.items():
+            for method, model in variants.items():
                 (cell,) = [
                     cell for cell in found["cells"]
                     if (cell["detector"], cell["method"], cell["dataset"]) == (row.label, method, dataset)

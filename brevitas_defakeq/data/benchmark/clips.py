@@ -44,7 +44,7 @@ class Clip:
 
     @property
     def manipulation(self) -> str:
-        """How a fake was made; empty where the label's name tells no more than fake (DFDC_Fake)."""
+        """How a fake was made; empty where the label's name is no more than fake (DFDC_Fake)."""
         return "" if not self.label or self.label_name.lower().endswith("fake") else self.label_name
 
 

@@ -67,16 +67,10 @@ def read_dataset_folder(source: DatasetFolder, selection: Selection, *, frames: 
             found.add(key)
             contents.clips.append(
                 Clip(
-                    dataset.name,
-                    label_name,
-                    dataset.labels[label_name],
-                    compression,
-                    key[1],
-                    splits,
-                    path,
+                    dataset.name, label_name, dataset.labels[label_name], compression, key[1], splits, path,
                     names,
-                )  # fmt: skip
-            )
+                )
+            )  # fmt: skip
     contents.clips.sort(key=lambda clip: (clip.label_name, clip.name))
     wanted = [key for key, splits in lists.splits.items() if selection.wants(splits)]
     contents.missing.add(len(wanted), ["/".join(key) for key in wanted if key not in found])

@@ -1,4 +1,4 @@
-"""The lists that come with a data set: each video's split, and its label where no folder tells it."""
+"""The lists that come with a data set: each video's split, and its label where no folder gives it."""
 
 from __future__ import annotations
 

@@ -12,11 +12,10 @@ from brevitas_defakeq.data.check.problems import problems_of
 from brevitas_defakeq.data.check.split_overlap import SplitContents
 from brevitas_defakeq.data.layout import BENCHMARK_LAYOUTS, Layout, LayoutKind, recognise
 from brevitas_defakeq.data.listing import Listing, ListingBuilder
+from brevitas_defakeq.data.missing_files import NAMED
 from brevitas_defakeq.data.selection import TEST_SPLIT, Selection
 from brevitas_defakeq.data.sources import list_videos, read_clips, read_source
 from brevitas_defakeq.utils.errors import UserError
-
-_NAMED = 10
 
 
 @dataclass
@@ -71,7 +70,7 @@ def check_source(
         "label_goes_with": image_headers.associations(
             sample, read, folders=layout.kind in (LayoutKind.TABLE, LayoutKind.SHARDS)
         ),
-        "unreadable": {"count": len(unreadable), "first": unreadable[:_NAMED]},
+        "unreadable": {"count": len(unreadable), "first": unreadable[:NAMED]},
     }
     return findings | {"problems": problems_of(findings)}
 
@@ -100,7 +99,7 @@ def _lack(contents: DatasetContents) -> dict[str, Any]:
     return {
         "datasets": sorted({clip.dataset for clip in contents.clips}), "no_list": contents.no_list,
         "what": missing.what, "total": missing.total, "missing": missing.count,
-        "first_missing": missing.first, "empty": len(contents.empty), "first_empty": contents.empty[:_NAMED],
+        "first_missing": missing.first, "empty": len(contents.empty), "first_empty": contents.empty[:NAMED],
         "unlisted": contents.unlisted,
     }  # fmt: skip
 

@@ -11,12 +11,12 @@ import numpy as np
 from brevitas_defakeq.data.benchmark.clips import Clip, listing_of
 from brevitas_defakeq.data.identities import identities
 from brevitas_defakeq.data.listing import Listing
+from brevitas_defakeq.data.missing_files import NAMED
 from brevitas_defakeq.data.selection import TEST_SPLIT
 from brevitas_defakeq.data.source_overlap import shared_images
 
 #: At most so many images of the first split are searched for in the second.
 MAX_COMPARED = 2000
-_NAMED = 10
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,8 @@ def shared(first: SplitContents, second: SplitContents) -> dict[str, Any]:
     people = sorted(_people(first) & _people(second))
     return {
         "compared": len(sample), "images": len(images), "videos": len(videos), "people": len(people),
-        "first_images": list(images)[:_NAMED],
-        "first_videos": ["/".join(name) for name in videos[:_NAMED]], "first_people": people[:_NAMED],
+        "first_images": list(images)[:NAMED],
+        "first_videos": ["/".join(name) for name in videos[:NAMED]], "first_people": people[:NAMED],
     }  # fmt: skip
 
 

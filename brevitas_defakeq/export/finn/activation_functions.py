@@ -11,14 +11,18 @@ import numpy as np
 import onnxruntime
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
-from brevitas_defakeq.export.finn.graph_editor import GraphEditor, float_value_info, get_attribute
+from brevitas_defakeq.export.finn.graph_editor import (
+    ARITHMETIC_OPS,
+    GraphEditor,
+    float_value_info,
+    get_attribute,
+)
 from brevitas_defakeq.export.finn.quant_node import QuantGrid
 
 #: Elementwise functions that never fall.
 _RISING = frozenset({"Relu", "Clip", "Sigmoid", "Tanh", "HardSigmoid", "Selu", "Softplus", "Softsign"})
 #: Functions that never fall unless alpha is negative -> ONNX default of alpha.
 _RISING_BY_ALPHA = {"LeakyRelu": 0.01, "Elu": 1.0, "Celu": 1.0}
-_AFFINE = frozenset({"Add", "Sub", "Mul", "Div"})
 
 
 def is_rising_function(graph: GraphEditor, node: NodeProto | None) -> bool:
@@ -32,7 +36,7 @@ def is_rising_function(graph: GraphEditor, node: NodeProto | None) -> bool:
 
 def _is_scalar_affine(graph: GraphEditor, node: NodeProto | None) -> bool:
     """Whether a node adds a constant scalar, or multiplies by a positive one."""
-    if node is None or node.op_type not in _AFFINE or graph.is_constant(node.input[0]):
+    if node is None or node.op_type not in ARITHMETIC_OPS or graph.is_constant(node.input[0]):
         return False
     number = graph.constants.get(node.input[1])
     if number is None or number.size != 1:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import NodeProto
 
-from brevitas_defakeq.export.finn.graph_editor import GraphEditor, get_attribute
+from brevitas_defakeq.export.finn.graph_editor import ARITHMETIC_OPS, GraphEditor, get_attribute
 from brevitas_defakeq.export.finn.weight_quantizers import weight_quantizer
 
 #: Operators that treat every value alike.
@@ -14,7 +14,6 @@ _ELEMENTWISE = frozenset({"Relu", "Clip", "LeakyRelu", "Sigmoid", "Tanh", "HardS
                           "Softplus", "Gelu", "Identity", "Quant", "MultiThreshold"})  # fmt: skip
 #: Operators that treat every channel alike.
 _CHANNELWISE = frozenset({"MaxPool", "AveragePool", "GlobalAveragePool"})
-_AFFINE = frozenset({"Add", "Sub", "Mul", "Div"})
 
 #: Changes at one consumer, and the axis on which its result is permuted (None: it is not).
 _Step = tuple[list[Callable[[], None]], int | None]
@@ -83,7 +82,7 @@ def _step(
         before, after = graph.shapes[value], graph.shapes[consumer.output[0]]
         only_channels = before[1] == np.prod(before) == np.prod(after) and after[:2] == before[:2]
         return ([], 1) if only_channels else None
-    if consumer.op_type in _AFFINE:
+    if consumer.op_type in ARITHMETIC_OPS:
         return _affine_step(graph, consumer, permutation, rank, axis)
     return _layer_step(graph, consumer, value, permutation, axis, rank)
 

@@ -11,6 +11,8 @@ from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, num
 QONNX_DOMAIN = "qonnx.custom_op.general"
 #: Operators that only move values: a per-tensor quantizer before one equals the same quantizer after it.
 DATA_MOVEMENT_OPS = frozenset({"Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity"})
+#: Arithmetic on two inputs, element by element.
+ARITHMETIC_OPS = frozenset({"Add", "Sub", "Mul", "Div"})
 
 
 class GraphEditor:

@@ -56,8 +56,10 @@ def test_inspected_quantized_exported(name, quick_config, tmp_path):
     images = drawn_calibration(detector.preprocessing, 32)[0]
     run = quantize(detector, images[:16], config)
     assert set(detector.outside) <= set(run.plan.left_float)
-    for form in ("quantized", "mixed"):
-        agreement = export_onnx(run, tmp_path / form, variant=form, verify=images).provenance["agreement"]
+    for variant in ("quantized", "mixed"):
+        agreement = export_onnx(run, tmp_path / variant, variant=variant, verify=images).provenance[
+            "agreement"
+        ]
         assert agreement["verdicts"] >= 0.95, agreement
         assert agreement["difference"] < 0.02 + 2 * agreement["unrest"], agreement
 

@@ -1,5 +1,6 @@
 """Published detectors agree with their original code: logits, features, and what flows in between."""
 
+import copy
 import json
 from pathlib import Path
 
@@ -8,10 +9,11 @@ import pytest
 import torch
 from reference import SIDES, checkpoint, noise, outputs, tiles
 
-from brevitas_defakeq.detectors.feature import feature_tap
+from brevitas_defakeq.detectors.feature import FeatureTap
 from brevitas_defakeq.detectors.load_weights import load_detector_weights, without_unused
 from brevitas_defakeq.detectors.registry import REGISTRY
 from brevitas_defakeq.detectors.resolve import resolve
+from brevitas_defakeq.prepare.plan import make_plan
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 SHARED = Path(__file__).parents[4] / "shared" / "reference"
@@ -73,6 +75,13 @@ def built():
     return give
 
 
+def feature_tap(entry, model, images) -> FeatureTap:
+    """The feature as a run reads it: the entry's module, or the input of the layer called last."""
+    if entry.feature:
+        return FeatureTap(model, entry.feature, "output")
+    return FeatureTap(model, make_plan(copy.deepcopy(model), images[:1], outside=entry.outside).head)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_logits_and_features(built, name):
     entry, model = built(name)
@@ -80,7 +89,7 @@ def test_logits_and_features(built, name):
     pooled = {"wavelet_clip": "pooler_output"}.get(name)
     feature = pooled or ("feature_pooled" if "feature_pooled" in wanted else "feature")
     images = noise(SIDES[name], entry.preprocessing)
-    with torch.no_grad(), feature_tap(model, entry.feature, images) as tap:
+    with torch.no_grad(), feature_tap(entry, model, images) as tap:
         logits = model(images)
     np.testing.assert_allclose(logits, wanted["logits"], **CLOSE)
     np.testing.assert_allclose(tap.value, wanted[feature], **CLOSE)
