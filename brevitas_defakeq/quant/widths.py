@@ -4,11 +4,10 @@ Whole widths are a bit stream on disk. A width between them has a number of code
 packs several codes into a byte as digits of one number: three codes (0, 1, 2), five to a byte, take 8/5 = 1.6
 bits each.
 
->>> register_width(Width.of_levels(6, codes_per_byte=3)).bits  # doctest: +SKIP
+>>> Width.of_levels(6, codes_per_byte=3).bits  # ``register_width`` makes it known
 2.6666666666666665
 """
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -40,11 +39,6 @@ class Width:
         if codes_per_byte < 1 or levels < 2 or levels**codes_per_byte > 256:
             raise UserError(f"{codes_per_byte} codes of {levels} levels do not fit in a byte; pack fewer")
         return cls(bits=8 / codes_per_byte, levels=levels, codes_per_byte=codes_per_byte)
-
-    @property
-    def effective_bits(self) -> float:
-        """The b of ``2^b = levels``."""
-        return math.log2(self.levels)
 
     @property
     def container_bits(self) -> int:

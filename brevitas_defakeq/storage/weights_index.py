@@ -15,7 +15,7 @@ hundred tensors would outweigh their data. The index names what the tensors hold
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,8 @@ def read_by_name(path: str | Path) -> dict[str, np.ndarray]:
         of each quantized layer ``NAME.weight`` [C_out, ...], de-quantized, and what it comes from:
         ``NAME.codes`` [kept, C_in] uint8, ``NAME.scale`` and ``NAME.zero_point`` [kept, 1], ``NAME.bias``
         [C_out]; in M_q^v's file ``NAME.float_mask`` bool [C_out], whose channels are not among the kept ones.
-        Of each activation quantizer ``NAME.range``; every other tensor under its own name, in float32.
+        Of each activation quantizer ``NAME.range``. Every other tensor under its own name: float32, or the
+        integers that a file holds instead ("integers", and the codes of "grid").
 
     Raises:
         UserError: the file is missing, damaged, no weights file, or of a version that wrote no index.
@@ -114,7 +115,7 @@ def _read_all(index: Mapping[str, Any], stream: "_Stream") -> dict[str, np.ndarr
         name = f"{index['layers'][at][0]}.input_quant" if isinstance(at, int) else at
         found[f"{name}.range"] = stream.take("activations", count)
     for name, kind, shape in index["others"]:
-        found[name] = _READ_OTHER[kind](stream, shape)
+        found[name] = _read_other(stream, kind, shape)
     return found
 
 
@@ -181,16 +182,14 @@ def _read_restored(stream: _Stream, channels: int, inputs: int, bits: int) -> np
     return (codes.astype(np.float32) - zero_point) * scale
 
 
-def _read_embedding(stream: _Stream, shape: Sequence[int]) -> np.ndarray:
-    scale = stream.half(shape[-1])
-    return stream.take("embeddings", math.prod(shape)).reshape(shape) * scale
-
-
-#: Kind of a tensor outside the layers -> how it is read. "grid" are codes of an activation quantizer.
-_READ_OTHER: dict[str, Callable[[_Stream, Sequence[int]], np.ndarray]] = {
-    "half": lambda stream, shape: stream.half(math.prod(shape)).reshape(shape),
-    "embedding": _read_embedding,
-    "grid": lambda stream, shape: stream.take("embeddings", math.prod(shape)).reshape(shape),
-    "full": lambda stream, shape: stream.take("full", math.prod(shape)).reshape(shape),
-    "integers": lambda stream, shape: stream.take("integers", math.prod(shape)).reshape(shape),
-}
+def _read_other(stream: _Stream, kind: str, shape: Sequence[int]) -> np.ndarray:
+    """A tensor outside the layers; "grid" are the codes of an activation quantizer."""
+    count = math.prod(shape)
+    if kind == "half":
+        values = stream.half(count)
+    elif kind == "embedding":
+        scale = np.broadcast_to(stream.half(shape[-1]), shape).ravel()
+        values = stream.take("embeddings", count) * scale
+    else:
+        values = stream.take("embeddings" if kind == "grid" else kind, count)
+    return values.reshape(shape)
