@@ -219,7 +219,8 @@ def test_the_profile_is_exact_or_the_check_says_why(plan, network, executed, hos
 
 
 @pytest.mark.slow
-@settings(max_examples=1500, **OPTIONS)
+@pytest.mark.timeout(1800)
+@settings(max_examples=300, **OPTIONS)
 @given(plan=plans())
 def test_the_profile_is_exact_or_the_check_says_why_at_length(plan, network, executed, hosted):
     holds(plan, network, executed, hosted)
