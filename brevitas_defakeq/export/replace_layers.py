@@ -11,7 +11,7 @@ from torch import nn
 
 from brevitas_defakeq.float_reference import copy_module
 from brevitas_defakeq.nn.layer_kinds import layer_kind_of
-from brevitas_defakeq.nn.module_tree import modules_by_name, replace_module
+from brevitas_defakeq.nn.module_tree import modules_by_name, replace_modules
 from brevitas_defakeq.prepare.plan import Plan
 from brevitas_defakeq.quant.activation_quantizer import activation_grid, code_range
 from brevitas_defakeq.utils.errors import UserError
@@ -66,11 +66,11 @@ def with_export_modules(
     """
     copy = copy_module(model)
     modules = modules_by_name(copy)
-    for planned in plan.layers:
-        replace_module(copy, modules[planned.name], build(modules[planned.name], planned.name))
+    made = {modules[planned.name]: build(modules[planned.name], planned.name) for planned in plan.layers}
     for name, module in modules.items():
         if isinstance(module, QuantIdentity):
-            replace_module(copy, module, quantized_by(module.act_quant, name, activation))
+            made[module] = quantized_by(module.act_quant, name, activation)
+    replace_modules(copy, made)
     return copy.eval()
 
 

@@ -36,10 +36,15 @@ def bias_of(layer: nn.Module) -> Tensor | None:
 
 def replace_module(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
     """Put ``new`` wherever ``old`` is in the tree (a shared module is in it more than once)."""
+    replace_modules(model, {old: new})
+
+
+def replace_modules(model: nn.Module, new: Mapping[nn.Module, nn.Module]) -> None:
+    """Put ``new[old]`` wherever ``old`` is in the tree, for all of them in one pass."""
     for parent in list(model.modules()):
         for name, child in list(parent._modules.items()):
-            if child is old:
-                parent._modules[name] = new
+            if child in new:
+                parent._modules[name] = new[child]
 
 
 @contextmanager
