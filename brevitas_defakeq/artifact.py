@@ -25,6 +25,7 @@ from brevitas_defakeq.imaging.preprocessing import Preprocessing
 from brevitas_defakeq.nn.module_tree import device_of
 from brevitas_defakeq.prepare.insert_quantizers import QuantScheme, insert_quantizers_
 from brevitas_defakeq.prepare.plan import Plan, replay_preparation_
+from brevitas_defakeq.prepare.product_layers import make_product_layers_
 from brevitas_defakeq.storage.weights_index import weights_file
 from brevitas_defakeq.storage.weights_transfer import WeightsReader, transfer
 from brevitas_defakeq.utils.errors import UserError
@@ -136,6 +137,7 @@ def load(folder: str | Path, detector: nn.Module | None = None) -> QuantizedDete
         preprocessing = Preprocessing.from_dict(raw) if raw else None
     report = read_json(folder / "report.json")
     reference = _architecture(spec, detector, folder)
+    _make_product_layers_(reference, plan, folder)
     _check_fits(reference, plan, folder)
     replay_preparation_(reference, plan)
     packed = {variant: _read_tensors(folder / name) for variant, name in WEIGHTS_FILES.items()}
@@ -181,6 +183,16 @@ def _architecture(spec: dict[str, Any], detector: nn.Module | None, folder: Path
             "load it with load(folder, detector=your_module)"
         )
     return build(spec).eval()
+
+
+def _make_product_layers_(model: nn.Module, plan: Plan, folder: Path) -> None:
+    """Raises UserError where the architecture has none of the modules."""
+    try:
+        make_product_layers_(model, plan.products)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{folder} was made from another detector ({error}); give the same architecture"
+        ) from None
 
 
 def _check_fits(model: nn.Module, plan: Plan, folder: Path) -> None:

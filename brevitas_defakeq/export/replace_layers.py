@@ -4,10 +4,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
+import torch
 from brevitas.nn import QuantIdentity
 from brevitas.nn.quant_layer import QuantWeightBiasInputOutputLayer as QuantLayer
 from brevitas.proxy.runtime_quant import ActQuantProxyFromInjectorBase as ActivationProxy
-from torch import nn
+from torch import Tensor, nn
 
 from brevitas_defakeq.float_reference import copy_module
 from brevitas_defakeq.nn.layer_kinds import layer_kind_of
@@ -67,6 +68,10 @@ def with_export_modules(
     copy = copy_module(model)
     modules = modules_by_name(copy)
     made = {modules[planned.name]: build(modules[planned.name], planned.name) for planned in plan.layers}
+    for product in plan.products.functional:
+        layer = made[modules[product.layer]]
+        if not isinstance(getattr(layer, "weight", None), Tensor):
+            layer.__dict__["weight"] = torch.empty(0)  # what the function is called with; the layer answers
     for name, module in modules.items():
         if isinstance(module, QuantIdentity):
             made[module] = quantized_by(module.act_quant, name, activation)

@@ -46,7 +46,7 @@ def convolution_kind(
         name=float_class.__name__, float_class=float_class, quantized_class=quantized_class,
         functions=frozenset({f"conv{dims}d"}), channel_dim=1, operation=_operation,
         build_quantized=build_quantized, sum_of_squares=_sum_of_squares,
-        fuse_batch_norm=fusion.fuse_conv_bn_weights, export_modules="convolution",
+        fuse_batch_norm=fusion.fuse_conv_bn_weights, export_modules="convolution", integer_output=True,
     )  # fmt: skip
 
 
@@ -92,6 +92,6 @@ def _same_padding(layer: nn.Conv2d, image: Tensor) -> Sides:
 
 CONV1D = convolution_kind(nn.Conv1d, qnn.QuantConv1d, 1)
 CONV2D = replace(
-    convolution_kind(nn.Conv2d, qnn.QuantConv2d, 2), integer_output=True,
+    convolution_kind(nn.Conv2d, qnn.QuantConv2d, 2),
     build_quantized=_build_quantized_2d, same_padding=_same_padding, with_padding=with_static_padding,
 )  # fmt: skip

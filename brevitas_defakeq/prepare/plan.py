@@ -15,10 +15,17 @@ from brevitas_defakeq.nn.attention import QUANTIZED_ATTENTION
 from brevitas_defakeq.nn.layer_kind import Sides
 from brevitas_defakeq.nn.layer_kinds import find_layer_kind, layer_kind_of, product_functions, weight_and_bias
 from brevitas_defakeq.nn.module_tree import modules_by_name
+from brevitas_defakeq.nn.multihead_attention import without_fused_kernels_
 from brevitas_defakeq.nn.static_padding import StaticPad
 from brevitas_defakeq.prepare import batch_norm_folding
 from brevitas_defakeq.prepare.blocks import Block, split_into_blocks
 from brevitas_defakeq.prepare.hardware_grids import Grids, find_grids
+from brevitas_defakeq.prepare.product_layers import (
+    ProductLayers,
+    constant_biases,
+    find_product_layers,
+    make_product_layers_,
+)
 from brevitas_defakeq.prepare.trace import Trace, trace
 from brevitas_defakeq.prepare.unquantized_outputs import open_outputs
 
@@ -65,6 +72,7 @@ class Plan:
         head: the last layer called; what it reads is the detector's feature.
         open_outputs: convolutions with a reader that takes their result as it is.
         grids: what else has to be quantized for integer hardware, and on which common grid.
+        products: what is made into layers first.
     """
 
     folds: tuple[tuple[str, str], ...]
@@ -77,6 +85,7 @@ class Plan:
     head: str
     open_outputs: tuple[str, ...] = ()
     grids: Grids = Grids()
+    products: ProductLayers = ProductLayers()
 
     def to_dict(self) -> dict:
         return asdict(self)
@@ -97,6 +106,7 @@ class Plan:
             head=data["head"],
             open_outputs=tuple(data.get("open_outputs", ())),
             grids=Grids.from_dict(data["grids"]) if "grids" in data else Grids(),
+            products=ProductLayers.from_dict(data["products"]) if "products" in data else ProductLayers(),
         )
 
 
@@ -111,7 +121,12 @@ def make_plan(
         outside: module -> why it and all in it stays float.
         blocks: modules that are one unit of reconstruction however many layers they hold.
     """
+    without_fused_kernels_(model)
     traced = trace(model, images)
+    products = find_product_layers(model, traced)
+    if products:
+        make_product_layers_(model, products, constant_biases(model, traced, products))
+        traced = trace(model, images)
     folds = tuple(batch_norm_folding.batch_norm_pairs(model, traced))
     for layer, norm in folds:
         batch_norm_folding.fold_batch_norm_(model, layer, norm)
@@ -121,11 +136,15 @@ def make_plan(
     if folds or paddings:
         traced = trace(model, images)
     strangers |= _kept_outside(model, outside)
-    return _read(model, traced, len(images), Plan(folds, paddings, (), (), (), (), strangers, ""), blocks)
+    plan = Plan(folds, paddings, (), (), (), (), strangers, "", products=products)
+    return _read(model, traced, len(images), plan, blocks)
 
 
 def replay_preparation_(model: nn.Module, plan: Plan) -> None:
-    """Fold and fix a freshly built architecture as the plan says (when a run is loaded)."""
+    """Fold and fix a freshly built architecture as the plan says (when a run is loaded).
+
+    What is made into layers is in it already.
+    """
     for layer, norm in plan.folds:
         batch_norm_folding.fold_batch_norm_(model, layer, norm)
     for name, sides in plan.paddings.items():
@@ -198,7 +217,7 @@ def _read(model: nn.Module, traced: Trace, images: int, plan: Plan, blocks: Sequ
         blocks=split_into_blocks(model, traced, names, blocks),
         embeddings=_embeddings(model, traced),
         left_float=left_float,
-        head=names[-1] if names else "",
+        head=plan.products.in_the_original(names[-1]) if names else "",
         open_outputs=open_outputs(modules, traced, names),
         grids=find_grids(model, traced, names, attentions),
     )
