@@ -27,8 +27,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from tables import markdown  # noqa: E402
 
 from brevitas_defakeq import DefakeQConfig, export_onnx, quantize  # noqa: E402
-from brevitas_defakeq.artifact import QuantizedDetector  # noqa: E402
 from brevitas_defakeq.imaging.preprocessing import Preprocessing  # noqa: E402
+from brevitas_defakeq.prepare.plan import Plan  # noqa: E402
 from brevitas_defakeq.provenance import provenance  # noqa: E402
 from brevitas_defakeq.storage.weights_transfer import tensors_outside_layers  # noqa: E402
 from brevitas_defakeq.utils.errors import UserError  # noqa: E402
@@ -181,7 +181,7 @@ def measure(name: str) -> dict[str, Any]:
         card = export_onnx(result, folder, verify=images)
     return {
         "family": architecture.family, "input_size": architecture.side, "options": architecture.options,
-        "shortened": architecture.shortened, "layers": len(result.plan.layers), **shares(result),
+        "shortened": architecture.shortened, "layers": len(result.plan.layers), **shares(result.quantized, result.plan),
         "left_float": result.plan.left_float, "agreement": card.provenance["agreement"],
         "seconds": round(perf_counter() - start, 1),
     }  # fmt: skip
@@ -196,16 +196,15 @@ def made_up_images(side: int) -> torch.Tensor:
     return images * contrast + torch.randn(VERIFIED, 3, 1, 1, generator=generator)
 
 
-def shares(result: QuantizedDetector) -> dict[str, Any]:
+def shares(model: nn.Module, plan: Plan) -> dict[str, Any]:
     """Numbers of parameters, and what is outside quantized layers and 8-bit embeddings, by module class.
 
     They are counted in the prepared network: BatchNorms that are folded are in it no more.
     """
-    modules = dict(result.quantized.named_modules())
-    own = dict(result.quantized.named_parameters())
-    quantized = sum(layer.num_params + layer.weight_shape[0] for layer in result.plan.layers)
+    modules, own = dict(model.named_modules()), dict(model.named_parameters())
+    quantized = sum(layer.num_params + layer.weight_shape[0] for layer in plan.layers)
     outside: Counter[str] = Counter()
-    for kind, name, tensor in tensors_outside_layers(result.quantized, result.plan):
+    for kind, name, tensor in tensors_outside_layers(model, plan):
         if name not in own:
             continue
         if kind in ("embedding", "grid"):

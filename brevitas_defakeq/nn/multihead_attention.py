@@ -30,7 +30,7 @@ class LayeredMultiheadAttention(nn.MultiheadAttention):
     ) -> tuple[Tensor, Tensor | None]:
         """As torch's; ``is_causal`` only hints at what ``attn_mask`` holds."""
         batched = query.dim() == 3
-        q, k, v = (_heads(part, self) for part in self._projected(query, key, value))  # [B, heads, T, D]
+        q, k, v = (self._heads(part) for part in self._projected(query, key, value))  # [B, heads, T, D]
         scores = self.quantized("q_quant", q) @ self.quantized("k_quant", k).transpose(-2, -1)
         scores = scores * self.head_dim**-0.5  # [B, heads, T, S]
         if attn_mask is not None:
@@ -50,11 +50,21 @@ class LayeredMultiheadAttention(nn.MultiheadAttention):
         return output, weights.mean(dim=-3) if average_attn_weights else weights
 
     def _projected(self, *operands: Tensor) -> tuple[Tensor, ...]:
-        """q, k and v, [T, B, C] or as the batch comes."""
+        """q, k and v, [B, T, C]."""
         if self.packed:
-            return self.in_proj(operands[0]).chunk(3, dim=-1)
+            return self.in_proj(self._batch_first(operands[0])).chunk(3, dim=-1)
         layers = (self.q_proj, self.k_proj, self.v_proj)
-        return tuple(layer(operand) for layer, operand in zip(layers, operands, strict=True))
+        pairs = zip(layers, operands, strict=True)
+        return tuple(layer(self._batch_first(operand)) for layer, operand in pairs)
+
+    def _batch_first(self, values: Tensor) -> Tensor:
+        """[T, C], [T, B, C] or [B, T, C] -> [B, T, C]."""
+        if values.dim() == 2:
+            return values.unsqueeze(0)
+        return values if self.batch_first else values.transpose(0, 1)
+
+    def _heads(self, values: Tensor) -> Tensor:
+        return values.unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)
 
     def quantized(self, operand: str, values: Tensor) -> Tensor:
         """An operand of a product; here as it is."""
@@ -74,15 +84,6 @@ class QuantMultiheadAttention(LayeredMultiheadAttention):
 
 
 QUANTIZED_ATTENTION[LayeredMultiheadAttention] = QuantMultiheadAttention
-
-
-def _heads(values: Tensor, attention: nn.MultiheadAttention) -> Tensor:
-    """[T, C], [T, B, C] or, batch first, [B, T, C] -> [B, heads, T, D]."""
-    if values.dim() == 2:
-        values = values.unsqueeze(0)
-    elif not attention.batch_first:
-        values = values.transpose(0, 1)
-    return values.unflatten(-1, (attention.num_heads, attention.head_dim)).transpose(1, 2)
 
 
 def _hidden(scores: Tensor, mask: Tensor) -> Tensor:

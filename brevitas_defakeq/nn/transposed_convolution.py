@@ -55,6 +55,10 @@ class TransposedConv2d(nn.ConvTranspose2d):
         return transposed_product(self, inputs, self.weight, self.bias)
 
 
+#: What Brevitas' own layers leave out.
+_STOCK = {"bias_quant": None, "input_quant": None, "output_quant": None, "return_quant_tensor": False}
+
+
 class QuantTransposedConv2d(qnn.QuantConvTranspose2d):
     """Brevitas' ``QuantConvTranspose2d`` with output channels first in its weight."""
 
@@ -62,9 +66,7 @@ class QuantTransposedConv2d(qnn.QuantConvTranspose2d):
         own = {name: options.pop(name) for name in ("bias", "device", "dtype") if name in options}
         nn.ConvTranspose2d.__init__(self, **_arguments(like), **own)
         self.weight = nn.Parameter(exchanged(self.weight.detach(), self.groups))
-        QuantLayer.__init__(
-            self, **{"bias_quant": None, "input_quant": None, "output_quant": None, **options}
-        )
+        QuantLayer.__init__(self, **{**_STOCK, **options})
 
     @property
     def output_channel_dim(self) -> int:
