@@ -36,10 +36,18 @@ def bias_of(layer: nn.Module) -> Tensor | None:
 
 def replace_module(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
     """Put ``new`` wherever ``old`` is in the tree (a shared module is in it more than once)."""
-    for parent in list(model.modules()):
-        for name, child in list(parent._modules.items()):
-            if child is old:
-                parent._modules[name] = new
+    for parent, name in places_of(model, old):
+        parent._modules[name] = new
+
+
+def places_of(model: nn.Module, module: nn.Module) -> list[tuple[nn.Module, str]]:
+    """Every parent of ``module``, and the name that it has there."""
+    return [
+        (parent, name)
+        for parent in model.modules()
+        for name, child in parent._modules.items()
+        if child is module
+    ]
 
 
 @contextmanager
