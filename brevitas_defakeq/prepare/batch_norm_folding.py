@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from brevitas_defakeq.nn.layer_kinds import channel_dim, find_layer_kind, layer_kind_of
 from brevitas_defakeq.nn.module_tree import modules_by_name, places_of
 from brevitas_defakeq.prepare.layer_subclasses import called_plainly, noise_like
-from brevitas_defakeq.prepare.trace import Trace, tensors_in
+from brevitas_defakeq.prepare.trace import TensorVersion, Trace, tensors_in
 
 #: Forwards known to be the norm alone.
 _PLAIN_FORWARDS = (nn.BatchNorm2d.forward, nn.SyncBatchNorm.forward)
@@ -36,27 +36,29 @@ def batch_norm_pairs(
     layers = {
         name for name in trace.calls if find_layer_kind(modules[name]) and called_plainly(trace, name)
     }.difference(outside)
-    makers = {id(call.output): name for name in layers for call in trace.calls[name]}
+    maker = {value: name for value, names in trace.makers.items() for name in layers.intersection(names)}
+    returned: dict[str, set[TensorVersion]] = {}
+    for value, layer in maker.items():
+        returned.setdefault(layer, set()).add(value)
     reading = trace.modules_reading()
     handed_out = {id(tensor) for tensor in tensors_in(trace.output)}
 
-    def only_in(norm: str, output: object) -> bool:
-        inside = (owner == norm or owner.startswith(f"{norm}.") for owner in reading.get(id(output), ()))
-        return id(output) not in handed_out and all(inside)
+    def only_in(norm: str, value: TensorVersion) -> bool:
+        inside = (owner == norm or owner.startswith(f"{norm}.") for owner in reading.get(value, ()))
+        return value[0] not in handed_out and all(inside)
 
     pairs: list[tuple[str, str]] = []
     for name in trace.calls:
         sources = _sources(modules[name], trace, name)
-        before = {makers.get(id(source)) for source in sources}
-        if not before or None in before:
-            continue
-        found = [layer for layer in trace.calls if layer in before]  # in the order of their calls
-        normed = {id(source) for source in sources}
-        outputs = [(modules[layer], call.output) for layer in found for call in trace.calls[layer]]
-        if all(
-            id(output) in normed and only_in(name, output) and _has_channels_second(layer, output)
-            for layer, output in outputs
-        ) and all(_computes_batch_norm(modules[name], source) for source in sources):
+        before = [maker.get(value) for value in trace.entered[name]] if sources else []
+        found = [layer for layer in dict.fromkeys(before) if layer is not None]
+        values = {value for layer in found for value in returned[layer]}
+        if (
+            found and values == set(trace.entered[name])
+            and all(only_in(name, value) for value in values)
+            and all(_has_channels_second(modules[layer], sources[0]) for layer in found)
+            and all(_computes_batch_norm(modules[name], source) for source in sources)
+        ):  # fmt: skip
             pairs += [(layer, name) for layer in found]
     return pairs
 

@@ -134,7 +134,7 @@ def plain_layer(
 
 def noise_like(inputs: Tensor) -> Tensor:
     """Normal noise, the same for every shape."""
-    generator = torch.Generator(inputs.device).manual_seed(0)
+    generator = torch.Generator(inputs.device).manual_seed(7919)
     return torch.empty_like(inputs).normal_(generator=generator)
 
 

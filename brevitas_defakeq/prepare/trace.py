@@ -80,12 +80,12 @@ class Trace:
     def readers_of(self, tensor: Tensor) -> list[str]:
         return self.readers.get(id(tensor), [])
 
-    def modules_reading(self) -> dict[int, set[str]]:
-        """``id`` of a tensor -> the modules in which torch functions read it."""
-        found: dict[int, set[str]] = {}
+    def modules_reading(self) -> dict[TensorVersion, set[str]]:
+        """Value -> the modules in which torch functions read it."""
+        found: dict[TensorVersion, set[str]] = {}
         for operation in self.operations:
-            for tensor, _ in operation.inputs:
-                found.setdefault(tensor, set()).add(operation.owner)
+            for value in operation.inputs:
+                found.setdefault(value, set()).add(operation.owner)
         return found
 
 
