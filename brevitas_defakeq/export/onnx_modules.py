@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.onnx.ops import symbolic
 
 from brevitas_defakeq.export.convolution_geometry import Attributes, ConvolutionGeometry
+from brevitas_defakeq.export.graph_writer import coded
 from brevitas_defakeq.export.replace_layers import (
     byte_grid,
     export_module_builder,
@@ -60,7 +61,7 @@ class OnnxLinear(nn.Module):
         self.bias = nn.Parameter(layer.bias.detach().clone().view(*[1] * (rank - 1), -1), requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.output(torch.matmul(self.activation(x), self.weight) + self.bias)
+        return self.output(torch.matmul(self.activation(x), coded(self.weight)) + self.bias)
 
 
 class OnnxConvolution(nn.Module):
@@ -76,7 +77,7 @@ class OnnxConvolution(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         shape = (x.shape[0], self.weight.shape[0], *self.geometry.output_sides(x.shape[2:]))
-        inputs = (self.activation(x), self.weight, self.bias)
+        inputs = (self.activation(x), coded(self.weight), self.bias)
         return self.output(_node("Conv", inputs, shape, self.geometry.attributes))
 
 
