@@ -7,9 +7,9 @@ clip or a padding at most), its quantizer serves; the others need one at their o
 from torch import Tensor, nn
 
 from brevitas_defakeq.nn.layer_kinds import layer_kind_of, product_functions
-from brevitas_defakeq.prepare.trace import Trace
+from brevitas_defakeq.prepare.trace import Operation, Trace
 
-#: Functions that a quantizer can be moved across: they only cut off, or add zeros.
+#: Functions that a quantizer can be moved across: they only cut off, or add zeros (``_copies_values``).
 _CLIPS = {"relu", "relu_", "relu6", "hardtanh", "hardtanh_", "clamp", "clamp_", "pad", "dropout"}
 _CLIP_MODULES = (nn.ReLU, nn.ReLU6, nn.Hardtanh)
 
@@ -23,10 +23,13 @@ def open_outputs(modules: dict[str, nn.Module], traced: Trace, layers: tuple[str
         for call in calls
     }
 
+    copied = {value for operation in traced.operations if _copies_values(operation) for value, _ in operation.inputs}
     products = product_functions()
 
     def closed(tensor: Tensor) -> bool:
         readers = set(traced.readers_of(tensor))
+        if id(tensor) in copied:
+            return False
         result = clipped.get(id(tensor))
         if not readers or not readers <= _CLIPS | products:
             return False
@@ -38,3 +41,9 @@ def open_outputs(modules: dict[str, nn.Module], traced: Trace, layers: tuple[str
         if layer_kind_of(modules[name]).integer_output
         and not all(closed(call.tensor()) for call in traced.calls[name])
     )
+
+
+def _copies_values(operation: Operation) -> bool:
+    """Whether it is a padding with values of its input, which integer kernels do not do."""
+    given = dict(zip(("input", "pad", "mode"), operation.args, strict=False)) | operation.options
+    return operation.name == "pad" and given.get("mode", "constant") != "constant"
