@@ -1,8 +1,8 @@
 """Graphs for any number of images, of detectors whose forward reads the batch size as a Python number.
 
 ``len(x)`` writes the example's batch size into the exported graph. Exports of two batch sizes differ in just
-these constants, which grow linearly with the batch: they become functions of the input's shape. Where that
-fails, as for a loop over the images, the file takes one image at a time.
+these constants, whose values or sizes grow with the batch: they become functions of the input's shape. Where
+that fails, as for a loop over the images, the file takes one image at a time.
 """
 
 from collections.abc import Mapping
@@ -66,17 +66,21 @@ def _with_variable_batch(fewer: ModelProto, more: ModelProto) -> ModelProto | No
     model = onnx.ModelProto()
     model.CopyFrom(fewer)
     nodes: list[NodeProto] = []
-    for name, value in values.items():
-        if name not in names or np.array_equal(value, others[names[name]]):
+    for name, same in names.items():
+        if np.array_equal(values[name], others[same]):
             continue
-        slope, rest = np.divmod(others[names[name]] - value, _MORE - _FEWER)
-        if value.dtype != np.int64 or rest.any():
+        made = _of_batch(model, name, values[name], others[same])
+        if made is None:
             return None
-        nodes += _grown(model, name, slope, value - _FEWER * slope)
+        nodes += made
     if not nodes:
         return None
     kept = [tensor for tensor in model.graph.initializer if tensor.name not in {n.output[0] for n in nodes}]
-    all_nodes = [helper.make_node("Shape", [INPUT], ["batch.size"], start=0, end=1), *nodes, *model.graph.node]
+    all_nodes = [
+        helper.make_node("Shape", [INPUT], ["batch.size"], start=0, end=1),
+        *nodes,
+        *model.graph.node,
+    ]
     del model.graph.initializer[:], model.graph.node[:], model.graph.value_info[:]
     model.graph.initializer.extend(kept)
     model.graph.node.extend(all_nodes)
@@ -100,14 +104,32 @@ def _same_constants(fewer: ModelProto, more: ModelProto) -> Mapping[str, str] | 
                 return None
     values, others = initializers(fewer), initializers(more)
     read = {name: same for name, same in names.items() if name in values}
-    if any(same not in others or others[same].shape != values[name].shape for name, same in read.items()):
-        return None
-    return read
+    return read if all(same in others for same in read.values()) else None
+
+
+def _of_batch(model: ModelProto, name: str, fewer: np.ndarray, more: np.ndarray) -> list[NodeProto] | None:
+    """Nodes that compute a constant that differs between the two exports; None for no such function."""
+    if fewer.shape == more.shape:
+        slope, rest = np.divmod(more - fewer, _MORE - _FEWER)
+        fits = fewer.dtype == np.int64 and not rest.any()
+        return _grown(model, name, slope, fewer - _FEWER * slope) if fits else None
+    for axis in range(fewer.ndim):
+        row = fewer.take([0], axis)
+        if np.array_equal(row.repeat(_FEWER, axis), fewer) and np.array_equal(row.repeat(_MORE, axis), more):
+            model.graph.initializer.append(numpy_helper.from_array(row, f"{name}.row"))
+            slope = (np.arange(fewer.ndim) == axis).astype(np.int64)
+            sizes = _grown(model, f"{name}.sizes", slope, np.array(fewer.shape) * (1 - slope))
+            return [*sizes, helper.make_node("Expand", [f"{name}.row", f"{name}.sizes"], [name])]
+    return None
 
 
 def _grown(model: ModelProto, name: str, slope: np.ndarray, offset: np.ndarray) -> list[NodeProto]:
     """Nodes that compute ``slope * batch + offset`` under the name of the initializer that it replaces."""
-    parts = {"slope": slope.reshape(-1), "offset": offset.reshape(-1), "shape": np.array(slope.shape, np.int64)}
+    parts = {
+        "slope": slope.reshape(-1),
+        "offset": offset.reshape(-1),
+        "shape": np.array(slope.shape, np.int64),
+    }
     for part, values in parts.items():
         model.graph.initializer.append(numpy_helper.from_array(values, f"{name}.{part}"))
     return [
@@ -121,9 +143,7 @@ def _equal_on_noise(model: ModelProto, one: ModelProto, image: Tensor) -> bool:
     """Whether the graph scores batches of one, two and five images as ``one`` scores the images."""
     noise = np.random.default_rng(0).standard_normal((5, *image.shape[1:])).astype(np.float32)
     try:
-        many, single = (
-            open_session(graph.SerializeToString(), optimize=False) for graph in (model, one)
-        )
+        many, single = (open_session(graph.SerializeToString(), optimize=False) for graph in (model, one))
         wanted = np.concatenate([single.run(None, {INPUT: row[None]})[0].reshape(-1) for row in noise])
         found = [many.run(None, {INPUT: noise[:count]})[0].reshape(-1) for count in (1, 2, 5)]
     except Exception:  # onnxruntime's errors share no other base

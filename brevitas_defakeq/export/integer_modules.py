@@ -64,7 +64,10 @@ class IntegerConvolution(nn.Module):
         self.activation, self.weight, self.output = activation, weight, output
         self.bias = nn.Parameter(layer.bias.detach().clone(), requires_grad=False)
         self.convolve = _CONVOLVE[len(padding)]
-        self.geometry, self.padded = (layer.stride, padding, layer.dilation, layer.groups), OwnPadding.of(layer)
+        self.geometry, self.padded = (
+            (layer.stride, padding, layer.dilation, layer.groups),
+            OwnPadding.of(layer),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.activation(self.padded(x))

@@ -21,9 +21,7 @@ _DEFAULT_EPS = 1e-5
 
 
 @torch.no_grad()
-def batch_norm_pairs(
-    model: nn.Module, trace: Trace, outside: Iterable[str] = ()
-) -> list[tuple[str, str]]:
+def batch_norm_pairs(model: nn.Module, trace: Trace, outside: Iterable[str] = ()) -> list[tuple[str, str]]:
     """(layer, BatchNorm) names where the norm alone reads the layer's output.
 
     A norm that runs several times is behind one layer or several. A norm over a Linear's [N, tokens, C]

@@ -109,9 +109,7 @@ class _Products(TorchFunctionMode):
         return function(*args, **(kwargs or {}))
 
 
-def plain_layer(
-    layer: nn.Module, weight: Tensor | None = None, bias: Tensor | None = None
-) -> nn.Module:
+def plain_layer(layer: nn.Module, weight: Tensor | None = None, bias: Tensor | None = None) -> nn.Module:
     """A layer of its kind's own class with the geometry of ``layer`` and this weight (None: the layer's own)."""
     if weight is None:
         weight, bias = weight_of(layer), bias_of(layer)

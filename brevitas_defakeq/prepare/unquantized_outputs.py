@@ -4,6 +4,8 @@ An integer convolution kernel writes integers. Where every reader quantizes what
 clip or a padding at most), its quantizer serves; the others need one at their output (``target="mobile"``).
 """
 
+from collections.abc import Iterable
+
 from torch import Tensor, nn
 
 from brevitas_defakeq.nn.layer_kinds import layer_kind_of, product_functions
@@ -23,7 +25,9 @@ def open_outputs(modules: dict[str, nn.Module], traced: Trace, layers: tuple[str
         for call in calls
     }
 
-    copied = {value for operation in traced.operations if _copies_values(operation) for value, _ in operation.inputs}
+    copied = {
+        value for operation in traced.operations if _copies_values(operation) for value, _ in operation.inputs
+    }
     products = product_functions()
 
     def closed(tensor: Tensor) -> bool:
@@ -41,6 +45,12 @@ def open_outputs(modules: dict[str, nn.Module], traced: Trace, layers: tuple[str
         if layer_kind_of(modules[name]).integer_output
         and not all(closed(call.tensor()) for call in traced.calls[name])
     )
+
+
+def paddings_of_values(model: nn.Module, layers: Iterable[str]) -> dict[str, str]:
+    """Layers that pad with values of their input, as no FPGA does -> "reflect", "replicate" or "circular"."""
+    modes = {name: getattr(model.get_submodule(name), "padding_mode", "zeros") for name in layers}
+    return {name: mode for name, mode in modes.items() if mode != "zeros"}
 
 
 def _copies_values(operation: Operation) -> bool:
