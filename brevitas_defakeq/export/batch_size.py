@@ -56,7 +56,7 @@ def batch_of(model: ModelProto) -> int | None:
 
 
 def _with_variable_batch(fewer: ModelProto, more: ModelProto) -> ModelProto | None:
-    """``fewer`` with the constants that differ in ``more`` as functions of the batch size; None if more differs."""
+    """``fewer`` with the constants that differ in ``more`` computed from the batch; None if more differs."""
     if list(map(_without_names, fewer.graph.node)) != list(map(_without_names, more.graph.node)):
         return None
     names = _same_constants(fewer, more)
@@ -96,7 +96,7 @@ def _without_names(node: NodeProto) -> tuple[str, str, int, int, list[bytes]]:
 
 
 def _same_constants(fewer: ModelProto, more: ModelProto) -> Mapping[str, str] | None:
-    """Initializer of ``fewer`` -> the one that is read in its place in ``more``; None if the graphs differ."""
+    """Initializer of ``fewer`` -> the one read in its place in ``more``; None if the graphs differ."""
     names: dict[str, str] = {}
     for node, other in zip(fewer.graph.node, more.graph.node, strict=True):
         for name, same in zip((*node.input, *node.output), (*other.input, *other.output), strict=True):

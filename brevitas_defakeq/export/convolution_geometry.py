@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from brevitas.nn.quant_layer import QuantWeightBiasInputOutputLayer as QuantLayer
-
 import torch
+from brevitas.nn.quant_layer import QuantWeightBiasInputOutputLayer as QuantLayer
 from torch import Tensor
 from torch.nn import functional as F
 

@@ -1,7 +1,7 @@
 """Subclasses of Linear and convolutions: whether they compute what their kind does, and the layer that does.
 
 timm's ``Conv2dSame`` pads by itself; its ``StdConv2d`` standardizes the weight before every call. Both are
-the plain operation behind a fixed padding, with a constant weight. What a layer computes is found by running it.
+the plain operation behind a fixed padding, with a constant weight. What a layer computes is found by a run.
 """
 
 from collections.abc import Sequence
@@ -110,7 +110,7 @@ class _Products(TorchFunctionMode):
 
 
 def plain_layer(layer: nn.Module, weight: Tensor | None = None, bias: Tensor | None = None) -> nn.Module:
-    """A layer of its kind's own class with the geometry of ``layer`` and this weight (None: the layer's own)."""
+    """A layer of its kind's own class with this weight (None: its own) and the geometry of ``layer``."""
     if weight is None:
         weight, bias = weight_of(layer), bias_of(layer)
     cls = layer_kind_of(layer).float_class

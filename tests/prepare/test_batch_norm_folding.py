@@ -70,7 +70,7 @@ FOLDED = {
     "own, same forward": (SameForward(4), nn.Identity),
     "own, with activation": (WithActivation(4), nn.SiLU),
     "own, activation unused": (ActivationUnused(4), nn.Identity),
-    "instance norm with statistics": (nn.InstanceNorm2d(4, affine=True, track_running_stats=True), nn.Identity),
+    "instance norm": (nn.InstanceNorm2d(4, affine=True, track_running_stats=True), nn.Identity),
 }  # fmt: skip
 
 
