@@ -25,7 +25,7 @@ from brevitas_defakeq.imaging.preprocessing import Preprocessing
 from brevitas_defakeq.nn.module_tree import device_of
 from brevitas_defakeq.prepare.insert_quantizers import QuantScheme, insert_quantizers_
 from brevitas_defakeq.prepare.plan import Plan, replay_preparation_
-from brevitas_defakeq.prepare.product_layers import make_product_layers_
+from brevitas_defakeq.prepare.simplify import replay_products_
 from brevitas_defakeq.storage.weights_index import weights_file
 from brevitas_defakeq.storage.weights_transfer import WeightsReader, transfer
 from brevitas_defakeq.utils.errors import UserError
@@ -188,7 +188,7 @@ def _architecture(spec: dict[str, Any], detector: nn.Module | None, folder: Path
 def _make_product_layers_(model: nn.Module, plan: Plan, folder: Path) -> None:
     """Raises UserError where the architecture has none of the modules."""
     try:
-        make_product_layers_(model, plan.products)
+        replay_products_(model, plan.products)
     except (AttributeError, KeyError, TypeError) as error:
         raise UserError(
             f"{folder} was made from another detector ({error}); give the same architecture"

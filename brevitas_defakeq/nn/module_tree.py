@@ -47,6 +47,16 @@ def replace_modules(model: nn.Module, new: Mapping[nn.Module, nn.Module]) -> Non
                 parent._modules[name] = new[child]
 
 
+def places_of(model: nn.Module, module: nn.Module) -> list[tuple[nn.Module, str]]:
+    """Every parent of ``module``, and the name that it has there."""
+    return [
+        (parent, name)
+        for parent in model.modules()
+        for name, child in parent._modules.items()
+        if child is module
+    ]
+
+
 @contextmanager
 def eval_mode(model: nn.Module) -> Iterator[None]:
     """``model.eval()``, every module's own mode restored afterwards."""

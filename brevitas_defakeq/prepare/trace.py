@@ -80,6 +80,14 @@ class Trace:
     def readers_of(self, tensor: Tensor) -> list[str]:
         return self.readers.get(id(tensor), [])
 
+    def modules_reading(self) -> dict[TensorVersion, set[str]]:
+        """Value -> the modules in which torch functions read it."""
+        found: dict[TensorVersion, set[str]] = {}
+        for operation in self.operations:
+            for value in operation.inputs:
+                found.setdefault(value, set()).add(operation.owner)
+        return found
+
 
 class _Readers(TorchFunctionMode):
     """Notes, for every tensor, which torch functions with a tensor result read it."""
@@ -96,7 +104,7 @@ class _Readers(TorchFunctionMode):
         inputs = tuple(map(version_of, tensors_in((args, options))))
         result = function(*args, **options)
         if any(True for _ in tensors_in(result)):
-            name = (resolve_name(function) or getattr(function, "__name__", "?")).rsplit(".", 1)[-1]
+            name = function_name(function)
             for tensor in tensors_in((args, options)):
                 self.alive.append(tensor)
                 self.trace.readers.setdefault(id(tensor), []).append(name)
@@ -105,6 +113,11 @@ class _Readers(TorchFunctionMode):
             self.trace.operations.append(Operation(name, args, options, inputs, outputs, owner))
             self.alive.append(result)
         return result
+
+
+def function_name(function: Callable) -> str:
+    """The last part of a torch function's name: "conv2d"."""
+    return (resolve_name(function) or getattr(function, "__name__", "?")).rsplit(".", 1)[-1]
 
 
 def tensors_in(value: object) -> Iterator[Tensor]:

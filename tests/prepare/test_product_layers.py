@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from brevitas_defakeq.nn.functional_products import FunctionalProducts
 from brevitas_defakeq.prepare.plan import Plan, make_plan, replay_preparation_
-from brevitas_defakeq.prepare.product_layers import make_product_layers_
+from brevitas_defakeq.prepare.simplify import replay_products_
 
 IMAGES = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 
@@ -49,7 +49,7 @@ def test_replay_on_a_fresh_architecture():
     plan, made = prepared(model)
     plan = Plan.from_dict(plan.to_dict())
     fresh = copy.deepcopy(model)
-    make_product_layers_(fresh, plan.products)
+    replay_products_(fresh, plan.products)
     replay_preparation_(fresh, plan)
     assert [name for name, _ in fresh.named_modules()] == [name for name, _ in made.named_modules()]
     assert [module.__class__.__name__ for module in fresh.modules()] == [
