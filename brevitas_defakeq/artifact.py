@@ -20,9 +20,8 @@ from brevitas_defakeq.detectors.observer import Observer
 from brevitas_defakeq.detectors.output import OutputSpec
 from brevitas_defakeq.detectors.resolve import build, fill_, registered_weights
 from brevitas_defakeq.detectors.weights_sources import Files
-from brevitas_defakeq.float_reference import copy_module
 from brevitas_defakeq.imaging.preprocessing import Preprocessing
-from brevitas_defakeq.nn.module_tree import device_of
+from brevitas_defakeq.nn.module_tree import copy_module, device_of
 from brevitas_defakeq.prepare.insert_quantizers import QuantScheme, insert_quantizers_
 from brevitas_defakeq.prepare.plan import Plan, replay_preparation_
 from brevitas_defakeq.storage.weights_index import weights_file

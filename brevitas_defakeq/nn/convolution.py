@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TypeVar
 
-import brevitas.nn as qnn
 import torch
 from timm.layers.padding import pad_same_arg
 from torch import Tensor, nn
@@ -14,6 +13,7 @@ from torch.nn.utils import fusion
 
 from brevitas_defakeq.nn.layer_kind import LayerKind, Sides
 from brevitas_defakeq.nn.static_padding import StaticPad, StaticPadQuantConv2d, padded, with_static_padding
+from brevitas_defakeq.nn.strided_pointwise import TrainableQuantConv1d, TrainableQuantConv2d
 
 FloatConvolution = TypeVar("FloatConvolution", bound=_ConvNd)
 QuantizedClass = TypeVar("QuantizedClass", bound=nn.Module)
@@ -72,7 +72,7 @@ def _built(cls: type[QuantizedClass], layer: _ConvNd, options: Mapping[str, obje
 
 def _build_quantized_2d(layer: nn.Conv2d, options: Mapping[str, object]) -> nn.Module:
     if not isinstance(layer, StaticPad):
-        return _built(qnn.QuantConv2d, layer, options)
+        return _built(TrainableQuantConv2d, layer, options)
     new = _built(StaticPadQuantConv2d, layer, options)
     new.static_padding = layer.static_padding
     return new
@@ -87,8 +87,8 @@ def _same_padding(layer: nn.Conv2d, image: Tensor) -> Sides:
     return left, right, top, bottom
 
 
-CONV1D = convolution_kind(nn.Conv1d, qnn.QuantConv1d, 1)
+CONV1D = convolution_kind(nn.Conv1d, TrainableQuantConv1d, 1)
 CONV2D = replace(
-    convolution_kind(nn.Conv2d, qnn.QuantConv2d, 2), integer_output=True,
+    convolution_kind(nn.Conv2d, TrainableQuantConv2d, 2), integer_output=True,
     build_quantized=_build_quantized_2d, same_padding=_same_padding, with_padding=with_static_padding,
 )  # fmt: skip

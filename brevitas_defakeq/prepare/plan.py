@@ -14,11 +14,13 @@ from torch import Tensor, nn
 from brevitas_defakeq.nn.attention import QUANTIZED_ATTENTION
 from brevitas_defakeq.nn.layer_kind import Sides
 from brevitas_defakeq.nn.layer_kinds import find_layer_kind, layer_kind_of, product_functions, weight_and_bias
+from brevitas_defakeq.nn.model_input import hand_over_copies_, to_channels_last_
 from brevitas_defakeq.nn.module_tree import modules_by_name
 from brevitas_defakeq.nn.static_padding import StaticPad
 from brevitas_defakeq.prepare import batch_norm_folding
 from brevitas_defakeq.prepare.blocks import Block, split_into_blocks
 from brevitas_defakeq.prepare.hardware_grids import Grids, find_grids
+from brevitas_defakeq.prepare.image_dimension import ImageDimensions, apart_from_images, image_dimensions
 from brevitas_defakeq.prepare.trace import Trace, trace
 from brevitas_defakeq.prepare.unquantized_outputs import open_outputs
 
@@ -65,6 +67,8 @@ class Plan:
         head: the last layer called; what it reads is the detector's feature.
         open_outputs: convolutions with a reader that takes their result as it is.
         grids: what else has to be quantized for integer hardware, and on which common grid.
+        changes_batch: the model writes to the images that it is handed.
+        contiguous: the model cannot compute in channels-last layout.
     """
 
     folds: tuple[tuple[str, str], ...]
@@ -77,6 +81,8 @@ class Plan:
     head: str
     open_outputs: tuple[str, ...] = ()
     grids: Grids = Grids()
+    changes_batch: bool = False
+    contiguous: bool = False
 
     def to_dict(self) -> dict:
         return asdict(self)
@@ -91,17 +97,24 @@ class Plan:
                 LayerPlan(**{**layer, "weight_shape": tuple(layer["weight_shape"])})
                 for layer in data["layers"]
             ),
-            blocks=tuple(Block(block["name"], tuple(block["layers"])) for block in data["blocks"]),
+            blocks=tuple(Block(**{**block, "layers": tuple(block["layers"])}) for block in data["blocks"]),
             embeddings=tuple(data["embeddings"]),
             left_float=dict(data["left_float"]),
             head=data["head"],
             open_outputs=tuple(data.get("open_outputs", ())),
             grids=Grids.from_dict(data["grids"]) if "grids" in data else Grids(),
+            changes_batch=data.get("changes_batch", False),
+            contiguous=data.get("contiguous", False),
         )
 
 
 def make_plan(
-    model: nn.Module, images: Tensor, *, outside: Mapping[str, str] = _NOTHING, blocks: Sequence[str] = ()
+    model: nn.Module,
+    images: Tensor,
+    *,
+    outside: Mapping[str, str] = _NOTHING,
+    blocks: Sequence[str] = (),
+    contiguous: bool = False,
 ) -> Plan:
     """Fold and fix ``model`` in place (give a copy), and return the plan of what to quantize.
 
@@ -110,8 +123,17 @@ def make_plan(
         images: one or more preprocessed images, [N, 3, H, W].
         outside: module -> why it and all in it stays float.
         blocks: modules that are one unit of reconstruction however many layers they hold.
+        contiguous: leave the weights in torch's default layout.
     """
-    traced = trace(model, images)
+    if not contiguous:
+        to_channels_last_(model)
+    batch = images.clone()
+    version = batch._version
+    traced = trace(model, batch)
+    changes_batch = batch._version != version or not torch.equal(batch, images)
+    if changes_batch or contiguous:
+        hand_over_copies_(model, contiguous=contiguous)
+    dims = image_dimensions(model, traced, images)
     folds = tuple(batch_norm_folding.batch_norm_pairs(model, traced))
     for layer, norm in folds:
         batch_norm_folding.fold_batch_norm_(model, layer, norm)
@@ -120,8 +142,11 @@ def make_plan(
         batch_norm_folding.make_static_(model, name, sides)
     if folds or paddings:
         traced = trace(model, images)
-    strangers |= _kept_outside(model, outside)
-    return _read(model, traced, len(images), Plan(folds, paddings, (), (), (), (), strangers, ""), blocks)
+    strangers |= apart_from_images(model, dims) | _kept_outside(model, outside)
+    plan = Plan(
+        folds, paddings, (), (), (), (), strangers, "", changes_batch=changes_batch, contiguous=contiguous
+    )
+    return _read(model, traced, len(images), plan, blocks, dims)
 
 
 def replay_preparation_(model: nn.Module, plan: Plan) -> None:
@@ -130,6 +155,10 @@ def replay_preparation_(model: nn.Module, plan: Plan) -> None:
         batch_norm_folding.fold_batch_norm_(model, layer, norm)
     for name, sides in plan.paddings.items():
         batch_norm_folding.make_static_(model, name, sides)
+    if not plan.contiguous:
+        to_channels_last_(model)
+    if plan.contiguous or plan.changes_batch:
+        hand_over_copies_(model, contiguous=plan.contiguous)
 
 
 @torch.no_grad()
@@ -184,7 +213,9 @@ def _kept_outside(model: nn.Module, outside: Mapping[str, str]) -> dict[str, str
     }
 
 
-def _read(model: nn.Module, traced: Trace, images: int, plan: Plan, blocks: Sequence[str]) -> Plan:
+def _read(
+    model: nn.Module, traced: Trace, images: int, plan: Plan, blocks: Sequence[str], dims: ImageDimensions
+) -> Plan:
     modules = modules_by_name(model)
     layers, left_float = _layers(modules, traced, images, plan.left_float)
     names = tuple(layer.name for layer in layers)
@@ -195,7 +226,7 @@ def _read(model: nn.Module, traced: Trace, images: int, plan: Plan, blocks: Sequ
         plan,
         attentions=attentions,
         layers=layers,
-        blocks=split_into_blocks(model, traced, names, blocks),
+        blocks=split_into_blocks(model, traced, names, blocks, dims),
         embeddings=_embeddings(model, traced),
         left_float=left_float,
         head=names[-1] if names else "",
@@ -262,6 +293,6 @@ def _embeddings(model: nn.Module, traced: Trace) -> tuple[str, ...]:
         read_by = set(traced.readers_of(parameter))
         if id(parameter) in layers or rows < 2 or not read_by or read_by & not_embedded:
             continue
-        if parameter.shape[-1] > 1:
+        if parameter.shape[-1] > 1 and parameter.isfinite().all():  # a mask may hold -inf
             found.append(name)
     return tuple(found)
