@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from brevitas_defakeq.config import DefakeQConfig
 from brevitas_defakeq.detectors.observer import Observer
 from brevitas_defakeq.detectors.output import OutputSpec
+from brevitas_defakeq.detectors.plain_module import plain_module
 from brevitas_defakeq.detectors.resolve import build, fill_, registered_weights
 from brevitas_defakeq.detectors.weights_sources import Files
 from brevitas_defakeq.imaging.preprocessing import Preprocessing
@@ -173,7 +174,7 @@ def load_float(result: QuantizedDetector, weights: Files | None) -> nn.Module:
 
 def _architecture(spec: dict[str, Any], detector: nn.Module | None, folder: Path) -> nn.Module:
     if detector is not None:
-        return copy_module(detector).eval()
+        return copy_module(plain_module(detector)).eval()
     if spec.get("kind") == "module":
         raise UserError(
             f"{folder} was made from a module of class {spec.get('name')}; "

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from brevitas_defakeq.nn.attention import QUANTIZED_ATTENTION
+from brevitas_defakeq.nn.batch_input import hand_over_copies_, to_channels_last_
 from brevitas_defakeq.nn.layer_kind import Sides
 from brevitas_defakeq.nn.layer_kinds import find_layer_kind, layer_kind_of, product_functions, weight_and_bias
-from brevitas_defakeq.nn.model_input import hand_over_copies_, to_channels_last_
 from brevitas_defakeq.nn.module_tree import modules_by_name
 from brevitas_defakeq.nn.static_padding import StaticPad
 from brevitas_defakeq.prepare import batch_norm_folding

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode, resolve_name
 
-from brevitas_defakeq.nn.model_input import copied_containers
+from brevitas_defakeq.nn.batch_input import copied_containers
 from brevitas_defakeq.nn.module_tree import eval_mode, removed_after
 from brevitas_defakeq.utils.errors import UserError
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from brevitas_defakeq.config import DEFAULT_CACHE_BYTES
-from brevitas_defakeq.nn.model_input import copied_containers
+from brevitas_defakeq.nn.batch_input import copied_containers
 from brevitas_defakeq.nn.module_tree import removed_after
 from brevitas_defakeq.utils.errors import UserError
 
