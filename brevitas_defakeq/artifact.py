@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from brevitas_defakeq.config import DefakeQConfig
 from brevitas_defakeq.detectors.observer import Observer
 from brevitas_defakeq.detectors.output import OutputSpec
+from brevitas_defakeq.detectors.plain_module import plain_module
 from brevitas_defakeq.detectors.resolve import build, fill_, registered_weights
 from brevitas_defakeq.detectors.weights_sources import Files
-from brevitas_defakeq.float_reference import copy_module
 from brevitas_defakeq.imaging.preprocessing import Preprocessing
-from brevitas_defakeq.nn.module_tree import device_of
+from brevitas_defakeq.nn.module_tree import copy_module, device_of
 from brevitas_defakeq.prepare.insert_quantizers import QuantScheme, insert_quantizers_
 from brevitas_defakeq.prepare.plan import Plan, replay_preparation_
 from brevitas_defakeq.prepare.simplify import replay_products_
@@ -176,7 +176,7 @@ def load_float(result: QuantizedDetector, weights: Files | None) -> nn.Module:
 
 def _architecture(spec: dict[str, Any], detector: nn.Module | None, folder: Path) -> nn.Module:
     if detector is not None:
-        return copy_module(detector).eval()
+        return copy_module(plain_module(detector)).eval()
     if spec.get("kind") == "module":
         raise UserError(
             f"{folder} was made from a module of class {spec.get('name')}; "

@@ -10,9 +10,8 @@ from brevitas.nn.quant_layer import QuantWeightBiasInputOutputLayer as QuantLaye
 from brevitas.proxy.runtime_quant import ActQuantProxyFromInjectorBase as ActivationProxy
 from torch import Tensor, nn
 
-from brevitas_defakeq.float_reference import copy_module
 from brevitas_defakeq.nn.layer_kinds import layer_kind_of
-from brevitas_defakeq.nn.module_tree import modules_by_name, replace_modules
+from brevitas_defakeq.nn.module_tree import copy_module, modules_by_name, replace_modules
 from brevitas_defakeq.prepare.plan import Plan
 from brevitas_defakeq.quant.activation_quantizer import activation_grid, code_range
 from brevitas_defakeq.utils.errors import UserError

@@ -20,7 +20,7 @@ def exchanged(weight: Tensor, groups: int) -> Tensor:
     """[C_in, C_out/groups, ...] -> [C_out, C_in/groups, ...], or the other way round."""
     first, second, *kernel = weight.shape
     grouped = weight.reshape(groups, first // groups, second, *kernel)
-    return grouped.transpose(1, 2).reshape(groups * second, first // groups, *kernel)
+    return grouped.transpose(1, 2).reshape(groups * second, first // groups, *kernel).contiguous()
 
 
 def transposed_product(
