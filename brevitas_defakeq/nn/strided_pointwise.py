@@ -15,7 +15,8 @@ class StridedPointwise(nn.Module):
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         pointwise = not any(size > 1 for size in self.kernel_size) and not any(self.padding)
-        wanted = torch.is_grad_enabled() and weight.requires_grad
+        values = getattr(weight, "value", weight)  # of a Brevitas ``QuantTensor``
+        wanted = torch.is_grad_enabled() and values.requires_grad
         if not (pointwise and wanted and any(step > 1 for step in self.stride)):
             return super()._conv_forward(input, weight, bias)
         convolve = F.conv1d if weight.dim() == 3 else F.conv2d
