@@ -58,3 +58,13 @@ def test_a_pointwise_convolution_in_one_dimension():
     layer = TrainableQuantConv1d(3, 4, 1, 2, weight_quant=None, bias=False)
     inputs = torch.randn(2, 3, 9)
     torch.testing.assert_close(layer(inputs), F.conv1d(inputs, layer.weight, None, 2))
+
+
+def test_a_quantized_weight_that_carries_its_grid():
+    layer = TrainableQuantConv2d(3, 4, 1, 2, weight_bit_width=8, bias=False)
+    images = torch.randn(2, 3, 8, 8)
+    found = layer(images)
+    with torch.no_grad():
+        torch.testing.assert_close(found.detach(), layer(images))
+    found.sum().backward()
+    assert layer.weight.grad.abs().max() > 0
