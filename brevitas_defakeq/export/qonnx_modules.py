@@ -12,12 +12,14 @@ from brevitas.nn.quant_layer import QuantWeightBiasInputOutputLayer as QuantLaye
 from torch import Tensor, nn
 from torch.onnx.ops import symbolic
 
-from brevitas_defakeq.export.convolution_geometry import Attributes, ConvolutionGeometry
+from brevitas_defakeq.export.convolution_geometry import Attributes, ConvolutionGeometry, OwnPadding
+from brevitas_defakeq.export.onnx_modules import padded_by_node
 from brevitas_defakeq.export.qonnx_weights import QonnxWeight, RoundedWeight, activation_node
 from brevitas_defakeq.export.replace_layers import export_module_builder, quantized_by, with_export_modules
 from brevitas_defakeq.nn.attention import QuantAttention, masked
 from brevitas_defakeq.nn.module_tree import modules_by_name, replace_module
 from brevitas_defakeq.prepare.plan import Plan
+from brevitas_defakeq.utils.errors import UserError
 
 #: The operator set of every node: the first with a single ``Gelu``.
 QONNX_OPSET = 20
@@ -41,7 +43,9 @@ class QonnxLinear(nn.Module):
 
 
 class QonnxConvolution(nn.Module):
-    """Conv with the fixed, possibly uneven padding as its own attribute."""
+    """Conv with the fixed, possibly uneven padding as its own attribute, or behind another padding."""
+
+    pads: Tensor
 
     def __init__(self, layer: QuantLayer, name: str) -> None:
         super().__init__()
@@ -49,14 +53,45 @@ class QonnxConvolution(nn.Module):
         self.output = quantized_by(layer.output_quant, name, activation_node)
         self.weight_quant = QonnxWeight(RoundedWeight.of(layer), axis=0)
         self.bias = nn.Parameter(layer.bias.detach().clone(), requires_grad=False)
-        self.geometry = ConvolutionGeometry.of(layer, name)
+        self.geometry, self.padding = ConvolutionGeometry.of(layer), OwnPadding.of(layer)
+        self.register_buffer("pads", torch.tensor(self.padding.pads))
 
     def forward(self, x: Tensor) -> Tensor:
         geometry = self.geometry
+        x = padded_by_node(x, self.padding, self.pads, QONNX_OPSET)
         shape = (x.shape[0], len(self.bias), *geometry.output_sides(x.shape[2:]))
         inputs = (self.activation(x), self.weight_quant(), self.bias)
         attributes: Attributes = {**geometry.attributes, "kernel_shape": geometry.kernel}
         y = symbolic("Conv", inputs, attributes, dtype=torch.float32, shape=shape, version=QONNX_OPSET)
+        return self.output(y)
+
+
+class QonnxTransposedConvolution(nn.Module):
+    """ConvTranspose, whose weight [C_in, C_out, kh, kw] has its quantizer along C_out."""
+
+    def __init__(self, layer: QuantLayer, name: str) -> None:
+        super().__init__()
+        if layer.groups > 1:
+            raise UserError(
+                f"{name}: QONNX has no quantizer for a ConvTranspose with groups: no axis of its weight "
+                f"holds the output channels; quantize with --keep-float {name}"
+            )
+        self.activation = quantized_by(layer.input_quant, name, activation_node)
+        self.output = quantized_by(layer.output_quant, name, activation_node)
+        self.weight_quant = QonnxWeight(RoundedWeight.of(layer), axis=1)
+        self.bias = nn.Parameter(layer.bias.detach().clone(), requires_grad=False)
+        self.geometry, self.added = ConvolutionGeometry.of(layer), list(layer.output_padding)
+
+    def forward(self, x: Tensor) -> Tensor:
+        geometry = self.geometry
+        shape = (x.shape[0], len(self.bias), *geometry.sides_of_transposed(x.shape[2:], self.added))
+        inputs = (self.activation(x), self.weight_quant(), self.bias)
+        attributes: Attributes = {
+            **geometry.attributes, "kernel_shape": geometry.kernel, "output_padding": self.added
+        }  # fmt: skip
+        y = symbolic(
+            "ConvTranspose", inputs, attributes, dtype=torch.float32, shape=shape, version=QONNX_OPSET
+        )
         return self.output(y)
 
 
@@ -71,6 +106,7 @@ def _linear(layer: QuantLayer, name: str) -> QonnxLinear:
 QONNX_MODULES: dict[str, Callable[[QuantLayer, str], nn.Module]] = {
     "linear": _linear,
     "convolution": QonnxConvolution,
+    "transposed convolution": QonnxTransposedConvolution,
 }
 
 
