@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from brevitas_defakeq.detectors.observer import Observer
 from brevitas_defakeq.detectors.resolve import Detector
+from brevitas_defakeq.nn.module_tree import computed_tensors
 from brevitas_defakeq.prepare.plan import Plan, make_plan
-from brevitas_defakeq.prepare.trace import tensors_in
 from brevitas_defakeq.utils.errors import UserError
 
 
@@ -45,7 +45,7 @@ def check_finite(model: nn.Module) -> None:
 def copy_module(model: nn.Module) -> nn.Module:
     """A copy of a float module in the memory format of the processor's fast convolutions."""
     try:
-        copied = copy.deepcopy(model, _computed_tensors(model))
+        copied = copy.deepcopy(model, computed_tensors(model))
     except (RuntimeError, TypeError) as error:
         first = str(error).splitlines()[0]
         raise UserError(
@@ -55,9 +55,3 @@ def copy_module(model: nn.Module) -> nn.Module:
         if tensor.dim() == 4:  # a Conv3d's weight has no such layout
             tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
     return copied
-
-
-def _computed_tensors(model: nn.Module) -> dict[int, Tensor]:
-    """``id`` -> copy of the tensors that deepcopy refuses: results kept with their gradient, as hooks do."""
-    kept = (tensor for module in model.modules() for tensor in tensors_in(list(vars(module).values())))
-    return {id(tensor): tensor.detach().clone() for tensor in kept if not tensor.is_leaf}

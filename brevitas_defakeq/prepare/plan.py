@@ -17,8 +17,9 @@ from brevitas_defakeq.nn.module_tree import modules_by_name
 from brevitas_defakeq.prepare.blocks import Block, split_into_blocks
 from brevitas_defakeq.prepare.hardware_grids import Grids, find_grids
 from brevitas_defakeq.prepare.layer_subclasses import called_plainly
+from brevitas_defakeq.prepare.parametrizations import remove_parametrizations_
 from brevitas_defakeq.prepare.simplify import replay_, simplify_
-from brevitas_defakeq.prepare.trace import Trace
+from brevitas_defakeq.prepare.trace import Trace, trace
 from brevitas_defakeq.prepare.unquantized_outputs import open_outputs
 
 #: Torch functions that multiply by a matrix, besides those of the registered layer kinds.
@@ -113,7 +114,9 @@ def make_plan(
         outside: module -> why it and all in it stays float.
         blocks: modules that are one unit of reconstruction however many layers they hold.
     """
-    found, traced = simplify_(model, images)
+    remove_parametrizations_(model)
+    traced = trace(model, images.clone())
+    found, traced = simplify_(model, images, traced)
     start = Plan(
         found.folds, found.paddings, (), (), (), (), found.strangers | _kept_outside(model, outside), "",
         plain=found.plain,

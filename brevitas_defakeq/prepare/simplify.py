@@ -47,10 +47,13 @@ class _Change:
 
 
 @torch.no_grad()
-def simplify_(model: nn.Module, images: Tensor) -> tuple[Simplified, Trace]:
-    """Simplify a float model in eval mode, in place; returns what was done, and a trace of the result."""
-    remove_parametrizations_(model)
-    before = trace(model, images)
+def simplify_(model: nn.Module, images: Tensor, before: Trace) -> tuple[Simplified, Trace]:
+    """Simplify a float model in eval mode, in place; returns what was done, and a trace of the result.
+
+    Args:
+        model: without parametrizations.
+        before: a trace of the model on ``images``.
+    """
     found = examine_subclasses(model, before)
     pairs = batch_norm_pairs(model, before, found.strangers)
     changes = [
@@ -120,13 +123,13 @@ def _make_(
                 continue
             undo()
         left_out.update(change.layers)
-    return made, trace(model, images)
+    return made, trace(model, images.clone())
 
 
 def _trace_if_equal(model: nn.Module, images: Tensor, before: Trace) -> Trace | None:
     """A trace of the changed model; None if it fails or returns something else than before."""
     try:
-        after = trace(model, images)
+        after = trace(model, images.clone())
     except Exception:  # whatever the user's code raises where a module is not the one it expects
         return None
     outputs, wanted = list(tensors_in(after.output)), list(tensors_in(before.output))
