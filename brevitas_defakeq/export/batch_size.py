@@ -84,8 +84,10 @@ def _with_variable_batch(fewer: ModelProto, more: ModelProto) -> ModelProto | No
     del model.graph.initializer[:], model.graph.node[:], model.graph.value_info[:]
     model.graph.initializer.extend(kept)
     model.graph.node.extend(all_nodes)
-    for value_info in (*model.graph.input, *model.graph.output):
-        value_info.type.tensor_type.shape.dim[0].dim_param = "batch"
+    for values in (model.graph.input, model.graph.output):
+        tensor = values[0].type.tensor_type
+        shape = ["batch", *(side.dim_value for side in tensor.shape.dim[1:])]
+        values[0].CopyFrom(helper.make_tensor_value_info(values[0].name, tensor.elem_type, shape))
     return model
 
 

@@ -118,8 +118,8 @@ class OwnPadding:
     @property
     def pads(self) -> list[int]:
         """For all axes of [N, C, ...], all begins then all ends, as ONNX puts it."""
-        begins, ends = self.sides[-2::-2], self.sides[-1::-2]
-        return [0, 0, *begins, 0, 0, *ends]
+        before, after = self.sides[-2::-2], self.sides[-1::-2]
+        return [0, 0, *before, 0, 0, *after]
 
     def padded_shape(self, shape: Sequence[int]) -> list[int]:
         """The shape of a padded input."""

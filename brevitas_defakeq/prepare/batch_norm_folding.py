@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from brevitas_defakeq.nn.layer_kinds import channel_dim, find_layer_kind, layer_kind_of
-from brevitas_defakeq.nn.module_tree import modules_by_name, places_of
+from brevitas_defakeq.nn.module_tree import modules_by_name, parents_of
 from brevitas_defakeq.prepare.layer_subclasses import called_plainly, noise_like
 from brevitas_defakeq.prepare.trace import TensorVersion, Trace, tensors_in
 
@@ -117,7 +117,7 @@ def fold_batch_norm_(model: nn.Module, layers: Sequence[str], norm_name: str) ->
     timm's ``BatchNormAct2d`` keeps its activation.
     """
     modules = modules_by_name(model)
-    norm, places = modules[norm_name], places_of(model, modules[norm_name])
+    norm, parents = modules[norm_name], parents_of(model, modules[norm_name])
     before = {name: (modules[name].weight, modules[name].bias) for name in layers}
     mean, variance, eps, gain, shift = _numbers(norm)
     for name in layers:
@@ -125,13 +125,13 @@ def fold_batch_norm_(model: nn.Module, layers: Sequence[str], norm_name: str) ->
         fuse = layer_kind_of(layer).fuse_batch_norm
         layer.weight, layer.bias = fuse(layer.weight, layer.bias, mean, variance, eps, gain, shift)
     rest = _rest(norm)
-    for parent, key in places:
+    for parent, key in parents:
         parent._modules[key] = rest[0] if isinstance(rest, nn.Sequential) and len(rest) == 1 else rest
 
     def undo() -> None:
         for name, (weight, bias) in before.items():
             modules[name].weight, modules[name].bias = weight, bias
-        for parent, key in places:
+        for parent, key in parents:
             parent._modules[key] = norm
 
     return undo

@@ -87,9 +87,9 @@ def _multiplied_by(
     module: nn.Module, kind: LayerKind[Any], source: Tensor
 ) -> tuple[Tensor, Tensor | None] | None:
     """Weight and bias of the one product of a layer's forward; None if it computes none or several."""
-    with _Products(kind.functions) as seen:
+    with _Products(kind.functions) as products:
         module(source.clone())
-    return seen.operands[0] if len(seen.operands) == 1 else None
+    return products.operands[0] if len(products.operands) == 1 else None
 
 
 class _Products(TorchFunctionMode):
@@ -113,7 +113,7 @@ def plain_layer(layer: nn.Module, weight: Tensor | None = None, bias: Tensor | N
     """A layer of its kind's own class with this weight (None: its own) and the geometry of ``layer``."""
     if weight is None:
         weight, bias = weight_of(layer), bias_of(layer)
-    cls = layer_kind_of(layer).float_class
+    cls: type[nn.Module] = layer_kind_of(layer).float_class
     new = cls.__new__(cls)
     new.__dict__.update(layer.__dict__)
     for name in ("weight", "bias", "forward"):  # set by a hook, or by a wrapper

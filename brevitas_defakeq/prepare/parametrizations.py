@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 from torch.nn.utils import parametrize, prune, remove_spectral_norm, remove_weight_norm
+from torch.nn.utils.parametrize import ParametrizationList
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
@@ -13,25 +14,30 @@ def remove_parametrizations_(model: nn.Module) -> None:
     modules = list(model.modules())
     # All values first: removing one parametrization may write into an original that another one shares.
     parametrized = [
-        (module, name, getattr(module, name).detach().clone())
+        (module, name, found, getattr(module, name).detach().clone())
         for module in modules
-        if isinstance(module.__dict__["_modules"].get("parametrizations"), nn.ModuleDict)
-        for name in module.parametrizations
+        for name, found in _parametrizations_of(module).items()
     ]
-    for module, name, value in parametrized:
-        _set_plain_(module, name, value)
+    for module, name, found, value in parametrized:
+        _set_plain_(module, name, found, value)
     for module in modules:
         for hook in list(module._forward_pre_hooks.values()):
             _remove_hook_(module, hook)
 
 
-def _set_plain_(module: nn.Module, name: str, value: torch.Tensor) -> None:
+def _parametrizations_of(module: nn.Module) -> dict[str, ParametrizationList]:
+    """Name of a tensor -> its parametrizations."""
+    held = module._modules.get("parametrizations")
+    found = held.items() if isinstance(held, nn.ModuleDict) else ()
+    return {name: of_name for name, of_name in found if isinstance(of_name, ParametrizationList)}
+
+
+def _set_plain_(module: nn.Module, name: str, found: ParametrizationList, value: torch.Tensor) -> None:
     """One parametrized tensor becomes a parameter, or a buffer if the parametrized one was a buffer."""
-    originals = list(module.parametrizations[name].parameters(recurse=False))
-    several = not module.parametrizations[name].is_tensor
-    parametrize.remove_parametrizations(module, name, leave_parametrized=several)
+    is_parameter = next(found.parameters(recurse=False), None) is not None
+    parametrize.remove_parametrizations(module, name, leave_parametrized=not found.is_tensor)
     delattr(module, name)
-    if originals:
+    if is_parameter:
         module.register_parameter(name, nn.Parameter(value))
     else:
         module.register_buffer(name, value)

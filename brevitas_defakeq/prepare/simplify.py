@@ -152,13 +152,13 @@ def _make_(
                 continue
             undo()
         left_out.update(change.layers)
-    return made, trace(model, images)
+    return made, trace(model, images.clone())
 
 
 def _trace_if_equal(model: nn.Module, images: Tensor, before: Trace) -> Trace | None:
     """A trace of the changed model; None if it fails or returns something else than before."""
     try:
-        after = trace(model, images)
+        after = trace(model, images.clone())
     except Exception:  # whatever the user's code raises where a module is not the one it expects
         return None
     outputs, wanted = list(tensors_in(after.output)), list(tensors_in(before.output))

@@ -109,6 +109,14 @@ def test_a_recurrent_layer_and_a_parametrized_buffer():
     assert "weight_hh_l0" in model._parameters and "running_mean" in norm._buffers
 
 
+def test_results_kept_with_their_gradient_do_not_hinder_a_copy():
+    model = network()
+    model.kept = [{"map": model.first.weight * 2}]
+    plan, made = plan_of(model)
+    assert torch.equal(made.kept[0]["map"], 2 * model.first.weight)
+    assert not made.kept[0]["map"].requires_grad and model.kept[0]["map"].requires_grad
+
+
 def parametrized():
     model = network()
     parametrizations.weight_norm(model.first)
