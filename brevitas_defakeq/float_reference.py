@@ -8,6 +8,7 @@ from brevitas_defakeq.detectors.plain_module import plain_module
 from brevitas_defakeq.detectors.resolve import Detector
 from brevitas_defakeq.nn.batch_input import hand_over_copies_, to_channels_last_
 from brevitas_defakeq.nn.module_tree import copy_module, modules_by_name
+from brevitas_defakeq.prepare.parametrizations import remove_parametrizations_
 from brevitas_defakeq.prepare.plan import Plan, make_plan
 from brevitas_defakeq.prepare.trace import refused_if_it_fails
 from brevitas_defakeq.utils.errors import UserError
@@ -42,12 +43,11 @@ def prepare_float(detector: Detector, example: Tensor) -> tuple[nn.Module, Plan,
 
 
 def as_planned(model: nn.Module, plan: Plan) -> nn.Module:
-    """The float model itself, or a copy that takes its batches as the plan says."""
-    model = plain_module(model)
-    if not (plan.contiguous or plan.changes_batch):
-        return model
-    copied = copy_module(model)
-    hand_over_copies_(copied, contiguous=plan.contiguous)
+    """A copy of the float model without parametrizations that takes its batches as the plan says."""
+    copied = copy_module(plain_module(model))
+    remove_parametrizations_(copied)
+    if plan.contiguous or plan.changes_batch:
+        hand_over_copies_(copied, contiguous=plan.contiguous)
     return copied
 
 

@@ -24,7 +24,6 @@ from brevitas_defakeq.export.pixel_input import take_pixels_
 from brevitas_defakeq.export.weight_packing import fold_clips_, pack_weights_, pool_numbers_
 from brevitas_defakeq.float_reference import as_planned
 from brevitas_defakeq.nn.module_tree import modules_by_name
-from brevitas_defakeq.prepare.parametrizations import remove_parametrizations_
 from brevitas_defakeq.runtime.card import Card, card_beside
 from brevitas_defakeq.runtime.onnx_file import is_version, open_session, version_numbers
 from brevitas_defakeq.utils.errors import UserError

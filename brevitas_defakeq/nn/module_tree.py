@@ -38,20 +38,6 @@ def modules_by_name(model: nn.Module) -> dict[str, nn.Module]:
     return {name: module for name, module in model.named_modules() if name}
 
 
-def computed_tensors(model: nn.Module) -> dict[int, Tensor]:
-    """``id`` -> copy of the tensors that deepcopy refuses: results kept with their gradient, as hooks do."""
-    kept = (tensor for module in model.modules() for tensor in _tensors_among(vars(module).values()))
-    return {id(tensor): tensor.detach().clone() for tensor in kept if not tensor.is_leaf}
-
-
-def _tensors_among(values: Iterable[object]) -> Iterator[Tensor]:
-    for value in values:
-        if isinstance(value, Tensor):
-            yield value
-        elif isinstance(value, list | tuple | dict):
-            yield from _tensors_among(value.values() if isinstance(value, dict) else value)
-
-
 def device_of(model: nn.Module) -> torch.device:
     """The device of the model's first parameter; the processor for a model without any."""
     return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))

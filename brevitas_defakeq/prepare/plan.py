@@ -20,6 +20,7 @@ from brevitas_defakeq.prepare.blocks import Block, split_into_blocks
 from brevitas_defakeq.prepare.hardware_grids import Grids, find_grids
 from brevitas_defakeq.prepare.image_dimension import ImageDimensions, apart_from_images, image_dimensions
 from brevitas_defakeq.prepare.layer_subclasses import called_plainly
+from brevitas_defakeq.prepare.parametrizations import remove_parametrizations_
 from brevitas_defakeq.prepare.product_layers import ProductLayers
 from brevitas_defakeq.prepare.simplify import replay_, simplify_
 from brevitas_defakeq.prepare.trace import Trace, refused_if_it_fails
@@ -132,6 +133,7 @@ def make_plan(
         blocks: modules that are one unit of reconstruction however many layers they hold.
         contiguous: leave the weights in torch's default layout.
     """
+    remove_parametrizations_(model)
     if not contiguous:
         to_channels_last_(model)
     changes_batch = _changes_batch(model, images)

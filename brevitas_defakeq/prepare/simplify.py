@@ -57,8 +57,11 @@ class _Change:
 
 @torch.no_grad()
 def simplify_(model: nn.Module, images: Tensor) -> tuple[Simplified, Trace]:
-    """Simplify a float model in eval mode, in place; returns what was done, and a trace of the result."""
-    remove_parametrizations_(model)
+    """Simplify a float model, in eval mode and without parametrizations, in place.
+
+    Returns:
+        What was done, and a trace of the result.
+    """
     products, before = _products_made_(model, images)
     found = examine_subclasses(model, before)
     pairs = batch_norm_pairs(model, before, found.strangers)
