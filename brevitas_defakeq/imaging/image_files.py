@@ -9,9 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from PIL import Image, ImageOps
+from PIL import Image
 
-from brevitas_defakeq.imaging.preprocessing import to_rgb
+from brevitas_defakeq.imaging.image_formats import register_plugins
+from brevitas_defakeq.imaging.pixel_modes import upright_rgb
 from brevitas_defakeq.imaging.sample import Sample
 from brevitas_defakeq.imaging.stored_files import open_file
 from brevitas_defakeq.utils.errors import UserError
@@ -47,11 +48,13 @@ class Header:
 def load_image(path: str | os.PathLike) -> Image.Image:
     """The image as 8-bit RGB, rotated upright by its EXIF orientation.
 
-    Raises UserError naming the file if it is missing, damaged, truncated, or no image.
+    Raises UserError naming the file if it is missing, damaged, truncated, no image, or holds grey values on a
+    scale that cannot be known.
     """
+    register_plugins()
     try:
         with open_file(path) as file, Image.open(file) as image:
-            return to_rgb(ImageOps.exif_transpose(image))
+            return upright_rgb(image)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     except _DAMAGE as error:
@@ -62,6 +65,7 @@ def load_image(path: str | os.PathLike) -> Image.Image:
 
 def read_header(path: str | os.PathLike) -> Header:
     """The image's header, without decoding its pixels. Raises as `load_image` does."""
+    register_plugins()
     try:
         with open_file(path) as file, Image.open(file) as image:
             tables = getattr(image, "quantization", None) or {}

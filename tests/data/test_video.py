@@ -13,6 +13,7 @@ from made_videos import moving_square, write_video
 
 from brevitas_defakeq.data import video_file
 from brevitas_defakeq.data.video import chosen_numbers, read_frames
+from brevitas_defakeq.imaging.sample import VIDEO_SUFFIXES
 from brevitas_defakeq.utils.errors import UserError
 
 COUNT = 61
@@ -79,6 +80,18 @@ def test_the_pixels_of_plain_decoding(folder, name):
         assert all(frame.pixels.dtype == np.uint8 for frame in frames)
         for frame in frames:
             assert np.array_equal(frame.pixels, wanted[frame.number]), (count, frame.number)
+
+
+#: Suffix -> codec of containers that do not take H.264; rates and sizes are ones that all codecs know.
+CODECS = {".webm": "libvpx", ".ogv": "libvpx", ".m2v": "mpeg2video", ".y4m": "rawvideo", ".mjpeg": "mjpeg"}
+
+
+@pytest.mark.parametrize("suffix", VIDEO_SUFFIXES)
+def test_every_suffix_of_a_video_is_read(tmp_path, suffix):
+    codec = CODECS.get(suffix, "libx264")
+    pixel_format = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+    path = write_video(tmp_path / f"face{suffix}", moving_square(4, 144, 176), codec, pixel_format)
+    assert [frame.pixels.shape for frame in read_frames(path, 4)] == [(144, 176, 3)] * 4
 
 
 @pytest.mark.parametrize("name", ["plain.mp4", "old.avi", "exact.mkv"])

@@ -176,7 +176,7 @@ def test_videos_of_ones_own(tmp_path):
         (tmp_path / "clips" / name).touch()
     assert counts(checked(tmp_path / "clips")["datasets"][0]) == {"all": (1, 0, 2, 0)}
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="empty holds no videos"):
+    with pytest.raises(UserError, match="empty holds no images and no videos"):
         check_source(tmp_path / "empty")
 
 
