@@ -59,7 +59,7 @@ def _eight_bits(image: Image.Image, bits: int | None) -> Image.Image:
     else:
         scales = (1.0, 255.0) if image.mode == "F" else (255.0, 65535.0)
         top = next((scale for scale in scales if highest <= scale), np.nan)
-    if not (0 <= lowest and highest <= top):
+    if not (lowest >= 0 and highest <= top):
         kind = "floating-point" if image.mode == "F" else "32-bit integer"
         raise UserError(
             f"its {kind} pixels lie between {lowest:g} and {highest:g}, a scale that is not known; save it "

@@ -10,8 +10,8 @@ from brevitas_defakeq.data.benchmark.clips import Clip, DatasetContents, listing
 from brevitas_defakeq.data.check import image_headers, split_overlap, video_counts
 from brevitas_defakeq.data.check.problems import problems_of
 from brevitas_defakeq.data.check.split_overlap import SplitContents
-from brevitas_defakeq.data.left_out import LeftOut
 from brevitas_defakeq.data.layout import BENCHMARK_LAYOUTS, Layout, LayoutKind, recognise
+from brevitas_defakeq.data.left_out import LeftOut
 from brevitas_defakeq.data.listing import Listing, ListingBuilder
 from brevitas_defakeq.data.missing_files import NAMED
 from brevitas_defakeq.data.selection import TEST_SPLIT, Selection
@@ -44,9 +44,9 @@ def check_source(
     Returns:
         `layout`; `datasets`: counts by split, label and manipulation; `lacks`: what is missing, empty or in
         no official list; `refused`: why a data set among several cannot be read; `left_out`: the other files
-        and folders, in words; `shared`: images, videos and people in two splits; `calibration`: what that source shares with the test split; `label_goes_with`:
-        how well an image's format, size and so on predict its label; `unreadable`; `problems`: a line for
-        each finding to look at.
+        and folders, in words; `shared`: images, videos and people in two splits; `calibration`: what that
+        source shares with the test split; `label_goes_with`: how well an image's format, size and so on
+        predict its label; `unreadable`; `problems`: a line for each finding to look at.
 
     Raises:
         UserError: the source does not exist, or is not understood.
