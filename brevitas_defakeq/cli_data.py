@@ -29,6 +29,11 @@ from brevitas_defakeq.cli_options import (
     run_option,
     variant_option,
 )
+from brevitas_defakeq.cli_unused import (
+    refuse_margin_alone,
+    refuse_unused_in_evaluation,
+    say_unused_data_options,
+)
 from brevitas_defakeq.cli_values import crop_of, numbers, selection_of, set_threads
 from brevitas_defakeq.config import DEFAULT_CROPS_CACHE
 from brevitas_defakeq.utils.errors import UserError
@@ -40,6 +45,7 @@ datasets_app = typer.Typer(help="List known data sets and layouts, or check a da
 
 
 def evaluate(
+    context: typer.Context,
     run: Annotated[
         Path, typer.Argument(metavar="RUN|MODEL.onnx", help="Run folder, or a file that export wrote.")
     ],
@@ -106,6 +112,9 @@ def evaluate(
         raise UserError("--latency and --against are for exported files; give a model.onnx that export wrote")
     if data is None and not latency:
         raise UserError("give --data with labelled images" + ", or --latency" * exported)
+    refuse_unused_in_evaluation(context, exported, which.split(","), data, perturb)
+    refuse_margin_alone(context, crop)
+    say_unused_data_options(context, [data], datasets)
     chosen = selection_of(split, compression, datasets, frames, first, root)
     found, tables = {}, []
     if latency:
@@ -194,12 +203,12 @@ def _datasets(context: typer.Context, as_json: AsJson = False) -> None:
 
 @datasets_app.command(cls=GroupedCommand)
 def check(
+    context: typer.Context,
     path: Annotated[str, typer.Argument(metavar="PATH", help="Folder, CSV, index or shards to check.")],
     *,
     calibration: Annotated[
         str | None, data_option(metavar="DATA", help="Calibration data, which must share no image with it.")
     ] = None,
-    split: Split = "all",
     compression: Compression = "c23",
     names: DatasetNames = None,
     root: Root = None,
@@ -214,5 +223,6 @@ def check(
     from brevitas_defakeq.report.dataset_report import findings_tables
     from brevitas_defakeq.report.terminal import show
 
-    found = check_source(path, selection_of(split, compression, names, root=root), calibration=calibration)
+    say_unused_data_options(context, [path, calibration], names)
+    found = check_source(path, selection_of("all", compression, names, root=root), calibration=calibration)
     show(found, *findings_tables(found), as_json=as_json)

@@ -1,28 +1,38 @@
 """M_f: a prepared copy of the user's float detector, its plan, and its observer."""
 
 import copy
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from brevitas_defakeq.detectors.observer import Observer
 from brevitas_defakeq.detectors.resolve import Detector
+from brevitas_defakeq.prepare.kept_float import kept_float
 from brevitas_defakeq.prepare.plan import Plan, make_plan
 from brevitas_defakeq.utils.errors import UserError
 
 
-def prepare_float(detector: Detector, example: Tensor) -> tuple[nn.Module, Plan, Observer]:
+def prepare_float(
+    detector: Detector, example: Tensor, keep_float: Sequence[str] = ()
+) -> tuple[nn.Module, Plan, Observer]:
     """M_f (a prepared copy), its plan, and the observer of its logit and feature.
 
     Args:
         example: one preprocessed image, [1, 3, H, W].
+        keep_float: names or patterns of modules that stay float, besides the detector's own.
 
     Raises:
-        UserError: weights or outputs are not finite, or no layer can be quantized.
+        UserError: weights or outputs are not finite, no layer can be quantized, or a pattern matches none.
     """
     check_finite(detector.model)
     reference = copy_module(detector.model).eval()
-    plan = make_plan(reference, example, outside=detector.outside, blocks=detector.blocks)
+    outside = {**detector.outside, **kept_float(reference, keep_float)}
+    plan = make_plan(reference, example, outside=outside, blocks=detector.blocks)
+    if not plan.layers and keep_float:
+        raise UserError(
+            f"keep_float={','.join(keep_float)} leaves nothing of {detector.name} to quantize; name less"
+        )
     if not plan.layers:
         raise UserError(f"{detector.name} calls no Linear or Conv layer; there is nothing to quantize")
     side = "input" if detector.feature is None else "output"

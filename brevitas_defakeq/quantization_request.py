@@ -104,7 +104,7 @@ def prepare_request(
     count = len(calibration.images)
     if count < config.samples:
         _LOG.warning("%d calibration images, fewer than the %d asked for", count, config.samples)
-    reference, plan, observer = prepare_float(detector, calibration.images[:1])
+    reference, plan, observer = prepare_float(detector, calibration.images[:1], config.keep_float)
     if hardware is not None:
         shapes = {layer.name: layer.weight_shape for layer in plan.layers}
         hardware = hardware.of_layers(shapes, (*config.candidate_bits, *config.haq.pinned.values()))

@@ -114,7 +114,7 @@ def read_clips(
 ) -> Iterator[tuple[str, DatasetContents, str]]:
     """(description of the source, its contents, advice on missing files) for each data set of a benchmark."""
     if layout.kind == LayoutKind.INDEX:
-        advice = "give the folder that holds the data sets as root"
+        advice = "give root=FOLDER, the folder that holds the data sets"
         yield str(path), read_index(path, selection), advice
         return
     advice = "add their frames" if frames else "download the rest"

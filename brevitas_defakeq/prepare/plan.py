@@ -19,6 +19,7 @@ from brevitas_defakeq.nn.static_padding import StaticPad
 from brevitas_defakeq.prepare import batch_norm_folding
 from brevitas_defakeq.prepare.blocks import Block, split_into_blocks
 from brevitas_defakeq.prepare.hardware_grids import Grids, find_grids
+from brevitas_defakeq.prepare.kept_float import KEPT_FLOAT
 from brevitas_defakeq.prepare.trace import Trace, trace
 from brevitas_defakeq.prepare.unquantized_outputs import open_outputs
 
@@ -196,12 +197,21 @@ def _read(model: nn.Module, traced: Trace, images: int, plan: Plan, blocks: Sequ
         attentions=attentions,
         layers=layers,
         blocks=split_into_blocks(model, traced, names, blocks),
-        embeddings=_embeddings(model, traced),
+        embeddings=_embeddings(model, traced, tuple(f"{name}." for name in plan.left_float)),
         left_float=left_float,
-        head=names[-1] if names else "",
+        head=_head(modules, traced, names, left_float),
         open_outputs=open_outputs(modules, traced, names),
         grids=find_grids(model, traced, names, attentions),
     )
+
+
+def _head(
+    modules: Mapping[str, nn.Module], traced: Trace, names: Sequence[str], left_float: Mapping[str, str]
+) -> str:
+    """The last layer called, also where a user keeps it in float."""
+    kept = (name for name in traced.calls if left_float.get(name) == KEPT_FLOAT)
+    layers = {*names, *(name for name in kept if find_layer_kind(modules[name]))}
+    return next((name for name in reversed(traced.calls) if name in layers), "")
 
 
 def _layers(
@@ -252,8 +262,11 @@ def _why_float(module: nn.Module, traced: Trace) -> str | None:
     return f"{kind.__name__} has no quantized form here" if multiplies else None
 
 
-def _embeddings(model: nn.Module, traced: Trace) -> tuple[str, ...]:
-    """Raw parameters of two or more dimensions and rows that no product reads: positions, tables."""
+def _embeddings(model: nn.Module, traced: Trace, outside: tuple[str, ...]) -> tuple[str, ...]:
+    """Raw parameters of two or more dimensions and rows that no product reads: positions, tables.
+
+    Those whose names begin with ``outside`` stay float.
+    """
     layers = {id(p) for m in model.modules() if find_layer_kind(m) for p in m.parameters()}
     not_embedded = _PRODUCTS | product_functions() | _NORMS
     found = []
@@ -261,6 +274,8 @@ def _embeddings(model: nn.Module, traced: Trace) -> tuple[str, ...]:
         rows = parameter.numel() // max(parameter.shape[-1], 1) if parameter.dim() else 0
         read_by = set(traced.readers_of(parameter))
         if id(parameter) in layers or rows < 2 or not read_by or read_by & not_embedded:
+            continue
+        if name.startswith(outside):
             continue
         if parameter.shape[-1] > 1:
             found.append(name)

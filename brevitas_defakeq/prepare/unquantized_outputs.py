@@ -7,7 +7,7 @@ clip or a padding at most), its quantizer serves; the others need one at their o
 from torch import Tensor, nn
 
 from brevitas_defakeq.nn.layer_kinds import layer_kind_of, product_functions
-from brevitas_defakeq.prepare.trace import Trace
+from brevitas_defakeq.prepare.trace import Trace, tensors_in
 
 #: Functions that a quantizer can be moved across: they only cut off, or add zeros.
 _CLIPS = {"relu", "relu_", "relu6", "hardtanh", "hardtanh_", "clamp", "clamp_", "pad", "dropout"}
@@ -24,11 +24,17 @@ def open_outputs(modules: dict[str, nn.Module], traced: Trace, layers: tuple[str
     }
 
     products = product_functions()
+    read_in_float = {
+        id(tensor)
+        for operation in traced.operations
+        if operation.name in products and operation.owner not in layers
+        for tensor in tensors_in((operation.args, operation.options))
+    }
 
     def closed(tensor: Tensor) -> bool:
         readers = set(traced.readers_of(tensor))
         result = clipped.get(id(tensor))
-        if not readers or not readers <= _CLIPS | products:
+        if not readers or not readers <= _CLIPS | products or id(tensor) in read_in_float:
             return False
         return result is None or result is tensor or closed(result)
 

@@ -26,7 +26,7 @@ def inspect_detector(detector: Detector, config: DefakeQConfig) -> dict[str, Any
         raise UserError("inspect estimates sizes from average_bits; give one")
     height, width = require_preprocessing(detector).input_size
     example = torch.zeros(1, 3, height, width)
-    reference, plan, _ = prepare_float(detector, example)
+    reference, plan, _ = prepare_float(detector, example, config.keep_float)
     weights = sum(layer.num_params for layer in plan.layers)
     other = sum(parameter.numel() for parameter in reference.parameters()) - weights
     channels = sum(layer.weight_shape[0] for layer in plan.layers)

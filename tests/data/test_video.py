@@ -159,7 +159,7 @@ def test_turned_videos_are_read_upright(tmp_path, folder, quarters):
 @pytest.mark.parametrize("across", [-1, 1])
 @pytest.mark.parametrize("down", [-1, 1])
 def test_mirrored_videos_are_shown_as_players_show_them(tmp_path, folder, turned, across, down):
-    """All eight: pixel (x, y) goes to (a x + c y, b x + d y), moved back into the frame. A selfie has a < 0."""
+    """All eight: (x, y) goes to (a x + c y, b x + d y), moved back into the frame. A selfie has a < 0."""
     matrix = (0, down, across, 0) if turned else (across, 0, 0, down)
     path = with_matrix(tmp_path / "selfie.mp4", folder / "exact.mp4", *(ONE * entry for entry in matrix))
     (frame,) = read_frames(path, 1)
