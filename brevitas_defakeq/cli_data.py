@@ -18,6 +18,7 @@ from brevitas_defakeq.cli_options import (
     First,
     FloatWeights,
     Frames,
+    OnCorrupt,
     Root,
     Split,
     Threads,
@@ -64,6 +65,7 @@ def evaluate(
     root: Root = None,
     frames: Frames = None,
     first: First = False,
+    on_corrupt: OnCorrupt = "refuse",
     faces: FacesOption = "crop",
     crop: CropKind = None,
     crop_margin: CropMargin = 0.0,
@@ -103,6 +105,7 @@ def evaluate(
     from brevitas_defakeq.data.open_source import FaceOptions, open_source
     from brevitas_defakeq.evaluation.evaluate_run import evaluate_variants
     from brevitas_defakeq.evaluation.robustness import robustness
+    from brevitas_defakeq.imaging.image_files import without_broken
     from brevitas_defakeq.report.evaluation_report import curves_table, evaluation_tables
     from brevitas_defakeq.report.terminal import latencies, show, stages
     from brevitas_defakeq.runtime.latency import latency as latency_of
@@ -114,8 +117,8 @@ def evaluate(
         raise UserError("give --data with labelled images" + ", or --latency" * exported)
     refuse_unused_in_evaluation(context, exported, which.split(","), data, perturb)
     refuse_margin_alone(context, crop)
-    say_unused_data_options(context, [data], datasets)
     chosen = selection_of(split, compression, datasets, frames, first, root)
+    say_unused_data_options(context, [data], datasets)
     found, tables = {}, []
     if latency:
         found["latency"] = latency_of([against, run] if against else [run], threads=threads or 1)
@@ -125,20 +128,22 @@ def evaluate(
             predictor = _predictor(run, which, weights, against, threads)
             cut = crop_of(crop, crop_margin) or predictor.crop
             opened = open_source(
-                data, chosen, FaceOptions(faces, crops_cache), crop=cut, on_progress=on_progress
-            )
+                data, chosen, FaceOptions(faces, crops_cache), crop=cut, on_corrupt=on_corrupt,
+                on_progress=on_progress,
+            )  # fmt: skip
             check_labelled(opened.samples, data)
+            samples = without_broken(opened.samples) if on_corrupt == "skip" else opened.samples
             if perturb is not None:
                 names = perturb if perturb == "all" else perturb.split(",")
                 degrees = numbers(levels, "--levels")
                 found |= robustness(
-                    predictor, opened.samples, names, degrees, seed=seed, workers=workers,
+                    predictor, samples, names, degrees, seed=seed, workers=workers,
                     on_progress=on_progress,
                 )  # fmt: skip
                 tables.append(curves_table(found))
             else:
                 found |= evaluate_variants(
-                    predictor, opened.samples, convention=convention, scores=scores, no_face=opened.no_face,
+                    predictor, samples, convention=convention, scores=scores, no_face=opened.no_face,
                     workers=workers, on_progress=on_progress,
                 )  # fmt: skip
                 tables += evaluation_tables(found)
@@ -223,6 +228,7 @@ def check(
     from brevitas_defakeq.report.dataset_report import findings_tables
     from brevitas_defakeq.report.terminal import show
 
+    selection = selection_of("all", compression, names, root=root)
     say_unused_data_options(context, [path, calibration], names)
-    found = check_source(path, selection_of("all", compression, names, root=root), calibration=calibration)
+    found = check_source(path, selection, calibration=calibration)
     show(found, *findings_tables(found), as_json=as_json)

@@ -19,11 +19,8 @@ def given(context: typer.Context) -> dict[str, Any]:
 
 def option_names(command: Any) -> dict[str, str]:
     """Parameter -> its option, of a command. Any: typer's own copy of click is private."""
-    return {
-        parameter.name: parameter.opts[0]
-        for parameter in command.params
-        if parameter.param_type_name == "option"
-    }
+    options = (parameter for parameter in command.params if parameter.param_type_name == "option")
+    return {parameter.name: parameter.opts[0] for parameter in options}
 
 
 def refuse_unused(context: typer.Context, names: Iterable[str], reason: str) -> None:
@@ -40,4 +37,8 @@ def say_unused(context: typer.Context, names: Iterable[str], reason: str) -> Non
 
 def _typed(context: typer.Context, names: Iterable[str]) -> list[str]:
     options, typed = option_names(context.command), given(context)
-    return [options[name] for name in names if name in typed]
+    return [
+        options[name].replace("--", "--no-" if typed[name] is False else "--")
+        for name in names
+        if name in typed
+    ]

@@ -159,7 +159,6 @@ def quantize(
     )  # fmt: skip
     found = replace(found, crop=crop_of(crop, crop_margin) or found.crop)
     say_other_run(config, found)
-    say_unused_data_options(context, [calibration, test, validation], datasets)
 
     with stages() as on_progress:
 
@@ -177,6 +176,7 @@ def quantize(
 
         test_samples = None if test is None else labelled(test, "test")
         calibration_samples = opened(calibration, "train")
+        say_unused_data_options(context, [calibration, test, validation], datasets)
         run = api.quantize
         if max_auc_drop is not None and validation is not None:
             run = partial(quantize_within, max_auc_drop=max_auc_drop, validation=labelled(validation, "val"))

@@ -9,8 +9,8 @@ from brevitas_defakeq.cli_given import given, refuse_unused, say_unused
 
 #: Options of ``evaluate`` that describe data, or what is measured on them.
 _NEED_DATA = (
-    "split", "compression", "datasets", "root", "frames", "first", "faces", "crop", "crop_margin",
-    "crops_cache", "convention", "perturb", "levels", "workers", "seed", "scores",
+    "split", "compression", "datasets", "root", "frames", "first", "on_corrupt", "faces", "crop",
+    "crop_margin", "crops_cache", "convention", "perturb", "levels", "workers", "seed", "scores",
 )  # fmt: skip
 
 
@@ -39,9 +39,7 @@ def refuse_unused_in_evaluation(
     if perturb is None:
         refuse_unused(context, ["levels", "seed"], "is for perturbations; give --perturb")
     else:
-        refuse_unused(
-            context, ["convention", "scores"], "is not for --perturb, which draws curves of the AUC"
-        )
+        refuse_unused(context, ["convention", "scores"], "is not for --perturb, which gives curves of AUC")
 
 
 def say_unused_data_options(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import struct
 import zlib
 from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import os
 
 
+_LOG = logging.getLogger(__name__)
 #: Reads a sample's image as 8-bit RGB.
 Read = Callable[[Sample], Image.Image]
 #: What PIL raises on damaged files, depending on the format and on where the damage is.
@@ -101,6 +103,14 @@ def usable(samples: Sequence[Sample], *, on_corrupt: str = "refuse") -> tuple[li
         hint = "" if not kept else "; or leave such images out with on_corrupt=skip"
         raise UserError(f"{len(skipped)} of {len(samples)} images cannot be used; the first: {first}{hint}")
     return kept, skipped
+
+
+def without_broken(samples: Sequence[Sample]) -> Sequence[Sample]:
+    """The samples whose images decode; says how many do not. Raises UserError if none does."""
+    kept, skipped = usable(samples, on_corrupt="skip")
+    if skipped:
+        _LOG.warning("%d of %d images left out, the first: %s", len(skipped), len(samples), skipped[0].path)
+    return kept if skipped else samples
 
 
 def _problem(sample: Sample) -> str | None:
