@@ -47,7 +47,9 @@ def test_options_of_a_benchmark_are_used_there(tmp_path, caplog):
     (tmp_path / "index.json").write_text("{}")
     say_unused_data_options(context, [str(tmp_path / "index.json"), None], None)
     assert caplog.records == []
-    frames = tmp_path / "FaceForensics++" / "original_sequences" / "youtube" / "c40" / "frames" / "000"
+    frames = (
+        tmp_path / "FaceForensics++" / "manipulated_sequences" / "Deepfakes" / "c40" / "frames" / "000_001"
+    )
     frames.mkdir(parents=True)
     say_unused_data_options(context, [str(tmp_path / "FaceForensics++")], None)
     assert [record.getMessage().split()[0] for record in caplog.records] == ["--root"]

@@ -49,8 +49,8 @@ def export_finn(
         UserError: the extra ``fpga`` is missing, a layer cannot be mapped, or the profile differs. Nothing is
             written then.
     """
-    require_exportable(result, variant, "finn")
     require_mappable(_kept_in_float(result))
+    require_exportable(result, variant, "finn")
     written = qonnx_graph(result, getattr(result, variant))
     from brevitas_defakeq.export.finn.check_finn import check_graph
     from brevitas_defakeq.export.finn.finn_profile import finn_profile, normalize_qonnx
