@@ -53,7 +53,7 @@ from brevitas_defakeq.cli_options import (
     method_option,
 )
 from brevitas_defakeq.cli_settings import config_of, say_other_run
-from brevitas_defakeq.cli_unused import refuse_margin_alone, say_unused_data_options
+from brevitas_defakeq.cli_unused import refuse_margin_alone, say_unused_data_options, say_unused_filter
 from brevitas_defakeq.cli_values import byte_count, crop_of, selection_of, set_threads, triple
 from brevitas_defakeq.config import DEFAULT_AVERAGE_BITS, DEFAULT_CROPS_CACHE
 from brevitas_defakeq.utils.errors import UserError
@@ -159,6 +159,7 @@ def quantize(
     )  # fmt: skip
     found = replace(found, crop=crop_of(crop, crop_margin) or found.crop)
     say_other_run(config, found)
+    say_unused_filter(context, found.preprocessing)
 
     with stages() as on_progress:
 
@@ -234,6 +235,7 @@ def inspect(
             feature=feature,
         )  # fmt: skip
         say_other_run(config, found)
+        say_unused_filter(context, found.preprocessing)
         content = inspect_detector(found, config_of(context))
     show(content, inspection_table(content), as_json=as_json)
 

@@ -2,10 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from brevitas_defakeq.cli_given import given, refuse_unused, say_unused
+
+if TYPE_CHECKING:
+    from brevitas_defakeq.imaging.preprocessing import Preprocessing
 
 #: Options of ``evaluate`` that describe data, or what is measured on them.
 _NEED_DATA = (
@@ -40,6 +44,14 @@ def refuse_unused_in_evaluation(
         refuse_unused(context, ["levels", "seed"], "is for perturbations; give --perturb")
     else:
         refuse_unused(context, ["convention", "scores"], "is not for --perturb, which gives curves of AUC")
+
+
+def say_unused_filter(context: typer.Context, preprocessing: "Preprocessing | None") -> None:
+    """Warn of a filter for a detector that does not resize."""
+    if preprocessing is not None and preprocessing.fit == "centre":
+        say_unused(
+            context, ["interpolation"], "this detector crops the centre of an image without resizing it"
+        )
 
 
 def say_unused_data_options(

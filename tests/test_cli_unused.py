@@ -26,6 +26,18 @@ def test_evaluate_says_what_the_data_leave_unused(finished, options, message):
     assert outcome.errors.count("WARNING") == bool(message), outcome.errors
 
 
+def test_a_filter_for_a_detector_that_does_not_resize(workplace):
+    (workplace.folder / "cropping.py").write_text(
+        "import tiny_detector\n"
+        "def build():\n"
+        "    model, values = tiny_detector.build()\n"
+        "    return model, {**values, 'fit': 'centre'}\n"
+    )
+    outcome = workplace("inspect", "cropping:build", "--interpolation", "bicubic", "--json")
+    assert outcome.status == 0
+    assert outcome.errors.startswith("WARNING: --interpolation is not used: this detector crops the centre")
+
+
 def test_a_broken_image_is_skipped_on_demand(finished, workplace):
     broken = workplace.folder / "others" / "fake" / "07.png"
     broken.write_bytes(broken.read_bytes()[:60])

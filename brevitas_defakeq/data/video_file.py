@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -99,7 +100,7 @@ class RgbConverter:
 
 def _upright(pixels: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
     """Pixels [H, W, 3] turned in quarters and mirrored by the frame's display matrix, as players do."""
-    matrix = frame.side_data.get(SideDataType.DISPLAYMATRIX)
+    matrix: Any = frame.side_data.get(SideDataType.DISPLAYMATRIX)  # type: ignore[call-overload]  # keys are types
     if matrix is None:
         return pixels
     # A stored pixel (x, y) is shown at (a x + c y, b x + d y), y downwards.

@@ -24,6 +24,8 @@ def kept_float(model: nn.Module, patterns: Sequence[str]) -> dict[str, str]:
     Raises:
         UserError: a pattern matches no module with weights.
     """
+    if not patterns:
+        return {}
     names = [name for name, module in modules_by_name(model).items() if _has_weights(module)]
     found: set[str] = set()
     for pattern in patterns:
