@@ -114,7 +114,9 @@ def test_frames_that_an_index_names_and_nobody_has(changed_tree):
 
 def test_an_index_far_from_its_frames(dfb_tree, tmp_path):
     shutil.copy(dfb_tree / "preprocessing/dataset_json/UADFV.json", tmp_path / "UADFV.json")
-    with pytest.raises(UserError, match="none of the 8 frames is there .*; give root=FOLDER, the folder that holds"):
+    with pytest.raises(
+        UserError, match="none of the 8 frames is there .*; give root=FOLDER, the folder that holds"
+    ):
         check_source(tmp_path / "UADFV.json")
     found = checked(tmp_path / "UADFV.json", Selection(root=dfb_tree))
     assert counts(found["datasets"][0])["test"] == (2, 4, 2, 4)
