@@ -18,6 +18,7 @@ from brevitas_defakeq.cli_options import (
     First,
     FloatWeights,
     Frames,
+    OnCorrupt,
     Root,
     Split,
     Threads,
@@ -28,6 +29,11 @@ from brevitas_defakeq.cli_options import (
     output_option,
     run_option,
     variant_option,
+)
+from brevitas_defakeq.cli_unused import (
+    refuse_margin_alone,
+    refuse_unused_in_evaluation,
+    say_unused_data_options,
 )
 from brevitas_defakeq.cli_values import crop_of, numbers, selection_of, set_threads
 from brevitas_defakeq.config import DEFAULT_CROPS_CACHE
@@ -40,6 +46,7 @@ datasets_app = typer.Typer(help="List known data sets and layouts, or check a da
 
 
 def evaluate(
+    context: typer.Context,
     run: Annotated[
         Path, typer.Argument(metavar="RUN|MODEL.onnx", help="Run folder, or a file that export wrote.")
     ],
@@ -58,6 +65,7 @@ def evaluate(
     root: Root = None,
     frames: Frames = None,
     first: First = False,
+    on_corrupt: OnCorrupt = "refuse",
     faces: FacesOption = "crop",
     crop: CropKind = None,
     crop_margin: CropMargin = 0.0,
@@ -97,6 +105,7 @@ def evaluate(
     from brevitas_defakeq.data.open_source import FaceOptions, open_source
     from brevitas_defakeq.evaluation.evaluate_run import evaluate_variants
     from brevitas_defakeq.evaluation.robustness import robustness
+    from brevitas_defakeq.imaging.image_files import without_broken
     from brevitas_defakeq.report.evaluation_report import curves_table, evaluation_tables
     from brevitas_defakeq.report.terminal import latencies, show, stages
     from brevitas_defakeq.runtime.latency import latency as latency_of
@@ -106,7 +115,10 @@ def evaluate(
         raise UserError("--latency and --against are for exported files; give a model.onnx that export wrote")
     if data is None and not latency:
         raise UserError("give --data with labelled images" + ", or --latency" * exported)
+    refuse_unused_in_evaluation(context, exported, which.split(","), data, perturb)
+    refuse_margin_alone(context, crop)
     chosen = selection_of(split, compression, datasets, frames, first, root)
+    say_unused_data_options(context, [data], datasets)
     found, tables = {}, []
     if latency:
         found["latency"] = latency_of([against, run] if against else [run], threads=threads or 1)
@@ -116,20 +128,22 @@ def evaluate(
             predictor = _predictor(run, which, weights, against, threads)
             cut = crop_of(crop, crop_margin) or predictor.crop
             opened = open_source(
-                data, chosen, FaceOptions(faces, crops_cache), crop=cut, on_progress=on_progress
-            )
+                data, chosen, FaceOptions(faces, crops_cache), crop=cut, on_corrupt=on_corrupt,
+                on_progress=on_progress,
+            )  # fmt: skip
             check_labelled(opened.samples, data)
+            samples = without_broken(opened.samples) if on_corrupt == "skip" else opened.samples
             if perturb is not None:
                 names = perturb if perturb == "all" else perturb.split(",")
                 degrees = numbers(levels, "--levels")
                 found |= robustness(
-                    predictor, opened.samples, names, degrees, seed=seed, workers=workers,
+                    predictor, samples, names, degrees, seed=seed, workers=workers,
                     on_progress=on_progress,
                 )  # fmt: skip
                 tables.append(curves_table(found))
             else:
                 found |= evaluate_variants(
-                    predictor, opened.samples, convention=convention, scores=scores, no_face=opened.no_face,
+                    predictor, samples, convention=convention, scores=scores, no_face=opened.no_face,
                     workers=workers, on_progress=on_progress,
                 )  # fmt: skip
                 tables += evaluation_tables(found)
@@ -194,12 +208,12 @@ def _datasets(context: typer.Context, as_json: AsJson = False) -> None:
 
 @datasets_app.command(cls=GroupedCommand)
 def check(
+    context: typer.Context,
     path: Annotated[str, typer.Argument(metavar="PATH", help="Folder, CSV, index or shards to check.")],
     *,
     calibration: Annotated[
         str | None, data_option(metavar="DATA", help="Calibration data, which must share no image with it.")
     ] = None,
-    split: Split = "all",
     compression: Compression = "c23",
     names: DatasetNames = None,
     root: Root = None,
@@ -214,5 +228,7 @@ def check(
     from brevitas_defakeq.report.dataset_report import findings_tables
     from brevitas_defakeq.report.terminal import show
 
-    found = check_source(path, selection_of(split, compression, names, root=root), calibration=calibration)
+    selection = selection_of("all", compression, names, root=root)
+    say_unused_data_options(context, [path, calibration], names)
+    found = check_source(path, selection, calibration=calibration)
     show(found, *findings_tables(found), as_json=as_json)

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from brevitas_defakeq.cli_given import refuse_unused
 from brevitas_defakeq.cli_help import GroupedCommand
 from brevitas_defakeq.cli_options import (
     AsJson,
@@ -39,6 +40,7 @@ def _paragraph(format: ExportFormat) -> str:
 
 
 def export(
+    context: typer.Context,
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")],
     *,
     which: Annotated[
@@ -87,6 +89,12 @@ def export(
     given: dict[str, Any] = {name: value for name, value in options.items() if value != defaults[name]}
     chosen = get_format(format)
     chosen.require(which, [*given, *(["check"] if check else [])])
+    if which != "float":
+        refuse_unused(context, ["weights"], "goes with --which float; the other variants are in the run")
+    if check:
+        refuse_unused(context, ["data", "verify", *given], "is for files; --check writes none")
+    if not verify:
+        refuse_unused(context, ["data"], "is what the file is verified on; leave --no-verify out")
     if out is None and not check:
         raise UserError("give --out, the folder to write to")
     chosen.require_package()

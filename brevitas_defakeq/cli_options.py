@@ -145,6 +145,17 @@ SensitivityOption = Annotated[
 TargetOption = Annotated[
     Literal["any", "mobile", "fpga"], method_option(help="Type of hardware that has to run the result.")
 ]
+KeepFloat = Annotated[
+    list[str] | None,
+    method_option(metavar="NAME", help="Module to keep in float, or a pattern such as 'stem.*'; repeatable."),
+]
+ConfigFile = Annotated[
+    Path | None,
+    method_option(
+        "--config", metavar="FILE",
+        help="Settings as TOML or JSON, or a run's config.json. Options override them.",
+    ),
+]  # fmt: skip
 Iterations = Annotated[
     int | None, method_option(metavar="N", help="Steps per block; the final pass scales with them.")
 ]

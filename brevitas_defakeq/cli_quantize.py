@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from brevitas_defakeq.cli_given import refuse_unused
 from brevitas_defakeq.cli_options import (
     CACHE_MEMORY,
     CANDIDATE_BITS,
@@ -19,6 +20,7 @@ from brevitas_defakeq.cli_options import (
     CacheMemory,
     CandidateBits,
     Compression,
+    ConfigFile,
     Costs,
     CropKind,
     CropMargin,
@@ -32,6 +34,7 @@ from brevitas_defakeq.cli_options import (
     InputSize,
     Interpolation,
     Iterations,
+    KeepFloat,
     Mean,
     ModelArg,
     OnCorrupt,
@@ -49,16 +52,9 @@ from brevitas_defakeq.cli_options import (
     data_option,
     method_option,
 )
-from brevitas_defakeq.cli_values import (
-    budgets,
-    byte_count,
-    crop_of,
-    numbers,
-    selection_of,
-    set_threads,
-    triple,
-    with_iterations,
-)
+from brevitas_defakeq.cli_settings import config_of, say_other_run
+from brevitas_defakeq.cli_unused import refuse_margin_alone, say_unused_data_options, say_unused_filter
+from brevitas_defakeq.cli_values import byte_count, crop_of, selection_of, set_threads, triple
 from brevitas_defakeq.config import DEFAULT_AVERAGE_BITS, DEFAULT_CROPS_CACHE
 from brevitas_defakeq.utils.errors import UserError
 
@@ -85,6 +81,7 @@ def demo(
 
 
 def quantize(
+    context: typer.Context,
     detector: DetectorName,
     *,
     weights: Weights = None,
@@ -136,6 +133,8 @@ def quantize(
     sensitivity: SensitivityOption = DEFAULTS.haq.sensitivity,
     target: TargetOption = DEFAULTS.target,
     iterations: Iterations = None,
+    keep_float: KeepFloat = None,
+    config: ConfigFile = None,
     device: Device = "cpu",
     threads: Threads = None,
     seed: Seed = DEFAULTS.seed,
@@ -146,24 +145,21 @@ def quantize(
     """Quantize a trained detector with a few hundred face crops."""
     from brevitas_defakeq import api
     from brevitas_defakeq.budget_search import quantize_within
-    from brevitas_defakeq.config import DefakeQConfig
     from brevitas_defakeq.data.labelled_set import check_labelled
     from brevitas_defakeq.data.open_source import FaceOptions, open_source
     from brevitas_defakeq.report.terminal import comparison, show, stages
 
     set_threads(threads)
     _require_one_budget(max_auc_drop, validation, average_bits, budget)
-    config = DefakeQConfig.for_recipe(
-        recipe, average_bits=average_bits, candidate_bits=numbers(candidate_bits, "--candidate-bits"),
-        activation_bits=activation_bits or None, target=target, samples=samples, seed=seed,
-        budget=budgets(budget),
-    )  # fmt: skip
-    config = with_iterations(replace(config, haq=replace(config.haq, sensitivity=sensitivity)), iterations)
+    refuse_margin_alone(context, crop)
+    settings = config_of(context)
     found = _detector(
         detector, weights=weights, model_arg=model_arg, input_size=input_size, interpolation=interpolation,
         mean=mean, std=std, output=output, fake_index=fake_index, feature=feature,
     )  # fmt: skip
     found = replace(found, crop=crop_of(crop, crop_margin) or found.crop)
+    say_other_run(config, found)
+    say_unused_filter(context, found.preprocessing)
 
     with stages() as on_progress:
 
@@ -181,17 +177,19 @@ def quantize(
 
         test_samples = None if test is None else labelled(test, "test")
         calibration_samples = opened(calibration, "train")
+        say_unused_data_options(context, [calibration, test, validation], datasets)
         run = api.quantize
         if max_auc_drop is not None and validation is not None:
             run = partial(quantize_within, max_auc_drop=max_auc_drop, validation=labelled(validation, "val"))
         result = run(
-            found, calibration_samples, config, test=test_samples, out=out, on_corrupt=on_corrupt,
+            found, calibration_samples, settings, test=test_samples, out=out, on_corrupt=on_corrupt,
             device=device, costs=costs, cache_memory=byte_count(cache_memory), on_progress=on_progress,
         )  # fmt: skip
     show(result.report, comparison(result.report), as_json=as_json)
 
 
 def inspect(
+    context: typer.Context,
     detector: Annotated[
         str, typer.Argument(metavar="DETECTOR|RUN", help="Detector as for quantize, or a run folder.")
     ],
@@ -211,6 +209,8 @@ def inspect(
     activation_bits: ActivationBits = DEFAULTS.activation_bits or 0,
     recipe: Recipe = DEFAULTS.recipe,
     iterations: Iterations = None,
+    keep_float: KeepFloat = None,
+    config: ConfigFile = None,
     threads: Threads = None,
     as_json: AsJson = False,
 ) -> None:
@@ -218,24 +218,25 @@ def inspect(
 
     Nothing is quantized. For a run folder, show the bit-width of each layer instead of the time.
     """
-    from brevitas_defakeq.config import DefakeQConfig
     from brevitas_defakeq.report.inspection_report import inspect_detector, inspect_run, inspection_table
     from brevitas_defakeq.report.terminal import show
 
     set_threads(threads)
     if (Path(detector) / "config.json").exists():
+        unused = set(context.params) - {"detector", "threads", "as_json"}
+        refuse_unused(
+            context, sorted(unused), f"is for detectors; {detector} is a run, which has its settings"
+        )
         content = inspect_run(Path(detector))
     else:
-        config = DefakeQConfig.for_recipe(
-            recipe, average_bits=average_bits, candidate_bits=numbers(candidate_bits, "--candidate-bits"),
-            activation_bits=activation_bits or None, samples=samples,
-        )  # fmt: skip
         found = _detector(
             detector, weights=weights, model_arg=model_arg, input_size=input_size,
             interpolation=interpolation, mean=mean, std=std, output=output, fake_index=fake_index,
             feature=feature,
         )  # fmt: skip
-        content = inspect_detector(found, with_iterations(config, iterations))
+        say_other_run(config, found)
+        say_unused_filter(context, found.preprocessing)
+        content = inspect_detector(found, config_of(context))
     show(content, inspection_table(content), as_json=as_json)
 
 

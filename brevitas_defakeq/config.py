@@ -4,10 +4,11 @@
 gave the best detectors at equal bytes and bounded time. ``_PAPER`` lists where the two differ.
 """
 
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from brevitas_defakeq.config_values import check_values
 from brevitas_defakeq.quant.widths import DEFAULT_CANDIDATE_BITS, WIDTHS
 from brevitas_defakeq.utils.errors import UserError
 
@@ -190,6 +191,8 @@ class DefakeQConfig:
     #: Share of them that is kept out of the optimization and used to check it.
     held_out: float = 0.2
     seed: int = 0
+    #: Modules that stay float, by name or pattern: ("srm", "stem.*"). Not counted in the budget.
+    keep_float: tuple[str, ...] = ()
     #: Width of M_q^v's restored channels, 8 or 32 (float); always 16 with ``target="fpga"``.
     mixed_channel_bits: int = 8
     haq: HAQConfig = field(default_factory=HAQConfig)
@@ -207,6 +210,9 @@ class DefakeQConfig:
         examples = ",".join(map(str, DEFAULT_CANDIDATE_BITS))
         _require(bool(widths), f"candidate_bits is empty; give widths such as {examples}")
         self._check_budgets()
+        kept = self.keep_float
+        _require(not isinstance(kept, str), f"keep_float={kept!r}: give a tuple of names, ({kept!r},)")
+        object.__setattr__(self, "keep_float", tuple(kept))
         act = self.activation_bits
         _require(act is None or 2 <= act <= 16, f"activation_bits={act}: must be 2 to 16, or none")
         _choose("recipe", self.recipe, "best", "paper")
@@ -234,6 +240,10 @@ class DefakeQConfig:
             self.activation_bits is not None and self.activation_bits <= 8,
             f'activation_bits={self.activation_bits}: target="fpga" takes 2 to 8 (thresholds of '
             "more bits do not fit); lower it",
+        )
+        _require(
+            not self.keep_float,
+            f'keep_float={",".join(self.keep_float)}: target="fpga" has no float layers; leave one out',
         )
         _require(
             self.mixed_channel_bits in (8, 16),
@@ -281,7 +291,8 @@ class DefakeQConfig:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "DefakeQConfig":
-        """Inverse of ``to_dict``. Raises UserError that names an unknown field."""
+        """Inverse of ``to_dict``. Raises UserError that names an unknown field or a value of a wrong kind."""
+        check_values(cls, data, cls)
         stages: dict[str, type] = {
             "haq": HAQConfig,
             "reconstruction": ReconstructionConfig,
@@ -293,9 +304,7 @@ class DefakeQConfig:
 
 
 def _build(cls: type[_Config], values: dict[str, Any]) -> _Config:
-    known = {item.name for item in fields(cls)}  # type: ignore[arg-type]
-    unknown = sorted(set(values) - known)
-    _require(not unknown, f"configuration: unknown field {unknown[0] if unknown else ''} in {cls.__name__}")
+    check_values(cls, values, DefakeQConfig)
     return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
 
 

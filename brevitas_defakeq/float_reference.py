@@ -1,5 +1,7 @@
 """M_f: a prepared copy of the user's float detector, its plan, and its observer."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -8,6 +10,7 @@ from brevitas_defakeq.detectors.plain_module import plain_module
 from brevitas_defakeq.detectors.resolve import Detector
 from brevitas_defakeq.nn.batch_input import hand_over_copies_, to_channels_last_
 from brevitas_defakeq.nn.module_tree import copy_module, modules_by_name
+from brevitas_defakeq.prepare.kept_float import kept_float
 from brevitas_defakeq.prepare.parametrizations import remove_parametrizations_
 from brevitas_defakeq.prepare.plan import Plan, make_plan
 from brevitas_defakeq.prepare.trace import refused_if_it_fails
@@ -17,21 +20,27 @@ from brevitas_defakeq.utils.errors import UserError
 _ROUNDING = 1e-2
 
 
-def prepare_float(detector: Detector, example: Tensor) -> tuple[nn.Module, Plan, Observer]:
+def prepare_float(
+    detector: Detector, example: Tensor, keep_float: Sequence[str] = ()
+) -> tuple[nn.Module, Plan, Observer]:
     """M_f (a prepared copy), its plan, and the observer of its logit and feature.
 
     Args:
         example: one preprocessed image, [1, 3, H, W].
+        keep_float: names or patterns of modules that stay float, besides the detector's own.
 
     Raises:
         UserError: the detector fails on images of that size, weights that it computes with or its outputs are
-            not finite, or no layer can be quantized.
+            not finite, no layer can be quantized, or a pattern matches none.
     """
     reference = copy_module(detector.model).eval()
     contiguous = _needs_contiguous(reference, detector, example)
-    plan = make_plan(
-        reference, example, outside=detector.outside, blocks=detector.blocks, contiguous=contiguous
-    )
+    outside = {**detector.outside, **kept_float(reference, keep_float)}
+    plan = make_plan(reference, example, outside=outside, blocks=detector.blocks, contiguous=contiguous)
+    if not plan.layers and keep_float:
+        raise UserError(
+            f"keep_float={','.join(keep_float)} leaves nothing of {detector.name} to quantize; name less"
+        )
     if not plan.layers:
         raise UserError(f"{detector.name} calls no Linear or Conv layer; there is nothing to quantize")
     _refuse_broken_layers(reference, plan)

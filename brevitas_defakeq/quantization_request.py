@@ -105,7 +105,7 @@ def prepare_request(
     count = len(calibration.images)
     if count < config.samples:
         _LOG.warning("%d calibration images, fewer than the %d asked for", count, config.samples)
-    reference, plan, observer = prepare_float(detector, calibration.images[:1])
+    reference, plan, observer = prepare_float(detector, calibration.images[:1], config.keep_float)
     if config.target == "fpga":
         for name, mode in paddings_of_values(reference, (layer.name for layer in plan.layers)).items():
             _LOG.warning(

@@ -13,12 +13,22 @@ _OVERHEAD = 2.5
 _RANGE_SECONDS = 0.6
 
 
-def expected_size(plan: Plan, average_bits: float, other_parameters: int) -> int:
-    """Bytes of ``weights.safetensors`` at an average width: codes, and the rest at half precision."""
+def expected_size(plan: Plan, average_bits: float, model: nn.Module) -> int:
+    """Bytes of ``weights.safetensors`` at an average width: codes, and what else the prepared model holds.
+
+    Vectors are kept at half precision, embeddings at 8 bits, other weights in float.
+    """
+    inside = {f"{layer.name}.{part}" for layer in plan.layers for part in ("weight", "bias")}
+    other_bytes = sum(
+        tensor.numel()
+        * (2 if tensor.numel() == max([*tensor.shape, 1]) else 1 if name in plan.embeddings else 4)
+        for name, tensor in model.named_parameters()
+        if name not in inside
+    )
     weights = sum(layer.num_params for layer in plan.layers)
     channels = sum(layer.weight_shape[0] for layer in plan.layers)
     per_channel = 2 + 2 + average_bits / 8
-    return int(weights * average_bits / 8 + channels * per_channel + other_parameters * 2 + 1000)
+    return int(weights * average_bits / 8 + channels * per_channel + other_bytes + 1000)
 
 
 def expected_passes(plan: Plan, config: DefakeQConfig, images: int) -> float:

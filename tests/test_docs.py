@@ -13,6 +13,7 @@ import typer
 from torch import nn
 
 from brevitas_defakeq.cli import app
+from brevitas_defakeq.config_file import config_from
 from brevitas_defakeq.detectors.registry import REGISTRY
 from brevitas_defakeq.evaluation.conventions import DEFAULT_METRICS
 from brevitas_defakeq.evaluation.perturb.perturbations import PERTURBATIONS
@@ -128,6 +129,13 @@ def test_python_blocks_run(file, tmp_path, monkeypatch, restored):
         if block.info == "python":
             code = "\n" * (block.line - 1) + block.text  # so that a traceback shows the file's own line
             exec(compile(code, str(ROOT / file), "exec"), names)
+
+
+def test_settings_are_settings():
+    """The `toml` blocks of the recipes are read as `--config` reads a file."""
+    found = [tomllib.loads(block.text) for block in blocks("docs/recipes.md") if block.info == "toml"]
+    configs = [config_from(values) for values in found]
+    assert configs and configs[0].keep_float == ("srm", "stem.*") and configs[0].final.steps == 200
 
 
 def test_worked_examples_are_short():

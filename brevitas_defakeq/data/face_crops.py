@@ -16,7 +16,7 @@ from brevitas_defakeq.data.frame_selection import DEFAULT_FRAMES
 from brevitas_defakeq.data.video import FRAME_CHOICES, Frame, read_frames
 from brevitas_defakeq.imaging.crop import Crop
 from brevitas_defakeq.imaging.image_files import load_image
-from brevitas_defakeq.imaging.sample import IMAGE_SUFFIXES
+from brevitas_defakeq.imaging.image_formats import image_suffixes
 from brevitas_defakeq.runtime.align import TEMPLATE_SIDE, face_crop
 from brevitas_defakeq.runtime.face_box import Face
 from brevitas_defakeq.utils.errors import UserError
@@ -143,7 +143,7 @@ def frames_of(path: Path, settings: CropSettings, threads: int = 1) -> Iterator[
 
 def is_image_file(path: Path) -> bool:
     """Whether a file's suffix is that of an image; all other files are treated as videos."""
-    return path.name.lower().endswith(IMAGE_SUFFIXES)
+    return path.name.lower().endswith(image_suffixes())
 
 
 def _rounded(face: Face) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from brevitas_defakeq.data.layout import LayoutKind
 #: Layout -> its files.
 _LAYOUTS = {
     LayoutKind.INDEX: "NAME.json (or NAME_c40.json): {data set: {label: {split: {[c23:] {video: {label, "
-    "frames}}}}}}; the folder that holds the data sets as root",
+    "frames}}}}}}; --root is the folder that holds the data sets",
     LayoutKind.FRAMES: "a data set's folder, or the one above several: CLASS FOLDER/frames/VIDEO/000.png",
     LayoutKind.VIDEOS: "a data set's folder, or the one above several: CLASS FOLDER/[videos/]VIDEO.mp4",
     LayoutKind.CLASSES: "real/ and fake/ (or 0_real/ and 1_fake/), images at any depth; a sub-folder is "

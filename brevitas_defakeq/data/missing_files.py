@@ -38,7 +38,7 @@ class MissingFiles:
             raise UserError(f"{source}: none of the {self.total} {self.what} is there ({named}); {advice}")
         if share > allowed:
             raise UserError(
-                f"{found}, {100 * share:.0f} % where {100 * allowed:.0f} % are allowed: {named}; {advice}, "
-                "or allow more with missing="
+                f"{found}, {100 * share:.0f} % where {100 * allowed:.0f} % are allowed: {named}; {advice} "
+                "(in Python, Selection(missing=...) allows more)"
             )
         _LOG.warning("%s and left out: %s", found, named)

@@ -11,8 +11,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from brevitas_defakeq.data.left_out import LeftOut
 from brevitas_defakeq.data.listing import Listing, ListingBuilder
-from brevitas_defakeq.imaging.sample import IMAGE_SUFFIXES, LABELS
+from brevitas_defakeq.imaging.image_formats import image_suffixes
+from brevitas_defakeq.imaging.sample import LABELS
 from brevitas_defakeq.imaging.stored_files import members
 from brevitas_defakeq.utils.errors import UserError
 
@@ -31,20 +33,21 @@ class _Example:
 def shards_of(folder: Path) -> list[Path]:
     """The tar files of a folder that has no sub-folders and no images."""
     visible = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
-    others = any(entry.is_dir() or entry.name.lower().endswith(IMAGE_SUFFIXES) for entry in visible)
+    others = any(entry.is_dir() or entry.name.lower().endswith(image_suffixes()) for entry in visible)
     return [] if others else sorted(entry for entry in visible if entry.suffix.lower() == ".tar")
 
 
-def read_shards(shards: list[Path], dataset: str) -> Listing:
+def read_shards(shards: list[Path], dataset: str, left_out: LeftOut) -> Listing:
     """Every image of the shards, in order; only headers and labels are read.
 
     `KEY.cls` is 0 or 1; `KEY.json` is an object with "label" and optionally "video", "dataset" and
     "manipulation". Without them the label is None, the video the key's folder (the key itself without a
-    folder), and the data set `dataset`. Raises UserError for a broken shard or label.
+    folder), and the data set `dataset`. Files of other kinds are noted in `left_out`. Raises UserError for a
+    broken shard or label.
     """
     rows = ListingBuilder()
     for shard in shards:
-        for example in filter(lambda example: example.image, _examples(shard)):
+        for example in filter(lambda example: example.image, _examples(shard, left_out)):
             known = _described(shard, example)
             label = _label(shard, example, known)
             folder, name = posixpath.split(example.image)
@@ -57,18 +60,20 @@ def read_shards(shards: list[Path], dataset: str) -> Listing:
     return rows.listing()
 
 
-def _examples(shard: Path) -> Iterator[_Example]:
+def _examples(shard: Path, left_out: LeftOut) -> Iterator[_Example]:
     """Groups consecutive files of one key: the path up to the first dot of the file name."""
     with open(shard, "rb") as file:
         for key, group in groupby(members(str(shard)), lambda member: _split_name(member[0])[0]):
             example = _Example(key)
             for name, offset, size in group:
                 kind = _split_name(name)[1].lower()
-                if f".{kind}" in IMAGE_SUFFIXES:
+                if f".{kind}" in image_suffixes():
                     example.image = name
                 elif kind in _LABEL_FILES:
                     file.seek(offset)
                     example.label_files[kind] = file.read(size)
+                else:
+                    left_out.add(name)
             yield example
 
 

@@ -16,17 +16,20 @@ from brevitas_defakeq.data.benchmark.json_index import read_index
 from brevitas_defakeq.data.csv_file import read_csv
 from brevitas_defakeq.data.folders import folder_videos, read_folder
 from brevitas_defakeq.data.layout import BENCHMARK_LAYOUTS, Layout, LayoutKind, recognise
+from brevitas_defakeq.data.left_out import LeftOut
 from brevitas_defakeq.data.listing import Listing
 from brevitas_defakeq.data.selection import TEST_SPLIT, Selection
 from brevitas_defakeq.data.shards import read_shards, shards_of
-from brevitas_defakeq.imaging.sample import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Sample, Video
+from brevitas_defakeq.imaging.sample import VIDEO_SUFFIXES, Sample, Video
 from brevitas_defakeq.imaging.stored_files import file_sha256
 from brevitas_defakeq.utils.errors import UserError
 
 _LOG = logging.getLogger(__name__)
 
 
-def read_source(path: str | os.PathLike, selection: Selection = TEST_SPLIT) -> Listing:
+def read_source(
+    path: str | os.PathLike, selection: Selection = TEST_SPLIT, left_out: LeftOut | None = None
+) -> Listing:
     """All images of a source, in the same order on every machine.
 
     Args:
@@ -36,48 +39,55 @@ def read_source(path: str | os.PathLike, selection: Selection = TEST_SPLIT) -> L
             WebDataset shards: a .tar, or a folder of them;
             a plain folder of images (labels None).
         selection: which of them to read.
+        left_out: filled with the other files of folders and shards; None says them in a warning.
 
     Raises:
         UserError: the source is missing, empty, damaged, or not understood.
     """
-    path = Path(path)
+    path, others = Path(path), LeftOut() if left_out is None else left_out
     layout = recognise(path, selection.datasets)
     if layout.kind == LayoutKind.VIDEOS:
         names = ", ".join(folder.dataset.name for folder in layout.folders)
         raise UserError(f"{path} holds the videos of {names} and no frames; cut face crops out of them first")
     if layout.kind in (LayoutKind.INDEX, LayoutKind.FRAMES):
-        listing = listing_of(_clips(path, layout, selection, frames=True), selection)
+        listing = listing_of(_clips(path, layout, selection, others, frames=True), selection)
     else:
-        listing = _of_datasets(path, _images(path, layout, selection.split), selection.datasets)
+        listing = _of_datasets(path, _images(path, layout, selection.split, others), selection.datasets)
         listing = listing.thinned(selection.frames, first=selection.first)
     if not len(listing):
-        raise UserError(
-            f"{path} holds no images{_where(layout, selection)}; looked for {', '.join(IMAGE_SUFFIXES)}"
-        )
+        raise UserError(f"{path} holds no images{_where(layout, selection)}{_instead(others)}")
+    if left_out is None:
+        others.warn(path)
     return listing
 
 
-def list_videos(path: str | os.PathLike, selection: Selection = TEST_SPLIT) -> list[Video]:
+def list_videos(
+    path: str | os.PathLike, selection: Selection = TEST_SPLIT, left_out: LeftOut | None = None
+) -> list[Video]:
     """All video files of a source, in the same order on every machine.
 
     `path` is a data set as downloaded (or the folder above several), a folder with `real/` and `fake/`, a
-    CSV, or a plain folder of videos (labels None). Raises UserError as `read_source` does.
+    CSV, or a plain folder of videos (labels None). `left_out` and errors are those of `read_source`.
     """
-    path = Path(path)
+    path, others = Path(path), LeftOut() if left_out is None else left_out
     layout = recognise(path, selection.datasets)
     if layout.kind in (LayoutKind.FRAMES, LayoutKind.VIDEOS):
-        videos = videos_of(_clips(path, layout, selection, frames=False), selection)
+        videos = videos_of(_clips(path, layout, selection, others, frames=False), selection)
     elif layout.kind == LayoutKind.TABLE:
-        listed = [s for s in read_csv(path, selection.split) if s.path.suffix.lower() in VIDEO_SUFFIXES]
-        videos = [Video(s.path, s.label, s.video, s.dataset, s.manipulation) for s in listed]
+        videos = []
+        for row in read_csv(path, selection.split):
+            if row.path.suffix.lower() in VIDEO_SUFFIXES:
+                videos.append(Video(row.path, row.label, row.video, row.dataset, row.manipulation))
+            else:
+                others.add(row.path.name)
     elif layout.kind in (LayoutKind.CLASSES, LayoutKind.PLAIN):
-        videos = folder_videos(path)
+        videos = folder_videos(path, others)
     else:
         raise UserError(f"{path}: a {layout.kind} lists images, not videos; give the videos' folder")
     if not videos:
-        raise UserError(
-            f"{path} holds no videos{_where(layout, selection)}; looked for {', '.join(VIDEO_SUFFIXES)}"
-        )
+        raise UserError(f"{path} holds no videos{_where(layout, selection)}{_instead(others)}")
+    if left_out is None:
+        others.warn(path)
     return videos
 
 
@@ -104,7 +114,7 @@ def read_clips(
 ) -> Iterator[tuple[str, DatasetContents, str]]:
     """(description of the source, its contents, advice on missing files) for each data set of a benchmark."""
     if layout.kind == LayoutKind.INDEX:
-        advice = "give the folder that holds the data sets as root"
+        advice = "give root=FOLDER, the folder that holds the data sets"
         yield str(path), read_index(path, selection), advice
         return
     advice = "add their frames" if frames else "download the rest"
@@ -116,7 +126,9 @@ def read_clips(
             _LOG.warning("%s has no %s", source, "frames" if frames else "videos")
 
 
-def _clips(path: Path, layout: Layout, selection: Selection, *, frames: bool) -> list[Clip]:
+def _clips(
+    path: Path, layout: Layout, selection: Selection, left_out: LeftOut, *, frames: bool
+) -> list[Clip]:
     """The selected videos; warns of missing files, or refuses the source."""
     clips: list[Clip] = []
     for source, contents, advice in read_clips(path, layout, selection, frames=frames):
@@ -127,16 +139,23 @@ def _clips(path: Path, layout: Layout, selection: Selection, *, frames: bool) ->
         if contents.unlisted and not contents.no_list:
             _LOG.warning("%s: %d videos are in no official list and are left out", source, contents.unlisted)
         clips += contents.clips
+        left_out.files += contents.left_out.files
     return clips
 
 
-def _images(path: Path, layout: Layout, split: str) -> Listing:
+def _images(path: Path, layout: Layout, split: str, left_out: LeftOut) -> Listing:
     """The images of a folder, CSV or shards."""
     if layout.kind == LayoutKind.TABLE:
         return read_csv(path, split)
     if layout.kind == LayoutKind.SHARDS:
-        return read_shards(shards_of(path) if path.is_dir() else [path], path.resolve().stem)
-    return read_folder(path)
+        shards = shards_of(path) if path.is_dir() else [path]
+        return read_shards(shards, path.resolve().stem, left_out)
+    return read_folder(path, left_out)
+
+
+def _instead(left_out: LeftOut) -> str:
+    """What a source without images or videos holds, for messages."""
+    return f"; it holds {left_out}" if left_out else ""
 
 
 def _of_datasets(path: Path, listing: Listing, names: Sequence[str]) -> Listing:

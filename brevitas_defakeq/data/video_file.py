@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 from av.container import InputContainer
+from av.sidedata.sidedata import Type as SideDataType
 from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
@@ -93,7 +95,20 @@ class RgbConverter:
 
     def __call__(self, frame: av.VideoFrame) -> np.ndarray:
         pixels = self._reformatter.reformat(frame, format="rgb24").to_ndarray()
-        return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
+        return np.ascontiguousarray(_upright(pixels, frame))
+
+
+def _upright(pixels: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
+    """Pixels [H, W, 3] turned in quarters and mirrored by the frame's display matrix, as players do."""
+    matrix: Any = frame.side_data.get(SideDataType.DISPLAYMATRIX)  # type: ignore[call-overload]  # keys are types
+    if matrix is None:
+        return pixels
+    # A stored pixel (x, y) is shown at (a x + c y, b x + d y), y downwards.
+    a, b, _, c, d, *_ = np.frombuffer(bytes(matrix), np.int32).astype(np.int64)
+    turned = abs(b) + abs(c) > abs(a) + abs(d)
+    across, down = (c, b) if turned else (a, d)
+    shown = pixels.swapaxes(0, 1) if turned else pixels
+    return shown[:: -1 if down < 0 else 1, :: -1 if across < 0 else 1]
 
 
 def _packets(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet]:

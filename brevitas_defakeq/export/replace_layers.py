@@ -48,7 +48,9 @@ def export_module_builder(builders: Mapping[str, B], layer: QuantLayer, name: st
     """The builder for the layer's kind. Raises UserError where the export format has none."""
     kind = layer_kind_of(layer)
     if kind.export_modules not in builders:
-        raise UserError(f"{name}: this format has no export module for {kind.name}; keep the layer in float")
+        raise UserError(
+            f"{name}: this format has no export module for {kind.name}; quantize with --keep-float {name}"
+        )
     return builders[kind.export_modules]
 
 

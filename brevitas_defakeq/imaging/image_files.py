@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import struct
 import zlib
 from collections.abc import Callable, Sequence
@@ -9,9 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from PIL import Image, ImageOps
+from PIL import Image
 
-from brevitas_defakeq.imaging.preprocessing import to_rgb
+from brevitas_defakeq.imaging.image_formats import register_plugins
+from brevitas_defakeq.imaging.pixel_modes import upright_rgb
 from brevitas_defakeq.imaging.sample import Sample
 from brevitas_defakeq.imaging.stored_files import open_file
 from brevitas_defakeq.utils.errors import UserError
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     import os
 
 
+_LOG = logging.getLogger(__name__)
 #: Reads a sample's image as 8-bit RGB.
 Read = Callable[[Sample], Image.Image]
 #: What PIL raises on damaged files, depending on the format and on where the damage is.
@@ -47,11 +50,13 @@ class Header:
 def load_image(path: str | os.PathLike) -> Image.Image:
     """The image as 8-bit RGB, rotated upright by its EXIF orientation.
 
-    Raises UserError naming the file if it is missing, damaged, truncated, or no image.
+    Raises UserError naming the file if it is missing, damaged, truncated, no image, or holds grey values on a
+    scale that cannot be known.
     """
+    register_plugins()
     try:
         with open_file(path) as file, Image.open(file) as image:
-            return to_rgb(ImageOps.exif_transpose(image))
+            return upright_rgb(image)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     except _DAMAGE as error:
@@ -62,6 +67,7 @@ def load_image(path: str | os.PathLike) -> Image.Image:
 
 def read_header(path: str | os.PathLike) -> Header:
     """The image's header, without decoding its pixels. Raises as `load_image` does."""
+    register_plugins()
     try:
         with open_file(path) as file, Image.open(file) as image:
             tables = getattr(image, "quantization", None) or {}
@@ -97,6 +103,14 @@ def usable(samples: Sequence[Sample], *, on_corrupt: str = "refuse") -> tuple[li
         hint = "" if not kept else "; or leave such images out with on_corrupt=skip"
         raise UserError(f"{len(skipped)} of {len(samples)} images cannot be used; the first: {first}{hint}")
     return kept, skipped
+
+
+def without_broken(samples: Sequence[Sample]) -> Sequence[Sample]:
+    """The samples whose images decode; says how many do not. Raises UserError if none does."""
+    kept, skipped = usable(samples, on_corrupt="skip")
+    if skipped:
+        _LOG.warning("%d of %d images left out, the first: %s", len(skipped), len(samples), skipped[0].path)
+    return kept if skipped else samples
 
 
 def _problem(sample: Sample) -> str | None:

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from brevitas_defakeq.imaging import opencv_resize
+from brevitas_defakeq.imaging.pixel_modes import to_rgb
 from brevitas_defakeq.utils.errors import UserError
 
 #: PIL's resampling filters. All but `nearest` widen with the reduction (antialiasing).
@@ -23,8 +24,6 @@ OPENCV_FILTERS = {"cv2_linear": "linear", "cv2_cubic": "cubic"}
 INTERPOLATIONS = (*PIL_FILTERS, *OPENCV_FILTERS)
 #: How an image gets the input's size: the whole image resized, or its centre cropped without resizing.
 FITS = ("stretch", "centre")
-
-_SIXTEEN_BIT_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 
 
 @dataclass(frozen=True)
@@ -105,23 +104,6 @@ def fitted(image: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
         return opencv_resize.resize(np.asarray(image), preprocessing.input_size, kind)
     resampling = Image.Resampling[preprocessing.interpolation.upper()]
     return np.asarray(image.resize((width, height), resampling))
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """The image as 8-bit RGB: grey repeated, alpha dropped (as in detectors' own code), 16 bits reduced to 8.
-
-    Raises UserError for floating-point pixels, whose scale is unknown.
-    """
-    if image.mode == "F":
-        raise UserError(
-            "the image holds floating-point pixels, whose scale is unknown; save it with 8 bits a channel"
-        )
-    if image.mode in _SIXTEEN_BIT_MODES:
-        pixels = np.asarray(image, dtype=np.float64).clip(0, 65535)
-        image = Image.fromarray(np.round(pixels / 257).astype(np.uint8))
-    if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")
-    return image.convert("RGB")
 
 
 def override(

@@ -19,6 +19,7 @@ from brevitas_defakeq.nn.module_tree import modules_by_name
 from brevitas_defakeq.prepare.blocks import Block, split_into_blocks
 from brevitas_defakeq.prepare.hardware_grids import Grids, find_grids
 from brevitas_defakeq.prepare.image_dimension import ImageDimensions, apart_from_images, image_dimensions
+from brevitas_defakeq.prepare.kept_float import KEPT_FLOAT
 from brevitas_defakeq.prepare.layer_subclasses import called_plainly
 from brevitas_defakeq.prepare.parametrizations import remove_parametrizations_
 from brevitas_defakeq.prepare.product_layers import ProductLayers
@@ -197,12 +198,21 @@ def _read(
         attentions=attentions,
         layers=layers,
         blocks=split_into_blocks(model, traced, names, blocks, dims),
-        embeddings=_embeddings(model, traced),
+        embeddings=_embeddings(model, traced, tuple(f"{name}." for name in plan.left_float)),
         left_float=left_float,
-        head=plan.products.in_the_original(names[-1]) if names else "",
+        head=plan.products.in_the_original(_head(modules, traced, names, left_float)),
         open_outputs=open_outputs(modules, traced, names),
         grids=find_grids(model, traced, names, attentions),
     )
+
+
+def _head(
+    modules: Mapping[str, nn.Module], traced: Trace, names: Sequence[str], left_float: Mapping[str, str]
+) -> str:
+    """The last layer called, also where a user keeps it in float."""
+    kept = (name for name in traced.calls if left_float.get(name) == KEPT_FLOAT)
+    layers = {*names, *(name for name in kept if find_layer_kind(modules[name]))}
+    return next((name for name in reversed(traced.calls) if name in layers), "")
 
 
 def _layers(
@@ -254,8 +264,11 @@ def _why_float(module: nn.Module, traced: Trace) -> str | None:
     return f"{kind.__name__} has no quantized form here" if multiplies else None
 
 
-def _embeddings(model: nn.Module, traced: Trace) -> tuple[str, ...]:
-    """Raw parameters of two or more dimensions and rows that no product reads: positions, tables."""
+def _embeddings(model: nn.Module, traced: Trace, outside: tuple[str, ...]) -> tuple[str, ...]:
+    """Raw parameters of two or more dimensions and rows that no product reads: positions, tables.
+
+    Those whose names begin with ``outside`` stay float.
+    """
     layers = {id(p) for m in model.modules() if find_layer_kind(m) for p in m.parameters()}
     not_embedded = _PRODUCTS | product_functions() | _NORMS
     found = []
@@ -263,6 +276,8 @@ def _embeddings(model: nn.Module, traced: Trace) -> tuple[str, ...]:
         rows = parameter.numel() // max(parameter.shape[-1], 1) if parameter.dim() else 0
         read_by = set(traced.readers_of(parameter))
         if id(parameter) in layers or rows < 2 or not read_by or read_by & not_embedded:
+            continue
+        if name.startswith(outside):
             continue
         if parameter.shape[-1] > 1 and parameter.isfinite().all():  # a mask may hold -inf
             found.append(name)

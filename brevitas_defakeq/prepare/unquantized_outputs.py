@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from torch import Tensor, nn
 
 from brevitas_defakeq.nn.layer_kinds import layer_kind_of, product_functions
-from brevitas_defakeq.prepare.trace import Operation, Trace
+from brevitas_defakeq.prepare.trace import Operation, Trace, tensors_in
 
 #: Functions that a quantizer can be moved across: they only cut off, or add zeros (``_copies_values``).
 _CLIPS = {"relu", "relu_", "relu6", "hardtanh", "hardtanh_", "clamp", "clamp_", "pad", "dropout"}
@@ -29,13 +29,19 @@ def open_outputs(modules: dict[str, nn.Module], traced: Trace, layers: tuple[str
         value for operation in traced.operations if _copies_values(operation) for value, _ in operation.inputs
     }
     products = product_functions()
+    read_in_float = {
+        id(tensor)
+        for operation in traced.operations
+        if operation.name in products and operation.owner not in layers
+        for tensor in tensors_in((operation.args, operation.options))
+    }
 
     def closed(tensor: Tensor) -> bool:
         readers = set(traced.readers_of(tensor))
         if id(tensor) in copied:
             return False
         result = clipped.get(id(tensor))
-        if not readers or not readers <= _CLIPS | products:
+        if not readers or not readers <= _CLIPS | products or id(tensor) in read_in_float:
             return False
         return result is None or result is tensor or closed(result)
 

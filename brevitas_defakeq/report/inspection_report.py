@@ -27,10 +27,7 @@ def inspect_detector(detector: Detector, config: DefakeQConfig) -> dict[str, Any
         raise UserError("inspect estimates sizes from average_bits; give one")
     height, width = require_preprocessing(detector).input_size
     example = torch.zeros(1, 3, height, width)
-    reference, plan, _ = prepare_float(detector, example)
-    weights = sum(layer.num_params for layer in plan.layers)
-    other = sum(parameter.numel() for parameter in reference.parameters()) - weights
-    channels = sum(layer.weight_shape[0] for layer in plan.layers)
+    reference, plan, _ = prepare_float(detector, example, config.keep_float)
     per_image = seconds_per_image(reference, example)
     return {
         "detector": detector.name,
@@ -42,7 +39,7 @@ def inspect_detector(detector: Detector, config: DefakeQConfig) -> dict[str, Any
         "blocks": len(plan.blocks),
         "size_bytes": {
             "float": float_bytes(detector.model),
-            "expected": expected_size(plan, config.average_bits, max(0, other - channels)),
+            "expected": expected_size(plan, config.average_bits, reference),
         },
         "average_bits": config.average_bits,
         "expected_passes": round(expected_passes(plan, config, config.samples), 1),

@@ -5,10 +5,11 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from brevitas_defakeq.imaging.image_files import load_image
-from brevitas_defakeq.imaging.preprocessing import preprocess_array, to_rgb
+from brevitas_defakeq.imaging.pixel_modes import to_rgb, upright_rgb
+from brevitas_defakeq.imaging.preprocessing import preprocess_array
 from brevitas_defakeq.runtime.card import CardInput
 from brevitas_defakeq.utils.errors import UserError
 
@@ -31,7 +32,7 @@ def model_input(image: ImageLike, expected: CardInput) -> np.ndarray:
 
 
 def open_image(image: ImageLike) -> Image.Image:
-    """The image as upright 8-bit RGB: grey repeated, alpha dropped, 16 bits reduced to 8.
+    """The image as upright 8-bit RGB: grey repeated, alpha dropped, 8 bits a channel.
 
     Raises UserError for a file that is missing or damaged, and for pixels of another shape or type.
     """
@@ -44,7 +45,7 @@ def open_image(image: ImageLike) -> Image.Image:
             f"an image of type {type(image).__name__} is not known; give a path, a PIL image or uint8 pixels"
         )
     try:
-        return to_rgb(ImageOps.exif_transpose(image))
+        return upright_rgb(image)
     except (OSError, SyntaxError, ValueError) as error:  # PIL reads the file only now
         raise UserError(f"an image cannot be read ({' '.join(str(error).split())})") from None
 

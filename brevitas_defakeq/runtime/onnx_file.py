@@ -56,7 +56,7 @@ def open_session(
         UserError: the file is missing or cannot be loaded, or ``threads`` is no number of threads.
     """
     if threads is not None and (type(threads) is not int or threads < 1):
-        raise UserError(f"threads={threads!r}: give a whole number from 1 on, or None")
+        raise UserError(f"threads={threads!r}: give a whole number from 1 on")
     if isinstance(model, Path) and not model.is_file():
         raise UserError(f"{model} does not exist; give a model.onnx that `defakeq export` wrote")
     runtime = onnxruntime()

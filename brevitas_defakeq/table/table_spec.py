@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from brevitas_defakeq.config import DefakeQConfig
+from brevitas_defakeq.config_file import config_from, with_fields
 from brevitas_defakeq.data.listing import Listing
 from brevitas_defakeq.data.selection import Selection
 from brevitas_defakeq.data.sources import read_source
@@ -121,22 +122,7 @@ class TableSpec:
 
     def config(self, method: Method) -> DefakeQConfig:
         """The settings of one method's run. UserError for fields or values that there are not."""
-        base = DefakeQConfig.for_recipe(method.recipe).to_dict()
-        values = _merged(_merged(base, self.settings), method.settings)
-        values["activation_bits"] = values["activation_bits"] or None  # TOML has no null
+        values = with_fields({"recipe": method.recipe, **self.settings}, method.settings)
         if method.bits is not None:
             values["average_bits"] = method.bits
-        try:
-            return DefakeQConfig.from_dict(values)
-        except TypeError as error:
-            raise UserError(f"settings of {method.label}: a value is of the wrong kind ({error})") from None
-
-
-def _merged(base: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """``given`` on top of ``base``, stage by stage."""
-    merged = dict(base)
-    for key, value in given.items():
-        if isinstance(base.get(key), Mapping) != isinstance(value, Mapping):
-            raise UserError(f"settings: {key} is " + ("a table of its own" if key in base else "not known"))
-        merged[key] = {**base[key], **value} if isinstance(value, Mapping) else value
-    return merged
+        return config_from(values, f"settings of {method.label}")

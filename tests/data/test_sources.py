@@ -208,7 +208,7 @@ def test_videos_in_folders_csv_and_plain(tmp_path):
     listing.write_text("path,label,video,manipulation\nclips/fake/a.avi,1,v,swap\nclips/fake/notes.txt,1,,\n")
     assert list_videos(listing) == [Video(clips / "fake/a.avi", 1, "v", "list", "swap")]
     listing.write_text("path,label\nclips/fake/notes.txt,1\n")
-    with pytest.raises(UserError, match="list.csv holds no videos; looked for .mp4"):
+    with pytest.raises(UserError, match="list.csv holds no videos; it holds 1 .txt"):
         list_videos(listing)
     (tmp_path / "index.json").write_text("{}")
     with pytest.raises(UserError, match="a DeepfakeBench index lists images, not videos"):

@@ -13,6 +13,7 @@ from made_videos import moving_square, write_video
 
 from brevitas_defakeq.data import video_file
 from brevitas_defakeq.data.video import chosen_numbers, read_frames
+from brevitas_defakeq.imaging.sample import VIDEO_SUFFIXES
 from brevitas_defakeq.utils.errors import UserError
 
 COUNT = 61
@@ -81,6 +82,18 @@ def test_the_pixels_of_plain_decoding(folder, name):
             assert np.array_equal(frame.pixels, wanted[frame.number]), (count, frame.number)
 
 
+#: Suffix -> codec of containers that do not take H.264; rates and sizes are ones that all codecs know.
+CODECS = {".webm": "libvpx", ".ogv": "libvpx", ".m2v": "mpeg2video", ".y4m": "rawvideo", ".mjpeg": "mjpeg"}
+
+
+@pytest.mark.parametrize("suffix", VIDEO_SUFFIXES)
+def test_every_suffix_of_a_video_is_read(tmp_path, suffix):
+    codec = CODECS.get(suffix, "libx264")
+    pixel_format = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+    path = write_video(tmp_path / f"face{suffix}", moving_square(4, 144, 176), codec, pixel_format)
+    assert [frame.pixels.shape for frame in read_frames(path, 4)] == [(144, 176, 3)] * 4
+
+
 @pytest.mark.parametrize("name", ["plain.mp4", "old.avi", "exact.mkv"])
 def test_the_pixels_of_opencv(folder, name):
     """Whose FFmpeg is another; colours may be off by a level."""
@@ -119,20 +132,52 @@ def test_numbers_as_the_benchmark_takes_them():
     assert chosen_numbers(0, 3) == chosen_numbers(0, 3, "first") == []
 
 
+ONE = 1 << 16
+
+
+def with_matrix(path: Path, source: Path, a: int, b: int, c: int, d: int) -> Path:
+    """A copy of an MP4 whose track header has the matrix (a b; c d)."""
+    content = bytearray(source.read_bytes())
+    offset = content.index(b"tkhd") + 4 + 40
+    content[offset : offset + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(content)
+    return path
+
+
 @pytest.mark.parametrize("quarters", [1, 2, 3])
 def test_turned_videos_are_read_upright(tmp_path, folder, quarters):
     """The matrix in an MP4's track header, as phones write it, against the unturned frames and OpenCV."""
-    content = bytearray((folder / "exact.mp4").read_bytes())
-    offset = content.index(b"tkhd") + 4 + 40
-    one = 1 << 16
-    turn = {1: (0, -one, one, 0), 2: (-one, 0, 0, -one), 3: (0, one, -one, 0)}[quarters]
-    content[offset : offset + 36] = struct.pack(">9i", *turn[:2], 0, *turn[2:], 0, 0, 0, 1 << 30)
-    path = tmp_path / "phone.mp4"
-    path.write_bytes(content)
+    turn = {1: (0, -ONE, ONE, 0), 2: (-ONE, 0, 0, -ONE), 3: (0, ONE, -ONE, 0)}[quarters]
+    path = with_matrix(tmp_path / "phone.mp4", folder / "exact.mp4", *turn)
     theirs = read_by_opencv(path)
     for frame in read_frames(path, 3):
         assert np.array_equal(frame.pixels, np.rot90(moving_square(COUNT)[frame.number], quarters))
         assert np.array_equal(frame.pixels, theirs[frame.number])
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("across", [-1, 1])
+@pytest.mark.parametrize("down", [-1, 1])
+def test_mirrored_videos_are_shown_as_players_show_them(tmp_path, folder, turned, across, down):
+    """All eight: (x, y) goes to (a x + c y, b x + d y), moved back into the frame. A selfie has a < 0."""
+    matrix = (0, down, across, 0) if turned else (across, 0, 0, down)
+    path = with_matrix(tmp_path / "selfie.mp4", folder / "exact.mp4", *(ONE * entry for entry in matrix))
+    (frame,) = read_frames(path, 1)
+    stored = moving_square(1)[0]
+    height, width = stored.shape[:2]
+    a, b, c, d = matrix
+    for x, y in ((0, 0), (width - 1, 0), (0, height - 1), (21, 30), (5, 44)):
+        shown_x, shown_y = a * x + c * y, b * x + d * y
+        shown_x += (a + c < 0) * (frame.pixels.shape[1] - 1)
+        shown_y += (b + d < 0) * (frame.pixels.shape[0] - 1)
+        assert np.array_equal(frame.pixels[shown_y, shown_x], stored[y, x]), (x, y)
+
+
+def test_a_video_turned_by_less_than_a_quarter_keeps_its_frame(tmp_path, folder):
+    tilt = round(0.1 * ONE)
+    path = with_matrix(tmp_path / "tilted.mp4", folder / "exact.mp4", ONE, tilt, -tilt, ONE)
+    (frame,) = read_frames(path, 1)
+    assert np.array_equal(frame.pixels, moving_square(1)[0])
 
 
 def test_frames_that_an_edit_list_cuts_off_are_not_counted(tmp_path, folder):

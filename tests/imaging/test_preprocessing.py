@@ -8,7 +8,6 @@ from brevitas_defakeq.imaging.preprocessing import (
     Preprocessing,
     override,
     preprocess_array,
-    to_rgb,
 )
 from brevitas_defakeq.utils.errors import UserError
 
@@ -72,17 +71,6 @@ def test_whole_crop_is_kept():
     assert (
         pixels(preprocess_array(Image.fromarray(wide), Preprocessing((8, 8), "box", **RAW)))[0, 0, 0] == 255
     )
-
-
-def test_unusual_modes():
-    sixteen = Image.fromarray(np.array([[0, 257, 65535]], dtype=np.uint16))
-    assert np.asarray(to_rgb(sixteen))[0, :, 0].tolist() == [0, 1, 255]
-    assert to_rgb(Image.new("L", (1, 1), 7)).getpixel((0, 0)) == (7, 7, 7)
-    assert to_rgb(Image.new("RGBA", (1, 1), (1, 2, 3, 0))).getpixel((0, 0)) == (1, 2, 3)
-    assert to_rgb(Image.new("RGB", (2, 2), (9, 8, 7)).convert("P")).mode == "RGB"
-    assert to_rgb(Image.new("1", (1, 1), 1)).getpixel((0, 0)) == (255, 255, 255)
-    with pytest.raises(UserError, match="8 bits"):
-        to_rgb(Image.new("F", (1, 1)))
 
 
 def test_json_round_trip():

@@ -72,10 +72,13 @@ def plan():
 
 
 def test_expected_size_by_hand(plan):
-    # 490 weights at 4 bits; 11 channels with a half scale, a half bias and a 4-bit zero point; 7 others
-    wanted = 245 + 11 * 4.5 + 7 * 2
-    assert wanted <= expected_size(plan, 4, 7) <= wanted + 2000, "codes and tables, then a header"
-    assert expected_size(plan, 8, 7) - expected_size(plan, 4, 7) == pytest.approx(245 + 11 * 0.5, abs=1)
+    # 490 weights at 4 bits; 11 channels with a half scale, a half bias and a 4-bit zero point; 7 others,
+    # and 6000 weights of a layer kept in float
+    others = nn.ParameterDict({"gain": torch.zeros(7), "kept": torch.zeros(60, 100)})
+    wanted = 245 + 11 * 4.5 + 7 * 2 + 6000 * 4
+    assert wanted <= expected_size(plan, 4, others) <= wanted + 2000, "codes and tables, then a header"
+    wider = expected_size(plan, 8, others) - expected_size(plan, 4, others)
+    assert wider == pytest.approx(245 + 11 * 0.5, abs=1)
 
 
 def test_expected_passes_grow_with_the_work(plan):

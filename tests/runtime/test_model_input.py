@@ -69,7 +69,7 @@ def test_turned_upright_in_memory_as_from_file(noise, tmp_path):
         (7, "type int"),
         (None, "type NoneType"),
         ("nowhere.png", "nowhere.png cannot be read as an image"),
-        (Image.new("F", (4, 6)), "floating-point"),
+        (Image.new("F", (4, 6), 300.0), "floating-point"),
     ],
 )
 def test_what_is_no_image(image, reason):

@@ -69,7 +69,9 @@ class Dataset:
 
 def _holds_data(folder: Path) -> bool:
     """Whether a folder directly holds frames or videos."""
-    return any((folder / name).is_dir() for name in ("frames", "videos")) or any(folder.glob("*.mp4"))
+    return any((folder / name).is_dir() for name in ("frames", "videos")) or any(
+        entry.suffix.lower() == ".mp4" for entry in folder.iterdir()
+    )
 
 
 def _has(*folders: str) -> Callable[[Path], bool]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from brevitas_defakeq.data.frame_selection import chosen
+from brevitas_defakeq.data.left_out import LeftOut
 from brevitas_defakeq.data.listing import Listing, ListingBuilder
 from brevitas_defakeq.data.missing_files import MissingFiles
 from brevitas_defakeq.data.selection import SPLITS, Selection
@@ -58,6 +59,7 @@ class DatasetContents:
         empty: videos without frames.
         unlisted: how many videos are in no official list.
         no_list: what to do about a missing list; empty if there is none.
+        left_out: other files in its folders.
     """
 
     clips: list[Clip]
@@ -65,6 +67,7 @@ class DatasetContents:
     empty: list[str] = field(default_factory=list)
     unlisted: int = 0
     no_list: str = ""
+    left_out: LeftOut = field(default_factory=LeftOut)
 
 
 def listing_of(clips: Iterable[Clip], selection: Selection) -> Listing:

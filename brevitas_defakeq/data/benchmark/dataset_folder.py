@@ -11,9 +11,11 @@ from brevitas_defakeq.data.benchmark.catalog import Dataset
 from brevitas_defakeq.data.benchmark.clips import Clip, DatasetContents
 from brevitas_defakeq.data.benchmark.split_lists import SplitLists, VideoKey
 from brevitas_defakeq.data.folders import files_below
+from brevitas_defakeq.data.left_out import LeftOut
 from brevitas_defakeq.data.missing_files import MissingFiles
 from brevitas_defakeq.data.selection import Selection
-from brevitas_defakeq.imaging.sample import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from brevitas_defakeq.imaging.image_formats import image_suffixes
+from brevitas_defakeq.imaging.sample import VIDEO_SUFFIXES
 from brevitas_defakeq.utils.errors import UserError
 
 
@@ -53,14 +55,15 @@ def read_dataset_folder(source: DatasetFolder, selection: Selection, *, frames: 
     contents = DatasetContents([], MissingFiles("videos"), no_list=lists.missing)
     found = set()
     for folder, class_folder in folders.items():
-        for path in (frame_folders if frames else video_files)(root / folder):
+        inside = root / folder
+        for path in frame_folders(inside) if frames else video_files(inside, contents.left_out):
             key = folder, path.name if frames else path.stem
             splits = lists.splits.get(key, lists.unlisted)
             label_name = class_folder.label_name or _label_name(dataset, lists, key)
             contents.unlisted += not splits
             if not label_name or not selection.wants(splits):
                 continue
-            names = image_names(path) if frames else []
+            names = image_names(path, contents.left_out) if frames else []
             if frames and not names:
                 contents.empty.append(f"{folder}/{key[1]}")
                 continue
@@ -83,17 +86,20 @@ def frame_folders(folder: Path) -> list[Path]:
     return sorted(entry for entry in frames.iterdir() if entry.is_dir()) if frames.is_dir() else []
 
 
-def image_names(folder: Path) -> list[str]:
-    """The images directly in a folder, in no particular order."""
+def image_names(folder: Path, left_out: LeftOut) -> list[str]:
+    """The images directly in a folder, in no particular order; notes other files in `left_out`."""
     with os.scandir(folder) as entries:
-        names = [entry.name for entry in entries if entry.is_file()]
-    return [name for name in names if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")]
+        names = [entry.name for entry in entries if entry.is_file() and not entry.name.startswith(".")]
+    images = [name for name in names if name.lower().endswith(image_suffixes())]
+    for name in () if len(images) == len(names) else set(names).difference(images):
+        left_out.add(name)
+    return images
 
 
-def video_files(folder: Path) -> list[Path]:
+def video_files(folder: Path, left_out: LeftOut | None = None) -> list[Path]:
     """The videos of a class folder, sorted by path: those below its folder `videos` where it has one."""
     own = folder / "videos"
-    return sorted(files_below(own if own.is_dir() else folder, VIDEO_SUFFIXES))
+    return sorted(files_below(own if own.is_dir() else folder, VIDEO_SUFFIXES, left_out))
 
 
 def _compression(source: DatasetFolder, selection: Selection) -> str:

@@ -25,6 +25,8 @@ def _classes(findings: dict[str, Any]) -> Iterator[str]:
 
 def _lacks(findings: dict[str, Any]) -> Iterator[str]:
     yield from findings["refused"]
+    if findings["left_out"]:
+        yield f"{findings['path']}: left out: {findings['left_out']}"
     for lack in findings["lacks"]:
         source = ", ".join(lack["datasets"]) or findings["path"]
         if lack["no_list"]:

@@ -11,6 +11,7 @@ from brevitas_defakeq.data.check import image_headers, split_overlap, video_coun
 from brevitas_defakeq.data.check.problems import problems_of
 from brevitas_defakeq.data.check.split_overlap import SplitContents
 from brevitas_defakeq.data.layout import BENCHMARK_LAYOUTS, Layout, LayoutKind, recognise
+from brevitas_defakeq.data.left_out import LeftOut
 from brevitas_defakeq.data.listing import Listing, ListingBuilder
 from brevitas_defakeq.data.missing_files import NAMED
 from brevitas_defakeq.data.selection import TEST_SPLIT, Selection
@@ -27,6 +28,7 @@ class _SourceContents:
     clips: list[Clip] = field(default_factory=list)
     lacks: list[dict[str, Any]] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
+    left_out: LeftOut = field(default_factory=LeftOut)
 
 
 def check_source(
@@ -41,10 +43,10 @@ def check_source(
 
     Returns:
         `layout`; `datasets`: counts by split, label and manipulation; `lacks`: what is missing, empty or in
-        no official list; `refused`: why a data set among several cannot be read; `shared`: images, videos and
-        people in two splits; `calibration`: what that source shares with the test split; `label_goes_with`:
-        how well an image's format, size and so on predict its label; `unreadable`; `problems`: a line for
-        each finding to look at.
+        no official list; `refused`: why a data set among several cannot be read; `left_out`: the other files
+        and folders, in words; `shared`: images, videos and people in two splits; `calibration`: what that
+        source shares with the test split; `label_goes_with`: how well an image's format, size and so on
+        predict its label; `unreadable`; `problems`: a line for each finding to look at.
 
     Raises:
         UserError: the source does not exist, or is not understood.
@@ -52,7 +54,10 @@ def check_source(
     path = Path(path)
     selection = replace(selection, split="all", missing=1.0, frames=None)
     layout = recognise(path, selection.datasets)
-    found = _benchmark(path, layout, selection) if layout.kind in BENCHMARK_LAYOUTS else _own(path, layout)
+    if layout.kind in BENCHMARK_LAYOUTS:
+        found = _benchmark(path, layout, selection)
+    else:
+        found = _own(path, layout, selection)
     if not found.rows:
         raise UserError(
             next(iter(found.refused), f"{path} holds no images and no videos (read as {layout.kind})")
@@ -64,6 +69,7 @@ def check_source(
         "datasets": video_counts.counted(found.rows),
         "lacks": found.lacks,
         "refused": found.refused,
+        "left_out": str(found.left_out),
         "shared": split_overlap.between_splits(found.clips, "train", "test"),
         "calibration": _calibration(calibration, found, selection) if calibration else None,
         "headers_read": len(read),
@@ -86,6 +92,7 @@ def _benchmark(path: Path, layout: Layout, selection: Selection) -> _SourceConte
                     contents.missing.warn_or_refuse(source, selection.missing, advice)
                 found.clips += contents.clips
                 found.lacks.append(_lack(contents))
+                found.left_out.files += contents.left_out.files
         except UserError as error:  # of one data set; the others are checked all the same
             found.refused.append(str(error))
     found.rows = video_counts.of_clips(found.clips)
@@ -104,15 +111,22 @@ def _lack(contents: DatasetContents) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _own(path: Path, layout: Layout) -> _SourceContents:
+def _own(path: Path, layout: Layout, selection: Selection) -> _SourceContents:
     """The contents of a folder, CSV or shards: images, or else video files."""
+    selection, left_out = replace(selection, split="test"), LeftOut()
     try:
-        images = read_source(path)
+        images = read_source(path, selection, left_out)
     except UserError:
         if layout.kind not in (LayoutKind.CLASSES, LayoutKind.PLAIN):
             raise
-        return _SourceContents(video_counts.of_videos(list_videos(path)), ListingBuilder().listing())
-    return _SourceContents(video_counts.of_listing(images), images)
+        left_out = LeftOut()
+        try:
+            videos = video_counts.of_videos(list_videos(path, selection, left_out))
+        except UserError:
+            held = f"; it holds {left_out}" if left_out else ""
+            raise UserError(f"{path} holds no images and no videos{held}") from None
+        return _SourceContents(videos, ListingBuilder().listing(), left_out=left_out)
+    return _SourceContents(video_counts.of_listing(images), images, left_out=left_out)
 
 
 def _calibration(path: str | Path, found: _SourceContents, selection: Selection) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from PIL import Image
 from brevitas_defakeq.data.sources import Sample
 from brevitas_defakeq.evaluation.perturb import colour, detail, light, occlusion
 from brevitas_defakeq.imaging.image_files import Read
-from brevitas_defakeq.imaging.preprocessing import to_rgb
+from brevitas_defakeq.imaging.pixel_modes import to_rgb
 from brevitas_defakeq.utils.errors import UserError
 
 LEVELS = (1, 2, 3, 4, 5)

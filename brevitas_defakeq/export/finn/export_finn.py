@@ -11,6 +11,7 @@ from brevitas_defakeq.export.finn.findings import Finding, unmappable
 from brevitas_defakeq.export.qonnx import QONNX_IMAGES, qonnx_graph
 from brevitas_defakeq.export.quiet_converters import quiet
 from brevitas_defakeq.export.verification_images import evenly_spaced
+from brevitas_defakeq.prepare.kept_float import KEPT_FLOAT
 from brevitas_defakeq.provenance import provenance
 from brevitas_defakeq.runtime.json_records import plain
 from brevitas_defakeq.utils.errors import UserError
@@ -48,6 +49,7 @@ def export_finn(
         UserError: the extra ``fpga`` is missing, a layer cannot be mapped, or the profile differs. Nothing is
             written then.
     """
+    require_mappable(_kept_in_float(result))
     require_exportable(result, variant, "finn")
     written = qonnx_graph(result, getattr(result, variant))
     from brevitas_defakeq.export.finn.check_finn import check_graph
@@ -86,7 +88,19 @@ def check_finn(result: QuantizedDetector, *, variant: str = "quantized") -> list
     from brevitas_defakeq.export.finn.finn_profile import normalize_qonnx
 
     with quiet():
-        return check_graph(normalize_qonnx(written), result.config.target)
+        return _kept_in_float(result) + check_graph(normalize_qonnx(written), result.config.target)
+
+
+def _kept_in_float(result: QuantizedDetector) -> list[Finding]:
+    """A finding for each module that the run keeps in float."""
+    return [
+        Finding(
+            name, "Layer", "cannot", f"it is {reason}: FINN multiplies integers",
+            "quantize without it, or compute it on the host before the detector",
+        )
+        for name, reason in result.plan.left_float.items()
+        if reason == KEPT_FLOAT
+    ]  # fmt: skip
 
 
 def require_mappable(findings: list[Finding]) -> None:

@@ -129,7 +129,7 @@ def test_wrong_root(index, tmp_path):
     assert len(read_source(file)) == 4, "beside the index"
     message = refused(file, root=tmp_path / "elsewhere")
     assert "none of the 4 frames is there (/of/the/authors/set/fake/2/0.png, " in message
-    assert message.endswith("give the folder that holds the data sets as root")
+    assert message.endswith("give root=FOLDER, the folder that holds the data sets")
     assert "is no folder" in str(pytest.raises(UserError, Selection, root=tmp_path / "nowhere").value)
 
 

@@ -114,7 +114,9 @@ def test_frames_that_an_index_names_and_nobody_has(changed_tree):
 
 def test_an_index_far_from_its_frames(dfb_tree, tmp_path):
     shutil.copy(dfb_tree / "preprocessing/dataset_json/UADFV.json", tmp_path / "UADFV.json")
-    with pytest.raises(UserError, match="none of the 8 frames is there .*; give the folder that holds"):
+    with pytest.raises(
+        UserError, match="none of the 8 frames is there .*; give root=FOLDER, the folder that holds"
+    ):
         check_source(tmp_path / "UADFV.json")
     found = checked(tmp_path / "UADFV.json", Selection(root=dfb_tree))
     assert counts(found["datasets"][0])["test"] == (2, 4, 2, 4)
@@ -176,7 +178,7 @@ def test_videos_of_ones_own(tmp_path):
         (tmp_path / "clips" / name).touch()
     assert counts(checked(tmp_path / "clips")["datasets"][0]) == {"all": (1, 0, 2, 0)}
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="empty holds no videos"):
+    with pytest.raises(UserError, match="empty holds no images and no videos"):
         check_source(tmp_path / "empty")
 
 
