@@ -32,35 +32,15 @@ _TRAINING_PREFIXES = ("module.", "_orig_mod.")
 _NAMED_AT_MOST = 10
 
 
-class Ignored:
-    """Glob patterns of names to leave out of checkpoints, and how many names each has left out."""
-
-    def __init__(self, patterns: Sequence[str] = ()) -> None:
-        self.counts = dict.fromkeys(patterns, 0)
-
-    def __call__(self, *names: str) -> bool:
-        """Whether a pattern matches any of the names, which all are one thing's; counted."""
-        found = next((p for p in self.counts for name in names if fnmatchcase(name, p)), None)
-        if found is not None:
-            self.counts[found] += 1
-        return found is not None
-
-    def check(self, source: str) -> None:
-        """Raises UserError for a pattern that has left out nothing."""
-        idle = [pattern for pattern, count in self.counts.items() if not count]
-        if idle:
-            raise UserError(
-                f"--ignore-keys {idle[0]!r} matches no name in {source}; leave it out or correct it"
-            )
+#: Glob patterns of names to leave out -> how many names they left out so far; readers count there.
+Ignored = dict[str, int]
 
 
 def read_checkpoints(files: Sequence[Path], ignored: Ignored | None = None) -> State:
     """The tensors of all files together, classifiers of ``transformers`` under timm's names.
 
-    Raises UserError where two files contain the same name, one cannot be read, or a pattern of ``ignored``
-    matches nothing.
+    Raises UserError where two files contain the same name, or one cannot be read.
     """
-    ignored = ignored or Ignored()
     state: State = {}
     for path in files:
         read = read_checkpoint(path, ignored)
@@ -68,7 +48,6 @@ def read_checkpoints(files: Sequence[Path], ignored: Ignored | None = None) -> S
         if twice is not None:
             raise UserError(f"{path} holds {twice}, which another of the files holds too; give one")
         state |= read
-    ignored.check(", ".join(map(str, files)))
     return huggingface_to_timm(state)
 
 
@@ -81,9 +60,11 @@ def read_checkpoint(path: str | os.PathLike, ignored: Ignored | None = None) -> 
 
     Raises UserError for files that are missing, damaged, need code, or contain no tensors.
     """
-    path, ignored = Path(path), ignored or Ignored()
+    path, ignored = Path(path), {} if ignored is None else ignored
     tensors = _unwrap(read_weights_file(path), path, ignored)
-    return {_bare(name): tensor for name, tensor in tensors.items() if not ignored(name, _bare(name))}
+    return {
+        _bare(name): tensor for name, tensor in tensors.items() if not _is_ignored(ignored, name, _bare(name))
+    }
 
 
 def first_names(names: Sequence[Any]) -> str:
@@ -98,19 +79,14 @@ def _unwrap(content: Any, path: Path, ignored: Ignored) -> State:
         parts = {
             str(key): part
             for key, part in content.items()
-            if isinstance(part, Mapping) and not ignored(str(key))
+            if isinstance(part, Mapping) and not _is_ignored(ignored, str(key))
         }
-        averaged = {key: _averaged(parts[key]) for key in _AVERAGED if key in parts}
-        ema = next((key for key, part in averaged.items() if part), None)
-        raw = next((key for key in _RAW if key in parts), None)
-        nameless = next((key for key in averaged if parts[key] and ema is None), None)
-        if nameless is not None:
-            _LOG.warning("%s: %s has no tensors by name; the raw weights are taken", path, nameless)
-        if ema is not None:
-            return _with_average(averaged[ema], ema, parts, raw, path, ignored)
-        alone = [key for key, part in parts.items() if _tensors(part)]
-        if raw is None and len(alone) == 1 and not _tensors(content):
-            raw = alone[0]
+        raw = _raw_part(parts, alone=not _tensors(content))
+        average = next((key for key in _AVERAGED if parts.get(key)), None)
+        if average is not None and _averaged(parts[average]):
+            return _with_average(average, raw, parts, path, ignored)
+        if average is not None and average != raw:
+            _LOG.warning("%s: %s has no tensors by name; the raw weights are taken", path, average)
         if raw is None:
             break
         content = parts[raw]
@@ -125,25 +101,36 @@ def _unwrap(content: Any, path: Path, ignored: Ignored) -> State:
     return tensors
 
 
+def _raw_part(parts: Mapping[str, Any], *, alone: bool) -> str | None:
+    """The key of the raw weights: a usual one, else (``alone``: no tensors beside) the only one with tensors."""
+    usual = next((key for key in _RAW if key in parts and _holds_tensors(parts[key])), None)
+    others = [key for key, part in parts.items() if _tensors(part) and key not in _AVERAGED]
+    return others[0] if usual is None and alone and len(others) == 1 else usual
+
+
 def _with_average(
-    averaged: State, key: str, parts: Mapping[str, Any], raw: str | None, path: Path, ignored: Ignored
+    average: str, raw: str | None, parts: Mapping[str, Any], path: Path, ignored: Ignored
 ) -> State:
     """The averaged weights; what the averaging left out (buffers, often) from the raw ones."""
+    averaged = {_bare(name): tensor for name, tensor in _averaged(parts[average]).items()}
     if raw is None:
         return averaged
     rest = {_bare(name): tensor for name, tensor in _unwrap(parts[raw], path, ignored).items()}
-    known = {_bare(name): tensor for name, tensor in averaged.items()}
-    kept = (
-        {name: tensor for name, tensor in rest.items() if name not in known}
-        if known.keys() <= rest.keys()
-        else {}
-    )
+    kept = {name: rest[name] for name in rest if averaged.keys() <= rest.keys() and name not in averaged}
     more = f", and {len(kept)} tensors that it lacks from {raw}" * bool(kept)
     _LOG.warning(
         "%s: of the averaged and the raw weights the averaged ones (%s) are taken%s; "
-        "--ignore-keys %s takes the raw ones", path, key, more, key,
+        "--ignore-keys %s takes the raw ones", path, average, more, average,
     )  # fmt: skip
-    return {**kept, **known}
+    return kept | averaged
+
+
+def _is_ignored(ignored: Ignored, *names: str) -> bool:
+    """Whether a pattern matches any of one thing's names; counted."""
+    found = next((pattern for pattern in ignored for name in names if fnmatchcase(name, pattern)), None)
+    if found is not None:
+        ignored[found] += 1
+    return found is not None
 
 
 def _averaged(part: Mapping[Any, Any]) -> State:
@@ -152,6 +139,13 @@ def _averaged(part: Mapping[Any, Any]) -> State:
         (part[key] for key in (*_WITHIN_AVERAGED, *_RAW) if isinstance(part.get(key), Mapping)), part
     )
     return _tensors(within)
+
+
+def _holds_tensors(content: Any) -> bool:
+    """Whether there is a tensor at any depth."""
+    if isinstance(content, Mapping):
+        return any(_holds_tensors(part) for part in content.values())
+    return isinstance(content, torch.Tensor)
 
 
 def _tensors(content: Any) -> State:

@@ -209,7 +209,7 @@ def _ignoring(names: Mapping[str, str], unexpected: Sequence[str]) -> str:
 def _patterns(names: Mapping[str, str], unexpected: Sequence[str]) -> list[str]:
     """A few glob patterns, quoted for a shell, of the unexpected names in the file and of no other."""
     left = set(unexpected)
-    known = [name for name, renamed in names.items() if renamed not in left]
+    known = [name for name, renamed in names.items() if renamed not in left and not _ignored(name)]
     modules = {name.partition(".")[0] for name in known}
     endings = {name.rpartition(".")[2] for name in known}
     found: dict[str, None] = {}

@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from brevitas_defakeq.detectors.entry import DetectorEntry, State
 from brevitas_defakeq.detectors.factory import call_factory, preprocessing_from_factory
-from brevitas_defakeq.detectors.model_args import complete_timm_args, json_args, parse_model_args
+from brevitas_defakeq.detectors.model_args import (
+    complete_timm_args,
+    json_args,
+    parse_model_args,
+    require_two_classes,
+)
 from brevitas_defakeq.detectors.output import OutputSpec
 from brevitas_defakeq.detectors.parts.timm_model import build_timm, preprocessing_from_timm
 from brevitas_defakeq.detectors.registry import REGISTRY, names
@@ -123,30 +128,32 @@ def resolve(
         spec["ignore_keys"] = list(ignore_keys)
     entry, timm_name = _entry(spec), _timm_name(spec)
     files = weights_files(weights or registered_weights(spec) or ())
-    state, dropped = _read(files, ignore_keys)
+    state, dropped = _read(files, ignore_keys) if files else (None, {})
+    _check_ignored(dropped, ignore_keys, files)
     side = side_settings(files[0].parent) if files else None
     fields: dict[str, Any] = dict(side.preprocessing) if side else {}
     if timm_name is not None:
-        given = {**fields, **{key: value for key, value in given.items() if value is not None}}
-        spec["model_args"] = complete_timm_args(timm_name, spec["model_args"], state, given.get("input_size"))
+        given = fields | {key: value for key, value in given.items() if value is not None}
+        size = given.get("input_size")
+        spec["model_args"] = complete_timm_args(timm_name, spec["model_args"], state, size)
     with seeded(seed):
         model, factory_values = _build_with_extras(spec)
+    classes = {"fake_index": fake_index, "real_index": real_index}
+    classes = {option: index for option, index in classes.items() if index is not None}
     if side is not None:
         own = _own_settings(entry, factory_values)
-        order = class_order_beside(
-            side, files[0].parent, asked=spec["name"], own=own,
-            class_given=not (fake_index is real_index is None) or isinstance(output, OutputSpec),
-        )  # fmt: skip
-        fake_index, real_index = order.get("fake_index", fake_index), order.get("real_index", real_index)
-    read = _output(entry.output if entry else OutputSpec(), output, fake_index, real_index)
-    preprocessing = _preprocessing(model, entry, {**fields, **factory_values}, given)
+        said = bool(classes) or isinstance(output, OutputSpec)
+        classes |= class_order_beside(side, files[0].parent, asked=spec["name"], own=own, class_given=said)
+    if timm_name is not None and not classes and not isinstance(output, OutputSpec):
+        require_two_classes(spec["model_args"])
+    preprocessing = _preprocessing(model, entry, fields | factory_values, given)
     if state is not None:
         dropped |= _load_(model, state, entry, files)
     return Detector(
         model=model.eval(),
         name=spec["name"],
         preprocessing=preprocessing,
-        output=read,
+        output=_output(entry.output if entry else OutputSpec(), output, classes),
         feature=feature or (entry.feature if entry else getattr(model, "feature_module", None)),
         spec=spec,
         weights=_identity(files),
@@ -187,8 +194,8 @@ def registered_weights(spec: Mapping[str, Any]) -> Path | None:
 def fill_(model: nn.Module, spec: Mapping[str, Any], weights: Files) -> None:
     """Load files of weights into an architecture made by ``build(spec)``, as `resolve` does."""
     files = weights_files(weights)
-    state, _ = _read(files, spec.get("ignore_keys", ()))
-    if state:
+    if files:
+        state, _ = _read(files, spec.get("ignore_keys", ()))
         _load_(model, state, _entry(spec), files)
 
 
@@ -300,26 +307,28 @@ def _own_settings(entry: DetectorEntry | None, factory_values: Mapping[str, Any]
     return (*Preprocessing.__dataclass_fields__, "output")
 
 
-def _output(
-    default: OutputSpec, output: OutputSpec | str | None, fake_index: int | None, real_index: int | None
-) -> OutputSpec:
-    """The default with the user's kind and fake or real class, or the user's own spec."""
-    if fake_index is not None and real_index is not None:
+def _output(default: OutputSpec, output: OutputSpec | str | None, classes: Mapping[str, int]) -> OutputSpec:
+    """The default with the user's kind and with the fake or real class, or the user's own spec."""
+    if len(classes) > 1:
         raise UserError("give --fake-index or --real-index: each of them says which class is which")
     chosen = output if isinstance(output, OutputSpec) else replace(default, kind=output or default.kind)
-    if real_index is not None:
-        return replace(chosen, real_index=real_index)
-    return chosen if fake_index is None else replace(chosen, fake_index=fake_index, real_index=None)
+    return replace(chosen, **{"real_index": None, **classes}) if classes else chosen
 
 
-def _read(files: Sequence[Path], ignore_keys: Sequence[str]) -> tuple[State | None, dict[str, int]]:
+def _read(files: Sequence[Path], ignore_keys: Sequence[str]) -> tuple[State, dict[str, int]]:
     """The tensors in the files, and the patterns of names left out -> how many there were."""
-    from brevitas_defakeq.detectors.checkpoint import Ignored, read_checkpoints
+    from brevitas_defakeq.detectors.checkpoint import read_checkpoints
 
-    if ignore_keys and not files:
-        raise UserError("--ignore-keys leaves out names of a checkpoint; give it by --weights")
-    ignored = Ignored(ignore_keys)
-    return (read_checkpoints(files, ignored) if files else None), ignored.counts
+    counts = dict.fromkeys(ignore_keys, 0)
+    return read_checkpoints(files, counts), counts
+
+
+def _check_ignored(counts: Mapping[str, int], ignore_keys: Sequence[str], files: Sequence[Path]) -> None:
+    """Raises UserError for a pattern that has left out nothing."""
+    idle = next((pattern for pattern in ignore_keys if not counts.get(pattern)), None)
+    if idle is not None:
+        where = ", ".join(map(str, files)) or "the weights: there are none"
+        raise UserError(f"--ignore-keys {idle!r} matches no name in {where}; correct it or leave it out")
 
 
 def _load_(

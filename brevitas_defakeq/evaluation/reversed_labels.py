@@ -21,7 +21,7 @@ def reversed_note(subsets: Mapping[str, Mapping[str, Any]]) -> str | None:
 
 def looks_reversed(found: Mapping[str, Any]) -> bool:
     """Whether an AUC and its interval lie below one half."""
-    return "auc" in found and found["auc_interval"][1] < 0.5
+    return "auc_interval" in found and found["auc_interval"][1] < 0.5
 
 
 def reversed_notes(variants: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:

@@ -1,5 +1,7 @@
 """Curves against a loop written out: read, perturb, preprocess, score, scikit-learn's AUC."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -106,6 +108,19 @@ def test_notes_say_what_was_perturbed(found, made_run, faces, contrasts):
     result = robustness(predictor, samples, "blocks", [1], images=mixed_sizes)
     assert result["notes"][1] == "blocks leaves 38 of 48 images as they are: smaller than 256 pixels"
     assert set(result["clean"]["quantized"]) == {"auc", "auc_interval"}
+
+
+def test_reversed_labels_are_noted(made_run, faces, contrasts):
+    """Whichever way this detector ranks the images, one of the two labellings is reversed."""
+    predictor = RunPredictor.of(made_run, ("float", "quantized"), contrasts())
+    noted = []
+    for turn in (False, True):
+        samples = [replace(each, label=1 - each.label) if turn else each for each in faces[0]]
+        result = robustness(predictor, samples, "noise", [1], images=faces[1])
+        notes = [note for note in result["notes"] if "look reversed" in note]
+        noted.append(len(notes))
+        assert (len(notes) == 2) == (result["clean"]["float"]["auc_interval"][1] < 0.5)
+    assert sorted(noted) == [0, 2]
 
 
 def test_bad_calls(made_run, faces):
