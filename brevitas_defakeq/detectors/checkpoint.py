@@ -102,7 +102,10 @@ def _unwrap(content: Any, path: Path, ignored: Ignored) -> State:
 
 
 def _raw_part(parts: Mapping[str, Any], *, alone: bool) -> str | None:
-    """The key of the raw weights: a usual one, else (``alone``: no tensors beside) the only one with tensors."""
+    """The key of the raw weights: a usual one, or the only one with tensors.
+
+    ``alone``: whether no tensors lie beside the parts.
+    """
     usual = next((key for key in _RAW if key in parts and _holds_tensors(parts[key])), None)
     others = [key for key, part in parts.items() if _tensors(part) and key not in _AVERAGED]
     return others[0] if usual is None and alone and len(others) == 1 else usual

@@ -138,8 +138,8 @@ def resolve(
         spec["model_args"] = complete_timm_args(timm_name, spec["model_args"], state, size)
     with seeded(seed):
         model, factory_values = _build_with_extras(spec)
-    classes = {"fake_index": fake_index, "real_index": real_index}
-    classes = {option: index for option, index in classes.items() if index is not None}
+    named = (("fake_index", fake_index), ("real_index", real_index))
+    classes = {option: index for option, index in named if index is not None}
     if side is not None:
         own = _own_settings(entry, factory_values)
         said = bool(classes) or isinstance(output, OutputSpec)
@@ -312,7 +312,8 @@ def _output(default: OutputSpec, output: OutputSpec | str | None, classes: Mappi
     if len(classes) > 1:
         raise UserError("give --fake-index or --real-index: each of them says which class is which")
     chosen = output if isinstance(output, OutputSpec) else replace(default, kind=output or default.kind)
-    return replace(chosen, **{"real_index": None, **classes}) if classes else chosen
+    fields: dict[str, Any] = {"real_index": None, **classes}
+    return replace(chosen, **fields) if classes else chosen
 
 
 def _read(files: Sequence[Path], ignore_keys: Sequence[str]) -> tuple[State, dict[str, int]]:
