@@ -30,6 +30,8 @@ def settled_output(output: OutputSpec, model: nn.Module, images: Tensor) -> Outp
     The last operation on the scores decides; where it does not tell, the scores of all images do: each of
     them from 0 to 1, and each image's adding up to one if there are several. A line says what was taken.
 
+    Also says so where two passes over one image do not agree.
+
     Args:
         model: the float detector, in evaluation mode.
         images: preprocessed, [N, 3, H, W]; they stay as they are.
@@ -38,6 +40,12 @@ def settled_output(output: OutputSpec, model: nn.Module, images: Tensor) -> Outp
         raw = model(images[:1].clone())
     scores, known = output.scores(raw)
     _say_class(output, scores.shape[1])
+    again, _ = output.scores(model(images[:1].clone()))
+    if not torch.allclose(again, scores, rtol=1e-3, atol=1e-5):
+        _LOG.warning(
+            "the detector gives the same image another score each time, so no seed repeats this run; "
+            "take dropout and noise out of its forward pass"
+        )
     maker = makers.of(scores)
     if output.kind != "auto" or known or maker in _LOGITS:
         return output

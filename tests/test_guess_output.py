@@ -85,6 +85,11 @@ def test_the_class_that_is_taken_for_fake_is_said(images, caplog):
     assert not caplog.text
 
 
+def test_a_forward_pass_that_draws_is_said(images, caplog):
+    settled(lambda z: F.dropout(z, 0.5, training=True), images, classes=2)
+    assert "another score each time, so no seed repeats this run" in caplog.text
+
+
 def test_the_images_stay_as_they_are(images):
     before = images.clone()
     settled_output(OutputSpec(), nn.Sequential(nn.ReLU(inplace=True), Net(by_hand)), images)

@@ -61,13 +61,13 @@ def comparison(report: dict[str, Any]) -> Table:
     datasets = sorted(metrics["float"].get("per_dataset", {}))
     datasets = [name for name in datasets if "auc" in metrics["float"]["per_dataset"][name]]
     title = f"{report['detector']['name']}: {report['average_bits']:.2f} bits a weight on average"
-    notes = [_on_chip(report["hardware"])] if "hardware" in report else []
+    caption = [_on_chip(report["hardware"])] if "hardware" in report else []
     if not tested:
-        notes.append("no test data: fidelity on held-out calibration images")
+        caption.append("no test data: fidelity on held-out calibration images")
     if report["detector"].get("untrained"):
-        notes.append("the detector's weights are random: no number here says anything about its quality")
-    notes += reversed_notes({"float": metrics["float"]})
-    table = Table(title=title, caption="\n".join(notes) or None)
+        caption.append("the detector's weights are random: no number here says anything about its quality")
+    caption += reversed_notes({"float": metrics["float"]})
+    table = Table(title=title, caption="\n".join(caption) or None)
     table.add_column("detector")
     for column in (["AUC", "95 % interval"] if tested else []) + datasets * (len(datasets) > 1):
         table.add_column(column, justify="right")

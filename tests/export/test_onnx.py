@@ -136,12 +136,10 @@ def test_all_classes_but_one_are_fake(images, quick_config, tmp_path, pixels):
     run = load(tmp_path / "run", model)
     assert run.observer.output == output
     export_onnx(run, tmp_path, verify=None if pixels else images[:8], pixels=pixels)
-    picture = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
-    (verdict,) = predict(tmp_path / "model.onnx", [picture])
+    face = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    (verdict,) = predict(tmp_path / "model.onnx", [face])
     with torch.no_grad():
-        shares = run.quantized(
-            torch.from_numpy(preprocess_array(Image.fromarray(picture), PREPROCESSING))[None]
-        )
+        shares = run.quantized(torch.from_numpy(preprocess_array(Image.fromarray(face), PREPROCESSING))[None])
     expected = 1 - float(shares.softmax(1)[0, 2])
     assert verdict.fake_probability == pytest.approx(expected, abs=0.02)
     assert verdict.is_fake == (verdict.logit > Card.read(tmp_path / "model_card.json").threshold)
