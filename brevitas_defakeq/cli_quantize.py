@@ -31,6 +31,7 @@ from brevitas_defakeq.cli_options import (
     FacesOption,
     FakeIndex,
     Feature,
+    IgnoreKeys,
     InputSize,
     Interpolation,
     Iterations,
@@ -39,6 +40,8 @@ from brevitas_defakeq.cli_options import (
     ModelArg,
     OnCorrupt,
     OutputKind,
+    RandomWeights,
+    RealIndex,
     Recipe,
     Root,
     RunOut,
@@ -85,6 +88,8 @@ def quantize(
     detector: DetectorName,
     *,
     weights: Weights = None,
+    ignore_keys: IgnoreKeys = None,
+    random_weights: RandomWeights = False,
     model_arg: ModelArg = None,
     input_size: InputSize = None,
     interpolation: Interpolation = None,
@@ -92,6 +97,7 @@ def quantize(
     std: Std = None,
     output: OutputKind = None,
     fake_index: FakeIndex = None,
+    real_index: RealIndex = None,
     feature: Feature = None,
     calibration: Annotated[
         str, data_option(metavar="DATA", help="Face crops to calibrate with: a folder, CSV or data set.")
@@ -154,9 +160,15 @@ def quantize(
     refuse_margin_alone(context, crop)
     settings = config_of(context)
     found = _detector(
-        detector, weights=weights, model_arg=model_arg, input_size=input_size, interpolation=interpolation,
-        mean=mean, std=std, output=output, fake_index=fake_index, feature=feature,
+        detector, weights=weights, ignore_keys=ignore_keys, model_arg=model_arg, input_size=input_size,
+        interpolation=interpolation, mean=mean, std=std, output=output, fake_index=fake_index,
+        real_index=real_index, feature=feature, seed=seed,
     )  # fmt: skip
+    if found.untrained and not random_weights:
+        raise UserError(
+            f"{found.name} has random weights; give a trained checkpoint by --weights, "
+            "or --random-weights to try the tool out"
+        )
     found = replace(found, crop=crop_of(crop, crop_margin) or found.crop)
     say_other_run(config, found)
     say_unused_filter(context, found.preprocessing)
@@ -195,6 +207,7 @@ def inspect(
     ],
     *,
     weights: Weights = None,
+    ignore_keys: IgnoreKeys = None,
     model_arg: ModelArg = None,
     input_size: InputSize = None,
     interpolation: Interpolation = None,
@@ -202,6 +215,7 @@ def inspect(
     std: Std = None,
     output: OutputKind = None,
     fake_index: FakeIndex = None,
+    real_index: RealIndex = None,
     feature: Feature = None,
     samples: Samples = DEFAULTS.samples,
     average_bits: AverageBits = DEFAULT_AVERAGE_BITS,
@@ -218,11 +232,12 @@ def inspect(
 
     Nothing is quantized. For a run folder, show the bit-width of each layer instead of the time.
     """
+    from brevitas_defakeq.detectors.side_files import names_architecture
     from brevitas_defakeq.report.inspection_report import inspect_detector, inspect_run, inspection_table
     from brevitas_defakeq.report.terminal import show
 
     set_threads(threads)
-    if (Path(detector) / "config.json").exists():
+    if (Path(detector) / "config.json").exists() and not names_architecture(Path(detector)):
         unused = set(context.params) - {"detector", "threads", "as_json"}
         refuse_unused(
             context, sorted(unused), f"is for detectors; {detector} is a run, which has its settings"
@@ -230,9 +245,9 @@ def inspect(
         content = inspect_run(Path(detector))
     else:
         found = _detector(
-            detector, weights=weights, model_arg=model_arg, input_size=input_size,
+            detector, weights=weights, ignore_keys=ignore_keys, model_arg=model_arg, input_size=input_size,
             interpolation=interpolation, mean=mean, std=std, output=output, fake_index=fake_index,
-            feature=feature,
+            real_index=real_index, feature=feature, seed=DEFAULTS.seed,
         )  # fmt: skip
         say_other_run(config, found)
         say_unused_filter(context, found.preprocessing)
@@ -252,6 +267,7 @@ def _detector(
     name: str,
     *,
     weights: list[Path] | None,
+    ignore_keys: list[str] | None,
     model_arg: list[str] | None,
     input_size: int | None,
     interpolation: str | None,
@@ -259,7 +275,9 @@ def _detector(
     std: str | None,
     output: str | None,
     fake_index: int | None,
+    real_index: int | None,
     feature: str | None,
+    seed: int,
 ) -> "Detector":
     """The detector that the options describe, with its weights."""
     from brevitas_defakeq.detectors.resolve import parse_model_args, resolve
@@ -267,5 +285,6 @@ def _detector(
     return resolve(
         name, weights=weights, model_args=parse_model_args(model_arg or []), input_size=input_size,
         interpolation=interpolation, mean=triple(mean, "--mean"), std=triple(std, "--std"), output=output,
-        fake_index=fake_index, feature=feature,
+        fake_index=fake_index, real_index=real_index, feature=feature, ignore_keys=ignore_keys or (),
+        seed=seed,
     )  # fmt: skip

@@ -1,7 +1,7 @@
 """A quantization request: detector, images, settings, and the prepared float model with its plan."""
 
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from brevitas_defakeq.data.source_overlap import refuse_shared
 from brevitas_defakeq.detectors.observer import Observer
 from brevitas_defakeq.detectors.resolve import Detector
 from brevitas_defakeq.float_reference import prepare_float
+from brevitas_defakeq.guess_output import settled_output
 from brevitas_defakeq.haq.hardware_costs import HardwareCosts
 from brevitas_defakeq.pipeline import Job
 from brevitas_defakeq.prepare.plan import Plan
@@ -60,7 +61,7 @@ class QuantizationRequest:
             "calibration": self.calibration.hash, "weights": tensor_digest(self.reference.state_dict()),
             "labels": None if labels is None else labels.tolist(),
             "preprocessing": preprocessing.to_dict() if preprocessing else None,
-            "observer": asdict(self.observer),
+            "observer": self.observer.to_dict(),
             **({"costs": self.hardware.digest} if self.hardware else {}),
         }  # fmt: skip
 
@@ -105,7 +106,10 @@ def prepare_request(
     count = len(calibration.images)
     if count < config.samples:
         _LOG.warning("%d calibration images, fewer than the %d asked for", count, config.samples)
+    if detector.untrained:
+        _LOG.warning("%s has random weights: every metric of this run is meaningless", detector.name)
     reference, plan, observer = prepare_float(detector, calibration.images[:1], config.keep_float)
+    observer = replace(observer, output=settled_output(observer.output, reference, calibration.images))
     if config.target == "fpga":
         for name, mode in paddings_of_values(reference, (layer.name for layer in plan.layers)).items():
             _LOG.warning(
