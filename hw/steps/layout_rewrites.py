@@ -9,8 +9,10 @@ from onnx import NodeProto
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.util.basic import get_by_name
 
-from brevitas_defakeq.export.finn.graph_editor import QONNX_DOMAIN
 from hw.steps.graph_edits import insert_before, new_tensor
+
+#: Domain of qonnx's own operators.
+QONNX_DOMAIN = "qonnx.custom_op.general"
 
 
 def move_transpose_past_join(model: ModelWrapper, node: NodeProto) -> bool:
@@ -34,6 +36,27 @@ def move_transpose_past_join(model: ModelWrapper, node: NodeProto) -> bool:
     for producer in {id(each): each for each in producers}.values():
         if not model.find_consumers(producer.output[0]):
             model.graph.node.remove(producer)
+    return True
+
+
+def move_transpose_past_split(model: ModelWrapper, node: NodeProto) -> bool:
+    """Split(transpose(x)) becomes a Split of x, and a transpose of each part."""
+    producer = model.find_producer(node.input[0]) if node.op_type == "Split" else None
+    if producer is None or producer.op_type != "Transpose":
+        return False
+    order = list(get_by_name(producer.attribute, "perm").ints)
+    kind, axis = model.get_tensor_datatype(node.input[0]), get_by_name(node.attribute, "axis")
+    parts = []
+    for name in node.output:
+        shape = model.get_tensor_shape(name)
+        parts.append(new_tensor(model, [shape[place] for place in np.argsort(order)], kind))
+    inputs = (producer.input[0], *node.input[1:])
+    insert_before(model, node, "Split", inputs, parts, axis=order[axis.i % len(order)])
+    for part, name in zip(parts, node.output, strict=True):
+        insert_before(model, node, "Transpose", (part,), (name,), perm=order)
+    model.graph.node.remove(node)
+    if not model.find_consumers(producer.output[0]):
+        model.graph.node.remove(producer)
     return True
 
 
