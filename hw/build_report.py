@@ -47,7 +47,8 @@ def build_report(
         for node in graph.graph.node
     ]  # fmt: skip
     for layer in layers:
-        layer["frames_per_second"] = board.frames_per_second(layer["cycles"])
+        known = "cycles" not in layer["unestimated"]
+        layer["frames_per_second"] = board.frames_per_second(layer["cycles"]) if known else None
     slowest = max(layers, key=lambda layer: layer["cycles"])
     totals = {name: sum(layer[name] for layer in layers) for name in (*_RESOURCES, "weight_bits")}
     bounds = sorted({name for layer in layers for name in layer["unestimated"]})
@@ -108,8 +109,9 @@ def report_markdown(report: dict) -> str:
 
 def heading(report: dict) -> str:
     """One line: rate, board, clock and slowest layer."""
+    most = "at most " if "cycles" in report["lower_bounds"] else ""
     return (
-        f"{report['frames_per_second']:,.0f} frames per second on {report['board']} at "
+        f"{most}{report['frames_per_second']:,.0f} frames per second on {report['board']} at "
         f"{report['clock_mhz']:g} MHz ({report['cycles']:,} cycles per frame, "
         f"slowest layer {report['slowest_layer']})"
     )
@@ -122,6 +124,9 @@ def remarks(report: dict) -> list[str]:
         lines.append(f"Exceeds the board's margins: {report['over']}.")
     if report["lower_bounds"]:
         names = ", ".join(report["lower_bounds"])
+        if "cycles" in report["lower_bounds"]:
+            slow = [layer["name"] for layer in report["layers"] if layer["frames_per_second"] is None]
+            lines.append(f"FINN does not estimate the cycles of {', '.join(slow)}: the rate may be lower.")
         lines.append(f"≥: FINN has no {names} estimate of these layers; totals of {names} are lower bounds.")
     unequal = {step: found for step, found in report["verified"].items() if found["equal"] < found["frames"]}
     frames = next(iter(report["verified"].values()))["frames"]
@@ -141,9 +146,10 @@ def _row(layer: dict) -> list[str]:
         return ("≥ " if name in layer["unestimated"] else "") + f"{layer[name]:,}"
 
     folding = " ".join(f"{name}={value}" for name, value in layer["folding"].items())
+    rate = layer["frames_per_second"]
     exclusive = layer["variants"] in ("hls", "rtl (versal)")
     return [
-        layer["name"], estimate("cycles"), f"{layer['frames_per_second']:,.0f}", *map(estimate, _RESOURCES),
+        layer["name"], estimate("cycles"), "?" if rate is None else f"{rate:,.0f}", *map(estimate, _RESOURCES),
         f"{layer['weight_bits']:,}", folding,
         layer["style"] + (f", only {layer['variants']}" if exclusive else ""),
     ]  # fmt: skip

@@ -11,6 +11,9 @@
   status.
 * qonnx scans lists for every look-up: `hw.cached_lookups` (MobileNetV2: one minute of passes instead of
   seven).
+* qonnx gives a concatenation the type of its first operand: `hw.concat_types`.
+* Transposes past joins, max pooling channels last, flattened maps: FINN's passes fail where a branch is read
+  elsewhere too (`hw.steps.layout_rewrites`, `hw.steps.flatten_rewrites`).
 * qonnx guesses layouts from ranks and propagates the guesses: tokens, and images after quantized weights,
   become NHWC, and thresholds use the wrong channel axis: `channels_layout`, `set_threshold_layouts_`.
 * `SetFolding` skips HWSoftmax, Pad1D, SelectToken and elementwise RTL: `FOLDED_HERE`, `hw.folding`.
@@ -38,6 +41,7 @@ import numpy as np
 
 from brevitas_defakeq.utils.errors import UserError
 from hw.cached_lookups import cached_lookups
+from hw.concat_types import concat_types
 
 if TYPE_CHECKING:
     from finn.custom_op.fpgadataflow.hwcustomop import HWCustomOp
@@ -97,7 +101,7 @@ def quiet_finn() -> Iterator[None]:
     level = log.level
     log.setLevel(logging.CRITICAL)
     try:
-        with warnings.catch_warnings(), cached_lookups():
+        with warnings.catch_warnings(), cached_lookups(), concat_types():
             warnings.simplefilter("ignore")
             _layers_without_torch()
             importlib.import_module("finn.custom_op.fpgadataflow.reshape")

@@ -97,6 +97,7 @@ def qonnx_graph(result: QuantizedDetector, network: nn.Module) -> ModelProto:
     modules = qonnx_export_modules(network, result.plan)
     model = write_graph(modules, result.observer.logit, example, QONNX_OPSET, fixed_batch=True)
     _note_layers_(model, modules)
+    _part_repeated_inputs_(model)
     with quiet():
         cleaned = cleanup_model(ModelWrapper(model))
     _drop_idle_nodes_(cleaned)
@@ -104,9 +105,19 @@ def qonnx_graph(result: QuantizedDetector, network: nn.Module) -> ModelProto:
     return cleaned.model
 
 
+def _part_repeated_inputs_(model: ModelProto) -> None:
+    """Let no node read a value twice, such as x + x: qonnx renames the first of its inputs only."""
+    for node in list(model.graph.node):
+        for index, name in enumerate(node.input):
+            if name and name in node.input[:index]:
+                node.input[index] = f"{name}.{node.name}.{index}"
+                position = list(model.graph.node).index(node)
+                model.graph.node.insert(position, helper.make_node("Identity", [name], [node.input[index]]))
+
+
 def _drop_idle_nodes_(model: "ModelWrapper") -> None:
-    """A class token expanded to a batch of one, and the absolute values of unsigned codes: nothing."""
-    for node in [node for node in model.graph.node if node.op_type in ("Expand", "Abs")]:
+    """A class token expanded to a batch of one, the absolute values of unsigned codes, copies: nothing."""
+    for node in [node for node in model.graph.node if node.op_type in ("Expand", "Abs", "Identity")]:
         source, result = node.input[0], node.output[0]
         if not _is_idle(model, node) or model.find_consumers(result) is None:
             continue
@@ -116,6 +127,8 @@ def _drop_idle_nodes_(model: "ModelWrapper") -> None:
 
 
 def _is_idle(model: "ModelWrapper", node: NodeProto) -> bool:
+    if node.op_type == "Identity":
+        return True
     if node.op_type == "Expand":
         return model.get_tensor_shape(node.input[0]) == model.get_tensor_shape(node.output[0])
     maker = model.find_producer(node.input[0])

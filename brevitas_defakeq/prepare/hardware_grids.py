@@ -2,10 +2,12 @@
 
 A layer's input quantizer becomes the thresholds behind the layer before it. What else hardware computes on
 integers has to be quantized where it is made: the operands of a sum or a concatenation, on one grid; what is
-pooled; what is normalized. The values are found in a trace; a quantizer sits where a module returns one.
+pooled; what is normalized. The values are found in a trace, whatever functions and modules make them; a
+quantizer sits in the module that returns one, else in the module whose forward makes it.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from torch import nn
@@ -21,32 +23,40 @@ from brevitas_defakeq.prepare.operations import (
     POSITIVE,
     clip_bounds,
     is_idle,
+    is_neutral,
     is_vector,
 )
+from brevitas_defakeq.prepare.quantizer_places import QuantizerPlaces, event_of, event_site
 from brevitas_defakeq.prepare.trace import Operation, TensorVersion, Trace, tensors_in, version_of
+from brevitas_defakeq.prepare.value_quantizers import IMAGE
 
 
 @dataclass(frozen=True)
 class Grids:
-    """Quantizers by name: ``layer.input_quant``, ``module.output_quant``, or a raw parameter's own name.
+    """Quantizers by name.
+
+    ``layer.input_quant``, ``module.output_quant``, ``module.value_quants.EVENT`` (``prepare.value_quantizers``),
+    or a raw parameter's own name.
 
     Attributes:
         shared: those on one grid, group by group; a group of one has a grid of its own.
         positive: those that see no negative value.
         ceilings: the largest value that comes out of the clip before them.
         ready: layers whose input carries codes already, which have no input quantizer -> whose codes.
+        callees: modules with ``value_quants`` -> the modules that they call, by their names in them.
     """
 
     shared: tuple[tuple[str, ...], ...] = ()
     positive: tuple[str, ...] = ()
     ceilings: dict[str, float] = field(default_factory=dict)
     ready: dict[str, str] = field(default_factory=dict)
+    callees: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @classmethod
     def from_dict(cls, data: dict) -> "Grids":
         return cls(
             tuple(map(tuple, data["shared"])), tuple(data["positive"]), dict(data["ceilings"]),
-            dict(data["ready"]),
+            dict(data["ready"]), {name: tuple(called) for name, called in data.get("callees", {}).items()},
         )  # fmt: skip
 
 
@@ -55,10 +65,13 @@ class _Value:
     """What is known of a tensor: its grid (None: any real number), and whose codes it carries ("" for none).
 
     ``constant``: the parameter it is, "" for any other constant, None for what depends on the image.
+    ``sums``: additions since the last quantizer. ``table``: one of them was of a constant.
     """
 
     grid: int | None = None
     codes: str = ""
+    sums: int = 0
+    table: bool = False
     positive: bool = False
     ceiling: float = math.inf
     constant: str | None = None
@@ -73,6 +86,7 @@ def find_grids(
         layers: those that will be quantized. ``attentions``: those that quantize their products themselves.
     """
     finder = _Finder(model, traced, layers, attentions)
+    finder.quantize_image()
     for operation in traced.operations:
         finder.follow(operation)
     return finder.result()
@@ -97,7 +111,9 @@ class _Finder:
                 self.shapes[key] = tensor.shape
             self._note_constant(operation)
         self.groups: list[list[str]] = []  # grid -> its quantizers; merged ones hold the same list
-        self.sites: dict[str, _Value] = {}
+        self.sites: dict[str, list[_Value]] = {}  # quantizer -> the values it sees
+        replaced = (*layers, *attentions)
+        self.places = QuantizerPlaces(self.modules, traced, replaced, self.readers)
 
     def _note_constant(self, operation: Operation) -> None:
         """What is made of constants alone is one; a parameter that is only moved keeps its name."""
@@ -121,21 +137,19 @@ class _Finder:
 
     def _made(self, operation: Operation, sources: list[_Value]) -> _Value:
         name, first = operation.name, sources[0]
-        if name in DATA_MOVEMENT or name in MAX_POOLS or (name == "abs" and first.positive):
+        if self._moves(operation) or name in MAX_POOLS or (name == "abs" and first.positive):
             return first
         if name in CLIPS:
-            return self._clipped(operation, first)
+            low, high = clip_bounds(operation)
+            return _Value(positive=first.positive or low >= 0, ceiling=min(first.ceiling, high))
         if self._is_sum(operation):
             return self._summed(operation, sources)
         if name in MEAN_FUNCTIONS:
             return _Value(positive=first.positive, ceiling=first.ceiling)
         return _Value(positive=name in POSITIVE)
 
-    def _clipped(self, operation: Operation, source: _Value) -> _Value:
-        low, high = clip_bounds(operation)
-        made = _Value(positive=source.positive or low >= 0, ceiling=min(source.ceiling, high))
-        kept = source.grid is not None and self._holder(operation.outputs[0]) is None
-        return replace(made, grid=source.grid) if kept else made
+    def _moves(self, operation: Operation) -> bool:
+        return operation.name in DATA_MOVEMENT or is_neutral(operation)
 
     def _is_sum(self, operation: Operation) -> bool:
         """A sum or concatenation of which integer hardware makes one; a bias goes into thresholds."""
@@ -166,7 +180,9 @@ class _Finder:
         joined = operation.name in JOINS and all(source.codes for source in moving)
         codes = moving[0].codes if joined else ""
         positive = all(source.positive for source in sources) and "sub" not in operation.name
-        return _Value(grid, codes, positive)
+        sums = max(source.sums for source in moving) + (operation.name not in JOINS)
+        table = len(moving) < len(sources) or any(source.table for source in moving)
+        return _Value(grid, codes, sums, table, positive)
 
     def _merge(self, one: int, other: int) -> None:
         if self.groups[one] is not self.groups[other]:
@@ -176,47 +192,61 @@ class _Finder:
 
     # Where quantizers are put --------------------------------------------------------------------
 
+    def quantize_image(self) -> None:
+        """The image itself, where more than one layer reads it: each would have a grid of its own."""
+        key = self.traced.image
+        readers = [] if key is None else list(self._readers(key))
+        reading = {operation.owner for operation in readers if operation.owner in self.layers}
+        if key is not None and (len(reading) > 1 or any(map(self._works_on_integers, readers))):
+            self.values[key] = self._quantized(event_site("", IMAGE), _Value())
+
     def _settled(self, key: TensorVersion, made: _Value) -> _Value:
-        """The value behind a quantizer, if it needs one and a module returns it."""
-        if made.codes:
+        """The value behind a quantizer, if it needs one and there is a place for it."""
+        found = None if made.codes else self.places.find(key)
+        if found is None or not any(self._is_needed(value, made) for value in found[1]):
             return made
-        needed = self._is_read(key, sums_only=made.grid is not None)
-        holder = self._holder(key) if needed else None
-        if holder is None:
-            return made
-        site = f"{holder}.output_quant"
-        self.sites[site] = made
-        self.groups.append([site])
-        return replace(made, grid=len(self.groups) - 1, codes=site)
+        return self._quantized(found[0], made)
 
-    def _holder(self, key: TensorVersion) -> str | None:
-        """The innermost module that returns the value, and nothing else."""
-        return next((name for name in self.traced.makers.get(key, []) if self._can_hold(name, key)), None)
+    def _quantized(self, site: str, made: _Value) -> _Value:
+        if site in self.sites:  # of a module that is called repeatedly
+            grid = next(number for number, group in enumerate(self.groups) if site in group)
+        else:
+            grid = len(self.groups)
+            self.groups.append([site])
+        self.sites.setdefault(site, []).append(made)
+        return replace(made, grid=grid, codes=site, sums=0, table=False)
 
-    def _can_hold(self, name: str, key: TensorVersion) -> bool:
-        """Called once, no container that would run a quantizer itself, no reader before it returns."""
-        readers = [operation.owner for operation in self.readers.get(key, []) if not is_idle(operation)]
-        inside = any(owner == name or owner.startswith(f"{name}.") for owner in readers)
-        container = isinstance(self.modules[name], nn.Sequential | nn.ModuleList | nn.ModuleDict)
-        return len(self.traced.calls[name]) == 1 and not inside and not container
+    def _is_needed(self, key: TensorVersion, made: _Value) -> bool:
+        """Whether something that works on integers reads a value that is not integers, as it is or moved.
 
-    def _is_read(self, key: TensorVersion, *, sums_only: bool) -> bool:
-        """Whether something that works on integers reads a value, as it is or moved."""
-        return any(self._reads(operation, sums_only) for operation in self.readers.get(key, []))
+        A sum is integers, of one bit more. It is quantized where another sum would add to that, or a layer
+        would quantize it for itself; but not within a residual block that normalizes it (a ViT's, behind the
+        attention), nor within a sum of more than two.
+        """
+        readers = list(self._readers(key))
+        if made.grid is None:
+            return any(map(self._works_on_integers, readers))
+        sums = [operation for operation in readers if self._is_sum(operation)]
+        others = [operation for operation in readers if not self._is_sum(operation)]
+        if not sums or any(operation.name in JOINS for operation in sums):
+            return bool(sums)
+        if others and all(operation.name in NORMS for operation in others):
+            return made.sums > 1 or made.table
+        return bool(others)
 
-    def _reads(self, operation: Operation, sums_only: bool) -> bool:
-        if is_idle(operation):
-            return False
-        if self._is_sum(operation):
-            return True
-        if operation.name in MAX_POOLS | MEAN_FUNCTIONS | NORMS:
-            return not sums_only
-        output = operation.outputs[0]
-        through = operation.name in DATA_MOVEMENT or (
-            operation.name in CLIPS and self._holder(output) is None
-        )
-        through = through or operation.name == "abs"
-        return through and any(self._is_read(key, sums_only=sums_only) for key in operation.outputs)
+    def _works_on_integers(self, operation: Operation) -> bool:
+        return self._is_sum(operation) or operation.name in MAX_POOLS | MEAN_FUNCTIONS | NORMS
+
+    def _readers(self, key: TensorVersion) -> Iterator[Operation]:
+        """The operations that read a value, as it is or moved."""
+        for operation in self.readers.get(key, []):
+            if is_idle(operation):
+                continue
+            if self._moves(operation) or operation.name == "abs":
+                for moved in operation.outputs:
+                    yield from self._readers(moved)
+            else:
+                yield operation
 
     # The result ----------------------------------------------------------------------------------
 
@@ -226,7 +256,7 @@ class _Finder:
             name: [self.value(key) for key in self.traced.entered.get(name, [])] for name in self.layers
         }
         ready = {name: v[0].codes for name, v in inputs.items() if v and all(value.codes for value in v)}
-        quantizers = {site: [value] for site, value in self.sites.items()}
+        quantizers = dict(self.sites)
         quantizers |= {f"{name}.input_quant": values for name, values in inputs.items() if name not in ready}
         ceilings = {name: max(value.ceiling for value in values) for name, values in quantizers.items()}
         return Grids(
@@ -234,4 +264,5 @@ class _Finder:
             positive=tuple(name for name, values in quantizers.items() if all(v.positive for v in values)),
             ceilings={name: high for name, high in ceilings.items() if math.isfinite(high)},
             ready=ready,
+            callees={event[0]: self.places.callees(event[0]) for event in map(event_of, self.sites) if event},
         )

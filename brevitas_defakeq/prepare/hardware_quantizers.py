@@ -1,7 +1,8 @@
 """The quantizers that integer hardware needs besides those at layer inputs (``prepare.hardware_grids``).
 
 They are put where the values are made: a layer's own ``output_quant``, a module's ``output_quant`` that a
-hook applies to what it returns, or a parametrization of a raw parameter. The names of all modules stay.
+hook applies to what it returns, a parametrization of a raw parameter, or a module's ``value_quants``
+(``prepare.value_quantizers``). The names of all modules stay.
 """
 
 import re
@@ -13,6 +14,8 @@ from torch.nn.utils import parametrize
 
 from brevitas_defakeq.nn.module_tree import modules_by_name
 from brevitas_defakeq.prepare.hardware_grids import Grids
+from brevitas_defakeq.prepare.quantizer_places import event_of
+from brevitas_defakeq.prepare.value_quantizers import add_value_quantizer_
 from brevitas_defakeq.quant.activation_quantizer import (
     activation_grid,
     code_range,
@@ -54,19 +57,29 @@ def add_quantizers_(model: nn.Module, grids: Grids, bits: int) -> None:
 
     The layers are quantized already.
     """
-    for site in (site for group in grids.shared for site in group):
-        owner, _, name = site.rpartition(".")
-        module = model.get_submodule(owner)
-        if name != "output_quant" or not hasattr(module, name):
-            quantizer = QuantIdentity(**activation_options(hardware_preset(site in grids.positive), bits))
-            if name == "output_quant":
-                module.output_quant = quantizer
-                module.register_forward_hook(_quantized_output)
-            else:
-                parametrize.register_parametrization(module, name, quantizer)
+    sites = [site for group in grids.shared for site in group]
+    for site in sorted(sites, key=lambda name: event_of(name) is not None):  # events last: see there
+        _add_quantizer_(model, site, grids, bits)
     for group in grids.shared:
         if len(group) > 1:
             share_step_([quantizer_at(model, site) for site in group])
+
+
+def _add_quantizer_(model: nn.Module, site: str, grids: Grids, bits: int) -> None:
+    owner, _, name = site.rpartition(".")
+    event = event_of(site)
+    if name == "output_quant" and hasattr(model.get_submodule(owner), name):  # a layer's own
+        return
+    quantizer = QuantIdentity(**activation_options(hardware_preset(site in grids.positive), bits))
+    if event is not None:
+        module = model.get_submodule(event[0])
+        add_value_quantizer_(module, event[1], quantizer, grids.callees[event[0]])
+    elif name == "output_quant":
+        module = model.get_submodule(owner)
+        module.output_quant = quantizer
+        module.register_forward_hook(_quantized_output)
+    else:
+        parametrize.register_parametrization(model.get_submodule(owner), name, quantizer)
 
 
 def _quantized_output(module: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
@@ -77,7 +90,8 @@ def quantizer_at(model: nn.Module, site: str) -> ActivationProxy:
     """The activation quantizer (Brevitas' proxy) at a site of ``Grids``."""
     owner, _, name = site.rpartition(".")
     module = model.get_submodule(owner)
-    path = name if name.endswith("_quant") else f"parametrizations.{name}.0"
+    plain = name.endswith("_quant") or event_of(site) is not None
+    path = name if plain else f"parametrizations.{name}.0"
     found = module.get_submodule(path)
     return found.act_quant if isinstance(found, QuantIdentity) else found
 

@@ -11,14 +11,15 @@ from brevitas_defakeq.prepare.trace import Operation
 DATA_MOVEMENT = {
     "reshape", "view", "flatten", "unflatten", "permute", "transpose", "swapaxes", "movedim", "t",
     "contiguous", "clone", "squeeze", "unsqueeze", "__getitem__", "unbind", "chunk", "split", "narrow",
-    "select", "index_select", "expand", "expand_as", "repeat", "dropout", "dropout2d", "pad", "roll",
-    "detach", "to", "type_as", "float", "__get__",
+    "tensor_split", "split_with_sizes", "unsafe_chunk", "unsafe_split", "select", "index_select", "expand",
+    "expand_as", "repeat", "dropout", "dropout2d", "pad", "roll", "channel_shuffle", "pixel_unshuffle",
+    "detach", "to", "type_as", "float", "__get__", "view_as", "reshape_as", "alias", "flip",
 }  # fmt: skip
 CLIPS = {"relu", "relu_", "relu6", "hardtanh", "hardtanh_", "clamp", "clamp_", "clamp_min", "clamp_min_",
           "clip", "clip_"}  # fmt: skip
 ADDITIONS = {"add", "add_", "__add__", "__radd__", "__iadd__", "sub", "sub_", "__sub__", "__isub__"}
-JOINS = {"cat", "concat", "concatenate"}
-MAX_POOLS = {"max_pool1d", "max_pool2d", "adaptive_max_pool2d"}
+JOINS = {"cat", "concat", "concatenate", "hstack"}
+MAX_POOLS = {"max_pool1d", "max_pool2d", "adaptive_max_pool2d", "amax"}
 MEAN_FUNCTIONS = {"mean", "sum", "avg_pool1d", "avg_pool2d", "adaptive_avg_pool1d", "adaptive_avg_pool2d"}
 NORMS = {"layer_norm"}
 POSITIVE = {"sigmoid", "softmax", "abs", "square"}
@@ -27,6 +28,14 @@ POSITIVE = {"sigmoid", "softmax", "abs", "square"}
 def is_idle(operation: Operation) -> bool:
     """It returned what it read: a dropout."""
     return set(operation.outputs) <= set(operation.inputs)
+
+
+def is_neutral(operation: Operation) -> bool:
+    """It adds 0 or multiplies by 1, as ``sum([x, y])`` does first."""
+    unit = {"add": 0, "sub": 0, "__radd__": 0, "mul": 1, "div": 1, "__rmul__": 1}.get(operation.name)
+    others = [value for value in operation.args if not isinstance(value, Tensor)]
+    plain = unit is not None and len(operation.inputs) == 1 and isinstance(operation.args[0], Tensor)
+    return plain and not operation.options and others == [unit]
 
 
 def is_vector(shape: Sequence[int]) -> bool:

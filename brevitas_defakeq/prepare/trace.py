@@ -3,7 +3,7 @@
 Eager hooks and a ``TorchFunctionMode`` rather than FX, which fails on ViT, Swin and EfficientNet.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -46,6 +46,11 @@ class Call:
 TensorVersion = tuple[int, int]
 
 
+#: Where a value arises: a module ("" for the model), and which event of its own forward made it. An event is a
+#: torch function with a tensor result, or a call of another module; what happens in that module is no event.
+Place = tuple[str, int]
+
+
 def version_of(tensor: Tensor) -> TensorVersion:
     return id(tensor), 0 if tensor.is_inference() else tensor._version
 
@@ -70,6 +75,9 @@ class Trace:
         operations: in the order of their calls.
         makers: value -> the modules that returned it, innermost first.
         entered: module -> the first tensor of each call.
+        places: value -> where it arises, innermost module first.
+        callees: module -> the modules that its own forward calls.
+        image: the model's input.
     """
 
     calls: dict[str, list[Call]] = field(default_factory=dict)
@@ -77,6 +85,9 @@ class Trace:
     operations: list[Operation] = field(default_factory=list)
     makers: dict[TensorVersion, list[str]] = field(default_factory=dict)
     entered: dict[str, list[TensorVersion]] = field(default_factory=dict)
+    places: dict[TensorVersion, list[Place]] = field(default_factory=dict)
+    callees: dict[str, list[str]] = field(default_factory=dict)
+    image: TensorVersion | None = None
     output: object = None
 
     def readers_of(self, tensor: Tensor) -> list[str]:
@@ -91,10 +102,38 @@ class Trace:
         return found
 
 
+class _Running:
+    """The modules that run now, and how many events each has had."""
+
+    def __init__(self, trace: Trace) -> None:
+        self.trace = trace
+        self.frames: list[tuple[str, int]] = [("", 0)]
+
+    @property
+    def innermost(self) -> str:
+        return self.frames[-1][0]
+
+    def enter(self, name: str) -> None:
+        callees = self.trace.callees.setdefault(self.innermost, [])
+        if name not in callees:
+            callees.append(name)
+        self.frames.append((name, 0))
+
+    def leave(self, output: object) -> None:
+        self.frames.pop()
+        self.note_event(output)
+
+    def note_event(self, result: object, inputs: Collection[TensorVersion] = ()) -> None:
+        name, count = self.frames.pop()
+        self.frames.append((name, count + 1))
+        if isinstance(result, Tensor) and version_of(result) not in inputs:
+            self.trace.places.setdefault(version_of(result), []).append((name, count + 1))
+
+
 class _Readers(TorchFunctionMode):
     """Notes, for every tensor, which torch functions with a tensor result read it."""
 
-    def __init__(self, trace: Trace, running: list[str]) -> None:
+    def __init__(self, trace: Trace, running: _Running) -> None:
         super().__init__()
         self.trace, self.running = trace, running
         self.alive: list = []
@@ -111,8 +150,9 @@ class _Readers(TorchFunctionMode):
                 self.alive.append(tensor)
                 self.trace.readers.setdefault(id(tensor), []).append(name)
             outputs = tuple(map(version_of, tensors_in(result)))
-            owner = self.running[-1] if self.running else ""
+            owner = self.running.innermost
             self.trace.operations.append(Operation(name, given, options, inputs, outputs, owner))
+            self.running.note_event(result, inputs)
             self.alive.append(copied_containers(result))
         return result
 
@@ -141,22 +181,22 @@ def trace(model: nn.Module, images: Tensor) -> Trace:
     Raises:
         UserError: the model cannot be run on such images.
     """
-    result = Trace()
+    result = Trace(image=version_of(images))
     names = {module: name for name, module in model.named_modules() if name}
     handles = []
 
     order: list[str] = []
-    running: list[str] = []
+    running = _Running(result)
     given: list[tuple[tuple, dict]] = []  # before the module runs, which may change its arguments
 
     def enter(module: nn.Module, inputs: tuple, options: dict) -> None:
         order.append(names[module])
-        running.append(names[module])
+        running.enter(names[module])
         given.append((copied_containers(inputs), copied_containers(options)))
         result.entered.setdefault(names[module], []).extend(map(version_of, list(tensors_in(inputs))[:1]))
 
     def note(module: nn.Module, _: tuple, output: object) -> None:
-        running.pop()
+        running.leave(output)
         call = Call(*given.pop(), copied_containers(output))
         result.calls.setdefault(names[module], []).append(call)
         if isinstance(output, Tensor):

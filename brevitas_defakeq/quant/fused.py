@@ -113,7 +113,8 @@ def fused_quantizers(model: nn.Module, *, frozen: bool = False) -> Iterator[None
     swaps: list[tuple[Any, nn.Module]] = []  # what holds a ``tensor_quant``, and what replaces that
     for name, proxy in activation_proxies(model).items():
         holder = proxy.fused_activation_quant_proxy
-        fused = FusedActivation(holder.tensor_quant, copied="output_quant" in name)
+        copied = "output_quant" in name or "value_quants" in name
+        fused = FusedActivation(holder.tensor_quant, copied=copied)
         swaps.append((holder, fused))
     if frozen:
         swaps += [(layer.weight_quant, _constant(layer)) for layer in _weight_layers(model)]

@@ -11,6 +11,12 @@ from qonnx.transformation.make_input_chanlast import MakeInputChannelsLast
 
 from hw.steps.data_movement import fuse_data_movement
 from hw.steps.fixpoint import NodeRewrite, apply_passes, apply_until_fixpoint, refresh_names_and_types
+from hw.steps.flatten_rewrites import move_flatten_down
+from hw.steps.layout_rewrites import (
+    move_transpose_past_join,
+    move_transpose_past_split,
+    pool_channels_last,
+)
 
 
 def lower_convolutions(model: ModelWrapper) -> ModelWrapper:
@@ -19,12 +25,13 @@ def lower_convolutions(model: ModelWrapper) -> ModelWrapper:
     pooling = InferGlobalAccPoolLayer()
     model = apply_passes(model, (InferDataLayouts(), pooling, MakeInputChannelsLast(), LowerConvsToMatMul()))
     passes = (
-        reorder.MakeMaxPoolNHWC(), absorb.AbsorbTransposeIntoMultiThreshold(),
+        NodeRewrite(pool_channels_last), absorb.AbsorbTransposeIntoMultiThreshold(),
         reorder.MoveScalarLinearPastInvariants(), absorb.AbsorbMulIntoMultiThreshold(),
-        reorder.MoveTransposePastEltwise(), reorder.MoveTransposePastJoinAdd(),
-        reorder.MoveTransposePastFork(),
-        reorder.MoveTransposePastJoinConcat(), absorb.AbsorbConsecutiveTransposes(),
+        reorder.MoveTransposePastEltwise(), NodeRewrite(move_transpose_past_join),
+        NodeRewrite(move_transpose_past_split),
+        reorder.MoveTransposePastFork(), absorb.AbsorbConsecutiveTransposes(),
         RemoveIdentityTranspose(), NodeRewrite(fuse_data_movement), RemoveIdentityReshape(),
+        NodeRewrite(move_flatten_down),
     )  # fmt: skip
     model = apply_until_fixpoint(model, passes, "lower")
     return refresh_names_and_types(apply_passes(model, (RoundAndClipThresholds(), InferDataLayouts())))

@@ -5,7 +5,6 @@ from typing import Any
 
 from finn.transformation.fpgadataflow.minimize_accumulator_width import MinimizeAccumulatorWidth
 from finn.transformation.fpgadataflow.minimize_weight_bit_width import MinimizeWeightBitWidth
-from finn.transformation.move_reshape import RemoveCNVtoFCFlatten
 from finn.transformation.streamline.absorb import AbsorbConsecutiveTransposes
 from finn.transformation.streamline.round_thresholds import RoundAndClipThresholds
 from qonnx.core.modelwrapper import ModelWrapper
@@ -13,7 +12,8 @@ from qonnx.custom_op.registry import getCustomOp
 from qonnx.transformation.base import Transformation
 from qonnx.transformation.infer_data_layouts import InferDataLayouts
 
-from hw.steps.fixpoint import apply_passes, refresh_names_and_types
+from hw.steps.fixpoint import NodeRewrite, apply_passes, refresh_names_and_types
+from hw.steps.flatten_rewrites import absorb_flatten
 
 #: FINN's conversions (module, class) in the order they require. Thresholds are layers of their own (RTL
 #: products have none), and no quantizer becomes a Requant. Forks are duplicated last, when consumers no
@@ -45,7 +45,7 @@ _GELU_DEGREE = 4
 def map_to_hardware(model: ModelWrapper) -> ModelWrapper:
     """The same function in FINN's hardware layers, which can be executed in Python."""
     conversions = [_conversion(*names) for names in _CONVERSIONS]
-    model = apply_passes(model, (*conversions, AbsorbConsecutiveTransposes(), RemoveCNVtoFCFlatten()))
+    model = apply_passes(model, (*conversions, AbsorbConsecutiveTransposes(), NodeRewrite(absorb_flatten)))
     model = refresh_names_and_types(model.transform(InferDataLayouts(), make_deepcopy=False))
     for node in model.get_nodes_by_op_type("PWPolyF"):
         getCustomOp(node).set_nodeattr("degree", _GELU_DEGREE)

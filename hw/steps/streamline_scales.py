@@ -12,7 +12,7 @@ from qonnx.transformation.double_to_single_float import DoubleToSingleFloat
 
 from hw.steps.class_token import move_scale_past_token
 from hw.steps.fixpoint import NodeRewrite, apply_passes, apply_until_fixpoint, refresh_names_and_types
-from hw.steps.sum_rewrites import move_past_sum
+from hw.steps.sum_rewrites import move_past_sum, move_scale_past_concat
 from hw.steps.threshold_rewrites import hoist_thresholds, move_integer_offset_before_scale
 
 
@@ -32,7 +32,7 @@ def streamline_scales(model: ModelWrapper) -> ModelWrapper:
         absorb.AbsorbMulIntoMultiThreshold(), CollapseRepeatedMul(), CollapseRepeatedAdd(),
         reorder.MoveAddPastMul(), reorder.MoveScalarAddPastMatMul(), reorder.MoveAddPastConv(),
         reorder.MoveScalarMulPastMatMul(), reorder.MoveScalarMulPastConv(), reorder.MoveMulPastDWConv(),
-        reorder.MoveMulPastMaxPool(), reorder.MoveMulPastJoinConcat(), MoveScalarPastSelection(),
+        reorder.MoveMulPastMaxPool(), NodeRewrite(move_scale_past_concat), reorder.MoveScalarLinearPastSplit(), MoveScalarPastSelection(),
         CollapseRepeatedAdd(), CollapseRepeatedMul(), NodeRewrite(move_integer_offset_before_scale),
         absorb.AbsorbAddIntoMultiThreshold(), absorb.FactorOutMulSignMagnitude(),
         absorb.AbsorbMulIntoMultiThreshold(), absorb.Absorb1BitMulIntoMatMul(),

@@ -1,12 +1,13 @@
-"""Scales and offsets moved past the sum of two branches.
+"""Scales and offsets moved past the sum or the concatenation of branches.
 
-FINN's pass for this ignores other consumers of a branch's scaled value; where there are some, as in the
-second block of a residual network, it creates a cycle in the graph.
+FINN's passes for this ignore other consumers of a branch's scaled value; where there are some, as in the
+second block of a residual network, they create a cycle in the graph. And they do not expect the image as a branch.
 """
 
 import numpy as np
 from onnx import NodeProto
 from qonnx.core.modelwrapper import ModelWrapper
+from qonnx.util.basic import get_by_name
 
 from hw.steps.graph_edits import constant_input, insert_before, new_constant, new_tensor, only_consumer
 
@@ -29,6 +30,30 @@ def move_past_sum(model: ModelWrapper, node: NodeProto) -> bool:
     total = new_tensor(model, model.get_tensor_shape(node.output[0]))
     insert_before(model, node, "Add", [producer.input[0] for producer in producers], (total,))
     insert_before(model, node, kind, (total, combined), (node.output[0],))
+    for each in (*producers, node):
+        model.graph.node.remove(each)
+    return True
+
+
+def move_scale_past_concat(model: ModelWrapper, node: NodeProto) -> bool:
+    """Concat(x * c, y * c) becomes Concat(x, y) * c."""
+    if node.op_type != "Concat":
+        return False
+    producers = [model.find_producer(name) for name in node.input]
+    if any(producer is None or producer.op_type != "Mul" for producer in producers):
+        return False
+    scales = [constant_input(model, producer) for producer in producers]
+    alone = all(only_consumer(model, producer.output[0]) is not None for producer in producers)
+    if not alone or any(scale is None or scale.size != 1 for scale in scales):
+        return False
+    if len({scale.item() for scale in scales}) > 1:
+        return False
+    joined = new_tensor(model, model.get_tensor_shape(node.output[0]))
+    insert_before(
+        model, node, "Concat", [producer.input[0] for producer in producers], (joined,),
+        axis=get_by_name(node.attribute, "axis").i,
+    )  # fmt: skip
+    insert_before(model, node, "Mul", (joined, new_constant(model, scales[0])), (node.output[0],))
     for each in (*producers, node):
         model.graph.node.remove(each)
     return True

@@ -64,11 +64,21 @@ def affine(state: MappingState, node: NodeProto) -> ValueState:
 def concatenation(state: MappingState, node: NodeProto) -> ValueState:
     """Concat, possibly with a constant such as a class token."""
     values = state.inputs(node)
+    if len(values) > 1 and not is_along_channels(state, node):
+        state.reject(node, "it joins values along another axis than the channels", "join channels")
+    if len({*node.input}) < len(node.input):
+        state.reject(node, "it joins a value with itself", "widen the layer that makes it")
     if len(values) > 1 and not same_scales(values):
         state.reject(
             node, "it joins values that do not have one scale", f"one quantizer for all: {state.remedy}"
         )
     return replace(values[0], negative=any(value.negative for value in values))
+
+
+def is_along_channels(state: MappingState, node: NodeProto) -> bool:
+    """Whether a Concat or Split works along the channels: the second axis of maps, the last of other values."""
+    rank = len(state.graph.shapes[node.input[0]])
+    return get_attribute(node, "axis", 0) % rank == (1 if rank == 4 else rank - 1)
 
 
 def same_scales(values: list[ValueState]) -> bool:
@@ -86,7 +96,10 @@ def pooling(state: MappingState, node: NodeProto) -> ValueState:
     if node.op_type == "MaxPool":
         _max_pool(state, node, value)
         return value
-    if node.op_type == "ReduceMean":
+    if node.op_type == "ReduceMean" and len(state.graph.shapes[node.input[0]]) == 4:
+        state.reject(node, "a mean over some axes of a map: FINN averages over height and width only",
+                     "average over both at once, as in x.mean((2, 3))")  # fmt: skip
+    elif node.op_type == "ReduceMean":
         state.reject(node, "a mean over tokens: FINN averages over height and width only",
                      "use the class token (for timm: --model-arg global_pool=token)")  # fmt: skip
     elif node.op_type == "AveragePool" and can_be_convolution(node):
@@ -102,6 +115,9 @@ def _max_pool(state: MappingState, node: NodeProto, value: ValueState) -> None:
         state.reject(node, "it pads values that may be negative, and FINN pads with 0",
                      "put a ReLU before the pooling, or use no padding")  # fmt: skip
     kernel, strides = get_attribute(node, "kernel_shape"), get_attribute(node, "strides")
+    pads = get_attribute(node, "pads", [0] * 2 * len(kernel))
+    if pads[: len(kernel)] != pads[len(kernel) :]:
+        state.reject(node, f"it pads unevenly, by {pads}", "pad both sides alike")
     if len(kernel) != 2 or any(size < step for size, step in zip(kernel, strides, strict=True)):
         problem = f"a window of {kernel} with strides {strides}"
         state.reject(node, problem, "use a window no smaller than the stride")

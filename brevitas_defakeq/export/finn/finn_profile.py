@@ -28,7 +28,13 @@ from brevitas_defakeq.export.finn.host_io import (
     move_input_quantizer_to_host_,
     move_logit_arithmetic_to_host_,
 )
-from brevitas_defakeq.export.finn.layer_attributes import densify_groups_, set_default_attributes_
+from brevitas_defakeq.export.finn.layer_attributes import (
+    densify_groups_,
+    double_sums_,
+    set_default_attributes_,
+    set_split_sizes_,
+)
+from brevitas_defakeq.export.finn.ones_convolution import shuffle_by_convolution_
 from brevitas_defakeq.export.finn.pooling import average_by_convolution_, pool_globally_
 from brevitas_defakeq.export.finn.quantizer_hoisting import hoist_quantizers_
 from brevitas_defakeq.export.finn.scale_propagation import push_scales_
@@ -110,6 +116,7 @@ def rewrite_core(qonnx: ModelProto) -> RewrittenCore:
     """All rewrites of the profile except the output. Arguments and errors as of ``finn_profile``."""
     graph = arrange_graph(qonnx)
     pad_by_convolution_(graph)
+    shuffle_by_convolution_(graph)
     average_by_convolution_(graph)
     host_input = move_input_quantizer_to_host_(graph)
     rewrite_activations_(graph)
@@ -125,6 +132,8 @@ def arrange_graph(qonnx: ModelProto) -> GraphEditor:
     model.CopyFrom(qonnx)
     graph = GraphEditor(model)
     set_default_attributes_(graph)
+    set_split_sizes_(graph)
+    double_sums_(graph)
     pool_globally_(graph)
     fold_quantized_constants_(graph)
     merge_equal_quantizers_(graph)

@@ -34,6 +34,25 @@ def _divides(graph: GraphEditor, pool: NodeProto) -> bool:
     )
 
 
+def set_split_sizes_(graph: GraphEditor) -> None:
+    """Write out the sizes of the parts of every ``Split``, which FINN reads as a constant."""
+    for item in graph.nodes:
+        if item.op_type == "Split" and len(item.input) < 2:
+            axis = get_attribute(item, "axis", 0)
+            sizes = np.array([graph.shapes[name][axis] for name in item.output], np.int64)
+            item.input.append(graph.add_constant(sizes, f"{item.name}.sizes"))
+            for attribute in [each for each in item.attribute if each.name == "num_outputs"]:
+                item.attribute.remove(attribute)
+
+
+def double_sums_(graph: GraphEditor) -> None:
+    """Turn x + x into 2 x: hardware adds two streams."""
+    for item in graph.nodes:
+        if item.op_type == "Add" and item.input[0] == item.input[1]:
+            item.op_type = "Mul"
+            item.input[1] = graph.add_constant(np.array(2, np.float32), f"{item.name}.factor")
+
+
 def densify_groups_(graph: GraphEditor) -> None:
     """Turn grouped convolutions that are not depthwise into dense ones, with zeros between the groups."""
     for convolution in graph.nodes:

@@ -13,7 +13,8 @@ from brevitas_defakeq.export.finn.node_location import layers_above, location_of
 #: How to get quantizers where hardware needs them, by the target that a run was quantized for.
 _REMEDY = "quantize with --target fpga"
 _REMEDY_OF_FPGA = (
-    "compute it in a module that is called once: one nn.ReLU per use, a sum in a module of its own"
+    "write it without alpha= and assignments into parts of a tensor (x[:, :8] += y), and use what in-place "
+    "modules return"
 )
 
 

@@ -3,19 +3,30 @@
 from onnx import NodeProto
 
 from brevitas_defakeq.export.finn.activation_functions import is_rising_function
-from brevitas_defakeq.export.finn.arithmetic_rules import affine, arithmetic, concatenation, padding, pooling
+from brevitas_defakeq.export.finn.arithmetic_rules import (
+    affine,
+    arithmetic,
+    concatenation,
+    is_along_channels,
+    padding,
+    pooling,
+)
 from brevitas_defakeq.export.finn.graph_editor import DATA_MOVEMENT_OPS, get_attribute
 from brevitas_defakeq.export.finn.mapping_check import MappingRule, MappingState, ValueState
+from brevitas_defakeq.export.finn.ones_convolution import shuffled_channels
 from brevitas_defakeq.export.finn.product_rules import product, quantizer
 
 _VERSAL_CHANGE = "build for a Versal board, or use a network with ReLU"
+#: Floating-point layers that FINN has in HLS for every device, besides RTL for Versal.
+_NORMS_CHANGE = "use a network with BatchNorm, or expect no rate from an estimate for other than Versal boards"
 #: Operator without FINN hardware -> what to change.
 _HINTS = {
     "HardSwish": "use a network with ReLU: MobileNetV2 instead of V3",
     "Erf": "export GELU as one node (opset 20)",
     "Resize": "resize the image before the detector; upsampling layers are not supported",
     "Upsample": "resize the image before the detector",
-    "Slice": "use a plain ViT with its class token, or a CNN; shifted windows are not supported",
+    "Slice": "select channels by torch.chunk or torch.split, and tokens by an index; shifted windows (Swin) are "
+    "not supported",
     "Einsum": "write it as MatMul",
     "ConvTranspose": "leave out the decoder; detection does not need it",
     "PRelu": "use ReLU or LeakyReLU",
@@ -32,13 +43,24 @@ def function(state: MappingState, node: NodeProto) -> ValueState:
 
 
 def versal(state: MappingState, node: NodeProto) -> ValueState:
-    """Gelu, Softmax, LayerNormalization: floating-point layers that FINN has for Versal devices only."""
+    """Gelu, Softmax, LayerNormalization: floating-point layers.
+
+    FINN has Gelu for Versal devices only, and the others in HLS elsewhere, without an estimate of a LayerNorm's
+    cycles.
+    """
     rank = len(state.graph.shapes.get(node.input[0], []))
     usual = {"Gelu": None, "Softmax": -1, "LayerNormalization": -1}[node.op_type]
     axis = get_attribute(node, "axis", usual)
     if usual is not None and axis % max(rank, 1) != rank - 1:
         state.reject(node, f"it works along axis {axis}", "work along the last axis")
-    state.report(node, "needs", "a floating-point layer: FINN has it for Versal devices only", _VERSAL_CHANGE)
+    if node.op_type == "Gelu":
+        state.report(node, "needs", "a floating-point layer: FINN has it for Versal devices only", _VERSAL_CHANGE)
+    elif node.op_type == "LayerNormalization":
+        problem = "a floating-point layer: RTL on Versal devices; HLS on others, with cycles that FINN does not estimate"
+        state.report(node, "costs", problem, _NORMS_CHANGE)
+    else:
+        problem = "a floating-point layer: RTL on Versal devices, HLS on others"
+        state.report(node, "costs", problem, "no change needed if the device holds it")
     return ValueState("numbers")
 
 
@@ -46,7 +68,18 @@ def moving(state: MappingState, node: NodeProto) -> ValueState:
     """Operators that only move or select values."""
     if len(state.graph.dynamic_inputs(node)) != 1:
         state.reject(node, "it selects positions that depend on the image", "select fixed positions")
+    if node.op_type == "Split" and not is_along_channels(state, node):
+        state.reject(node, "it splits along another axis than the channels", "split channels")
+    if node.op_type == "Transpose" and _is_deep(state, node):
+        state.reject(
+            node, "it rearranges values in more than four dimensions, and not whole channels",
+            "use a plain ViT or a CNN; windows and patch merging are not supported",
+        )  # fmt: skip
     return state.inputs(node)[0]
+
+
+def _is_deep(state: MappingState, node: NodeProto) -> bool:
+    return len(state.graph.shapes[node.input[0]]) > 4 and shuffled_channels(state.graph, node) is None
 
 
 def unmapped_operator(state: MappingState, node: NodeProto) -> ValueState:
