@@ -18,7 +18,9 @@ from brevitas_defakeq.export.finn.product_rules import product, quantizer
 
 _VERSAL_CHANGE = "build for a Versal board, or use a network with ReLU"
 #: Floating-point layers that FINN has in HLS for every device, besides RTL for Versal.
-_NORMS_CHANGE = "use a network with BatchNorm, or expect no rate from an estimate for other than Versal boards"
+_NORMS_CHANGE = (
+    "use a network with BatchNorm, or expect no rate from an estimate for other than Versal boards"
+)
 #: Operator without FINN hardware -> what to change.
 _HINTS = {
     "HardSwish": "use a network with ReLU: MobileNetV2 instead of V3",
@@ -54,7 +56,9 @@ def versal(state: MappingState, node: NodeProto) -> ValueState:
     if usual is not None and axis % max(rank, 1) != rank - 1:
         state.reject(node, f"it works along axis {axis}", "work along the last axis")
     if node.op_type == "Gelu":
-        state.report(node, "needs", "a floating-point layer: FINN has it for Versal devices only", _VERSAL_CHANGE)
+        state.report(
+            node, "needs", "a floating-point layer: FINN has it for Versal devices only", _VERSAL_CHANGE
+        )
     elif node.op_type == "LayerNormalization":
         problem = "a floating-point layer: RTL on Versal devices; HLS on others, with cycles that FINN does not estimate"
         state.report(node, "costs", problem, _NORMS_CHANGE)
