@@ -135,7 +135,7 @@ def load(folder: str | Path, detector: nn.Module | None = None) -> QuantizedDete
         spec, raw = settings["detector"], settings["preprocessing"]
         preprocessing = Preprocessing.from_dict(raw) if raw else None
     report = read_json(folder / "report.json")
-    reference = _architecture(spec, detector, folder)
+    reference = _architecture(spec, detector, folder, config.seed)
     _check_fits(reference, plan, folder)
     replay_preparation_(reference, plan)
     packed = {variant: _read_tensors(folder / name) for variant, name in WEIGHTS_FILES.items()}
@@ -172,7 +172,7 @@ def load_float(result: QuantizedDetector, weights: Files | None) -> nn.Module:
     return model.eval()
 
 
-def _architecture(spec: dict[str, Any], detector: nn.Module | None, folder: Path) -> nn.Module:
+def _architecture(spec: dict[str, Any], detector: nn.Module | None, folder: Path, seed: int) -> nn.Module:
     if detector is not None:
         return copy_module(detector).eval()
     if spec.get("kind") == "module":
@@ -180,7 +180,7 @@ def _architecture(spec: dict[str, Any], detector: nn.Module | None, folder: Path
             f"{folder} was made from a module of class {spec.get('name')}; "
             "load it with load(folder, detector=your_module)"
         )
-    return build(spec).eval()
+    return build(spec, seed).eval()
 
 
 def _check_fits(model: nn.Module, plan: Plan, folder: Path) -> None:

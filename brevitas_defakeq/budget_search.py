@@ -6,6 +6,7 @@ its folder.
 """
 
 import hashlib
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -22,7 +23,9 @@ from brevitas_defakeq.data.sources import Sample
 from brevitas_defakeq.detectors.output import OutputSpec
 from brevitas_defakeq.detectors.resolve import Detector
 from brevitas_defakeq.evaluation.frame_table import FrameTable
+from brevitas_defakeq.evaluation.paired_auc import auc_estimates
 from brevitas_defakeq.evaluation.predict import observe_all
+from brevitas_defakeq.evaluation.reversed_labels import reversed_notes
 from brevitas_defakeq.evaluation.smallest_budget import Trial, check_drop, smallest_budget
 from brevitas_defakeq.haq.hardware_costs_file import open_costs
 from brevitas_defakeq.imaging.preprocessing import Preprocessing
@@ -35,6 +38,8 @@ from brevitas_defakeq.run_inputs import as_detector, found_device, labelled_set
 from brevitas_defakeq.run_report import add_report_
 from brevitas_defakeq.utils.errors import UserError
 from brevitas_defakeq.utils.files import understanding, write_bytes
+
+_LOG = logging.getLogger(__name__)
 
 _SCORES = "validation-logits.bin"
 #: Distance of neighbouring budgets in bits a weight.
@@ -96,9 +101,11 @@ def quantize_within(
     checkpoint = Checkpoint(Path(out) if out else None, request.identity() | {"search": search})
     checkpoint.keep("search", {})  # another search in this folder is refused from now on
     runs = _Runs(request, validating, checkpoint.folder)
+    frames, float_scores = FrameTable.from_samples(validating.samples), runs.float_scores()
+    say_reversed(frames, float_scores)
     budget, trials = smallest_budget(
-        runs.scores, budgets_of(config, request.plan), runs.float_scores(),
-        FrameTable.from_samples(validating.samples), max_auc_drop, on_progress=runs.keep_best,
+        runs.scores, budgets_of(config, request.plan), float_scores, frames, max_auc_drop,
+        on_progress=runs.keep_best,
     )  # fmt: skip
     job, result = runs.done[budget]
     add_report_(result, request, job)
@@ -114,6 +121,13 @@ def quantize_within(
         result.save(out)
         checkpoint.done()
     return result
+
+
+def say_reversed(frames: FrameTable, float_scores: np.ndarray) -> None:
+    """A line where the float detector's AUC on the validation data looks reversed."""
+    estimates = auc_estimates(frames.labels, {"float": float_scores}, groups=frames.videos)
+    for note in reversed_notes({"float": estimates["float"].to_dict()}):
+        _LOG.warning("validation data: %s", note)
 
 
 def budgets_of(config: DefakeQConfig, plan: Plan) -> list[float]:

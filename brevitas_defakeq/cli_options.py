@@ -34,14 +34,23 @@ output_option = _group("Output")
 # ------------------------------------------------------------------------------------------ detector
 
 DetectorName = Annotated[
-    str, typer.Argument(metavar="DETECTOR", help="Registry name, module:factory or timm name.")
+    str, typer.Argument(metavar="DETECTOR", help="Folder, registry name, module:factory or timm name.")
 ]
 Weights = Annotated[
     list[Path] | None,
     detector_option(
         metavar="FILE",
-        help="Checkpoint (.safetensors, .pth, .pt, ...); repeatable. No code in it is executed.",
+        help="Checkpoint (.safetensors, .pth, ...) or its folder; repeatable. No code in it is executed.",
     ),
+]
+IgnoreKeys = Annotated[
+    list[str] | None,
+    detector_option(
+        metavar="PATTERN", help="Names in the checkpoint to leave out (criterion.*); repeatable."
+    ),
+]
+RandomWeights = Annotated[
+    bool, detector_option("--random-weights", help="Quantize an untrained detector, to try the tool out.")
 ]
 FloatWeights = Annotated[
     list[Path] | None,
@@ -70,6 +79,9 @@ OutputKind = Annotated[
     detector_option(help="Kind of output that the detector returns; inferred unless given."),
 ]
 FakeIndex = Annotated[int | None, detector_option(metavar="CLASS", help="Index of the fake class.")]
+RealIndex = Annotated[
+    int | None, detector_option(metavar="CLASS", help="Index of the real class, if all others are fake.")
+]
 Feature = Annotated[
     str | None,
     detector_option(metavar="MODULE", help="Module whose output is the feature to preserve."),

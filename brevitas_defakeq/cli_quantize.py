@@ -29,6 +29,7 @@ from brevitas_defakeq.cli_options import (
     FacesOption,
     FakeIndex,
     Feature,
+    IgnoreKeys,
     InputSize,
     Interpolation,
     Iterations,
@@ -36,6 +37,8 @@ from brevitas_defakeq.cli_options import (
     ModelArg,
     OnCorrupt,
     OutputKind,
+    RandomWeights,
+    RealIndex,
     Recipe,
     Root,
     RunOut,
@@ -88,6 +91,8 @@ def quantize(
     detector: DetectorName,
     *,
     weights: Weights = None,
+    ignore_keys: IgnoreKeys = None,
+    random_weights: RandomWeights = False,
     model_arg: ModelArg = None,
     input_size: InputSize = None,
     interpolation: Interpolation = None,
@@ -95,6 +100,7 @@ def quantize(
     std: Std = None,
     output: OutputKind = None,
     fake_index: FakeIndex = None,
+    real_index: RealIndex = None,
     feature: Feature = None,
     calibration: Annotated[
         str, data_option(metavar="DATA", help="Face crops to calibrate with: a folder, CSV or data set.")
@@ -160,9 +166,15 @@ def quantize(
     )  # fmt: skip
     config = with_iterations(replace(config, haq=replace(config.haq, sensitivity=sensitivity)), iterations)
     found = _detector(
-        detector, weights=weights, model_arg=model_arg, input_size=input_size, interpolation=interpolation,
-        mean=mean, std=std, output=output, fake_index=fake_index, feature=feature,
+        detector, weights=weights, ignore_keys=ignore_keys, model_arg=model_arg, input_size=input_size,
+        interpolation=interpolation, mean=mean, std=std, output=output, fake_index=fake_index,
+        real_index=real_index, feature=feature, seed=seed,
     )  # fmt: skip
+    if found.untrained and not random_weights:
+        raise UserError(
+            f"{found.name} has random weights; give a trained checkpoint by --weights, "
+            "or --random-weights to try the tool out"
+        )
     found = replace(found, crop=crop_of(crop, crop_margin) or found.crop)
 
     with stages() as on_progress:
@@ -197,6 +209,7 @@ def inspect(
     ],
     *,
     weights: Weights = None,
+    ignore_keys: IgnoreKeys = None,
     model_arg: ModelArg = None,
     input_size: InputSize = None,
     interpolation: Interpolation = None,
@@ -204,6 +217,7 @@ def inspect(
     std: Std = None,
     output: OutputKind = None,
     fake_index: FakeIndex = None,
+    real_index: RealIndex = None,
     feature: Feature = None,
     samples: Samples = DEFAULTS.samples,
     average_bits: AverageBits = DEFAULT_AVERAGE_BITS,
@@ -219,11 +233,12 @@ def inspect(
     Nothing is quantized. For a run folder, show the bit-width of each layer instead of the time.
     """
     from brevitas_defakeq.config import DefakeQConfig
+    from brevitas_defakeq.detectors.side_files import names_architecture
     from brevitas_defakeq.report.inspection_report import inspect_detector, inspect_run, inspection_table
     from brevitas_defakeq.report.terminal import show
 
     set_threads(threads)
-    if (Path(detector) / "config.json").exists():
+    if (Path(detector) / "config.json").exists() and not names_architecture(Path(detector)):
         content = inspect_run(Path(detector))
     else:
         config = DefakeQConfig.for_recipe(
@@ -231,9 +246,9 @@ def inspect(
             activation_bits=activation_bits or None, samples=samples,
         )  # fmt: skip
         found = _detector(
-            detector, weights=weights, model_arg=model_arg, input_size=input_size,
+            detector, weights=weights, ignore_keys=ignore_keys, model_arg=model_arg, input_size=input_size,
             interpolation=interpolation, mean=mean, std=std, output=output, fake_index=fake_index,
-            feature=feature,
+            real_index=real_index, feature=feature, seed=DEFAULTS.seed,
         )  # fmt: skip
         content = inspect_detector(found, with_iterations(config, iterations))
     show(content, inspection_table(content), as_json=as_json)
@@ -251,6 +266,7 @@ def _detector(
     name: str,
     *,
     weights: list[Path] | None,
+    ignore_keys: list[str] | None,
     model_arg: list[str] | None,
     input_size: int | None,
     interpolation: str | None,
@@ -258,7 +274,9 @@ def _detector(
     std: str | None,
     output: str | None,
     fake_index: int | None,
+    real_index: int | None,
     feature: str | None,
+    seed: int,
 ) -> "Detector":
     """The detector that the options describe, with its weights."""
     from brevitas_defakeq.detectors.resolve import parse_model_args, resolve
@@ -266,5 +284,6 @@ def _detector(
     return resolve(
         name, weights=weights, model_args=parse_model_args(model_arg or []), input_size=input_size,
         interpolation=interpolation, mean=triple(mean, "--mean"), std=triple(std, "--std"), output=output,
-        fake_index=fake_index, feature=feature,
+        fake_index=fake_index, real_index=real_index, feature=feature, ignore_keys=ignore_keys or (),
+        seed=seed,
     )  # fmt: skip

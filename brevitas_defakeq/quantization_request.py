@@ -1,7 +1,7 @@
 """A quantization request: detector, images, settings, and the prepared float model with its plan."""
 
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from brevitas_defakeq.data.source_overlap import refuse_shared
 from brevitas_defakeq.detectors.observer import Observer
 from brevitas_defakeq.detectors.resolve import Detector
 from brevitas_defakeq.float_reference import prepare_float
+from brevitas_defakeq.guess_output import settled_output
 from brevitas_defakeq.haq.hardware_costs import HardwareCosts
 from brevitas_defakeq.pipeline import Job
 from brevitas_defakeq.prepare.plan import Plan
@@ -59,7 +60,7 @@ class QuantizationRequest:
             "calibration": self.calibration.hash, "weights": tensor_digest(self.reference.state_dict()),
             "labels": None if labels is None else labels.tolist(),
             "preprocessing": preprocessing.to_dict() if preprocessing else None,
-            "observer": asdict(self.observer),
+            "observer": self.observer.to_dict(),
             **({"costs": self.hardware.digest} if self.hardware else {}),
         }  # fmt: skip
 
@@ -104,7 +105,10 @@ def prepare_request(
     count = len(calibration.images)
     if count < config.samples:
         _LOG.warning("%d calibration images, fewer than the %d asked for", count, config.samples)
+    if detector.untrained:
+        _LOG.warning("%s has random weights: every metric of this run is meaningless", detector.name)
     reference, plan, observer = prepare_float(detector, calibration.images[:1])
+    observer = replace(observer, output=settled_output(observer.output, reference, calibration.images))
     if hardware is not None:
         shapes = {layer.name: layer.weight_shape for layer in plan.layers}
         hardware = hardware.of_layers(shapes, (*config.candidate_bits, *config.haq.pinned.values()))

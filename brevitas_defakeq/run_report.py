@@ -82,6 +82,7 @@ def _report(
         "format_version": _FORMAT_VERSION,
         "detector": {
             "name": detector.name, **detector.spec, "weights": detector.weights, "dropped": detector.dropped,
+            "untrained": detector.untrained,
             "crop": detector.crop.to_dict() if detector.crop else None,
         },
         "recipe": job.config.recipe,

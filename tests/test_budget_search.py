@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from brevitas_defakeq import UserError, load, pipeline, quantize
-from brevitas_defakeq.budget_search import budgets_of, quantize_within
+from brevitas_defakeq.budget_search import budgets_of, quantize_within, say_reversed
 from brevitas_defakeq.data.labelled_set import LabelledSet
+from brevitas_defakeq.evaluation.frame_table import FrameTable
 from brevitas_defakeq.quantization_request import QuantizationRequest
 
 BOUND = 0.3
@@ -138,6 +139,14 @@ def test_the_budgets_that_are_tried(quick_config):
     assert budgets(quick_config(candidate_bits=(2, 3)))[-1] == 3
     pinned = budgets(quick_config(haq__pinned={"a": 8}))  # 8 bits of 100 and 2 of 300 weights
     assert pinned[:2] == [3.5, 3.75]
+
+
+def test_reversed_validation_labels_are_said(validation, caplog):
+    frames = FrameTable.from_samples(validation.samples)
+    say_reversed(frames, frames.labels.astype(float))
+    assert not caplog.text
+    say_reversed(frames, -frames.labels.astype(float))
+    assert "validation data: float: AUC below 0.5 on all data (0.000)" in caplog.text
 
 
 def test_bad_calls(search, tiny, images, config):

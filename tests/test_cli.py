@@ -135,6 +135,47 @@ def test_options_arrive(workplace):
     assert set(settings["bits"].values()) <= {1.6, 2, 4}
 
 
+def test_random_weights_are_refused_unless_asked_for(workplace):
+    """A table of an untrained network looks like one of a detector."""
+    quantize = (
+        "quantize", "test_efficientnet", "--input-size", 32, "--calibration", "faces", "--samples", 8,
+        "--out", "run", "--iterations", 1, "--average-bits", 8,
+    )  # fmt: skip
+    refused = workplace(*quantize)
+    assert refused.status == 2 and not (workplace.folder / "run").exists()
+    assert refused.one_line().startswith("test_efficientnet has random weights; give a trained checkpoint")
+    state = workplace.folder / "run" / ".unfinished" / "state.json"
+    killed = workplace(*quantize, "--random-weights", kill_when=[state])
+    assert killed.status < 0 and state.exists()
+    done = workplace(*quantize, "--random-weights")  # the same network again, so the run goes on
+    assert done.status == 0, done.errors
+    assert "test_efficientnet has random weights: every metric of this run is meaningless" in done.errors
+    assert "the detector's weights are random" in " ".join(done.output.split())
+    assert read(workplace.folder, "report.json")["detector"]["untrained"] is True
+    inspected = workplace("inspect", "test_efficientnet", "--input-size", 32)
+    assert "its weights are random" in " ".join(inspected.output.split())
+    assert "random" not in workplace("inspect", "run", "--json").json()
+
+
+def test_names_left_out_are_counted_and_left_out_again(workplace, tiny):
+    """By the run, by inspect and by the float detector of a later evaluation."""
+    state = tiny.model(seed=5).state_dict()
+    torch.save({"model": state, "model_ema": {name: tensor / 2 for name, tensor in state.items()},
+                "criterion": {"weight": torch.ones(2)}}, workplace.folder / "trained.pth")  # fmt: skip
+    weights = ("--weights", "trained.pth", "--ignore-keys", "model_ema", "--ignore-keys", "head.*")
+    refused = workplace.quantize(*weights)
+    assert refused.status == 2 and "2 missing: head.weight, head.bias" in refused.one_line()
+    outcome = workplace.quantize(*weights[:4], iterations=0)
+    assert outcome.status == 0 and "averaged" not in outcome.errors, outcome.errors
+    assert read(workplace.folder, "report.json")["detector"]["dropped"] == {"model_ema": 1}
+    inspected = workplace("inspect", "tiny_detector:build", *weights[:4])
+    assert "left out of the checkpoint: model_ema (1)" in " ".join(inspected.output.split())
+    torch.save(state, workplace.folder / "raw.pth")
+    evaluate = ("evaluate", "run", "--which", "float", "--data", "others", "--json", "--weights")
+    trained, raw = (workplace(*evaluate, file) for file in ("trained.pth", "raw.pth"))
+    assert trained.json() == raw.json() and "averaged" not in trained.errors, trained.errors
+
+
 def test_little_memory_gives_the_same_result(finished, workplace):
     """Captured activations on disk instead of in memory; the same bits and bytes."""
     outcome = workplace.quantize("--weights", finished.folder / "tiny.pth", "--cache-memory", "1KB")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
+import logging
 import re
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,13 +14,17 @@ from torch import nn
 
 from brevitas_defakeq.detectors.checkpoint import first_names
 from brevitas_defakeq.detectors.entry import DetectorEntry, State
+from brevitas_defakeq.detectors.key_prefix import Renaming, best_renaming
 from brevitas_defakeq.detectors.recognize import looks_like
 from brevitas_defakeq.utils.errors import UserError
 
-#: Prefixes by which a checkpoint's names may differ from the model's.
-PREFIXES = ("backbone.", "model.", "net.")
+_LOG = logging.getLogger(__name__)
+
 #: Counters and constants that training or older library versions store and inference does not read.
 _IGNORED_ENDINGS = ("num_batches_tracked", "n_averaged", "relative_position_index", "attn_mask")
+#: Heads of so many classes are ImageNet's.
+_IMAGENET_CLASSES = (1000, 1001, 10450, 11221, 11821, 21841, 21842, 21843)
+_PATTERNS_AT_MOST = 3
 
 
 @dataclass(frozen=True)
@@ -30,16 +35,23 @@ class FitReport:
         missing: names of the model that the checkpoint lacks.
         unexpected: names of the checkpoint that the model lacks.
         shape_mismatch: (name, the model's shape, the checkpoint's shape).
+        renaming: what was done to the checkpoint's names first.
     """
 
     missing: tuple[str, ...]
     unexpected: tuple[str, ...]
     shape_mismatch: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...]
+    renaming: Renaming = Renaming()
 
     @property
     def fits(self) -> bool:
         """Whether names and shapes match exactly."""
         return not (self.missing or self.unexpected or self.shape_mismatch)
+
+    @property
+    def only_unexpected(self) -> bool:
+        """Whether the model has all of its tensors, and the checkpoint others besides."""
+        return not (self.fits or self.missing or self.shape_mismatch)
 
 
 def load_detector_weights(
@@ -60,10 +72,14 @@ def load_detector_weights(
         UserError: naming what does not fit, and which detector the checkpoint belongs to.
     """
     if entry is None or entry.convert is None:
-        load_state(model, state, source=source)
+        fixed_head = entry is not None and entry.timm_name is None
+        load_state(model, state, source=source, fixed_head=fixed_head)
         return {}
     needed, dropped = without_unused(state, entry.unused)
-    load_state(model, entry.convert(needed), source=source, prefixes=(), detector=entry.name, original=state)
+    load_state(
+        model, entry.convert(needed), source=source, renames=False, fixed_head=True, detector=entry.name,
+        original=state,
+    )  # fmt: skip
     return dropped
 
 
@@ -72,7 +88,8 @@ def load_state(
     state: Mapping[str, torch.Tensor],
     *,
     source: str,
-    prefixes: Sequence[str] = PREFIXES,
+    renames: bool = True,
+    fixed_head: bool = False,
     detector: str | None = None,
     original: Mapping[str, torch.Tensor] | None = None,
 ) -> None:
@@ -80,44 +97,48 @@ def load_state(
 
     Args:
         model: changed in place; untouched if an error is raised.
-        state: the tensors by name; one of `prefixes` may be before every name.
+        state: the tensors by name; a prefix before the names of either side is found, and a line says so.
         source: names the checkpoint in messages.
-        prefixes: as in `fit_state`.
+        renames: as in `fit_state`.
+        fixed_head: whether the model cannot be built with another number of classes.
         detector: its name, for messages.
         original: the state before its names were converted, for messages.
 
     Raises:
         UserError: tensors are missing, unexpected, of another shape or not finite.
     """
-    mapped, report = fit_state(model, state, prefixes=prefixes)
+    mapped, report = fit_state(model, state, renames=renames)
     if not report.fits:
-        likeness = looks_like(original or state, but=detector)
+        advice = "" if fixed_head else _head_advice(report)
+        if report.only_unexpected and original is None:
+            advice = _ignoring(dict(zip(state, report.renaming(state), strict=True)), report.unexpected)
+        likeness = None if advice else looks_like(original or state, but=detector)
         found = _explain(report)
-        problem = f"{likeness} ({found})" if likeness else f"{found}; {_advice(mapped, report)}"
+        problem = f"{likeness} ({found})" if likeness else f"{found}; {advice or _advice(mapped, report)}"
         raise UserError(f"{source} does not fit {detector or type(model).__name__}: {problem}")
     for name, tensor in mapped.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise UserError(
                 f"{source}: {name} holds values that are not finite (NaN or infinity); take an intact file"
             )
+    if report.renaming != Renaming():
+        _LOG.warning("%s: %s, so that all fit", source, report.renaming)
     model.load_state_dict(mapped, strict=False)
 
 
 def fit_state(
-    model: nn.Module, state: Mapping[str, torch.Tensor], *, prefixes: Sequence[str] = PREFIXES
+    model: nn.Module, state: Mapping[str, torch.Tensor], *, renames: bool = True
 ) -> tuple[dict[str, torch.Tensor], FitReport]:
     """The state under the model's names, and what does not fit.
 
-    Of the prefixes, their pairs (`model.backbone.`) and none, the one whose removal makes most tensors fit is
-    removed. Counters such as `num_batches_tracked` are ignored on both sides unless both have them.
+    With ``renames``, the prefix is removed or added that makes most tensors fit. Counters such as
+    `num_batches_tracked` are ignored on both sides unless both have them.
     """
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    candidates = ["", *prefixes, *("".join(pair) for pair in itertools.product(prefixes, repeat=2))]
-    renamed = (_without(state, prefix) for prefix in candidates)
-    mapped = max(
-        renamed, key=lambda names: sum(shapes.get(name) == tuple(names[name].shape) for name in names)
-    )
-    mapped = {name: tensor for name, tensor in mapped.items() if name in shapes or not _ignored(name)}
+    renaming = best_renaming(state, shapes) if renames else Renaming()
+    mapped = {
+        name: tensor for name, tensor in renaming(state).items() if name in shapes or not _ignored(name)
+    }
     report = FitReport(
         missing=tuple(name for name in shapes if name not in mapped and not _ignored(name)),
         unexpected=tuple(name for name in mapped if name not in shapes),
@@ -126,6 +147,7 @@ def fit_state(
             for name, tensor in mapped.items()
             if name in shapes and shapes[name] != tuple(tensor.shape)
         ),
+        renaming=renaming,
     )
     return mapped, report
 
@@ -143,12 +165,6 @@ def without_unused(state: State, patterns: Sequence[str]) -> tuple[State, dict[s
     return kept, dict(dropped)
 
 
-def _without(state: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
-    """The state with a prefix removed wherever that leaves the name unique."""
-    short = {name: name.removeprefix(prefix) for name in state}
-    return {name if short[name] in state else short[name]: tensor for name, tensor in state.items()}
-
-
 def _ignored(name: str) -> bool:
     return name.endswith(_IGNORED_ENDINGS)
 
@@ -160,8 +176,49 @@ def _explain(report: FitReport) -> str:
     return "; ".join(f"{len(names)} {kind}: {first_names(names)}" for kind, names in kinds.items() if names)
 
 
+def _head_advice(report: FitReport) -> str:
+    """What to change where nothing but the number of classes differs; empty where more does."""
+    rows = {(own[:1], found[:1]) for _, own, found in report.shape_mismatch}
+    alike = all(own[1:] == found[1:] for _, own, found in report.shape_mismatch)
+    if report.missing or report.unexpected or len(rows) != 1 or not alike:
+        return ""
+    ((own, found),) = rows
+    if not (own and found):
+        return ""
+    advice = f"its head has {found[0]} classes: add --model-arg num_classes={found[0]}"
+    if found[0] > 2:
+        advice += ", and --fake-index or --real-index"
+    if found[0] in _IMAGENET_CLASSES:
+        advice += "; as many as ImageNet has: if it is the backbone alone, give the trained detector's file"
+    return advice
+
+
 def _advice(mapped: Mapping[str, torch.Tensor], report: FitReport) -> str:
     """What to change, guessed from what does not fit."""
     if len(report.unexpected) == len(mapped):
         return "no name fits, so these are the weights of another detector"
     return "check the detector's name, its model arguments and its number of classes"
+
+
+def _ignoring(names: Mapping[str, str], unexpected: Sequence[str]) -> str:
+    """The options that leave the unexpected names out; ``names``: in the file -> in the model."""
+    options = " ".join(f"--ignore-keys {pattern}" for pattern in _patterns(names, unexpected))
+    return f"if the detector does not need them, add {options}"
+
+
+def _patterns(names: Mapping[str, str], unexpected: Sequence[str]) -> list[str]:
+    """A few glob patterns, quoted for a shell, of the unexpected names in the file and of no other."""
+    left = set(unexpected)
+    known = [name for name, renamed in names.items() if renamed not in left and not _ignored(name)]
+    modules = {name.partition(".")[0] for name in known}
+    endings = {name.rpartition(".")[2] for name in known}
+    found: dict[str, None] = {}
+    for name in (name for name, renamed in names.items() if renamed in left):
+        top, dot, _ = name.partition(".")
+        ending = name.rpartition(".")[2]
+        if top not in modules:
+            found[f"{top}.*" if dot else name] = None
+        else:
+            found[name if ending in endings else f"*.{ending}"] = None
+    listed = [shlex.quote(pattern) for pattern in found]
+    return listed if len(listed) <= _PATTERNS_AT_MOST else [*listed[:_PATTERNS_AT_MOST], "..."]

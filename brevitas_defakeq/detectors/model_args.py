@@ -74,6 +74,15 @@ def complete_timm_args(
     return model_args
 
 
+def require_two_classes(model_args: Mapping[str, Any]) -> None:
+    """Raises UserError for a head of more classes, of which nobody said which one means fake."""
+    if model_args["num_classes"] > 2:
+        raise UserError(
+            f"of num_classes={model_args['num_classes']} it is not known which mean fake; give --fake-index, "
+            "or --real-index where all others are fake"
+        )
+
+
 def _head_rows(configuration: Any, state: Mapping[str, torch.Tensor] | None) -> int | None:
     """The number of rows of the checkpoint's classifier if it is 1 or 2, else None."""
     heads = getattr(configuration, "classifier", None) or ()

@@ -1,6 +1,7 @@
 """Fake logit and feature of a detector in one forward pass."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -26,6 +27,10 @@ class Observer:
         with FeatureTap(model, self.path, self.side) as tap:
             raw = model(images)
         return self.output.fake_logit(raw), tap.value
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        return {"output": self.output.to_dict(), "path": self.path, "side": self.side}
 
     def logit(self, raw: object) -> Tensor:
         """The fake logit [N] from what the model returned."""

@@ -29,45 +29,56 @@ class OutputSpec:
             dictionary.
         fake_index: the class that means fake; with one score, 0 means that a high score is real.
         key: the name or position of the verdict among several outputs; None searches for it.
+        real_index: the class that means real, where all others mean fake; takes the place of ``fake_index``.
+            With one score, 1 means that a high score is real.
     """
 
     kind: str = "auto"
     fake_index: int = 1  #: 0 = real, 1 = fake in every benchmark of the field
     key: str | int | None = None
+    real_index: int | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in SPEC_KINDS:
             raise UserError(f"output={self.kind!r} is not known; choose one of {', '.join(SPEC_KINDS)}")
-        if not isinstance(self.fake_index, int) or self.fake_index < 0:
-            raise UserError(
-                f"fake_index={self.fake_index!r} is not a class; give 0 or 1, or the fake class's number"
-            )
+        option, index, fake = self._named_class()
+        if not isinstance(index, int) or index < 0:
+            word = "fake" if fake else "real"
+            raise UserError(f"{option}={index!r} is not a class; give 0 or 1, or the {word} class's number")
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON form."""
-        return asdict(self)
+        """The JSON form; ``real_index`` only where it is given, so that older versions read it."""
+        return {name: value for name, value in asdict(self).items() if (name, value) != ("real_index", None)}
 
     def fake_logit(self, raw: Any) -> torch.Tensor:
         """The fake logit of each image, [N], above 0 where fake is the likelier verdict; differentiable.
 
-        One score z is the logit itself, two give z[fake] - z[other], more z[fake] - logsumexp(others).
+        One score z is the logit itself, two give z[fake] - z[real], more z[fake] - logsumexp(others) or, with
+        `real_index`, logsumexp(others) - z[real]: in each case the log-odds of P(fake) after a softmax.
         Raises UserError if `raw` contains no tensor of a suitable shape.
 
         >>> import torch
         >>> OutputSpec().fake_logit(torch.tensor([[1.0, 3.0]]))
         tensor([2.])
         """
-        scores, named_probability = _pick(raw, self.key)
-        scores = _score_matrix(scores)  # [N, C]
-        self._check_shape(scores)
-        if self.kind == "probability" or (self.kind == "auto" and named_probability):
+        scores, probable = self.scores(raw)  # [N, C]
+        if probable:
             return self._from_probability(scores)
         if scores.shape[1] == 1:
             return self._sign() * scores[:, 0]
+        _, index, fake = self._named_class()
         if scores.shape[1] == 2:  # as below, with operators that every exported graph has
-            return scores[:, self.fake_index] - scores[:, 1 - self.fake_index]
-        others = [index for index in range(scores.shape[1]) if index != self.fake_index]
-        return scores[:, self.fake_index] - scores[:, others].logsumexp(dim=1)
+            first, second = (index, 1 - index) if fake else (1 - index, index)
+            return scores[:, first] - scores[:, second]
+        others = scores[:, [other for other in range(scores.shape[1]) if other != index]].logsumexp(dim=1)
+        return scores[:, index] - others if fake else others - scores[:, index]
+
+    def scores(self, raw: Any) -> tuple[torch.Tensor, bool]:
+        """The scores [N, C] in the output, and whether they are known to be probabilities."""
+        picked, named_probability = _pick(raw, self.key)
+        scores = _score_matrix(picked)
+        self._check_shape(scores)
+        return scores, self.kind == "probability" or (self.kind == "auto" and named_probability)
 
     def _from_probability(self, scores: torch.Tensor) -> torch.Tensor:
         """log(p / (1 - p)) of the fake probability, clamped so that it stays finite."""
@@ -76,13 +87,23 @@ class OutputSpec:
         edge = torch.finfo(scores.dtype).eps
         if scores.shape[1] == 1:
             return self._sign() * scores[:, 0].clamp(edge, 1 - edge).logit()
-        return scores[:, self.fake_index].clamp(edge, 1 - edge).logit()
+        _, index, fake = self._named_class()
+        logit = scores[:, index].clamp(edge, 1 - edge).logit()
+        return logit if fake else -logit
+
+    def _named_class(self) -> tuple[str, int, bool]:
+        """The option that names a class, the class, and whether it means fake."""
+        if self.real_index is None:
+            return "fake_index", self.fake_index, True
+        return "real_index", self.real_index, False
 
     def _sign(self) -> int:
-        return 1 if self.fake_index == 1 else -1
+        """1 where a single high score is fake, -1 where it is real."""
+        _, index, fake = self._named_class()
+        return 1 if fake == (index == 1) else -1
 
     def _check_shape(self, scores: torch.Tensor) -> None:
-        """Refuse scores [N, C] that contradict `kind` or lack the class `fake_index`."""
+        """Refuse scores [N, C] that contradict `kind` or lack the class that is named."""
         width = scores.shape[1]
         if self.kind == "logit" and width != 1:
             raise UserError(
@@ -92,10 +113,9 @@ class OutputSpec:
             raise UserError(
                 "output=softmax expects two or more scores an image, the detector gives 1; use output=logit"
             )
-        if self.fake_index >= max(width, 2):
-            raise UserError(
-                f"fake_index={self.fake_index} is beyond the detector's {width} scores; they count from 0"
-            )
+        option, index, _ = self._named_class()
+        if index >= max(width, 2):
+            raise UserError(f"{option}={index} is beyond the detector's {width} scores; they count from 0")
 
 
 def _score_matrix(scores: torch.Tensor) -> torch.Tensor:

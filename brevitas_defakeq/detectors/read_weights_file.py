@@ -32,11 +32,11 @@ _DATA_ONLY: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     *((_numpy_scalar, f"numpy.{package}.multiarray.scalar") for package in ("core", "_core")),
 ]
 
-#: For the user to run on a trusted file: keeps the tensors, drops everything else.
+#: For the user to run on a trusted file: keeps the tensors, in their dictionaries, and drops everything else.
 _CONVERSION = (
-    'import torch; c = torch.load({source}, map_location="cpu", weights_only=False); '
-    'c = c.state_dict() if hasattr(c, "state_dict") else c.get("state_dict", c.get("model", c)); '
-    "torch.save({{k: v for k, v in c.items() if torch.is_tensor(v)}}, {target})"
+    "import torch; f = lambda c: c.detach() if torch.is_tensor(c) else f(dict(c.state_dict())) "
+    'if hasattr(c, "state_dict") else {{str(k): f(v) for k, v in c.items()}} if isinstance(c, dict) '
+    'else None; torch.save(f(torch.load({source}, map_location="cpu", weights_only=False)), {target})'
 )
 
 
@@ -139,7 +139,8 @@ def _code_message(path: Path, message: str) -> str:
     command = f"python -c {shlex.quote(code)}"
     return (
         f"{path} holds more than tensors ({found}) and opening it would run code, so it was not opened; "
-        f"if you trust its source, convert it once and use {target}: {command}"
+        "if you trust its source, convert it once, from the folder of its code if it has any, "
+        f"and use {target}: {command}"
     )
 
 

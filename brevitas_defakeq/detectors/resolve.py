@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brevitas_defakeq.detectors.entry import DetectorEntry, State
 from brevitas_defakeq.detectors.factory import call_factory, preprocessing_from_factory
-from brevitas_defakeq.detectors.model_args import complete_timm_args, json_args, parse_model_args
+from brevitas_defakeq.detectors.model_args import (
+    complete_timm_args,
+    json_args,
+    parse_model_args,
+    require_two_classes,
+)
 from brevitas_defakeq.detectors.output import OutputSpec
 from brevitas_defakeq.detectors.parts.timm_model import build_timm, preprocessing_from_timm
 from brevitas_defakeq.detectors.registry import REGISTRY, names
-from brevitas_defakeq.detectors.weights_sources import Files, settings_beside, weights_files
+from brevitas_defakeq.detectors.side_files import (
+    class_order_beside,
+    detector_in_folder,
+    names_architecture,
+    side_settings,
+)
+from brevitas_defakeq.detectors.weights_sources import Files, weights_files
 from brevitas_defakeq.imaging.crop import Crop
 from brevitas_defakeq.imaging.preprocessing import Preprocessing, override
 from brevitas_defakeq.imaging.stored_files import file_sha256
@@ -40,11 +52,12 @@ class Detector:
         output: how to read its outputs.
         feature: the module whose output is the feature; None uses the input of the layer called last.
         spec: JSON from which `build` makes the architecture again.
-        weights: the files' names and SHA-256; None for random weights.
+        weights: the files' names and SHA-256; None where no file was given.
+        untrained: whether its weights are random, since it is known by its architecture alone.
         crop: how its training faces were cropped; None if unknown.
         blocks: modules that are reconstructed as one block.
         outside: module -> why it stays outside the quantized graph.
-        dropped: names in the files that were not needed -> count.
+        dropped: names in the files that were not needed, or were asked to be left out -> count.
     """
 
     model: nn.Module
@@ -58,6 +71,7 @@ class Detector:
     blocks: tuple[str, ...] = ()
     outside: Mapping[str, str] = field(default_factory=dict)
     dropped: Mapping[str, int] = field(default_factory=dict)
+    untrained: bool = False
 
 
 def resolve(
@@ -71,15 +85,20 @@ def resolve(
     std: float | tuple[float, ...] | None = None,
     output: OutputSpec | str | None = None,
     fake_index: int | None = None,
+    real_index: int | None = None,
     feature: str | None = None,
+    ignore_keys: Sequence[str] = (),
+    seed: int | None = None,
 ) -> Detector:
     """The detector of that name, with its weights loaded. Nothing is downloaded.
 
     Args:
-        name: a registry name, `module:factory` (imported from the working folder or the Python path; returns
-            an nn.Module, or one and a dict of pre-processing fields) or a timm name (`timm:NAME` forces it).
-        weights: one or several files, or a folder of `transformers`, whose `config.json` tells which class is
-            fake. None gives random weights, except for `demo`, which has its own.
+        name: a folder of timm's hub or of `transformers`, a registry name, `module:factory` (imported from
+            the working folder or the Python path; returns an nn.Module, or one and a dict of pre-processing
+            fields) or a timm name (`timm:NAME` forces it).
+        weights: one or several files or folders. The `config.json` and `preprocessor_config.json` beside them
+            tell which class is fake and how images are prepared. None gives random weights, except for
+            `demo`, which has its own, and for a folder.
         model_args: JSON values for timm or the factory. `num_classes` defaults to that of the checkpoint's
             head (1 or 2), else to 2.
         input_size: overrides the detector's own, as do all following arguments; for a timm transformer it is
@@ -89,7 +108,11 @@ def resolve(
         std: see `Preprocessing`.
         output: an `OutputSpec`, or its kind.
         fake_index: the class that means fake.
+        real_index: the class that means real, where all others mean fake.
         feature: the module whose output is the feature.
+        ignore_keys: glob patterns of names in the files that are left out, as in `criterion.*`; also of the
+            parts of a file, as in `state_dict_ema`.
+        seed: of random weights; None draws them from torch's own generator.
 
     Raises:
         UserError: unknown names, weights or options that do not fit.
@@ -97,24 +120,40 @@ def resolve(
     given: dict[str, Any] = {
         "input_size": input_size, "interpolation": interpolation, "mean": mean, "std": std
     }  # fmt: skip
+    if Path(name).is_dir() and (names_architecture(Path(name)) or not _is_known(name)):
+        weights = weights or name
+        name, model_args = _in_folder(Path(name), model_args or {}, input_size)
     spec = _spec(name, json_args(model_args))
+    if ignore_keys:
+        spec["ignore_keys"] = list(ignore_keys)
     entry, timm_name = _entry(spec), _timm_name(spec)
     files = weights_files(weights or registered_weights(spec) or ())
-    state = _read(files)
-    beside = settings_beside(files[0]) if files and timm_name else {}
-    labelled = beside.pop("fake_index", None)
-    fake_index = labelled if fake_index is None else fake_index
-    given |= {key: value for key, value in beside.items() if given.get(key) is None}
+    state, dropped = _read(files, ignore_keys) if files else (None, {})
+    _check_ignored(dropped, ignore_keys, files)
+    side = side_settings(files[0].parent) if files else None
+    fields: dict[str, Any] = dict(side.preprocessing) if side else {}
     if timm_name is not None:
-        spec["model_args"] = complete_timm_args(timm_name, spec["model_args"], state, given["input_size"])
-    model, factory_values = _build_with_extras(spec)
-    preprocessing = _preprocessing(model, entry, factory_values, given)
-    dropped = {} if state is None else _load_(model, state, entry, files)
+        given = fields | {key: value for key, value in given.items() if value is not None}
+        size = given.get("input_size")
+        spec["model_args"] = complete_timm_args(timm_name, spec["model_args"], state, size)
+    with seeded(seed):
+        model, factory_values = _build_with_extras(spec)
+    named = (("fake_index", fake_index), ("real_index", real_index))
+    classes = {option: index for option, index in named if index is not None}
+    if side is not None:
+        own = _own_settings(entry, factory_values)
+        said = bool(classes) or isinstance(output, OutputSpec)
+        classes |= class_order_beside(side, files[0].parent, asked=spec["name"], own=own, class_given=said)
+    if timm_name is not None and not classes and not isinstance(output, OutputSpec):
+        require_two_classes(spec["model_args"])
+    preprocessing = _preprocessing(model, entry, fields | factory_values, given)
+    if state is not None:
+        dropped |= _load_(model, state, entry, files)
     return Detector(
         model=model.eval(),
         name=spec["name"],
         preprocessing=preprocessing,
-        output=_output(entry.output if entry else OutputSpec(), output, fake_index),
+        output=_output(entry.output if entry else OutputSpec(), output, classes),
         feature=feature or (entry.feature if entry else getattr(model, "feature_module", None)),
         spec=spec,
         weights=_identity(files),
@@ -122,7 +161,24 @@ def resolve(
         blocks=entry.blocks if entry else (),
         outside=entry.outside if entry else {},
         dropped=dropped,
+        untrained=state is None and spec["kind"] != "factory",
     )
+
+
+def _is_known(name: str) -> bool:
+    """Whether a name is known without looking at folders."""
+    return name in REGISTRY or ":" in name or _is_timm(name)
+
+
+def _in_folder(
+    folder: Path, model_args: Mapping[str, Any], input_size: int | tuple[int, int] | None
+) -> tuple[str, dict[str, Any]]:
+    """The name and arguments of the architecture that a folder's settings name; given ones win."""
+    found = detector_in_folder(folder)
+    args = dict(found.model_args)
+    if input_size is not None:
+        args.pop("img_size", None)
+    return f"{_FORCE_TIMM}{found.architecture}", {**args, **model_args}
 
 
 def _entry(spec: Mapping[str, Any]) -> DetectorEntry | None:
@@ -138,17 +194,32 @@ def registered_weights(spec: Mapping[str, Any]) -> Path | None:
 def fill_(model: nn.Module, spec: Mapping[str, Any], weights: Files) -> None:
     """Load files of weights into an architecture made by ``build(spec)``, as `resolve` does."""
     files = weights_files(weights)
-    if state := _read(files):
+    if files:
+        state, _ = _read(files, spec.get("ignore_keys", ()))
         _load_(model, state, _entry(spec), files)
 
 
-def build(spec: Mapping[str, Any]) -> nn.Module:
+def build(spec: Mapping[str, Any], seed: int | None = None) -> nn.Module:
     """The architecture described by a `Detector.spec`, with random weights, in evaluation mode.
 
-    Raises UserError if the spec's kind is unknown or its detector no longer exists.
+    ``seed`` as in `resolve`. Raises UserError if the spec's kind is unknown or its detector no longer exists.
     """
-    model, _ = _build_with_extras(spec)
+    with seeded(seed):
+        model, _ = _build_with_extras(spec)
     return model.eval()
+
+
+@contextmanager
+def seeded(seed: int | None) -> Iterator[None]:
+    """Torch draws from this seed within the context, and goes on as before after it; None changes nothing."""
+    import torch
+
+    if seed is None:
+        yield
+        return
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
 
 
 def _spec(name: str, model_args: dict[str, Any]) -> dict[str, Any]:
@@ -229,16 +300,36 @@ def _preprocessing(
     return preprocessing_from_factory({**from_timm, **factory_values}, options)
 
 
-def _output(default: OutputSpec, output: OutputSpec | str | None, fake_index: int | None) -> OutputSpec:
-    """The default with the user's kind and fake class, or the user's own spec."""
+def _own_settings(entry: DetectorEntry | None, factory_values: Mapping[str, Any]) -> Collection[str]:
+    """The fields of `Preprocessing`, and "output", that a detector brings itself."""
+    if entry is None or entry.timm_name is not None:
+        return factory_values
+    return (*Preprocessing.__dataclass_fields__, "output")
+
+
+def _output(default: OutputSpec, output: OutputSpec | str | None, classes: Mapping[str, int]) -> OutputSpec:
+    """The default with the user's kind and with the fake or real class, or the user's own spec."""
+    if len(classes) > 1:
+        raise UserError("give --fake-index or --real-index: each of them says which class is which")
     chosen = output if isinstance(output, OutputSpec) else replace(default, kind=output or default.kind)
-    return chosen if fake_index is None else replace(chosen, fake_index=fake_index)
+    fields: dict[str, Any] = {"real_index": None, **classes}
+    return replace(chosen, **fields) if classes else chosen
 
 
-def _read(files: Sequence[Path]) -> State | None:
+def _read(files: Sequence[Path], ignore_keys: Sequence[str]) -> tuple[State, dict[str, int]]:
+    """The tensors in the files, and the patterns of names left out -> how many there were."""
     from brevitas_defakeq.detectors.checkpoint import read_checkpoints
 
-    return read_checkpoints(files) if files else None
+    counts = dict.fromkeys(ignore_keys, 0)
+    return read_checkpoints(files, counts), counts
+
+
+def _check_ignored(counts: Mapping[str, int], ignore_keys: Sequence[str], files: Sequence[Path]) -> None:
+    """Raises UserError for a pattern that has left out nothing."""
+    idle = next((pattern for pattern in ignore_keys if not counts.get(pattern)), None)
+    if idle is not None:
+        where = ", ".join(map(str, files)) or "the weights: there are none"
+        raise UserError(f"--ignore-keys {idle!r} matches no name in {where}; correct it or leave it out")
 
 
 def _load_(

@@ -1,78 +1,52 @@
-"""Finds the files of a detector's weights, and the settings that ``transformers`` stores beside them."""
+"""Finds the files of a detector's weights: one or several files, folders, and indexes of shards."""
 
 from __future__ import annotations
 
-import logging
 import os
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from brevitas_defakeq.utils.errors import UserError
-from brevitas_defakeq.utils.files import read_json
-
-_LOG = logging.getLogger(__name__)
+from brevitas_defakeq.utils.files import read_json, understanding
 
 Files = str | os.PathLike | Sequence[str | os.PathLike]
 
-#: Names of the weights in a folder of ``transformers``.
+#: Names of the weights in a folder of timm's hub or of ``transformers``, the safer format first.
 _IN_FOLDERS = ("model.safetensors", "pytorch_model.bin")
-_FAKE = re.compile(r"fake|synthetic|generated|manipulat|forge|spoof|artificial|\bai\b", re.IGNORECASE)
-_REAL = re.compile(r"real|authentic|genuine|human|live|original|natural", re.IGNORECASE)
-#: Numbers of PIL's filters as the image processors store them.
-_FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
+#: Ending of a file that says which shard holds which tensor.
+_INDEX = ".index.json"
 
 
 def weights_files(weights: Files) -> list[Path]:
-    """The given files, one or several; for a folder the file of weights in it."""
+    """The given files; for a folder the file of weights in it, and for an index all of its shards.
+
+    Raises UserError for a folder without weights, and where a shard is missing.
+    """
     given = [weights] if isinstance(weights, str | os.PathLike) else list(weights)
-    return [_in_folder(Path(path)) for path in given]
+    return [file for path in given for file in _files_of(Path(path))]
 
 
-def settings_beside(weights: Path) -> dict[str, Any]:
-    """``fake_index`` and pre-processing fields from ``config.json`` and ``preprocessor_config.json``."""
-    configuration = _json(weights.with_name("config.json"))
-    if "model_type" not in configuration:  # some other tool's file
-        return {}
-    return _fake_index(configuration.get("id2label") or {}) | _preprocessing(
-        _json(weights.with_name("preprocessor_config.json"))
-    )
-
-
-def _fake_index(labels: Mapping[str, str]) -> dict[str, int]:
-    """The class labelled fake, where another one is labelled real; warns where the labels do not tell."""
-    fakes = [int(index) for index, label in labels.items() if _FAKE.search(str(label))]
-    reals = [int(index) for index, label in labels.items() if _REAL.search(str(label))]
-    if len(fakes) == 1 and reals and fakes != reals:
-        return {"fake_index": fakes[0]}
-    named = ", ".join(f"{index}: {label}" for index, label in list(labels.items())[:4]) or "none"
-    _LOG.warning("the labels in config.json (%s) do not say which class means fake; give --fake-index", named)
-    return {}
-
-
-def _preprocessing(processor: Mapping[str, Any]) -> dict[str, Any]:
-    size = processor.get("size")
-    if isinstance(size, Mapping):
-        size = (size.get("height"), size.get("width")) if "height" in size else size.get("shortest_edge")
-    given = {
-        "input_size": tuple(size) if isinstance(size, (list, tuple)) else size,
-        "mean": tuple(processor.get("image_mean") or ()) or None,
-        "std": tuple(processor.get("image_std") or ()) or None,
-        "interpolation": _FILTERS.get(processor.get("resample", -1)),
-    }
-    return {key: value for key, value in given.items() if value is not None}
-
-
-def _json(path: Path) -> dict[str, Any]:
-    content = read_json(path) if path.is_file() else {}
-    return content if isinstance(content, dict) else {}
+def _files_of(path: Path) -> list[Path]:
+    if path.is_dir():
+        path = _in_folder(path)
+    return _shards(path) if path.name.endswith(_INDEX) and path.is_file() else [path]
 
 
 def _in_folder(path: Path) -> Path:
-    if not path.is_dir():
-        return path
-    inside = next((path / name for name in _IN_FOLDERS if (path / name).is_file()), None)
-    if inside is None:
-        raise UserError(f"{path} is a folder without {' or '.join(_IN_FOLDERS)}; give the file of weights")
-    return inside
+    """The file of weights, or the index of its shards."""
+    for name in _IN_FOLDERS:
+        for file in (path / name, path / f"{name}{_INDEX}"):
+            if file.is_file():
+                return file
+    raise UserError(f"{path} is a folder without {' or '.join(_IN_FOLDERS)}; give the file of weights")
+
+
+def _shards(index: Path) -> list[Path]:
+    """The shards beside an index, each once."""
+    with understanding(index, "fetch it again"):
+        names = sorted({Path(name).name for name in read_json(index)["weight_map"].values()})
+    missing = [name for name in names if not (index.parent / name).is_file()]
+    if missing or not names:
+        listed = ", ".join(missing) or "every shard"
+        raise UserError(f"{index}: {listed} is missing beside it; fetch all shards into that folder")
+    return [index.parent / name for name in names]

@@ -26,6 +26,7 @@ from brevitas_defakeq.evaluation.perturb.perturbations import (
 )
 from brevitas_defakeq.evaluation.predict import collect
 from brevitas_defakeq.evaluation.predictors import Predictor
+from brevitas_defakeq.evaluation.reversed_labels import reversed_notes
 from brevitas_defakeq.imaging.image_files import Read, read_sample
 from brevitas_defakeq.progress import ProgressCallback, silent
 
@@ -79,14 +80,15 @@ def robustness(
         on_progress("perturb", done, total)
         points[name].append(estimates(perturbed(images, name, level, seed)))
     on_progress("perturb", total, total)
+    unperturbed = point_metrics(clean)
     return {
         "n": len(samples),
         "seed": seed,
         "levels": chosen,
-        "clean": point_metrics(clean),
+        "clean": unperturbed,
         "perturbations": {name: _curve(name, chosen, points[name], clean) for name in kinds},
         "mean": point_metrics(mean_estimates([mean_estimates(points[name]) for name in kinds]), clean),
-        "notes": [_CROPS_NOTE, *_small_images(kinds, sizes)],
+        "notes": [_CROPS_NOTE, *_small_images(kinds, sizes), *reversed_notes(unperturbed)],
     }
 
 

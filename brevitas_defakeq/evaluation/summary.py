@@ -13,6 +13,7 @@ from brevitas_defakeq.evaluation.fidelity import fidelity
 from brevitas_defakeq.evaluation.frame_table import FrameTable, NameColumn
 from brevitas_defakeq.evaluation.metrics import both_classes
 from brevitas_defakeq.evaluation.paired_auc import Scores
+from brevitas_defakeq.evaluation.reversed_labels import named_subsets, reversed_note
 from brevitas_defakeq.evaluation.subset_metrics import (
     ScoredFrames,
     SubsetMetrics,
@@ -138,11 +139,8 @@ def _number(name: str) -> int:
 def _notes(own: Mapping[str, Any]) -> Iterator[str]:
     """Warnings on one variant's metrics, each a sentence."""
     datasets = own["per_dataset"]
-    subsets = {"all data": own, **(datasets if len(datasets) > 1 else {})}
-    low = {name: found["auc"] for name, found in subsets.items() if found.get("auc", 1.0) < 0.5}
-    if low:
-        listed = ", ".join(f"{name} ({value:.3f})" for name, value in low.items())
-        yield f"AUC below 0.5 on {listed}: labels or class order look reversed; nothing was flipped"
+    if turned := reversed_note(named_subsets(own)):
+        yield turned
     for word, other in (("real", "fake"), ("fake", "real")):
         names = [name for name, found in datasets.items() if not found[other]]
         if names:

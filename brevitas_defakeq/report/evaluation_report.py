@@ -136,7 +136,10 @@ def _curve_rows(
 
 def overview_table(found: Mapping[str, Any]) -> Table:
     """What ``make_table`` found: AUC by detector, method and data set, and sizes."""
-    table = Table(title="AUC in percent; the tables and all intervals are in table.md and table.json")
+    table = Table(
+        title="AUC in percent; the tables and all intervals are in table.md and table.json",
+        caption="\n".join(found["notes"]) or None,
+    )
     table.add_column("detector")
     table.add_column("method")
     for title in (*found["auc"], "mean", "MiB", "smaller by"):

@@ -38,6 +38,7 @@ def inspect_detector(detector: Detector, config: DefakeQConfig) -> dict[str, Any
         "attention": list(plan.attentions),
         "left_float": plan.left_float,
         "dropped": dict(detector.dropped),
+        "untrained": detector.untrained,
         "blocks": len(plan.blocks),
         "size_bytes": {
             "float": float_bytes(detector.model),
@@ -63,6 +64,7 @@ def inspect_run(folder: Path) -> dict[str, Any]:
             "attention": list(plan.attentions),
             "left_float": plan.left_float,
             "dropped": report["detector"].get("dropped") or {},
+            "untrained": report["detector"].get("untrained", False),
             "blocks": len(plan.blocks),
             "size_bytes": report["size_bytes"],
             "average_bits": report["average_bits"],
@@ -114,7 +116,9 @@ def _caption(found: dict[str, Any]) -> str:
     text += f" at {found['average_bits']:.2f} bits on average"
     if "expected_seconds" in found:
         text += f"; about {max(1, round(found['expected_seconds'] / 60))} min on this machine"
+    if found["untrained"]:
+        text += "; its weights are random, give a checkpoint by --weights"
     if found.get("dropped"):
         kinds = ", ".join(f"{kind} ({count})" for kind, count in found["dropped"].items())
-        text += f"; not loaded from the checkpoint, since inference does not need them: {kinds}"
+        text += f"; left out of the checkpoint: {kinds}"
     return text

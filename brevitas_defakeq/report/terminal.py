@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from brevitas_defakeq.evaluation.reversed_labels import reversed_notes
 from brevitas_defakeq.progress import ProgressCallback, silent
 
 #: Variant -> its label, in the order of the rows.
@@ -60,10 +61,13 @@ def comparison(report: dict[str, Any]) -> Table:
     datasets = sorted(metrics["float"].get("per_dataset", {}))
     datasets = [name for name in datasets if "auc" in metrics["float"]["per_dataset"][name]]
     title = f"{report['detector']['name']}: {report['average_bits']:.2f} bits a weight on average"
-    caption = "" if tested else "no test data: fidelity on held-out calibration images"
-    if "hardware" in report:
-        caption = "\n".join(filter(None, [_on_chip(report["hardware"]), caption]))
-    table = Table(title=title, caption=caption or None)
+    caption = [_on_chip(report["hardware"])] if "hardware" in report else []
+    if not tested:
+        caption.append("no test data: fidelity on held-out calibration images")
+    if report["detector"].get("untrained"):
+        caption.append("the detector's weights are random: no number here says anything about its quality")
+    caption += reversed_notes({"float": metrics["float"]})
+    table = Table(title=title, caption="\n".join(caption) or None)
     table.add_column("detector")
     for column in (["AUC", "95 % interval"] if tested else []) + datasets * (len(datasets) > 1):
         table.add_column(column, justify="right")

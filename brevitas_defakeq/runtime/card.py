@@ -79,15 +79,24 @@ class CardOutput:
 
     ``kind``: "logit" is one score an image, [N] or [N, 1]; "softmax" class scores before their softmax,
     [N, C]; "probability" P(fake), [N] or [N, 1], or class probabilities, [N, C]. ``fake_index``: the class
-    that means fake; with one score, 0: a high score means real.
+    that means fake; with one score, 0: a high score means real. ``real_index``: the class that means real,
+    where all others mean fake; takes the place of ``fake_index``, and is left out of the file where None.
     """
 
     kind: str
     fake_index: int
+    real_index: int | None = None
 
     def __post_init__(self) -> None:
         require(self.kind in OUTPUT_KINDS, "output.kind", self.kind, f"one of {', '.join(OUTPUT_KINDS)}")
         require(is_count(self.fake_index), "output.fake_index", self.fake_index, "a class number from 0 on")
+        counts = self.real_index is None or is_count(self.real_index)
+        require(counts, "output.real_index", self.real_index, "a class number from 0 on, or null")
+
+    @property
+    def named_class(self) -> tuple[int, bool]:
+        """The class that is named, and whether it means fake."""
+        return (self.fake_index, True) if self.real_index is None else (self.real_index, False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,14 +151,19 @@ class Card:
             _check_version(content["format_version"])  # first: a later format may have other fields
             kinds: dict[str, type] = {"input": CardInput, "output": CardOutput}
             nested: dict[str, Any] = {
-                name: record(kinds[name], content[name], name) for name in kinds if name in content
+                name: record(kinds[name], _complete(name, content[name]), name)
+                for name in kinds
+                if name in content
             }
             content = {**content, **nested}
         return record(cls, content, "the card")
 
     def to_json(self) -> dict[str, Any]:
         """The card as JSON: dictionaries, lists, numbers, text."""
-        return plain(asdict(self))
+        content = plain(asdict(self))
+        if self.output.real_index is None:
+            del content["output"]["real_index"]  # earlier versions do not know it
+        return content
 
     @classmethod
     def read(cls, path: str | os.PathLike) -> Card:
@@ -174,6 +188,11 @@ class Card:
 def card_beside(model: str | os.PathLike) -> Path:
     """The path of a model file's card."""
     return Path(model).parent / CARD_NAME
+
+
+def _complete(name: str, values: Any) -> Any:
+    """The fields of a part, with those that a card may leave out."""
+    return {"real_index": None, **values} if name == "output" and isinstance(values, Mapping) else values
 
 
 def _check_version(value: Any) -> None:

@@ -9,8 +9,8 @@ from brevitas_defakeq.utils.errors import UserError
 def fake_logit(raw: np.ndarray, count: int, output: CardOutput) -> np.ndarray:
     """The fake logit of each image, float64 [N], above 0 where fake is the likelier verdict.
 
-    One score z is the logit itself, two give z[fake] - z[other], more z[fake] - logsumexp(others); a
-    probability p gives log(p / (1 - p)).
+    One score z is the logit itself, two give z[fake] - z[real], more z[fake] - logsumexp(others) or, with
+    ``real_index``, logsumexp(others) - z[real]; a probability p gives log(p / (1 - p)).
 
     Args:
         raw: the graph's output.
@@ -24,21 +24,18 @@ def fake_logit(raw: np.ndarray, count: int, output: CardOutput) -> np.ndarray:
     array([2.])
     """
     scores = _score_matrix(raw, count, output)
+    index, fake = output.named_class
+    single = scores.shape[1] == 1
+    if single:
+        index, fake = 0, fake == (index == 1)  # of one score, class 1 is the one that it speaks for
+    logit = scores[:, index]
     if output.kind == "probability":
         edge = np.finfo(raw.dtype).eps
-        column = 0 if scores.shape[1] == 1 else output.fake_index
-        share = scores[:, column].clip(edge, 1 - edge)
+        share = logit.clip(edge, 1 - edge)
         logit = np.log(share) - np.log1p(-share)
-        return logit if scores.shape[1] > 1 else _sign(output) * logit
-    if output.kind == "logit":
-        return _sign(output) * scores[:, 0]
-    others = np.delete(scores, output.fake_index, axis=1)
-    return scores[:, output.fake_index] - np.logaddexp.reduce(others, axis=1)
-
-
-def _sign(output: CardOutput) -> int:
-    """With one score, fake_index 0 means that a high score is real."""
-    return 1 if output.fake_index == 1 else -1
+    elif not single:
+        logit = logit - np.logaddexp.reduce(np.delete(scores, index, axis=1), axis=1)
+    return logit if fake else -logit
 
 
 def _score_matrix(raw: np.ndarray, count: int, output: CardOutput) -> np.ndarray:
@@ -47,9 +44,10 @@ def _score_matrix(raw: np.ndarray, count: int, output: CardOutput) -> np.ndarray
     width = raw.size // count
     fits = fits and raw.shape[:1] in ((count,), ()) and max(raw.shape[1:], default=1) == width
     single = {"logit": width == 1, "softmax": width > 1, "probability": True}
-    if not fits or not single[output.kind] or output.fake_index >= max(width, 2):
+    index, fake = output.named_class
+    if not fits or not single[output.kind] or index >= max(width, 2):
         raise UserError(
             f"the model gives {raw.dtype} of shape {list(raw.shape)} for {count} image(s), which is no "
-            f"output of kind {output.kind!r} with fake_index {output.fake_index}; export again"
+            f"output of kind {output.kind!r} with {'fake' if fake else 'real'}_index {index}; export again"
         )
     return raw.reshape(count, width).astype(np.float64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -26,6 +27,8 @@ from brevitas_defakeq.table.overview import overview
 from brevitas_defakeq.table.table_cells import Cell, all_cells
 from brevitas_defakeq.table.table_spec import TableSpec
 from brevitas_defakeq.utils.files import write_bytes, write_json
+
+_LOG = logging.getLogger(__name__)
 
 
 def make_table(
@@ -75,7 +78,8 @@ def make_table(
 def _check(missing: Sequence[Cell]) -> None:
     """Refuse wrong names, weights and data before the first run."""
     for row in {cell.detector.label: cell.detector for cell in missing}.values():
-        resolve(row.name, weights=row.weights, **row.options)
+        if resolve(row.name, weights=row.weights, **row.options).untrained:
+            _LOG.warning("%s has random weights: its metrics are meaningless; give weights", row.label)
     calibrated = next((cell for cell in missing if cell.method.method != "float"), None)
     chosen = [] if calibrated is None else _calibration(calibrated)
     for cell in {cell.dataset: cell for cell in missing}.values():
@@ -111,7 +115,7 @@ def _evaluate_cell(cell: Cell, models: MethodModels, made: MethodModel, workers:
     cell.finish(
         {
             "size_bytes": made.size_bytes, "float_bytes": models.float_bytes,
-            "average_bits": made.average_bits, "figures": metrics,
+            "average_bits": made.average_bits, "figures": metrics, "untrained": models.detector.untrained,
             "provenance": provenance(cell.spec.config(cell.method).seed),
         }
     )  # fmt: skip

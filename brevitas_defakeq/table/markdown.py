@@ -20,6 +20,8 @@ def markdown(found: Mapping[str, Any]) -> str:
         ("Table 5: storage (MiB) and compression (%) by method", _sizes_by_method(found)),
         ("Losses of AUC against float, with paired 95 % intervals over videos", _losses(found)),
     ]
+    if found["notes"]:
+        parts.insert(0, ("Notes", "".join(f"- {note}\n" for note in found["notes"])))
     return "\n".join(f"## {title}\n\n{table}" for title, table in parts)
 
 

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from brevitas_defakeq.api import quantize
 from brevitas_defakeq.artifact import QuantizedDetector, float_bytes, load
-from brevitas_defakeq.calibration_set import calibration_set
+from brevitas_defakeq.calibration_set import CalibrationSet, calibration_set
 from brevitas_defakeq.detectors.observer import Observer
 from brevitas_defakeq.detectors.resolve import Detector, resolve
 from brevitas_defakeq.float_reference import prepare_float
+from brevitas_defakeq.guess_output import settled_output
 from brevitas_defakeq.progress import ProgressCallback
 from brevitas_defakeq.quantization_request import prepare_request
 from brevitas_defakeq.resume import Checkpoint
-from brevitas_defakeq.run_inputs import found_device, require_preprocessing
+from brevitas_defakeq.run_inputs import found_device
 from brevitas_defakeq.storage.weights_index import weights_file
 from brevitas_defakeq.storage.weights_transfer import WeightsWriter, transfer
 from brevitas_defakeq.table.table_spec import DetectorRow, Method, TableSpec
@@ -46,12 +46,19 @@ class MethodModels:
 
     @cached_property
     def detector(self) -> Detector:
-        return resolve(self.row.name, weights=self.row.weights, **self.row.options)
+        seed = self.spec.config(self.spec.methods[0]).seed
+        return resolve(self.row.name, weights=self.row.weights, seed=seed, **self.row.options)
 
     @cached_property
     def observer(self) -> Observer:
-        example = torch.zeros(1, 3, *require_preprocessing(self.detector).input_size)
-        return prepare_float(self.detector, example)[2]
+        """Reads every model of the detector, as its runs do."""
+        images = self._calibration(self.spec.methods[0]).images
+        reference, _, observer = prepare_float(self.detector, images[:1])
+        return replace(observer, output=settled_output(observer.output, reference, images))
+
+    def _calibration(self, method: Method) -> CalibrationSet:
+        config = self.spec.config(method)
+        return calibration_set(self.spec.calibration_data(), None, self.detector, config, "refuse")
 
     @cached_property
     def float_bytes(self) -> int:
@@ -92,10 +99,10 @@ class MethodModels:
         """One width everywhere, searched ranges, nothing learned; scales and biases as a file holds them."""
         config, width = self.spec.config(method), method.bits
         assert width is not None  # ``Method`` refuses it
-        images = calibration_set(self.spec.calibration_data(), None, self.detector, config, "refuse")
         request = prepare_request(
-            self.detector, images, config, device=found_device(self.device), on_progress=self.on_progress
-        )
+            self.detector, self._calibration(method), config, device=found_device(self.device),
+            on_progress=self.on_progress,
+        )  # fmt: skip
         model = request.job(Checkpoint(None, {})).round_to_nearest(width).cpu()
         bits, writer = {layer.name: width for layer in request.plan.layers}, WeightsWriter()
         transfer(model, request.plan, bits, writer, mixed_bits=None, integer_biases=config.target != "any")

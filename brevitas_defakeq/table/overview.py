@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
+from brevitas_defakeq.evaluation.reversed_labels import reversed_notes
 
 _MIB = 2**20
 
@@ -17,7 +19,7 @@ def overview(spec: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]) -> dic
         ``spec``; ``sizes``: detector -> method -> ``bytes``, ``mib``, ``compression_percent`` (100 less the
         share of the float weights' bytes) and ``average_bits``; ``auc``: data set -> detector -> method ->
         the frames' AUC; ``mean``: detector -> method -> the mean AUC, where every data set is there;
-        ``cells``: all metrics of each.
+        ``cells``: all metrics of each; ``notes``: what to know before reading any of it, as sentences.
     """
     sizes: dict = {}
     aucs: dict = {name: {} for name in spec["datasets"]}
@@ -36,4 +38,13 @@ def overview(spec: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]) -> dic
             values = [aucs[name].get(detector, {}).get(method) for name in aucs]
             if None not in values:
                 mean.setdefault(detector, {})[method] = float(np.mean(values))
-    return {"spec": spec, "sizes": sizes, "auc": aucs, "mean": mean, "cells": list(cells)}
+    notes = list(dict.fromkeys(note for cell in cells for note in _notes(cell)))
+    return {"spec": spec, "sizes": sizes, "auc": aucs, "mean": mean, "cells": list(cells), "notes": notes}
+
+
+def _notes(cell: Mapping[str, Any]) -> Iterator[str]:
+    """A float detector without training, or whose labels look reversed."""
+    if cell.get("untrained"):
+        yield f"{cell['detector']}: its weights are random, so no number here says anything about its quality"
+    if cell["method"] == "float":
+        yield from reversed_notes({f"{cell['detector']} on {cell['dataset']}": cell["figures"]})

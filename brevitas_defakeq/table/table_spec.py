@@ -17,7 +17,8 @@ from brevitas_defakeq.variants import QUANTIZED_VARIANTS
 TABLE_METHODS = ("float", "round_to_nearest", "defakeq")
 _SELECTION = {item.name for item in fields(Selection)} - {"split"}
 DETECTOR_OPTIONS = (
-    "model_args", "input_size", "interpolation", "mean", "std", "output", "fake_index", "feature",
+    "model_args", "input_size", "interpolation", "mean", "std", "output", "fake_index", "real_index",
+    "feature", "ignore_keys",
 )  # fmt: skip
 
 

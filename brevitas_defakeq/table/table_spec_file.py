@@ -28,6 +28,7 @@ from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from brevitas_defakeq.detectors.side_files import names_architecture
 from brevitas_defakeq.table.table_spec import DetectorRow, Method, TableSpec
 from brevitas_defakeq.utils.errors import UserError
 
@@ -60,15 +61,19 @@ def _spec(content: Mapping[str, Any], folder: Path) -> TableSpec:
     _check(TableSpec, content, "the table")
     values = dict(content)
     rows = tuple(_record(DetectorRow, row, "[[detectors]]") for row in values["detectors"])
-    values["detectors"] = tuple(
-        replace(row, weights=_below(row.weights, folder)) if row.weights else row for row in rows
-    )
+    values["detectors"] = tuple(_located(row, folder) for row in rows)
     values["methods"] = tuple(_record(Method, row, "[[methods]]") for row in values["methods"])
     values["datasets"] = {
         name: _below(_text(data, f"data set {name}"), folder) for name, data in values["datasets"].items()
     }
     values["calibration"] = _below(values["calibration"], folder)
     return TableSpec(**values)
+
+
+def _located(row: DetectorRow, folder: Path) -> DetectorRow:
+    """The row with the paths of its weights and, where it is one, of the detector's folder."""
+    name = str(folder / row.name) if names_architecture(folder / row.name) else row.name
+    return replace(row, name=name, weights=row.weights and _below(row.weights, folder))
 
 
 def _record(kind: type[SpecRow], values: Any, where: str) -> SpecRow:

@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 import safetensors.torch
+import timm
 import torch
 from torch import nn
 
@@ -70,6 +71,58 @@ def test_doubly_wrapped(tmp_path, state):
     assert list(read_checkpoint(tmp_path / "a.pth")) == list(state)
 
 
+def halves(state):
+    return {name: tensor / 2 if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+
+
+@pytest.mark.parametrize(
+    ("raw", "averaged"), [("state_dict", "state_dict_ema"), ("model", "model_ema"), ("model", "ema")]
+)
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_averaged_weights_come_before_raw_ones(tmp_path, state, caplog, raw, averaged, prefix):
+    """As timm's own loader does it; the raw ones on demand, and averaged ones alone."""
+    torch.save({raw: state, averaged: prefixed(halves(state), prefix), "epoch": 3}, tmp_path / "a.pth")
+    found = read_checkpoint(tmp_path / "a.pth")
+    assert list(found) == list(state) and torch.equal(found["3.weight"], state["3.weight"] / 2)
+    assert f"--ignore-keys {averaged} takes the raw ones" in caplog.text
+    raw_ones = read_checkpoint(tmp_path / "a.pth", {averaged: 0})
+    assert torch.equal(raw_ones["3.weight"], state["3.weight"])
+    torch.save({averaged: prefixed(state, prefix), "epoch": 3}, tmp_path / "alone.pth")
+    assert list(read_checkpoint(tmp_path / "alone.pth")) == list(state)
+    if averaged != "ema":
+        theirs = timm.models.load_state_dict(str(tmp_path / "a.pth"))
+        assert torch.equal(theirs["3.weight"], found["3.weight"])
+
+
+def test_averages_of_parameters_alone_take_the_buffers_from_the_raw_weights(tmp_path, state, caplog):
+    averaged = {name: tensor for name, tensor in halves(state).items() if not name.startswith("1.")}
+    torch.save({"model": state, "ema": {"decay": 0.99, "shadow": averaged}}, tmp_path / "a.pth")
+    found = read_checkpoint(tmp_path / "a.pth")
+    assert found.keys() == state.keys()
+    assert torch.equal(found["0.weight"], state["0.weight"] / 2)
+    assert torch.equal(found["1.running_mean"], state["1.running_mean"])
+    assert "and 5 tensors that it lacks from model" in caplog.text
+
+
+def test_averages_without_names_are_said(tmp_path, state, caplog):
+    torch.save({"model": state, "ema": {"shadow_params": [torch.ones(2)]}}, tmp_path / "a.pth")
+    assert torch.equal(read_checkpoint(tmp_path / "a.pth")["3.weight"], state["3.weight"])
+    assert "ema has no tensors by name; the raw weights are taken" in caplog.text
+
+
+def test_a_configuration_called_model_is_no_model(tmp_path, state):
+    torch.save({"model": {"name": "resnet", "depth": 18}, "weights": state}, tmp_path / "a.pth")
+    assert list(read_checkpoint(tmp_path / "a.pth")) == list(state)
+
+
+def test_a_state_dict_under_any_key(tmp_path, state):
+    torch.save({"detector": state, "optimizer": {"lr": 0.1}}, tmp_path / "a.pth")
+    assert list(read_checkpoint(tmp_path / "a.pth")) == list(state)
+    torch.save({"detector": state, "generator": state}, tmp_path / "a.pth")
+    refused(tmp_path / "a.pth", "a dictionary of detector, generator")
+    assert list(read_checkpoint(tmp_path / "a.pth", {"generator": 0})) == list(state)
+
+
 def test_old_files_and_data_beside_the_weights(tmp_path, state):
     torch.save(state, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
     assert list(read_checkpoint(tmp_path / "old.pth")) == list(state)
@@ -105,6 +158,25 @@ def test_a_pickled_module_names_the_command_that_converts_it(tmp_path):
     words = shlex.split(message.rpartition(": python ")[2])
     subprocess.run([sys.executable, *words], check=True, timeout=100)
     assert torch.equal(read_checkpoint(folder / "whole_tensors.pth")["weight"], module.weight)
+
+
+@pytest.mark.parametrize("content", ["module", "state and module", "optimizer object"])
+def test_the_command_converts_modules_in_dictionaries(tmp_path, content):
+    """What YOLO and many training scripts save; the averaged weights stay averaged ones."""
+    module, averaged = nn.Linear(2, 1), nn.Linear(2, 1)
+    made = {
+        "module": {"epoch": 3, "model": module, "ema": averaged, "optimizer": None},
+        "state and module": {"model": averaged.state_dict(), "criterion": nn.BCELoss(weight=torch.ones(1))},
+        "optimizer object": {
+            "state_dict": averaged.state_dict(),
+            "optimizer": torch.optim.SGD(module.parameters()),
+        },
+    }
+    torch.save(made[content], tmp_path / "a.pt")
+    message = refused(tmp_path / "a.pt", "if you trust its source, convert it once")
+    words = shlex.split(message.rpartition(": python ")[2])
+    subprocess.run([sys.executable, *words], check=True, timeout=100, cwd=tmp_path)
+    assert torch.equal(read_checkpoint(tmp_path / "a_tensors.pth")["weight"], averaged.weight)
 
 
 def test_damaged_and_foreign_files(tmp_path, state):

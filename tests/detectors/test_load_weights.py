@@ -1,10 +1,11 @@
 """Loading weights: prefixes are removed, and what does not fit is named."""
 
 import pytest
+import timm
 import torch
 from torch import nn
 
-from brevitas_defakeq.detectors.checkpoint import read_checkpoint
+from brevitas_defakeq.detectors.checkpoint import read_checkpoint, read_checkpoints
 from brevitas_defakeq.detectors.load_weights import fit_state, load_state
 from brevitas_defakeq.utils.errors import UserError
 
@@ -76,6 +77,38 @@ def test_weights_of_another_detector(tmp_path):
     torch.save({"a.weight": torch.zeros(1)}, tmp_path / "a.pth")
     with pytest.raises(UserError, match="weights of another detector"):
         load(detector(), tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize(
+    ("classes", "advice"),
+    [
+        (1, "its head has 1 classes: add --model-arg num_classes=1"),
+        (3, "add --model-arg num_classes=3, and --fake-index or --real-index"),
+        (1000, "as many as ImageNet has: if it is the backbone alone, give the trained detector's file"),
+    ],
+)
+def test_the_number_of_classes_is_suggested(tmp_path, classes, advice):
+    """A ResNet with another head is no "whole ResNet" that is not known."""
+    torch.save(resnet(classes).state_dict(), tmp_path / "a.pth")
+    with pytest.raises(UserError) as caught:
+        load(resnet(2), tmp_path / "a.pth")
+    assert advice in str(caught.value) and "looks like" not in str(caught.value)
+
+
+def resnet(classes):
+    return timm.create_model("resnet10t", num_classes=classes)
+
+
+def test_names_that_only_training_needs_can_be_left_out(tmp_path, state):
+    extra = {"criterion.weight": torch.ones(2), "total_ops": torch.ones(1), "3.total_ops": torch.ones(1)}
+    torch.save({"model": {**state, **extra}}, tmp_path / "a.pth")
+    with pytest.raises(UserError) as caught:
+        load(detector(), tmp_path / "a.pth")
+    options = "--ignore-keys 'criterion.*' --ignore-keys total_ops --ignore-keys '*.total_ops'"
+    assert str(caught.value).endswith(f"if the detector does not need them, add {options}")
+    ignored = {"criterion.*": 0, "*total_ops": 0}
+    load_state(detector(), read_checkpoints([tmp_path / "a.pth"], ignored), source="a.pth")
+    assert ignored == {"criterion.*": 1, "*total_ops": 2}
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

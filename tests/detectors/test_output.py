@@ -35,6 +35,18 @@ def test_classes_are_the_log_odds_of_their_softmax(classes, data):
     ].double()
     expected = raw.softmax(1)[:, fake].logit()
     torch.testing.assert_close(OutputSpec(fake_index=fake).fake_logit(raw), expected)
+    torch.testing.assert_close(OutputSpec(real_index=fake).fake_logit(raw), -expected)
+    probabilities = OutputSpec("probability", real_index=fake).fake_logit(raw.softmax(1))
+    torch.testing.assert_close(probabilities, -expected)
+
+
+def test_the_real_class_of_one_or_two_scores():
+    for real in (0, 1):
+        for raw in (ONE, TWO):
+            expected = OutputSpec(fake_index=1 - real).fake_logit(raw)
+            assert torch.equal(OutputSpec(real_index=real).fake_logit(raw), expected)
+        probable = OutputSpec("probability", fake_index=1 - real).fake_logit(ONE.sigmoid())
+        assert torch.equal(OutputSpec("probability", real_index=real).fake_logit(ONE.sigmoid()), probable)
 
 
 def test_probabilities():
@@ -98,6 +110,7 @@ def test_gradients_pass():
         (OutputSpec("logit"), TWO, "use output=softmax"),
         (OutputSpec("softmax"), ONE, "use output=logit"),
         (OutputSpec(fake_index=2), TWO, "fake_index=2"),
+        (OutputSpec(real_index=2), TWO, "real_index=2 is beyond"),
         (OutputSpec(), {"a": torch.zeros(2, 64), "b": torch.zeros(2, 64)}, r"not found.*a: \[2, 64\]"),
         (OutputSpec(), None, "NoneType"),
         (OutputSpec(), (), "tuple"),
@@ -114,4 +127,8 @@ def test_wrong_specs():
         OutputSpec("sigmoid")
     with pytest.raises(UserError, match="fake_index=-1"):
         OutputSpec(fake_index=-1)
+    with pytest.raises(UserError, match="real_index='live'"):
+        OutputSpec(real_index="live")
     assert OutputSpec(**OutputSpec("softmax", 0, "cls").to_dict()) == OutputSpec("softmax", 0, "cls")
+    assert "real_index" not in OutputSpec().to_dict()  # runs of earlier versions have none
+    assert OutputSpec(**OutputSpec(real_index=0).to_dict()) == OutputSpec(real_index=0)

@@ -105,6 +105,24 @@ def test_registry_name():
     )
 
 
+def test_random_weights_follow_the_seed():
+    before = torch.random.get_rng_state()
+    first, same, other = (resolve(SMALL, seed=seed) for seed in (3, 3, 4))
+    assert torch.equal(torch.random.get_rng_state(), before), "the caller's generator was used"
+    assert torch.equal(first.model.conv_stem.weight, same.model.conv_stem.weight)
+    assert not torch.equal(first.model.conv_stem.weight, other.model.conv_stem.weight)
+    assert torch.equal(build(first.spec, 3).conv_stem.weight, first.model.conv_stem.weight)
+    torch.manual_seed(3)
+    free = [resolve(SMALL).model.conv_stem.weight for _ in range(2)]
+    assert not torch.equal(*free), "without a seed torch's own generator goes on"
+
+
+def test_what_is_known_to_be_untrained(tmp_path):
+    path = saved(tmp_path, timm.create_model(SMALL, num_classes=2))
+    assert resolve(SMALL).untrained and resolve("deit_tiny", model_args={"depth": 1}).untrained
+    assert not resolve("demo").untrained and not resolve(SMALL, weights=path).untrained
+
+
 def test_timm_name_and_options():
     args = {"bn_eps": 1e-3, "pad_type": "same", "num_classes": 1}
     detector = resolve(
@@ -145,12 +163,25 @@ def test_weights_that_do_not_fit(tmp_path):
         resolve(SMALL, weights=tmp_path / "gone.pth")
 
 
-def test_output_and_feature():
+def test_output_and_feature(tmp_path):
     detector = resolve(SMALL, output="softmax", fake_index=0, feature="conv_head")
     assert detector.output == OutputSpec("softmax", 0) and detector.feature == "conv_head"
     assert resolve(SMALL, output=OutputSpec(key="cls"), fake_index=0).output == OutputSpec("auto", 0, "cls")
     with pytest.raises(UserError, match="output='sigmoid'"):
         resolve(SMALL, output="sigmoid")
+    assert resolve(SMALL, real_index=0).output == OutputSpec(real_index=0)
+    with pytest.raises(UserError, match="give --fake-index or --real-index"):
+        resolve(SMALL, fake_index=0, real_index=1)
+    with pytest.raises(UserError, match="num_classes=3 it is not known which mean fake"):
+        resolve(SMALL, model_args={"num_classes": 3})
+    assert (
+        resolve(SMALL, model_args={"num_classes": 3}, output=OutputSpec(real_index=2)).output.real_index == 2
+    )
+    with pytest.raises(UserError, match="--ignore-keys 'a' matches no name in the weights: there are none"):
+        resolve(SMALL, ignore_keys=["a"])
+    path = saved(tmp_path, timm.create_model(SMALL, num_classes=2))
+    with pytest.raises(UserError, match=r"--ignore-keys 'loss\.\*' matches no name in .*weights\.pth"):
+        resolve(SMALL, weights=path, ignore_keys=["loss.*"])
 
 
 def test_factory(folder):

@@ -1,5 +1,7 @@
 """Curves against a loop written out: read, perturb, preprocess, score, scikit-learn's AUC."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -106,6 +108,18 @@ def test_notes_say_what_was_perturbed(found, made_run, faces, contrasts):
     result = robustness(predictor, samples, "blocks", [1], images=mixed_sizes)
     assert result["notes"][1] == "blocks leaves 38 of 48 images as they are: smaller than 256 pixels"
     assert set(result["clean"]["quantized"]) == {"auc", "auc_interval"}
+
+
+def test_reversed_labels_are_noted(made_run, faces, contrasts):
+    """The images that the detector scores lowest are labelled fake."""
+    scores = logits(contrasts(), faces, made_run.preprocessing)
+    low = scores < np.median(scores)
+    samples = [replace(each, label=int(fake)) for each, fake in zip(faces[0], low, strict=True)]
+    predictor = RunPredictor.of(made_run, ("float", "quantized"), contrasts())
+    result = robustness(predictor, samples, "noise", [1], images=faces[1])
+    said = sorted(result["notes"][1:])
+    assert said[0].startswith("float: AUC below 0.5 on all data (0.000): labels or class order look reversed")
+    assert len(said) == 2 and said[1].startswith("quantized: AUC below 0.5")
 
 
 def test_bad_calls(made_run, faces):

@@ -4,15 +4,17 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
-from brevitas_defakeq import UserError, export_onnx, quantize
+from brevitas_defakeq import UserError, export_onnx, load, quantize
+from brevitas_defakeq.detectors.output import OutputSpec
 from brevitas_defakeq.export import onnx as exporter
 from brevitas_defakeq.export.agreement import optimized
 from brevitas_defakeq.export.integer_weights import integer_weight
-from brevitas_defakeq.imaging.preprocessing import Preprocessing
+from brevitas_defakeq.imaging.preprocessing import Preprocessing, preprocess_array
 from brevitas_defakeq.quant.activation_quantizer import activation_grid
-from brevitas_defakeq.runtime import Card, ExportedDetector
+from brevitas_defakeq.runtime import Card, ExportedDetector, predict
 from brevitas_defakeq.runtime.onnx_file import open_session
 
 PREPROCESSING = Preprocessing((16, 16))
@@ -119,6 +121,28 @@ def test_the_packed_file_is_smaller_and_says_the_same(run, folder, images, tmp_p
     files = [path / "model.onnx" for path in (folder, tmp_path)]
     scores = [open_session(file).run(None, {"image": images.numpy()})[0] for file in files]
     assert np.abs(scores[0] - scores[1]).max() < 1e-5
+
+
+@pytest.mark.parametrize("pixels", [False, True])
+def test_all_classes_but_one_are_fake(images, quick_config, tmp_path, pixels):
+    """The file gives the log-odds, or P(fake), of everything that is not real."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4)
+    )  # fmt: skip
+    config = quick_config(reconstruction__iterations=0, final__steps=0)
+    output = OutputSpec(real_index=2)
+    run = quantize(model, images, config, preprocessing=PREPROCESSING, output=output, out=tmp_path / "run")
+    run = load(tmp_path / "run", model)
+    assert run.observer.output == output
+    export_onnx(run, tmp_path, verify=None if pixels else images[:8], pixels=pixels)
+    face = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    (verdict,) = predict(tmp_path / "model.onnx", [face])
+    with torch.no_grad():
+        shares = run.quantized(torch.from_numpy(preprocess_array(Image.fromarray(face), PREPROCESSING))[None])
+    expected = 1 - float(shares.softmax(1)[0, 2])
+    assert verdict.fake_probability == pytest.approx(expected, abs=0.02)
+    assert verdict.is_fake == (verdict.logit > Card.read(tmp_path / "model_card.json").threshold)
 
 
 @pytest.mark.slow

@@ -123,7 +123,8 @@ def test_overview():
     found = {
         "spec": {"detectors": [{"label": "UCF"}], "methods": [{"label": "float"}, {"label": "missing"}]},
         "sizes": {"UCF": {"float": {"mib": 80.0, "compression_percent": 0.0}}},
-        "auc": {"DFD": {"UCF": {"float": 0.849}}, "CDF": {}}, "mean": {},
+        "auc": {"DFD": {"UCF": {"float": 0.849}}, "CDF": {}}, "mean": {}, "notes": ["UCF looks reversed"],
     }  # fmt: skip
     text = shown(overview_table(found))
+    assert "UCF looks reversed" in text
     assert "84.9" in text and "80.00" in text and "missing" not in text

@@ -51,6 +51,15 @@ def test_estimated_chip_resources_are_shown():
     assert "estimated on zc706: lut 38,120, bram 12" in printed(comparison(report(hardware=hardware)))
 
 
+def test_what_makes_the_numbers_worthless_is_said():
+    reversed_ = {**METRICS, "auc": 0.1, "auc_interval": [0.05, 0.2], "per_dataset": {}}
+    metrics = {"float": reversed_, "quantized": reversed_}
+    text = printed(comparison(report(metrics=metrics, detector={"name": "tiny", "untrained": True})))
+    assert "float: AUC below 0.5 on all data (0.100): labels or class order look reversed" in text
+    assert "the detector's weights are random: no number here" in " ".join(text.split())
+    assert "random" not in printed(comparison(report())) and "reversed" not in printed(comparison(report()))
+
+
 def test_one_data_set_needs_no_column_of_its_own():
     single = {**METRICS, "per_dataset": {"one": {"n": 50, "auc": 0.9}}}
     text = printed(comparison(report(metrics={"float": single, "quantized": single})))

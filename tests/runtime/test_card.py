@@ -64,6 +64,7 @@ WRONG = {
     "output": [1, {"kind": "logit"}],
     "output__kind": ["auto", None],
     "output__fake_index": [-1, 0.5, True],
+    "output__real_index": [-1, 0.5, True],
     "threshold": ["0", None, float("nan"), True],
     "runtime": [1.18, "new", "1", "1.18rc1"],
     "bits": [None, {"head": 0}, {"head": "8"}, [8]],
@@ -83,6 +84,12 @@ def test_wrong_value_is_one_line_that_names_the_field(content, tmp_path, name, v
         Card.read(path)
     message = str(refusal.value)
     assert message.startswith(f"{path}: ") and name.rpartition("__")[2] in message and "\n" not in message
+
+
+def test_a_real_class_is_kept_and_left_out_where_there_is_none(content):
+    assert "real_index" not in Card.from_json(content()).to_json()["output"]
+    card = Card.from_json(content(output__kind="softmax", output__real_index=0))
+    assert card.output.real_index == 0 and Card.from_json(card.to_json()) == card
 
 
 def test_missing_and_damaged_file(tmp_path):

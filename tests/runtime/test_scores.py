@@ -7,8 +7,8 @@ from brevitas_defakeq.runtime import CardOutput, UserError
 from brevitas_defakeq.runtime.scores import fake_logit
 
 
-def spec(kind, fake_index=1):
-    return CardOutput(kind=kind, fake_index=fake_index)
+def spec(kind, fake_index=1, real_index=None):
+    return CardOutput(kind=kind, fake_index=fake_index, real_index=real_index)
 
 
 def test_worked_by_hand():
@@ -41,6 +41,9 @@ def test_same_as_in_training(kind, shape, fake_index):
         raw = np.clip(np.abs(raw) / 3, 0, 1)  # some of them at the edge
     theirs = OutputSpec(kind, fake_index).fake_logit(torch.from_numpy(raw))
     np.testing.assert_allclose(fake_logit(raw, 5, spec(kind, fake_index)), theirs, rtol=1e-5, atol=1e-5)
+    theirs = OutputSpec(kind, real_index=fake_index).fake_logit(torch.from_numpy(raw))
+    ours = fake_logit(raw, 5, spec(kind, real_index=fake_index))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(

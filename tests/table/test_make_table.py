@@ -97,6 +97,27 @@ def test_every_cell_is_evaluate_celld(made, spec):
             assert found["mean"][row.label][method] == pytest.approx(np.mean(each))
 
 
+SIGMOID = """
+import torch, tiny_detector
+
+class Inside(torch.nn.Sequential):
+    def forward(self, images):
+        return torch.sigmoid(super().forward(images))
+
+def build():
+    model, how = tiny_detector.build()
+    return Inside(model), how
+"""
+
+
+def test_a_table_reads_outputs_as_its_runs_do(spec, tmp_path, monkeypatch):
+    """A network that ends in a sigmoid: probabilities in the float cells as in the others."""
+    (tmp_path / "ends_in_a_sigmoid.py").write_text(SIGMOID)
+    monkeypatch.chdir(tmp_path)
+    found = MethodModels(spec, DetectorRow("ends_in_a_sigmoid:build"), "cpu", lambda *_: None)
+    assert found.observer.output.kind == "probability"
+
+
 def test_sizes_are_those_of_the_files(made, spec):
     found, out, _ = made
     for row in spec.detectors:

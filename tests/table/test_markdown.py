@@ -91,6 +91,20 @@ def test_the_tables(found):
     assert quantized[5:7] == ["0.0070", "-0.0100 to 0.0200"]
 
 
+def test_notes_come_first(found):
+    assert found["notes"] == [] and "Notes" not in markdown(found)
+    assert markdown({**found, "notes": ["one", "two"]}).startswith("## Notes\n\n- one\n- two\n\n## Table 1")
+
+
+def test_untrained_and_reversed_detectors_are_noted(found):
+    cells = [{**cell, "untrained": cell["detector"] == "NPR"} for cell in found["cells"]]
+    cells[0] = {**cells[0], "figures": {**cells[0]["figures"], "auc": 0.1, "auc_interval": [0.0, 0.2]}}
+    notes = overview(found["spec"], cells)["notes"]
+    assert any(note.startswith("NPR: its weights are random") for note in notes)
+    assert any(note.startswith("UCF on DFD: AUC below 0.5 on all data (0.100)") for note in notes)
+    assert len(notes) == 2
+
+
 def test_one_data_set_alone(found):
     single = {**found, "auc": {"DFD": found["auc"]["DFD"]}}
     assert tables(markdown(single))["Tables 2 and 3"][0] == [

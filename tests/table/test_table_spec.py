@@ -66,6 +66,27 @@ def test_a_whole_file(tmp_path):
     assert spec.config(spec.methods[2]).final.steps == 100
 
 
+def test_a_detector_in_a_folder_beside_the_file(tmp_path):
+    (tmp_path / "hub").mkdir()
+    (tmp_path / "hub" / "config.json").write_text('{"architecture": "resnet18"}')
+    (row,) = read_spec(write(tmp_path, one_detector("hub"))).detectors
+    assert (row.name, row.label) == (str(tmp_path / "hub"), "hub")
+    (tmp_path / "demo").mkdir()  # a folder of another kind
+    assert read_spec(write(tmp_path, one_detector("demo"))).detectors == (DetectorRow("demo"),)
+
+
+def one_detector(name):
+    return f"""
+calibration = "x"
+[datasets]
+a = "a"
+[[detectors]]
+name = "{name}"
+[[methods]]
+method = "float"
+"""
+
+
 def test_the_float_detector_comes_first_and_once():
     rows, data = (DetectorRow("demo"),), {"a": "a"}
     for methods in (
