@@ -49,23 +49,23 @@ def constant_biases(
     model: nn.Module, traced: Trace, products: Sequence[FunctionalProduct]
 ) -> dict[str, Tensor]:
     """Layer -> the bias that its functional product adds."""
-    layers = {product.weight: product.layer for product in products}
-    found = {}
-    for name, parameter in model.named_parameters():
-        if name in layers:
-            operation = _readers(parameter, traced)[0]
-            bias = _arguments(operation).get("bias")
-            if bias is not None:
-                found[layers[name]] = bias.detach().clone()
+    calls, found = _calls_by_weight(model, traced), {}
+    for product in products:
+        bias = _arguments(calls[id(model.get_parameter(product.weight))][0]).get("bias")
+        if bias is not None:
+            found[product.layer] = bias.detach().clone()
     return found
 
 
 def functional_products(model: nn.Module, traced: Trace) -> list[FunctionalProduct]:
     """The products of a traced float model that can be made into layers."""
+    calls = _calls_by_weight(model, traced)
+    if not calls:
+        return []
     modules, constants = dict(model.named_modules()), _constants(model, traced)
     found = []
     for name, parameter in model.named_parameters():
-        readers = _readers(parameter, traced)
+        readers = calls.get(id(parameter), ())
         if readers and len(readers) == len(traced.readers_of(parameter)):
             product = _product(name, parameter, readers, modules, traced, constants)
             if product is not None:
@@ -73,13 +73,14 @@ def functional_products(model: nn.Module, traced: Trace) -> list[FunctionalProdu
     return found
 
 
-def _readers(parameter: Tensor, traced: Trace) -> list[Operation]:
-    """The calls of a function of ours with that weight."""
-    return [
-        op
-        for op in traced.operations
-        if op.name in LAYER_FUNCTIONS | MATRIX_FUNCTIONS and operands(op.args, op.options)[1] is parameter
-    ]
+def _calls_by_weight(model: nn.Module, traced: Trace) -> dict[int, list[Operation]]:
+    """``id`` of a weight -> the calls of these functions with it, outside layers."""
+    modules, functions = dict(model.named_modules()), LAYER_FUNCTIONS | MATRIX_FUNCTIONS
+    found: dict[int, list[Operation]] = {}
+    for operation in traced.operations:
+        if operation.name in functions and find_layer_kind(modules[operation.owner]) is None:
+            found.setdefault(id(operands(operation.args, operation.options)[1]), []).append(operation)
+    return found
 
 
 def _product(
@@ -95,7 +96,6 @@ def _product(
         all(op.owner == owner and op.name == function for op in readers)
         and all({key: given.get(key) for key in geometry} == geometry for given in arguments)
         and (not owner or name.startswith(f"{owner}."))
-        and find_layer_kind(module) is None
         and not isinstance(module, nn.MultiheadAttention | torch.jit.ScriptModule)
         and "forward" not in vars(module)
         and parameter.dim() == {"conv1d": 3, "conv2d": 4}.get(function, 2)
