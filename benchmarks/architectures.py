@@ -181,7 +181,8 @@ def measure(name: str) -> dict[str, Any]:
         card = export_onnx(result, folder, verify=images)
     return {
         "family": architecture.family, "input_size": architecture.side, "options": architecture.options,
-        "shortened": architecture.shortened, "layers": len(result.plan.layers), **shares(result.quantized, result.plan),
+        "shortened": architecture.shortened, "layers": len(result.plan.layers),
+        **shares(result.quantized, result.plan),
         "left_float": result.plan.left_float, "agreement": card.provenance["agreement"],
         "seconds": round(perf_counter() - start, 1),
     }  # fmt: skip

@@ -73,27 +73,26 @@ def _at(module: nn.Module, path: str) -> object:
 
 def answer_(module: nn.Module, weight: str, layer: str) -> None:
     """Let ``layer`` compute what a module's forward computes with the parameter ``weight``, in place."""
-    _mix_in_(module)
-    module.__dict__["answered"] = (*module.answered, (weight, layer))
+    mixed = _mixed_in(module)
+    vars(mixed)["answered"] = (*mixed.answered, (weight, layer))
 
 
 def empty_(module: nn.Module, name: str) -> Tensor:
     """Take a parameter out of a module, in place; an empty tensor of its shape takes its name."""
-    _mix_in_(module)
-    taken = module._parameters.pop(name)
+    mixed = _mixed_in(module)
+    taken = mixed._parameters.pop(name)
     if taken is None:
         raise TypeError(f"{name} is None")
-    module.__dict__["shapes"] = (*module.shapes, name)
-    module.__dict__[name] = empty_like(taken)
+    number = torch.zeros(1, dtype=taken.dtype, device=taken.device)
+    vars(mixed)["shapes"] = (*mixed.shapes, name)
+    vars(mixed)[name] = number.expand(taken.shape)  # the memory of one number
     return taken
 
 
-def empty_like(tensor: Tensor) -> Tensor:
-    """A tensor of the same shape in the memory of one number."""
-    return torch.zeros(1, dtype=tensor.dtype, device=tensor.device).expand(tensor.shape)
-
-
-def _mix_in_(module: nn.Module) -> None:
+def _mixed_in(module: nn.Module) -> FunctionalProducts:
+    """The module itself, its class derived from ``FunctionalProducts`` too."""
     cls = type(module)
-    if not issubclass(cls, FunctionalProducts):
+    if not isinstance(module, FunctionalProducts):
         module.__class__ = type(cls.__name__, (FunctionalProducts, cls), {"__module__": cls.__module__})
+    assert isinstance(module, FunctionalProducts)
+    return module

@@ -4,6 +4,7 @@ torch's own calls one function with all weights, or a fused kernel, in which no 
 """
 
 from collections.abc import Mapping
+from typing import TypeGuard
 
 import torch
 from brevitas.nn import QuantIdentity
@@ -16,6 +17,10 @@ class LayeredMultiheadAttention(nn.MultiheadAttention):
     """torch's with the layers ``in_proj``, or ``q_proj``, ``k_proj`` and ``v_proj``, and ``out_proj``."""
 
     packed: bool
+    in_proj: nn.Module
+    q_proj: nn.Module
+    k_proj: nn.Module
+    v_proj: nn.Module
 
     def forward(
         self,
@@ -52,7 +57,8 @@ class LayeredMultiheadAttention(nn.MultiheadAttention):
     def _projected(self, *operands: Tensor) -> tuple[Tensor, ...]:
         """q, k and v, [B, T, C]."""
         if self.packed:
-            return self.in_proj(self._batch_first(operands[0])).chunk(3, dim=-1)
+            joint: Tensor = self.in_proj(self._batch_first(operands[0]))
+            return joint.chunk(3, dim=-1)
         layers = (self.q_proj, self.k_proj, self.v_proj)
         pairs = zip(layers, operands, strict=True)
         return tuple(layer(self._batch_first(operand)) for layer, operand in pairs)
@@ -91,7 +97,7 @@ def _hidden(scores: Tensor, mask: Tensor) -> Tensor:
     return scores.masked_fill(mask, float("-inf")) if mask.dtype == torch.bool else scores + mask
 
 
-def can_be_layered(module: nn.Module) -> bool:
+def can_be_layered(module: nn.Module) -> TypeGuard[nn.MultiheadAttention]:
     """Whether it is torch's own attention, without learned keys beside those of the tokens."""
     return (
         type(module) is nn.MultiheadAttention and module.bias_k is None and not module.add_zero_attn
@@ -113,9 +119,9 @@ def make_layered_(attention: nn.MultiheadAttention, *, packed: bool) -> None:
     for name in ("in_proj_weight", "in_proj_bias", "q_proj_weight", "k_proj_weight", "v_proj_weight"):
         attention.register_parameter(name, None)
     attention.__class__ = LayeredMultiheadAttention
-    attention.packed = packed
+    vars(attention)["packed"] = packed
     if packed:
-        attention.in_proj = _linear(joint, bias)
+        attention.add_module("in_proj", _linear(joint, bias))
     else:
         for name, weight, own in zip("qkv", weights, biases, strict=True):
             attention.add_module(f"{name}_proj", _linear(weight, own))
@@ -125,7 +131,8 @@ def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
     with torch.device("meta"):
         layer = nn.Linear(weight.shape[1], weight.shape[0], bias=False)
     layer.weight = nn.Parameter(weight.detach().clone())
-    layer.bias = None if bias is None else nn.Parameter(bias.detach().clone())
+    if bias is not None:
+        layer.bias = nn.Parameter(bias.detach().clone())
     return layer.eval()
 
 

@@ -28,8 +28,21 @@ def transposed_product(
 ) -> Tensor:
     """``conv_transpose2d`` with a weight [C_out, C_in/groups, kh, kw]."""
     weight = exchanged(weight, layer.groups)
-    geometry = (layer.stride, layer.padding, layer.output_padding, layer.groups, layer.dilation)
-    return F.conv_transpose2d(inputs, weight, bias, *geometry)
+    return F.conv_transpose2d(
+        inputs,
+        weight,
+        bias,
+        layer.stride,
+        _padding(layer),
+        layer.output_padding,
+        layer.groups,
+        layer.dilation,
+    )
+
+
+def _padding(layer: nn.ConvTranspose2d) -> tuple[int, ...]:
+    """What is cut off the output; no string names it, as with a convolution."""
+    return tuple(int(side) for side in layer.padding)
 
 
 def _arguments(layer: nn.ConvTranspose2d) -> dict[str, Any]:
@@ -51,8 +64,10 @@ class TransposedConv2d(nn.ConvTranspose2d):
         new.bias = layer.bias
         return new.train(layer.training)
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        return transposed_product(self, inputs, self.weight, self.bias)
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        if output_size is not None:
+            raise TypeError("output_size is not supported")
+        return transposed_product(self, input, self.weight, self.bias)
 
 
 #: What Brevitas' own layers leave out.
@@ -65,7 +80,8 @@ class QuantTransposedConv2d(qnn.QuantConvTranspose2d):
     def __init__(self, like: nn.ConvTranspose2d, **options: Any) -> None:
         own = {name: options.pop(name) for name in ("bias", "device", "dtype") if name in options}
         nn.ConvTranspose2d.__init__(self, **_arguments(like), **own)
-        self.weight = nn.Parameter(exchanged(self.weight.detach(), self.groups))
+        weight = self.get_parameter("weight").detach()
+        self.weight = nn.Parameter(exchanged(weight, self.groups))
         QuantLayer.__init__(self, **{**_STOCK, **options})
 
     @property
@@ -107,7 +123,7 @@ def _sum_of_squares(layer: nn.ConvTranspose2d, inputs: Tensor) -> Tensor:
 def _inside(layer: nn.ConvTranspose2d, axis: int, position: int, size: int, side: int) -> slice:
     """The inputs along an axis whose product with a kernel position lies inside the output."""
     stride = layer.stride[axis]
-    first = position * layer.dilation[axis] - layer.padding[axis]  # where input 0 goes
+    first = position * layer.dilation[axis] - _padding(layer)[axis]  # where input 0 goes
     return slice(max(0, -(first // stride)), max(0, min(size, (side - 1 - first) // stride + 1)))
 
 

@@ -16,11 +16,11 @@ from brevitas_defakeq.nn.layer_kind import Sides
 from brevitas_defakeq.nn.module_tree import modules_by_name, replace_module
 from brevitas_defakeq.nn.multihead_attention import without_fused_kernels_
 from brevitas_defakeq.prepare.batch_norm_folding import batch_norm_pairs, fold_batch_norm_, folds_by_norm
+from brevitas_defakeq.prepare.functional_calls import constant_biases
 from brevitas_defakeq.prepare.layer_subclasses import examine_subclasses, plain_layer, with_padding
 from brevitas_defakeq.prepare.parametrizations import remove_parametrizations_
 from brevitas_defakeq.prepare.product_layers import (
     ProductLayers,
-    constant_biases,
     find_product_layers,
     make_product_layers_,
 )
@@ -98,7 +98,7 @@ def _products_made_(model: nn.Module, images: Tensor) -> tuple[ProductLayers, Tr
     products = find_product_layers(model, before)
     if not products:
         return products, before
-    biases = constant_biases(model, before, products)
+    biases = constant_biases(model, before, products.functional)
     tried = copy.deepcopy(model)
     make_product_layers_(tried, products, biases)
     if _trace_if_equal(tried, images, before) is None:
