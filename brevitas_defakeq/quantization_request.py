@@ -18,6 +18,7 @@ from brevitas_defakeq.float_reference import prepare_float
 from brevitas_defakeq.haq.hardware_costs import HardwareCosts
 from brevitas_defakeq.pipeline import Job
 from brevitas_defakeq.prepare.plan import Plan
+from brevitas_defakeq.prepare.unquantized_outputs import paddings_of_values
 from brevitas_defakeq.progress import ProgressCallback, silent
 from brevitas_defakeq.resume import Checkpoint, tensor_digest
 
@@ -105,6 +106,11 @@ def prepare_request(
     if count < config.samples:
         _LOG.warning("%d calibration images, fewer than the %d asked for", count, config.samples)
     reference, plan, observer = prepare_float(detector, calibration.images[:1])
+    if config.target == "fpga":
+        for name, mode in paddings_of_values(reference, (layer.name for layer in plan.layers)).items():
+            _LOG.warning(
+                "%s: %s padding has no form on an FPGA, and --format finn refuses the run", name, mode
+            )
     if hardware is not None:
         shapes = {layer.name: layer.weight_shape for layer in plan.layers}
         hardware = hardware.of_layers(shapes, (*config.candidate_bits, *config.haq.pinned.values()))

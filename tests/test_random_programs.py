@@ -49,8 +49,8 @@ def check(steps: list[str], seed: int, normalizes: bool, images: torch.Tensor, q
         torch.testing.assert_close(
             again.quantized(images.clone()), result.quantized(images.clone()), rtol=1e-3, atol=1e-4
         )
-    # At 16 bits only the weights' rounding is left; how much 8 bits add depends on the ranges. A logit far from
-    # 0 that hardly moves is off by a share of itself.
+    # At 16 bits only the weights' rounding is left; how much 8 bits add depends on the ranges.
+    # A logit far from 0 that hardly moves is off by a share of itself.
     size = float(logit.std() + 0.1 * logit.mean().abs())
     assert errors[0] < 0.1 * size and errors[1] < 0.7 * size, (errors[0] / size, errors[1] / size)
     assert card.provenance["agreement"]["difference"] < 0.05

@@ -18,7 +18,7 @@ from brevitas_defakeq.export.pixel_input import pixels_of
 from brevitas_defakeq.nn.module_tree import copy_module
 from brevitas_defakeq.quant.fused import fused_quantizers
 from brevitas_defakeq.runtime.card import CardInput, CardOutput
-from brevitas_defakeq.runtime.onnx_file import open_session
+from brevitas_defakeq.runtime.onnx_file import one_line, open_session
 from brevitas_defakeq.runtime.scores import fake_logit
 from brevitas_defakeq.utils.errors import UserError
 
@@ -63,9 +63,17 @@ class ModelAgreement:
 
 
 def ort_run(session: onnxruntime.InferenceSession) -> Run:
-    """A file in ONNX Runtime: its one input -> its first output."""
-    name = session.get_inputs()[0].name
-    return lambda batch: session.run(None, {name: batch})[0]
+    """A file in ONNX Runtime: its one input -> its first output; image by image where it takes only one."""
+    name, one = session.get_inputs()[0].name, session.get_inputs()[0].shape[0] == 1
+
+    def run(batch: np.ndarray) -> np.ndarray:
+        parts = np.split(batch, len(batch)) if one else [batch]
+        try:
+            return np.concatenate([session.run(None, {name: part})[0] for part in parts])
+        except Exception as error:  # onnxruntime's errors share no other base
+            raise UserError(f"onnxruntime cannot run the exported file: {one_line(error)}") from None
+
+    return run
 
 
 def optimized(file: bytes) -> tuple[onnxruntime.InferenceSession, Counter[str]]:

@@ -33,15 +33,22 @@ def preprocessing_of(result: QuantizedDetector) -> Preprocessing:
     return result.preprocessing
 
 
-def input_output_of(result: QuantizedDetector, *, pixels: bool = False) -> tuple[CardInput, CardOutput]:
-    """What the file takes and what it returns; ``pixels``: uint8 RGB in, P(fake) out."""
+def input_output_of(
+    result: QuantizedDetector, *, pixels: bool = False, batch: int | None = None
+) -> tuple[CardInput, CardOutput]:
+    """What the file takes and what it returns.
+
+    Args:
+        pixels: uint8 RGB in, P(fake) out.
+        batch: the one number of images that it takes at once; None for any.
+    """
     preprocessing = preprocessing_of(result)
     crop = result.report["detector"].get("crop") or {}
     card_input = CardInput(
         size=preprocessing.input_size, layout="NHWC" if pixels else "NCHW",
         dtype="uint8" if pixels else "float32", mean=preprocessing.mean, std=preprocessing.std,
         interpolation=preprocessing.interpolation, fit=preprocessing.fit,
-        crop=crop.get("kind"), crop_margin=crop.get("margin"),
+        crop=crop.get("kind"), crop_margin=crop.get("margin"), batch=batch,
     )  # fmt: skip
     return card_input, CardOutput(kind="probability" if pixels else "logit", fake_index=1)
 

@@ -7,6 +7,7 @@ import onnx
 import torch
 from onnx import ModelProto, numpy_helper
 from torch import Tensor, nn
+from torch.onnx.ops import symbolic
 
 from brevitas_defakeq.export.quiet_converters import quiet
 from brevitas_defakeq.utils.errors import UserError
@@ -15,6 +16,9 @@ INPUT, OUTPUT = "image", "score"
 #: ONNX Runtime 1.18 names what it fuses by these nodes' names, and refuses two of the same.
 _NAMED = ("Gather", "Slice")
 
+
+#: Domain of the node that ``coded`` puts behind a weight; no file has it.
+_OWN_DOMAIN = "brevitas_defakeq"
 
 LogitReader = Callable[[Tensor], Tensor]
 
@@ -57,7 +61,29 @@ def write_graph(
             reason = str(error.__cause__ or error).strip().splitlines()[0]
             raise UserError(f"torch cannot write this detector as ONNX: {reason}") from error
     assert program is not None  # dynamo=True returns one
-    return program.model_proto
+    model = program.model_proto
+    _uncover_weights_(model)
+    return model
+
+
+def coded(weight: Tensor) -> Tensor:
+    """In an exported forward: the weight, out of reach of the exporter's optimizer.
+
+    It would fold a BatchNorm behind the layer into the weight, whose codes then undid it.
+    """
+    return symbolic(f"{_OWN_DOMAIN}::Coded", (weight,), dtype=weight.dtype, shape=weight.shape, version=1)
+
+
+def _uncover_weights_(model: ModelProto) -> None:
+    """Remove the nodes of ``coded``."""
+    covers = [node for node in model.graph.node if node.domain == _OWN_DOMAIN]
+    weights = {node.output[0]: node.input[0] for node in covers}
+    for node in covers:
+        model.graph.node.remove(node)
+    for node in model.graph.node:
+        node.input[:] = [weights.get(name, name) for name in node.input]
+    for opset in [opset for opset in model.opset_import if opset.domain == _OWN_DOMAIN]:
+        model.opset_import.remove(opset)
 
 
 def initializers(model: ModelProto) -> dict[str, np.ndarray]:

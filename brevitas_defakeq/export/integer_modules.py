@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from brevitas_defakeq.artifact import QuantizedDetector
 from brevitas_defakeq.detectors.observer import Observer
-from brevitas_defakeq.export.convolution_geometry import conv_pads
+from brevitas_defakeq.export.convolution_geometry import OwnPadding, conv_pads
 from brevitas_defakeq.export.integer_activations import IntegerActivation
 from brevitas_defakeq.export.integer_weights import IntegerWeight, integer_weight
 from brevitas_defakeq.export.replace_layers import (
@@ -64,10 +64,14 @@ class IntegerConvolution(nn.Module):
         self.activation, self.weight, self.output = activation, weight, output
         self.bias = nn.Parameter(layer.bias.detach().clone(), requires_grad=False)
         self.convolve = _CONVOLVE[len(padding)]
-        self.geometry = layer.stride, padding, layer.dilation, layer.groups
+        self.geometry, self.padded = (
+            (layer.stride, padding, layer.dilation, layer.groups),
+            OwnPadding.of(layer),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.output(self.convolve(self.activation(x), self.weight(), self.bias, *self.geometry))
+        x = self.activation(self.padded(x))
+        return self.output(self.convolve(x, self.weight(), self.bias, *self.geometry))
 
 
 def evenly_padded(layer: QuantLayer, weight: IntegerWeight, name: str) -> tuple[list[int], IntegerWeight]:
@@ -76,7 +80,7 @@ def evenly_padded(layer: QuantLayer, weight: IntegerWeight, name: str) -> tuple[
     Zeros before the input alone are zeros on both sides and a kernel that starts with as many: the same sums,
     without a padding operator, which XNNPACK's partitioner does not take between integers.
     """
-    pads = conv_pads(layer, name)
+    pads = conv_pads(layer)
     half = len(pads) // 2
     even, around = [], [(0, 0), (0, 0)]
     for begin, end, dilation in zip(pads[:half], pads[half:], layer.dilation, strict=True):

@@ -14,15 +14,17 @@ from torch import Tensor, nn
 
 from brevitas_defakeq.artifact import QuantizedDetector
 from brevitas_defakeq.export.agreement import compare_with_model, optimized, ort_run
+from brevitas_defakeq.export.batch_size import batch_of, write_batch_graph
 from brevitas_defakeq.export.constant_pool import Constants
 from brevitas_defakeq.export.export_card import card_of, input_output_of, preprocessing_of, require_exportable
-from brevitas_defakeq.export.graph_writer import shorten_, write_graph
+from brevitas_defakeq.export.graph_writer import shorten_
 from brevitas_defakeq.export.integer_weights import integer_weight
 from brevitas_defakeq.export.onnx_modules import ONNX_OPSET, onnx_export_modules
 from brevitas_defakeq.export.pixel_input import take_pixels_
 from brevitas_defakeq.export.weight_packing import fold_clips_, pack_weights_, pool_numbers_
 from brevitas_defakeq.float_reference import as_planned
-from brevitas_defakeq.nn.module_tree import modules_by_name
+from brevitas_defakeq.nn.module_tree import copy_module, modules_by_name
+from brevitas_defakeq.prepare.parametrizations import remove_parametrizations_
 from brevitas_defakeq.runtime.card import Card, card_beside
 from brevitas_defakeq.runtime.onnx_file import is_version, open_session, version_numbers
 from brevitas_defakeq.utils.errors import UserError
@@ -74,7 +76,7 @@ def export_onnx(
         graph = coded_graph(result, network, pixels, packed=storage == "packed")
     file = graph.model.SerializeToString()
     session, operators = optimized(file)
-    input_output, checked = input_output_of(result, pixels=pixels), None
+    input_output, checked = input_output_of(result, pixels=pixels, batch=batch_of(graph.model)), None
     if verify is not None:
         files = [ort_run(session), ort_run(open_session(file, optimize=False))]
         threshold = result.report["threshold"][variant]
@@ -100,7 +102,9 @@ def _network(result: QuantizedDetector, variant: str, float_model: nn.Module | N
         return network
     if float_model is None:
         raise UserError("a run holds no float weights; give float_model=")
-    return as_planned(float_model.eval(), result.plan)
+    plain = copy_module(as_planned(float_model, result.plan)).eval()
+    remove_parametrizations_(plain)
+    return plain
 
 
 @dataclass(frozen=True)
@@ -120,8 +124,8 @@ def coded_graph(result: QuantizedDetector, network: nn.Module, pixels: bool, *, 
         f"form.{layer.name}.weight": integer_weight(modules[layer.name], result.bits[layer.name])
         for layer in result.plan.layers
     }
-    converted = onnx_export_modules(network, result.plan, example[:1])
-    model, constants = write_graph(converted, result.observer.logit, example, ONNX_OPSET), Constants()
+    converted = onnx_export_modules(network, result.plan, example)
+    model, constants = write_batch_graph(converted, result.observer.logit, example, ONNX_OPSET), Constants()
     fold_clips_(model)
     patterns = pack_weights_(model, weights, constants, packed=packed)
     pool_numbers_(model, constants)
@@ -130,7 +134,7 @@ def coded_graph(result: QuantizedDetector, network: nn.Module, pixels: bool, *, 
 
 def float_graph(result: QuantizedDetector, network: nn.Module, pixels: bool) -> OnnxGraph:
     """The float detector, as torch writes it."""
-    model = write_graph(network, result.observer.logit, _example(result), _FLOAT_OPSET)
+    model = write_batch_graph(network, result.observer.logit, _example(result), _FLOAT_OPSET)
     return _finished(model, Constants(), Counter(), result, pixels)
 
 
@@ -145,7 +149,7 @@ def _finished(
 
 
 def _example(result: QuantizedDetector) -> Tensor:
-    return torch.zeros(2, 3, *preprocessing_of(result).input_size)
+    return torch.zeros(1, 3, *preprocessing_of(result).input_size)
 
 
 def require_runtime(asked: str | None, needed: str) -> None:

@@ -14,7 +14,8 @@ from brevitas.proxy.runtime_quant import ActQuantProxyFromInjectorBase as Activa
 from torch import Tensor, nn
 from torch.onnx.ops import symbolic
 
-from brevitas_defakeq.export.convolution_geometry import Attributes, ConvolutionGeometry
+from brevitas_defakeq.export.convolution_geometry import Attributes, ConvolutionGeometry, OwnPadding
+from brevitas_defakeq.export.graph_writer import coded
 from brevitas_defakeq.export.replace_layers import (
     byte_grid,
     export_module_builder,
@@ -43,10 +44,12 @@ class OnnxActivation(nn.Module):
         self.register_buffer("zero_point", torch.tensor(grid.zero_point, dtype=torch.uint8))
         self.bounds = None if (grid.low, grid.high) == (0, 255) else grid.range
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, moved: Callable[[Tensor], Tensor] = lambda codes: codes) -> Tensor:
+        """``moved``: what is done to the codes between the two nodes."""
         x = x if self.bounds is None else x.clamp(*self.bounds)
-        coded = _node("QuantizeLinear", (x, self.scale, self.zero_point), x.shape, dtype=torch.uint8)
-        return _node("DequantizeLinear", (coded, self.scale, self.zero_point), x.shape)
+        codes = _node("QuantizeLinear", (x, self.scale, self.zero_point), x.shape, dtype=torch.uint8)
+        codes = moved(codes)
+        return _node("DequantizeLinear", (codes, self.scale, self.zero_point), codes.shape)
 
 
 class OnnxLinear(nn.Module):
@@ -60,11 +63,13 @@ class OnnxLinear(nn.Module):
         self.bias = nn.Parameter(layer.bias.detach().clone().view(*[1] * (rank - 1), -1), requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.output(torch.matmul(self.activation(x), self.weight) + self.bias)
+        return self.output(torch.matmul(self.activation(x), coded(self.weight)) + self.bias)
 
 
 class OnnxConvolution(nn.Module):
-    """Conv with the fixed, possibly uneven padding as its own attribute."""
+    """Conv with the fixed, possibly uneven padding as its own attribute, or behind a padding of bytes."""
+
+    pads: Tensor
 
     def __init__(self, layer: QuantLayer, name: str, rank: int) -> None:
         super().__init__()
@@ -72,12 +77,30 @@ class OnnxConvolution(nn.Module):
         self.output = quantized_by(layer.output_quant, name, OnnxActivation)
         self.weight = nn.Parameter(rounded_weight(layer), requires_grad=False)
         self.bias = nn.Parameter(layer.bias.detach().clone(), requires_grad=False)
-        self.geometry = ConvolutionGeometry.of(layer, name)
+        self.geometry, self.padding = ConvolutionGeometry.of(layer), OwnPadding.of(layer)
+        self.register_buffer("pads", torch.tensor(self.padding.pads))
 
     def forward(self, x: Tensor) -> Tensor:
+        if isinstance(self.activation, nn.Identity):
+            x = self.padded(x)
+        else:
+            x = self.activation(x, self.padded)
         shape = (x.shape[0], self.weight.shape[0], *self.geometry.output_sides(x.shape[2:]))
-        inputs = (self.activation(x), self.weight, self.bias)
+        inputs = (x, coded(self.weight), self.bias)
         return self.output(_node("Conv", inputs, shape, self.geometry.attributes))
+
+    def padded(self, x: Tensor) -> Tensor:
+        """``x`` or its codes with the padding that is not the node's own."""
+        return padded_by_node(x, self.padding, self.pads, ONNX_OPSET)
+
+
+def padded_by_node(x: Tensor, padding: OwnPadding, pads: Tensor, opset: int) -> Tensor:
+    """A ``Pad`` node where one does it; torch's operators otherwise."""
+    if not padding.is_pad_node:
+        return padding(x)
+    mode = {"reflect": "reflect", "replicate": "edge"}[padding.mode]
+    shape = padding.padded_shape(x.shape)
+    return symbolic("Pad", (x, pads), {"mode": mode}, dtype=x.dtype, shape=shape, version=opset)
 
 
 #: ``LayerKind.export_modules`` -> (quantized layer, its name, number of axes of its input) -> its export

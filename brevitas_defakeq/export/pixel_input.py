@@ -7,6 +7,7 @@ import torch
 from onnx import ModelProto, NodeProto, TensorProto, helper
 from torch import Tensor
 
+from brevitas_defakeq.export.batch_size import batch_of
 from brevitas_defakeq.export.constant_pool import Constants
 from brevitas_defakeq.export.graph_writer import INPUT, OUTPUT
 from brevitas_defakeq.imaging.preprocessing import OPENCV_FILTERS, Preprocessing
@@ -38,7 +39,7 @@ def take_pixels_(model: ModelProto, preprocessing: Preprocessing, constants: Con
         )
     if preprocessing.fit != "stretch":
         raise UserError(f"fit={preprocessing.fit!r} cannot be written as ONNX; export without --pixels")
-    graph = model.graph
+    graph, batch = model.graph, batch_of(model) or "batch"
     sides = constants.array(np.array(preprocessing.input_size))
     node = helper.make_node
     front = [
@@ -59,9 +60,9 @@ def take_pixels_(model: ModelProto, preprocessing: Preprocessing, constants: Con
     nodes = [*front, *graph.node, node("Sigmoid", [OUTPUT], [PROBABILITY])]
     del graph.node[:], graph.input[:], graph.output[:]
     graph.node.extend(nodes)
-    shape: list[str | int | None] = ["batch", "height", "width", 3]
+    shape: list[str | int | None] = [batch, "height", "width", 3]
     graph.input.append(helper.make_tensor_value_info(PIXELS, TensorProto.UINT8, shape))
-    graph.output.append(helper.make_tensor_value_info(PROBABILITY, TensorProto.FLOAT, ["batch"]))
+    graph.output.append(helper.make_tensor_value_info(PROBABILITY, TensorProto.FLOAT, [batch]))
 
 
 def _resized(interpolation: str, constants: Constants) -> list[NodeProto]:

@@ -12,7 +12,8 @@ from brevitas.nn.quant_layer import QuantWeightBiasInputOutputLayer as QuantLaye
 from torch import Tensor, nn
 from torch.onnx.ops import symbolic
 
-from brevitas_defakeq.export.convolution_geometry import Attributes, ConvolutionGeometry
+from brevitas_defakeq.export.convolution_geometry import Attributes, ConvolutionGeometry, OwnPadding
+from brevitas_defakeq.export.onnx_modules import padded_by_node
 from brevitas_defakeq.export.qonnx_weights import QonnxWeight, RoundedWeight, activation_node
 from brevitas_defakeq.export.replace_layers import export_module_builder, quantized_by, with_export_modules
 from brevitas_defakeq.nn.attention import QuantAttention, masked
@@ -41,7 +42,9 @@ class QonnxLinear(nn.Module):
 
 
 class QonnxConvolution(nn.Module):
-    """Conv with the fixed, possibly uneven padding as its own attribute."""
+    """Conv with the fixed, possibly uneven padding as its own attribute, or behind another padding."""
+
+    pads: Tensor
 
     def __init__(self, layer: QuantLayer, name: str) -> None:
         super().__init__()
@@ -49,10 +52,12 @@ class QonnxConvolution(nn.Module):
         self.output = quantized_by(layer.output_quant, name, activation_node)
         self.weight_quant = QonnxWeight(RoundedWeight.of(layer), axis=0)
         self.bias = nn.Parameter(layer.bias.detach().clone(), requires_grad=False)
-        self.geometry = ConvolutionGeometry.of(layer, name)
+        self.geometry, self.padding = ConvolutionGeometry.of(layer), OwnPadding.of(layer)
+        self.register_buffer("pads", torch.tensor(self.padding.pads))
 
     def forward(self, x: Tensor) -> Tensor:
         geometry = self.geometry
+        x = padded_by_node(x, self.padding, self.pads, QONNX_OPSET)
         shape = (x.shape[0], len(self.bias), *geometry.output_sides(x.shape[2:]))
         inputs = (self.activation(x), self.weight_quant(), self.bias)
         attributes: Attributes = {**geometry.attributes, "kernel_shape": geometry.kernel}

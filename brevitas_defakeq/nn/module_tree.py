@@ -16,7 +16,7 @@ from brevitas_defakeq.utils.errors import UserError
 def copy_module(model: nn.Module) -> nn.Module:
     """A copy that shares nothing with ``model``; UserError where torch cannot copy it."""
     try:
-        return copy.deepcopy(model)
+        return copy.deepcopy(model, computed_tensors(model))
     except Exception as error:  # whatever the model holds decides
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(
@@ -27,6 +27,20 @@ def copy_module(model: nn.Module) -> nn.Module:
 def modules_by_name(model: nn.Module) -> dict[str, nn.Module]:
     """Every submodule by dotted name; the model itself is left out."""
     return {name: module for name, module in model.named_modules() if name}
+
+
+def computed_tensors(model: nn.Module) -> dict[int, Tensor]:
+    """``id`` -> copy of the tensors that deepcopy refuses: results kept with their gradient, as hooks do."""
+    kept = (tensor for module in model.modules() for tensor in _tensors_among(vars(module).values()))
+    return {id(tensor): tensor.detach().clone() for tensor in kept if not tensor.is_leaf}
+
+
+def _tensors_among(values: Iterable[object]) -> Iterator[Tensor]:
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, list | tuple | dict):
+            yield from _tensors_among(value.values() if isinstance(value, dict) else value)
 
 
 def device_of(model: nn.Module) -> torch.device:
@@ -50,10 +64,18 @@ def bias_of(layer: nn.Module) -> Tensor | None:
 
 def replace_module(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
     """Put ``new`` wherever ``old`` is in the tree (a shared module is in it more than once)."""
-    for parent in list(model.modules()):
-        for name, child in list(parent._modules.items()):
-            if child is old:
-                parent._modules[name] = new
+    for parent, name in parents_of(model, old):
+        parent._modules[name] = new
+
+
+def parents_of(model: nn.Module, module: nn.Module) -> list[tuple[nn.Module, str]]:
+    """Every parent of ``module``, and the name that it has there."""
+    return [
+        (parent, name)
+        for parent in model.modules()
+        for name, child in parent._modules.items()
+        if child is module
+    ]
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """What will be done to a model: found once from traces, kept with the run as JSON, replayed on load.
 
-``prepare_float`` (fold BatchNorm, fix paddings) changes a copy; ``make_plan`` then reads the copy and
-decides which layers are quantized, which stay float and why, and how the network splits into blocks.
+``simplify_`` (plain weights, folded BatchNorms, fixed paddings) changes a copy; ``make_plan`` then reads the
+copy and decides which layers are quantized, which stay float and why, and how the network splits into blocks.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,11 +16,12 @@ from brevitas_defakeq.nn.batch_input import hand_over_copies_, to_channels_last_
 from brevitas_defakeq.nn.layer_kind import Sides
 from brevitas_defakeq.nn.layer_kinds import find_layer_kind, layer_kind_of, product_functions, weight_and_bias
 from brevitas_defakeq.nn.module_tree import modules_by_name
-from brevitas_defakeq.nn.static_padding import StaticPad
-from brevitas_defakeq.prepare import batch_norm_folding
 from brevitas_defakeq.prepare.blocks import Block, split_into_blocks
 from brevitas_defakeq.prepare.hardware_grids import Grids, find_grids
 from brevitas_defakeq.prepare.image_dimension import ImageDimensions, apart_from_images, image_dimensions
+from brevitas_defakeq.prepare.layer_subclasses import called_plainly
+from brevitas_defakeq.prepare.parametrizations import remove_parametrizations_
+from brevitas_defakeq.prepare.simplify import replay_, simplify_
 from brevitas_defakeq.prepare.trace import Trace, trace
 from brevitas_defakeq.prepare.unquantized_outputs import open_outputs
 
@@ -69,6 +70,7 @@ class Plan:
         grids: what else has to be quantized for integer hardware, and on which common grid.
         changes_batch: the model writes to the images that it is handed.
         contiguous: the model cannot compute in channels-last layout.
+        plain: layers with a computed weight, replaced by one of their kind's own class that holds it.
     """
 
     folds: tuple[tuple[str, str], ...]
@@ -83,6 +85,7 @@ class Plan:
     grids: Grids = Grids()
     changes_batch: bool = False
     contiguous: bool = False
+    plain: tuple[str, ...] = ()
 
     def to_dict(self) -> dict:
         return asdict(self)
@@ -105,6 +108,7 @@ class Plan:
             grids=Grids.from_dict(data["grids"]) if "grids" in data else Grids(),
             changes_batch=data.get("changes_batch", False),
             contiguous=data.get("contiguous", False),
+            plain=tuple(data.get("plain", ())),
         )
 
 
@@ -125,6 +129,7 @@ def make_plan(
         blocks: modules that are one unit of reconstruction however many layers they hold.
         contiguous: leave the weights in torch's default layout.
     """
+    remove_parametrizations_(model)
     if not contiguous:
         to_channels_last_(model)
     batch = images.clone()
@@ -134,71 +139,22 @@ def make_plan(
     if changes_batch or contiguous:
         hand_over_copies_(model, contiguous=contiguous)
     dims = image_dimensions(model, traced, images)
-    folds = tuple(batch_norm_folding.batch_norm_pairs(model, traced))
-    for layer, norm in folds:
-        batch_norm_folding.fold_batch_norm_(model, layer, norm)
-    paddings, strangers = _examine_subclasses(model, traced)
-    for name, sides in paddings.items():
-        batch_norm_folding.make_static_(model, name, sides)
-    if folds or paddings:
-        traced = trace(model, images)
-    strangers |= apart_from_images(model, dims) | _kept_outside(model, outside)
-    plan = Plan(
-        folds, paddings, (), (), (), (), strangers, "", changes_batch=changes_batch, contiguous=contiguous
-    )
-    return _read(model, traced, len(images), plan, blocks, dims)
+    found, traced = simplify_(model, images, traced)
+    strangers = found.strangers | apart_from_images(model, dims) | _kept_outside(model, outside)
+    start = Plan(
+        found.folds, found.paddings, (), (), (), (), strangers, "", changes_batch=changes_batch,
+        contiguous=contiguous, plain=found.plain,
+    )  # fmt: skip
+    return _read(model, traced, len(images), start, blocks, dims)
 
 
 def replay_preparation_(model: nn.Module, plan: Plan) -> None:
-    """Fold and fix a freshly built architecture as the plan says (when a run is loaded)."""
-    for layer, norm in plan.folds:
-        batch_norm_folding.fold_batch_norm_(model, layer, norm)
-    for name, sides in plan.paddings.items():
-        batch_norm_folding.make_static_(model, name, sides)
+    """Simplify a freshly built architecture as the plan says (when a run is loaded)."""
+    replay_(model, plan.plain, plan.paddings, plan.folds)
     if not plan.contiguous:
         to_channels_last_(model)
     if plan.contiguous or plan.changes_batch:
         hand_over_copies_(model, contiguous=plan.contiguous)
-
-
-@torch.no_grad()
-def _examine_subclasses(model: nn.Module, traced: Trace) -> tuple[dict[str, Sides], dict[str, str]]:
-    """Subclasses with a forward of their own: fixed paddings found, and strangers with the reason."""
-    paddings: dict[str, Sides] = {}
-    strangers: dict[str, str] = {}
-    for name, module in modules_by_name(model).items():
-        kind = find_layer_kind(module)
-        if kind is None or isinstance(module, StaticPad) or not _called_plainly(traced, name):
-            continue
-        if type(module).forward is kind.float_class.forward:
-            continue
-        sources = [call.inputs[0] for call in traced.calls[name]]
-        # Run again: the traced outputs are older than a folded norm, and may be overwritten in place.
-        pairs = [(source, module(source)) for source in sources]
-        if all(batch_norm_folding.behaves_like(module, *pair) for pair in pairs):
-            continue
-        sides = _fixed_padding(module, pairs)
-        if sides is None:
-            strangers[name] = f"{type(module).__name__} computes something else than {kind.name}"
-        else:
-            paddings[name] = sides
-    return paddings, strangers
-
-
-def _fixed_padding(layer: nn.Module, pairs: Sequence[tuple[Tensor, Tensor]]) -> Sides | None:
-    """The one fixed padding under which a layer's plain operation makes these outputs of these inputs."""
-    found = {batch_norm_folding.same_padding(layer, source) for source, _ in pairs}
-    sides = found.pop()
-    if found or sides is None:
-        return None
-    static = batch_norm_folding.with_padding(layer, sides)
-    return sides if all(batch_norm_folding.behaves_like(static, *pair) for pair in pairs) else None
-
-
-def _called_plainly(traced: Trace, name: str) -> bool:
-    """Whether every call of a layer hands over one tensor and nothing else."""
-    calls = traced.calls.get(name, [])
-    return bool(calls) and all(len(call.inputs) == 1 and not call.options for call in calls)
 
 
 def _kept_outside(model: nn.Module, outside: Mapping[str, str]) -> dict[str, str]:
@@ -244,7 +200,7 @@ def _layers(
     owners: dict[int, str] = {}
     for name in traced.calls:
         module = modules[name]
-        if find_layer_kind(module) and not _called_plainly(traced, name):
+        if find_layer_kind(module) and not called_plainly(traced, name):
             left_float[name] = "called with more than one positional argument"
         elif find_layer_kind(module) and name not in left_float:
             owner = owners.setdefault(id(module.weight), name)
@@ -254,7 +210,8 @@ def _layers(
                 layers[name] = _layer_plan(name, module, traced, images)
     for name, module in modules.items():
         if find_layer_kind(module) and name not in traced.calls:
-            read = bool(traced.readers_of(module.get_parameter("weight")))
+            weight = module._parameters.get("weight")
+            read = weight is not None and bool(traced.readers_of(weight))
             left_float[name] = "its weight is read elsewhere" if read else "never reached by the forward pass"
         elif name in traced.calls and name not in layers and name not in left_float:
             reason = _why_float(module, traced)

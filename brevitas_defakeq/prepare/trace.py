@@ -82,6 +82,14 @@ class Trace:
     def readers_of(self, tensor: Tensor) -> list[str]:
         return self.readers.get(id(tensor), [])
 
+    def modules_reading(self) -> dict[TensorVersion, set[str]]:
+        """Value -> the modules in which torch functions read it."""
+        found: dict[TensorVersion, set[str]] = {}
+        for operation in self.operations:
+            for value in operation.inputs:
+                found.setdefault(value, set()).add(operation.owner)
+        return found
+
 
 class _Readers(TorchFunctionMode):
     """Notes, for every tensor, which torch functions with a tensor result read it."""
@@ -98,7 +106,7 @@ class _Readers(TorchFunctionMode):
         given, options = copied_containers(args), copied_containers(kwargs or {})
         result = function(*args, **(kwargs or {}))
         if any(True for _ in tensors_in(result)):
-            name = (resolve_name(function) or getattr(function, "__name__", "?")).rsplit(".", 1)[-1]
+            name = function_name(function)
             for tensor in tensors_in((given, options)):
                 self.alive.append(tensor)
                 self.trace.readers.setdefault(id(tensor), []).append(name)
@@ -107,6 +115,11 @@ class _Readers(TorchFunctionMode):
             self.trace.operations.append(Operation(name, given, options, inputs, outputs, owner))
             self.alive.append(copied_containers(result))
         return result
+
+
+def function_name(function: Callable) -> str:
+    """The last part of a torch function's name: "conv2d"."""
+    return (resolve_name(function) or getattr(function, "__name__", "?")).rsplit(".", 1)[-1]
 
 
 def tensors_in(value: object) -> Iterator[Tensor]:

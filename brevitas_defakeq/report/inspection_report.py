@@ -11,6 +11,7 @@ from brevitas_defakeq.config import DefakeQConfig
 from brevitas_defakeq.detectors.resolve import Detector
 from brevitas_defakeq.float_reference import prepare_float
 from brevitas_defakeq.prepare.plan import Plan
+from brevitas_defakeq.prepare.unquantized_outputs import paddings_of_values
 from brevitas_defakeq.run_estimate import expected_passes, expected_seconds, expected_size, seconds_per_image
 from brevitas_defakeq.run_inputs import require_preprocessing
 from brevitas_defakeq.utils.errors import UserError
@@ -34,7 +35,7 @@ def inspect_detector(detector: Detector, config: DefakeQConfig) -> dict[str, Any
     return {
         "detector": detector.name,
         "input_size": [height, width],
-        "layers": _rows(plan, {}),
+        "layers": _rows(plan, {}, paddings_of_values(reference, (layer.name for layer in plan.layers))),
         "attention": list(plan.attentions),
         "left_float": plan.left_float,
         "dropped": dict(detector.dropped),
@@ -54,7 +55,7 @@ def inspect_run(folder: Path) -> dict[str, Any]:
     settings, report = read_json(folder / "config.json"), read_json(folder / "report.json")
     with understanding(folder / "config.json"):
         plan = Plan.from_dict(settings["plan"])
-        layers = _rows(plan, settings["bits"])
+        layers = _rows(plan, settings["bits"], {})
     with understanding(folder / "report.json"):
         return {
             "detector": report["detector"]["name"],
@@ -70,7 +71,8 @@ def inspect_run(folder: Path) -> dict[str, Any]:
         }
 
 
-def _rows(plan: Plan, bits: dict[str, float]) -> list[dict[str, Any]]:
+def _rows(plan: Plan, bits: dict[str, float], paddings: dict[str, str]) -> list[dict[str, Any]]:
+    """``paddings``: layer -> what it pads with, if not zeros."""
     total = sum(layer.num_params for layer in plan.layers)
     return [
         {
@@ -82,6 +84,7 @@ def _rows(plan: Plan, bits: dict[str, float]) -> list[dict[str, Any]]:
             "macs": layer.macs,
             "bits": bits.get(layer.name),
             "calls": layer.calls,
+            "padding": paddings.get(layer.name),
         }
         for layer in plan.layers
     ]
@@ -93,11 +96,18 @@ def inspection_table(found: dict[str, Any]) -> Table:
     for column in ("layer", "kind", "shape", "weights", "share", "bits", "note"):
         table.add_column(column, justify="right" if column in ("weights", "share", "bits") else "left")
     for row in found["layers"]:
-        note = f"called {row['calls']} times" if row["calls"] > 1 else ""
+        notes = [f"called {row['calls']} times"] if row["calls"] > 1 else []
+        notes += [f"{row['padding']} padding: not for FPGAs"] if row["padding"] else []
         bits = "" if row["bits"] is None else f"{row['bits']:g}"
         shape = "x".join(map(str, row["shape"]))
         table.add_row(
-            row["name"], row["kind"], shape, f"{row['weights']:,}", f"{100 * row['share']:.1f} %", bits, note
+            row["name"],
+            row["kind"],
+            shape,
+            f"{row['weights']:,}",
+            f"{100 * row['share']:.1f} %",
+            bits,
+            "; ".join(notes),
         )
     for name in found["attention"]:
         table.add_row(name, "attention", "", "", "", "", "q, k, v and softmax output quantized")

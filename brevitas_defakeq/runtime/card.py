@@ -37,7 +37,8 @@ class CardInput:
     ``dtype`` "float32" takes the crop resized and normalised; "uint8" takes raw RGB pixels, and the graph
     does both. ``size`` (height, width in pixels), ``mean``, ``std`` (scale 0..1), ``interpolation``
     and ``fit`` say how, in both cases (``imaging.preprocessing.Preprocessing``). ``crop`` and
-    ``crop_margin``: how faces were cut out in training (``imaging.crop.Crop``); None if unknown.
+    ``crop_margin``: how faces were cut out in training (``imaging.crop.Crop``); None if unknown. ``batch``:
+    the one number of images that the file takes at once, left out of the card where it takes any.
     """
 
     size: tuple[int, int]
@@ -49,6 +50,7 @@ class CardInput:
     fit: str
     crop: str | None
     crop_margin: float | None
+    batch: int | None = None
 
     def __post_init__(self) -> None:
         require(self.layout in LAYOUTS, "input.layout", self.layout, " or ".join(LAYOUTS))
@@ -58,6 +60,7 @@ class CardInput:
         margin = self.crop_margin
         allowed = "a number from 0 on, or null"
         require(margin is None or (is_number(margin) and margin >= 0), "input.crop_margin", margin, allowed)
+        require(self.batch is None or is_count(self.batch), "input.batch", self.batch, "a whole number")
         for name, length in (("size", 2), ("mean", 3), ("std", 3)):
             value = getattr(self, name)
             fits = isinstance(value, list | tuple) and len(value) == length
@@ -141,15 +144,21 @@ class Card:
         if isinstance(content, Mapping) and "format_version" in content:
             _check_version(content["format_version"])  # first: a later format may have other fields
             kinds: dict[str, type] = {"input": CardInput, "output": CardOutput}
+            optional = {"input": {"batch": None}}
             nested: dict[str, Any] = {
-                name: record(kinds[name], content[name], name) for name in kinds if name in content
+                name: record(kinds[name], _with(optional.get(name, {}), content[name]), name)
+                for name in kinds
+                if name in content
             }
             content = {**content, **nested}
         return record(cls, content, "the card")
 
     def to_json(self) -> dict[str, Any]:
         """The card as JSON: dictionaries, lists, numbers, text."""
-        return plain(asdict(self))
+        content = plain(asdict(self))
+        if self.input.batch is None:  # versions that know no batch read the card, too
+            del content["input"]["batch"]
+        return content
 
     @classmethod
     def read(cls, path: str | os.PathLike) -> Card:
@@ -174,6 +183,11 @@ class Card:
 def card_beside(model: str | os.PathLike) -> Path:
     """The path of a model file's card."""
     return Path(model).parent / CARD_NAME
+
+
+def _with(defaults: Mapping[str, Any], values: Any) -> Any:
+    """A JSON object with what may be left out; anything else as it is."""
+    return {**defaults, **values} if isinstance(values, Mapping) else values
 
 
 def _check_version(value: Any) -> None:
