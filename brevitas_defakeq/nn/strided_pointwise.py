@@ -1,13 +1,21 @@
 """Quantized convolutions whose weight gradient is right on every processor.
 
 oneDNN's weight gradient of a 1 x 1 convolution of stride 2 or more writes out of bounds, or is wrong, where
-the input is channels-last with few channels. With stride 1 on every second position it is right.
+the input is channels-last with few channels (autograd's and `torch.nn.grad`'s, which call the same kernel).
+With stride 1 on every second position it is right.
 """
+
+from collections.abc import Sequence
 
 import brevitas.nn as qnn
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+
+def picked(inputs: Tensor, stride: Sequence[int]) -> Tensor:
+    """Of [N, C, ...] the positions that a 1 x 1 convolution of this stride reads."""
+    return inputs[(..., *(slice(None, None, step) for step in stride))]
 
 
 class StridedPointwise(nn.Module):
@@ -20,8 +28,7 @@ class StridedPointwise(nn.Module):
         if not (pointwise and wanted and any(step > 1 for step in self.stride)):
             return super()._conv_forward(input, weight, bias)
         convolve = F.conv1d if weight.dim() == 3 else F.conv2d
-        picked = input[(..., *(slice(None, None, step) for step in self.stride))]
-        return convolve(picked, weight, bias, groups=self.groups)
+        return convolve(picked(input, self.stride), weight, bias, groups=self.groups)
 
 
 class TrainableQuantConv1d(StridedPointwise, qnn.QuantConv1d):

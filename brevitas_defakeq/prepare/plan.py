@@ -165,11 +165,11 @@ def replay_preparation_(model: nn.Module, plan: Plan) -> None:
 
     ``replay_products_`` comes before.
     """
+    replay_(model, plan.plain, plan.paddings, plan.folds)
     if not plan.contiguous:
         to_channels_last_(model)
     if plan.contiguous or plan.changes_batch:
         hand_over_copies_(model, contiguous=plan.contiguous)
-    replay_(model, plan.plain, plan.paddings, plan.folds)
 
 
 def _kept_outside(model: nn.Module, outside: Mapping[str, str]) -> dict[str, str]:
