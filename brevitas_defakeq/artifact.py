@@ -18,13 +18,14 @@ from torch import Tensor, nn
 from brevitas_defakeq.config import DefakeQConfig
 from brevitas_defakeq.detectors.observer import Observer
 from brevitas_defakeq.detectors.output import OutputSpec
+from brevitas_defakeq.detectors.plain_module import plain_module
 from brevitas_defakeq.detectors.resolve import build, fill_, registered_weights
 from brevitas_defakeq.detectors.weights_sources import Files
-from brevitas_defakeq.float_reference import copy_module
 from brevitas_defakeq.imaging.preprocessing import Preprocessing
-from brevitas_defakeq.nn.module_tree import device_of
+from brevitas_defakeq.nn.module_tree import copy_module, device_of
 from brevitas_defakeq.prepare.insert_quantizers import QuantScheme, insert_quantizers_
 from brevitas_defakeq.prepare.plan import Plan, replay_preparation_
+from brevitas_defakeq.prepare.simplify import replay_products_
 from brevitas_defakeq.storage.weights_index import weights_file
 from brevitas_defakeq.storage.weights_transfer import WeightsReader, transfer
 from brevitas_defakeq.utils.errors import UserError
@@ -136,6 +137,7 @@ def load(folder: str | Path, detector: nn.Module | None = None) -> QuantizedDete
         preprocessing = Preprocessing.from_dict(raw) if raw else None
     report = read_json(folder / "report.json")
     reference = _architecture(spec, detector, folder)
+    _make_product_layers_(reference, plan, folder)
     _check_fits(reference, plan, folder)
     replay_preparation_(reference, plan)
     packed = {variant: _read_tensors(folder / name) for variant, name in WEIGHTS_FILES.items()}
@@ -174,13 +176,23 @@ def load_float(result: QuantizedDetector, weights: Files | None) -> nn.Module:
 
 def _architecture(spec: dict[str, Any], detector: nn.Module | None, folder: Path) -> nn.Module:
     if detector is not None:
-        return copy_module(detector).eval()
+        return copy_module(plain_module(detector)).eval()
     if spec.get("kind") == "module":
         raise UserError(
             f"{folder} was made from a module of class {spec.get('name')}; "
             "load it with load(folder, detector=your_module)"
         )
     return build(spec).eval()
+
+
+def _make_product_layers_(model: nn.Module, plan: Plan, folder: Path) -> None:
+    """Raises UserError where the architecture has none of the modules."""
+    try:
+        replay_products_(model, plan.products)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{folder} was made from another detector ({error}); give the same architecture"
+        ) from None
 
 
 def _check_fits(model: nn.Module, plan: Plan, folder: Path) -> None:

@@ -1,15 +1,19 @@
 """M_f: a prepared copy of the user's float detector, its plan, and its observer."""
 
-import copy
-
 import torch
 from torch import Tensor, nn
 
 from brevitas_defakeq.detectors.observer import Observer
+from brevitas_defakeq.detectors.plain_module import plain_module
 from brevitas_defakeq.detectors.resolve import Detector
-from brevitas_defakeq.nn.module_tree import computed_tensors
+from brevitas_defakeq.nn.batch_input import hand_over_copies_, to_channels_last_
+from brevitas_defakeq.nn.module_tree import copy_module, modules_by_name
 from brevitas_defakeq.prepare.plan import Plan, make_plan
+from brevitas_defakeq.prepare.trace import refused_if_it_fails
 from brevitas_defakeq.utils.errors import UserError
+
+#: Relative difference of a logit between memory layouts that is rounding.
+_ROUNDING = 1e-2
 
 
 def prepare_float(detector: Detector, example: Tensor) -> tuple[nn.Module, Plan, Observer]:
@@ -19,39 +23,75 @@ def prepare_float(detector: Detector, example: Tensor) -> tuple[nn.Module, Plan,
         example: one preprocessed image, [1, 3, H, W].
 
     Raises:
-        UserError: weights or outputs are not finite, or no layer can be quantized.
+        UserError: the detector fails on images of that size, weights that it computes with or its outputs are
+            not finite, or no layer can be quantized.
     """
-    check_finite(detector.model)
     reference = copy_module(detector.model).eval()
-    plan = make_plan(reference, example, outside=detector.outside, blocks=detector.blocks)
+    contiguous = _needs_contiguous(reference, detector, example)
+    plan = make_plan(
+        reference, example, outside=detector.outside, blocks=detector.blocks, contiguous=contiguous
+    )
     if not plan.layers:
         raise UserError(f"{detector.name} calls no Linear or Conv layer; there is nothing to quantize")
+    _refuse_broken_layers(reference, plan)
     side = "input" if detector.feature is None else "output"
     observer = Observer(detector.output, detector.feature or plan.head, side)
     with torch.no_grad():
-        logit, _ = observer(reference, example)
-    if not logit.isfinite().all():
-        raise UserError(f"{detector.name} returns values that are not finite; check its weights and input")
+        observer(reference, example)
     return reference, plan, observer
 
 
-def check_finite(model: nn.Module) -> None:
-    """Raises UserError that names a weight with non-finite values."""
-    for name, tensor in model.state_dict().items():
-        if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise UserError(f"weight {name} holds values that are not finite; the checkpoint is broken")
-
-
-def copy_module(model: nn.Module) -> nn.Module:
-    """A copy of a float module in the memory format of the processor's fast convolutions."""
-    try:
-        copied = copy.deepcopy(model, computed_tensors(model))
-    except (RuntimeError, TypeError) as error:
-        first = str(error).splitlines()[0]
-        raise UserError(
-            f"the detector cannot be copied ({first}); remove non-leaf tensors and open handles"
-        ) from None
-    for tensor in (*copied.parameters(), *copied.buffers()):
-        if tensor.dim() == 4:  # a Conv3d's weight has no such layout
-            tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
+def as_planned(model: nn.Module, plan: Plan) -> nn.Module:
+    """The float model itself, or a copy that takes its batches as the plan says."""
+    model = plain_module(model)
+    if not (plan.contiguous or plan.changes_batch):
+        return model
+    copied = copy_module(model)
+    hand_over_copies_(copied, contiguous=plan.contiguous)
     return copied
+
+
+@torch.no_grad()
+def _needs_contiguous(model: nn.Module, detector: Detector, example: Tensor) -> bool:
+    """Whether a copy of the detector fails, or gives other logits, in channels-last layout.
+
+    Raises:
+        UserError: it fails in its own layout, or its logits are not finite.
+    """
+    images = torch.cat([example, example.flip(3)])
+    with refused_if_it_fails(images):
+        wanted = detector.output.fake_logit(model(images.clone()))
+    if not wanted.isfinite().all():
+        broken = _not_finite(detector.model)
+        reason = (
+            f"weight {broken[0]} holds such values, the checkpoint is broken"
+            if broken
+            else ("check its weights and input")
+        )
+        raise UserError(f"{detector.name} returns values that are not finite; {reason}")
+    other = copy_module(model)
+    to_channels_last_(other)
+    try:
+        found = detector.output.fake_logit(other(images.to(memory_format=torch.channels_last, copy=True)))
+    except Exception:  # the user's code may raise anything
+        return True
+    return bool((found - wanted).abs().max() > _ROUNDING * wanted.abs().max().clamp_min(1e-3))
+
+
+def _refuse_broken_layers(reference: nn.Module, plan: Plan) -> None:
+    """Raises UserError that names a layer with weights that are not finite: no grid holds them."""
+    modules = modules_by_name(reference)
+    for layer in plan.layers:
+        for name in _not_finite(modules[layer.name]):
+            raise UserError(
+                f"weight {layer.name}.{name} holds values that are not finite; the checkpoint is broken"
+            )
+
+
+def _not_finite(model: nn.Module) -> list[str]:
+    """Names of the tensors with values that are not finite."""
+    return [
+        name
+        for name, tensor in model.state_dict().items()
+        if isinstance(tensor, Tensor) and tensor.is_floating_point() and not tensor.isfinite().all()
+    ]

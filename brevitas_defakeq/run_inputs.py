@@ -1,6 +1,7 @@
 """The arguments of a run, checked and loaded: device, detector and labelled data."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -9,6 +10,7 @@ from torch import nn
 from brevitas_defakeq.data.labelled_set import LabelledSet
 from brevitas_defakeq.data.sources import Sample
 from brevitas_defakeq.detectors.output import OutputSpec
+from brevitas_defakeq.detectors.plain_module import plain_module
 from brevitas_defakeq.detectors.resolve import Detector
 from brevitas_defakeq.imaging.image_files import usable
 from brevitas_defakeq.imaging.preprocessing import Preprocessing
@@ -34,9 +36,10 @@ def as_detector(
     output: OutputSpec | None,
     feature: str | None,
 ) -> Detector:
-    """A plain module as a ``Detector`` with these settings; a ``Detector`` as it is."""
+    """A plain module as a ``Detector`` with these settings; a ``Detector`` with its own."""
     if isinstance(detector, Detector):
-        return detector
+        return replace(detector, model=plain_module(detector.model))
+    detector = plain_module(detector)
     name = type(detector).__name__
     feature = feature or getattr(detector, "feature_module", None)
     spec = {"kind": "module", "name": f"{type(detector).__module__}.{name}"}

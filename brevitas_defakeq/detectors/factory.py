@@ -68,6 +68,8 @@ def _checked(name: str, made: Any) -> tuple[nn.Module, dict[str, Any]]:
     """(model, fields) from the factory's return value."""
     from torch import nn
 
+    from brevitas_defakeq.detectors.plain_module import plain_module
+
     model, values = made if isinstance(made, tuple) and len(made) == 2 else (made, {})
     if isinstance(values, Preprocessing):
         values = values.to_dict()
@@ -76,7 +78,7 @@ def _checked(name: str, made: Any) -> tuple[nn.Module, dict[str, Any]]:
             f"{name} gave {type(made).__name__}; expected is an nn.Module, "
             "or one and a dict of pre-processing fields"
         )
-    return model, dict(values)
+    return plain_module(model), dict(values)
 
 
 @contextlib.contextmanager

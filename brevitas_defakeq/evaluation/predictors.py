@@ -16,6 +16,7 @@ from brevitas_defakeq.data.image_batches import iterate_batches
 from brevitas_defakeq.data.labelled_set import LabelledSet
 from brevitas_defakeq.data.sources import Sample
 from brevitas_defakeq.evaluation.predict import BatchOutput, Outputs, model_outputs
+from brevitas_defakeq.float_reference import as_planned
 from brevitas_defakeq.imaging.crop import Crop
 from brevitas_defakeq.imaging.image_files import Read, read_sample
 from brevitas_defakeq.runtime.exported_detector import ExportedDetector
@@ -68,7 +69,7 @@ class RunPredictor:
             run = load(run)
         known = {"quantized": run.quantized, "mixed": run.mixed}
         if float_model is not None:
-            known["float"] = float_model
+            known["float"] = as_planned(float_model, run.plan)
         elif "float" in variants:
             raise UserError("a run holds no float weights; give float_model=")
         return cls(run, {name: known[name] for name in VARIANTS if name in variants})

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from brevitas_defakeq.detectors.observer import Observer
 from brevitas_defakeq.export.pixel_input import pixels_of
-from brevitas_defakeq.float_reference import copy_module
+from brevitas_defakeq.nn.module_tree import copy_module
 from brevitas_defakeq.quant.fused import fused_quantizers
 from brevitas_defakeq.runtime.card import CardInput, CardOutput
 from brevitas_defakeq.runtime.onnx_file import one_line, open_session

@@ -162,6 +162,14 @@ class Constants:
     def reshaped(self, name: str, shape: Sequence[int]) -> str:
         return self._add("Reshape", name, self.array(np.array(shape)))
 
+    def exchanged(self, name: str, shape: Sequence[int], groups: int) -> str:
+        """[C_out, C_in/groups, ...] -> [C_in, C_out/groups, ...]."""
+        outputs, inputs, *kernel = shape
+        grouped = self.reshaped(name, (groups, outputs // groups, inputs, *kernel))
+        axes = [0, 2, 1, *range(3, 3 + len(kernel))]
+        turned = self._add("Transpose", grouped, perm=axes)
+        return self.reshaped(turned, (groups * inputs, outputs // groups, *kernel))
+
     def dequantized(self, codes: str, scale: str, axis: int, *zero_point: str) -> str:
         """scale x (codes - zero point) along an axis, as runtimes fuse it."""
         return self._add("DequantizeLinear", codes, scale, *zero_point, axis=axis)

@@ -58,6 +58,22 @@ class ConvolutionGeometry:
             "strides": self.strides, "pads": self.pads, "dilations": self.dilations, "group": self.groups
         }  # fmt: skip
 
+    def sides_of_transposed(self, sides: tuple[int, ...], added: Sequence[int]) -> list[int]:
+        """Spatial size of a transposed convolution's output for an input of these ``sides``.
+
+        Args:
+            added: the layer's ``output_padding``.
+        """
+        half = len(self.kernel)
+        axes = zip(
+            sides, self.kernel, self.strides, self.dilations, self.pads[:half], self.pads[half:], added,
+            strict=True,
+        )  # fmt: skip
+        return [
+            (size - 1) * stride - begin - end + dilation * (kernel - 1) + more + 1
+            for size, kernel, stride, dilation, begin, end, more in axes
+        ]
+
     def output_sides(self, sides: tuple[int, ...]) -> list[int]:
         """Spatial size of the output for an input of these ``sides``."""
         half = len(self.kernel)

@@ -23,6 +23,7 @@ from brevitas_defakeq.export.replace_layers import (
     with_export_modules,
 )
 from brevitas_defakeq.export.weight_modules import FloatWeight
+from brevitas_defakeq.nn.transposed_convolution import exchanged
 from brevitas_defakeq.utils.errors import UserError
 
 _CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
@@ -42,11 +43,11 @@ class IntegerLinear(nn.Module):
 
     def __init__(self, bias: Tensor, activation: nn.Module, weight: nn.Module, output: nn.Module) -> None:
         super().__init__()
-        self.activation, self.weight, self.output = activation, weight, output
+        self.activation, self.coded, self.output = activation, weight, output
         self.bias = nn.Parameter(bias.detach().clone(), requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.output(F.linear(self.activation(x), self.weight(), self.bias))
+        return self.output(F.linear(self.activation(x), self.coded(), self.bias))
 
 
 class IntegerConvolution(nn.Module):
@@ -61,7 +62,7 @@ class IntegerConvolution(nn.Module):
         output: nn.Module,
     ) -> None:
         super().__init__()
-        self.activation, self.weight, self.output = activation, weight, output
+        self.activation, self.coded, self.output = activation, weight, output
         self.bias = nn.Parameter(layer.bias.detach().clone(), requires_grad=False)
         self.convolve = _CONVOLVE[len(padding)]
         self.geometry, self.padded = (
@@ -71,7 +72,7 @@ class IntegerConvolution(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.activation(self.padded(x))
-        return self.output(self.convolve(x, self.weight(), self.bias, *self.geometry))
+        return self.output(self.convolve(x, self.coded(), self.bias, *self.geometry))
 
 
 def evenly_padded(layer: QuantLayer, weight: IntegerWeight, name: str) -> tuple[list[int], IntegerWeight]:
@@ -122,10 +123,36 @@ def _convolution(
     return IntegerConvolution(layer, padding, activation, made, output), weight
 
 
+class IntegerTransposedConvolution(nn.Module):
+    """A transposed convolution of an input on bytes, with float weights."""
+
+    def __init__(self, layer: QuantLayer, name: str, weight: IntegerWeight) -> None:
+        super().__init__()
+        self.activation = quantized_by(layer.input_quant, name, IntegerActivation)
+        self.output = quantized_by(layer.output_quant, name, IntegerActivation)
+        values = exchanged(FloatWeight(weight).weight.detach(), layer.groups)
+        self.weight = nn.Parameter(values, requires_grad=False)
+        self.bias = nn.Parameter(layer.bias.detach().clone(), requires_grad=False)
+        self.geometry = layer.stride, layer.padding, layer.output_padding, layer.groups, layer.dilation
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.output(F.conv_transpose2d(self.activation(x), self.weight, self.bias, *self.geometry))
+
+
+def _transposed_convolution(
+    layer: QuantLayer, name: str, weight: IntegerWeight, runtime: RuntimeLayers
+) -> tuple[nn.Module, IntegerWeight]:
+    return IntegerTransposedConvolution(layer, name, weight), weight
+
+
 IntegerBuilder = Callable[[QuantLayer, str, IntegerWeight, RuntimeLayers], tuple[nn.Module, IntegerWeight]]
 #: ``LayerKind.export_modules`` -> (quantized layer, its name, its weight, the runtime's classes) -> its
 #: export module, and the weight in it. Layer kinds from outside add theirs.
-INTEGER_MODULES: dict[str, IntegerBuilder] = {"linear": _linear, "convolution": _convolution}
+INTEGER_MODULES: dict[str, IntegerBuilder] = {
+    "linear": _linear,
+    "convolution": _convolution,
+    "transposed convolution": _transposed_convolution,
+}
 
 
 class LogitNetwork(nn.Module):

@@ -33,6 +33,7 @@ class IntegerWeight:
         restored: VEFT's channels in the same layout, and their scale; int8, or float32 of scale 1 where the
             run keeps them in float; empty in M_q.
         order: of each output channel of the layer, its place among (codes, restored).
+        exchanged_groups: of a transposed convolution, whose operator takes [C_in, C_out/groups, ...].
     """
 
     codes: np.ndarray
@@ -44,6 +45,7 @@ class IntegerWeight:
     restored: np.ndarray
     restored_scale: np.ndarray
     order: np.ndarray
+    exchanged_groups: int | None = None
 
     @property
     def centred(self) -> np.ndarray:
@@ -67,8 +69,8 @@ class IntegerWeight:
 
     @property
     def is_integer(self) -> bool:
-        """Whether a byte holds every centred code."""
-        return self.largest <= 127 and self.restored.dtype == np.int8
+        """Whether there are integer kernels, and a byte holds every centred code."""
+        return self.exchanged_groups is None and self.largest <= 127 and self.restored.dtype == np.int8
 
     @property
     def is_safe(self) -> bool:
@@ -109,6 +111,7 @@ def integer_weight(layer: QuantLayer, bits: float) -> IntegerWeight:
         restored=_laid_out(extra, kind.file_axis),
         restored_scale=extra_scale.flatten().numpy(),
         order=np.argsort(np.argsort(restored.numpy(), kind="stable"), kind="stable"),
+        exchanged_groups=kind.exchanged(layer) if kind.exchanged else None,
     )
     return _lowered(weight)
 

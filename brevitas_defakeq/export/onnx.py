@@ -22,8 +22,8 @@ from brevitas_defakeq.export.integer_weights import integer_weight
 from brevitas_defakeq.export.onnx_modules import ONNX_OPSET, onnx_export_modules
 from brevitas_defakeq.export.pixel_input import take_pixels_
 from brevitas_defakeq.export.weight_packing import fold_clips_, pack_weights_, pool_numbers_
-from brevitas_defakeq.float_reference import copy_module
-from brevitas_defakeq.nn.module_tree import modules_by_name
+from brevitas_defakeq.float_reference import as_planned
+from brevitas_defakeq.nn.module_tree import copy_module, modules_by_name
 from brevitas_defakeq.prepare.parametrizations import remove_parametrizations_
 from brevitas_defakeq.runtime.card import Card, card_beside
 from brevitas_defakeq.runtime.onnx_file import is_version, open_session, version_numbers
@@ -102,7 +102,7 @@ def _network(result: QuantizedDetector, variant: str, float_model: nn.Module | N
         return network
     if float_model is None:
         raise UserError("a run holds no float weights; give float_model=")
-    plain = copy_module(float_model).eval()
+    plain = copy_module(as_planned(float_model.eval(), result.plan))
     remove_parametrizations_(plain)
     return plain
 

@@ -23,6 +23,7 @@ from brevitas_defakeq.export.replace_layers import (
     with_export_modules,
 )
 from brevitas_defakeq.nn.module_tree import modules_by_name, replace_module
+from brevitas_defakeq.nn.transposed_convolution import exchanged
 from brevitas_defakeq.prepare.plan import Plan
 from brevitas_defakeq.prepare.trace import trace
 from brevitas_defakeq.quant.partial_float import weight_quantizer
@@ -103,12 +104,32 @@ def padded_by_node(x: Tensor, padding: OwnPadding, pads: Tensor, opset: int) -> 
     return symbolic("Pad", (x, pads), {"mode": mode}, dtype=x.dtype, shape=shape, version=opset)
 
 
+class OnnxTransposedConvolution(nn.Module):
+    """ConvTranspose, whose weight is [C_in, C_out/groups, kh, kw]."""
+
+    def __init__(self, layer: QuantLayer, name: str, rank: int) -> None:
+        super().__init__()
+        self.activation = quantized_by(layer.input_quant, name, OnnxActivation)
+        self.output = quantized_by(layer.output_quant, name, OnnxActivation)
+        self.weight = nn.Parameter(exchanged(rounded_weight(layer), layer.groups), requires_grad=False)
+        self.bias = nn.Parameter(layer.bias.detach().clone(), requires_grad=False)
+        self.geometry, self.added = ConvolutionGeometry.of(layer), list(layer.output_padding)
+
+    def forward(self, x: Tensor) -> Tensor:
+        sides = self.geometry.sides_of_transposed(x.shape[2:], self.added)
+        attributes = {**self.geometry.attributes, "output_padding": self.added}
+        inputs = (self.activation(x), coded(self.weight), self.bias)
+        shape = (x.shape[0], len(self.bias), *sides)
+        return self.output(_node("ConvTranspose", inputs, shape, attributes))
+
+
 #: ``LayerKind.export_modules`` -> (quantized layer, its name, number of axes of its input) -> its export
 #: module, whose ``weight`` has the output channels on ``LayerKind.file_axis``. Layer kinds from outside add
 #: theirs.
 ONNX_MODULES: dict[str, Callable[[QuantLayer, str, int], nn.Module]] = {
     "linear": OnnxLinear,
     "convolution": OnnxConvolution,
+    "transposed convolution": OnnxTransposedConvolution,
 }
 
 

@@ -134,7 +134,7 @@ def _note_layers_(model: ModelProto, modules: nn.Module) -> None:
         scopes = {entry.key: entry.value for entry in node.metadata_props}.get(_SCOPES, "['', '']")
         node.doc_string = ""
         del node.metadata_props[:]
-        if node.op_type in ("Conv", "MatMul"):
+        if node.op_type in ("Conv", "ConvTranspose", "MatMul"):
             node.doc_string = layers.get(literal_eval(scopes)[-2], "")
 
 

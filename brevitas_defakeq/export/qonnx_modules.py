@@ -19,6 +19,7 @@ from brevitas_defakeq.export.replace_layers import export_module_builder, quanti
 from brevitas_defakeq.nn.attention import QuantAttention, masked
 from brevitas_defakeq.nn.module_tree import modules_by_name, replace_module
 from brevitas_defakeq.prepare.plan import Plan
+from brevitas_defakeq.utils.errors import UserError
 
 #: The operator set of every node: the first with a single ``Gelu``.
 QONNX_OPSET = 20
@@ -65,6 +66,35 @@ class QonnxConvolution(nn.Module):
         return self.output(y)
 
 
+class QonnxTransposedConvolution(nn.Module):
+    """ConvTranspose, whose weight [C_in, C_out, kh, kw] has its quantizer along C_out."""
+
+    def __init__(self, layer: QuantLayer, name: str) -> None:
+        super().__init__()
+        if layer.groups > 1:
+            raise UserError(
+                f"{name}: QONNX has no quantizer for a ConvTranspose with groups: no axis of its weight "
+                f"holds the output channels; quantize with --keep-float {name}"
+            )
+        self.activation = quantized_by(layer.input_quant, name, activation_node)
+        self.output = quantized_by(layer.output_quant, name, activation_node)
+        self.weight_quant = QonnxWeight(RoundedWeight.of(layer), axis=1)
+        self.bias = nn.Parameter(layer.bias.detach().clone(), requires_grad=False)
+        self.geometry, self.added = ConvolutionGeometry.of(layer), list(layer.output_padding)
+
+    def forward(self, x: Tensor) -> Tensor:
+        geometry = self.geometry
+        shape = (x.shape[0], len(self.bias), *geometry.sides_of_transposed(x.shape[2:], self.added))
+        inputs = (self.activation(x), self.weight_quant(), self.bias)
+        attributes: Attributes = {
+            **geometry.attributes, "kernel_shape": geometry.kernel, "output_padding": self.added
+        }  # fmt: skip
+        y = symbolic(
+            "ConvTranspose", inputs, attributes, dtype=torch.float32, shape=shape, version=QONNX_OPSET
+        )
+        return self.output(y)
+
+
 def _linear(layer: QuantLayer, name: str) -> QonnxLinear:
     activation = quantized_by(layer.input_quant, name, activation_node)
     output = quantized_by(layer.output_quant, name, activation_node)
@@ -76,6 +106,7 @@ def _linear(layer: QuantLayer, name: str) -> QonnxLinear:
 QONNX_MODULES: dict[str, Callable[[QuantLayer, str], nn.Module]] = {
     "linear": _linear,
     "convolution": QonnxConvolution,
+    "transposed convolution": QonnxTransposedConvolution,
 }
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from brevitas_defakeq.detectors.observer import Observer
 from brevitas_defakeq.export.quiet_converters import quiet
-from brevitas_defakeq.float_reference import copy_module
+from brevitas_defakeq.nn.module_tree import copy_module
 from brevitas_defakeq.quant.fused import fused_quantizers
 from brevitas_defakeq.utils.errors import UserError
 

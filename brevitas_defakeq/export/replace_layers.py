@@ -4,14 +4,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
+import torch
 from brevitas.nn import QuantIdentity
 from brevitas.nn.quant_layer import QuantWeightBiasInputOutputLayer as QuantLayer
 from brevitas.proxy.runtime_quant import ActQuantProxyFromInjectorBase as ActivationProxy
-from torch import nn
+from torch import Tensor, nn
 
-from brevitas_defakeq.float_reference import copy_module
 from brevitas_defakeq.nn.layer_kinds import layer_kind_of
-from brevitas_defakeq.nn.module_tree import modules_by_name, replace_module
+from brevitas_defakeq.nn.module_tree import copy_module, modules_by_name, replace_modules
 from brevitas_defakeq.prepare.plan import Plan
 from brevitas_defakeq.quant.activation_quantizer import activation_grid, code_range
 from brevitas_defakeq.utils.errors import UserError
@@ -66,11 +66,15 @@ def with_export_modules(
     """
     copy = copy_module(model)
     modules = modules_by_name(copy)
-    for planned in plan.layers:
-        replace_module(copy, modules[planned.name], build(modules[planned.name], planned.name))
+    made = {modules[planned.name]: build(modules[planned.name], planned.name) for planned in plan.layers}
+    for product in plan.products.functional:
+        layer = made[modules[product.layer]]
+        if not isinstance(getattr(layer, "weight", None), Tensor):
+            layer.__dict__["weight"] = torch.empty(0)  # what the function is called with; the layer answers
     for name, module in modules.items():
         if isinstance(module, QuantIdentity):
-            replace_module(copy, module, quantized_by(module.act_quant, name, activation))
+            made[module] = quantized_by(module.act_quant, name, activation)
+    replace_modules(copy, made)
     return copy.eval()
 
 

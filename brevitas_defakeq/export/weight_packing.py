@@ -139,7 +139,11 @@ def _float_weight(constants: Constants, weight: IntegerWeight, packed: bool) -> 
     """scale x (codes - zero point) in float, folded as the file is loaded."""
     centred = constants.weight(weight, np.float32, packed=packed)
     scale = constants.reshaped(constants.numbers(weight.all_scales), weight.along_channels)
-    return constants.product(centred, scale)
+    values = constants.product(centred, scale)
+    if weight.exchanged_groups is None:
+        return values
+    shape = (len(weight.all_scales), *weight.codes.shape[1:])
+    return constants.exchanged(values, shape, weight.exchanged_groups)
 
 
 def _shield_(model: ModelProto, node: NodeProto, constants: Constants) -> None:

@@ -6,7 +6,7 @@ quantizers: q, k, v and the softmax output. The fused kernel is never used, for 
 """
 
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from brevitas.nn import QuantIdentity
@@ -14,12 +14,12 @@ from timm.models.swin_transformer import WindowAttention
 from timm.models.vision_transformer import Attention
 from torch import Tensor, nn
 
-Adopted = TypeVar("Adopted", "QuantAttention", "QuantWindowAttention")
+Adopted = TypeVar("Adopted", bound=nn.Module)
 #: The quantizers that each attention carries.
 PRODUCT_OPERANDS = ("q_quant", "k_quant", "v_quant", "softmax_quant")
 
 
-def _adopt(module: nn.Module, cls: type[Adopted], operands: Mapping[str, dict]) -> Adopted:
+def adopt(module: nn.Module, cls: type[Adopted], operands: Mapping[str, dict]) -> Adopted:
     """A ``cls`` with the children and attributes of ``module`` plus the operand quantizers.
 
     ``operands``: what ``QuantIdentity`` is made with, for each of ``PRODUCT_OPERANDS``.
@@ -43,7 +43,7 @@ class QuantAttention(Attention):
 
     @classmethod
     def from_float(cls, module: nn.Module, operands: Mapping[str, dict]) -> "QuantAttention":
-        return _adopt(module, cls, operands)
+        return adopt(module, cls, operands)
 
     def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
         batch, tokens, _ = x.shape
@@ -80,7 +80,7 @@ class QuantWindowAttention(WindowAttention):
 
     @classmethod
     def from_float(cls, module: nn.Module, operands: Mapping[str, dict]) -> "QuantWindowAttention":
-        return _adopt(module, cls, operands)
+        return adopt(module, cls, operands)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         windows, tokens, _ = x.shape
@@ -96,7 +96,7 @@ class QuantWindowAttention(WindowAttention):
 
 
 #: Float class -> quantized class. Exact types: a subclass with its own forward stays float and is reported.
-QUANTIZED_ATTENTION: dict[type[nn.Module], type[QuantAttention] | type[QuantWindowAttention]] = {
+QUANTIZED_ATTENTION: dict[type[nn.Module], Any] = {
     Attention: QuantAttention,
     WindowAttention: QuantWindowAttention,
 }

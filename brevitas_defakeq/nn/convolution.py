@@ -4,28 +4,21 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TypeVar
 
-import brevitas.nn as qnn
 import torch
 from timm.layers.padding import pad_same_arg
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn import grad
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils import fusion
 
 from brevitas_defakeq.nn.layer_kind import LayerKind, Sides
 from brevitas_defakeq.nn.static_padding import StaticPad, StaticPadQuantConv2d, padded, with_static_padding
+from brevitas_defakeq.nn.strided_pointwise import TrainableQuantConv1d, TrainableQuantConv2d
 
 FloatConvolution = TypeVar("FloatConvolution", bound=_ConvNd)
 QuantizedClass = TypeVar("QuantizedClass", bound=nn.Module)
 #: By number of spatial dimensions: the class that float and quantized layers derive from.
 _CLASSES = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
-#: By number of spatial dimensions: the convolution and the gradient of its weight.
-_FUNCTIONS = {
-    1: (F.conv1d, grad.conv1d_weight),
-    2: (F.conv2d, grad.conv2d_weight),
-    3: (F.conv3d, grad.conv3d_weight),
-}
 
 
 def convolution_kind(
@@ -46,7 +39,7 @@ def convolution_kind(
         name=float_class.__name__, float_class=float_class, quantized_class=quantized_class,
         functions=frozenset({f"conv{dims}d"}), channel_dim=1, operation=_operation,
         build_quantized=build_quantized, sum_of_squares=_sum_of_squares,
-        fuse_batch_norm=fusion.fuse_conv_bn_weights, export_modules="convolution",
+        fuse_batch_norm=fusion.fuse_conv_bn_weights, export_modules="convolution", integer_output=True,
     )  # fmt: skip
 
 
@@ -55,15 +48,19 @@ def _operation(layer: _ConvNd, inputs: Tensor, weight: Tensor, bias: Tensor | No
 
 
 def _sum_of_squares(layer: _ConvNd, inputs: Tensor) -> Tensor:
-    """[N, C, ...] -> [groups, C_in/groups * kernel]: each kernel position reads the input shifted."""
+    """[N, C, ...] -> [groups, C_in/groups * kernel]: each kernel position reads the input shifted.
+
+    Sums of slices: `torch.nn.grad`, which would give the same, writes out of bounds on channels-last inputs.
+    """
     mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
     inputs = F.pad(padded(layer, inputs), layer._reversed_padding_repeated_twice, mode=mode)
-    convolve, weight_gradient = _FUNCTIONS[layer.weight.dim() - 2]
-    one_filter = layer.weight.new_zeros(layer.groups, *layer.weight.shape[1:])
-    geometry = (layer.stride, 0, layer.dilation, layer.groups)
-    ones = torch.ones_like(convolve(inputs, one_filter, None, *geometry))
-    # The weight gradient of a one-filter convolution with all-ones output gradient sums each window.
-    return weight_gradient(inputs.square(), one_filter.shape, ones, *geometry).flatten(1)
+    sums = inputs.square().sum(dim=0)  # [C, ...]
+    for size, stride, dilation in zip(layer.kernel_size, layer.stride, layer.dilation, strict=True):
+        # The foremost dimension of space becomes a last one, of kernel positions.
+        reach = sums.shape[1] - dilation * (size - 1)
+        starts = range(0, dilation * size, dilation)
+        sums = torch.stack([sums[:, start : start + reach : stride].sum(dim=1) for start in starts], dim=-1)
+    return sums.reshape(layer.groups, -1)
 
 
 def _built(cls: type[QuantizedClass], layer: _ConvNd, options: Mapping[str, object]) -> QuantizedClass:
@@ -75,7 +72,7 @@ def _built(cls: type[QuantizedClass], layer: _ConvNd, options: Mapping[str, obje
 
 def _build_quantized_2d(layer: nn.Conv2d, options: Mapping[str, object]) -> nn.Module:
     if not isinstance(layer, StaticPad):
-        return _built(qnn.QuantConv2d, layer, options)
+        return _built(TrainableQuantConv2d, layer, options)
     new = _built(StaticPadQuantConv2d, layer, options)
     new.static_padding = layer.static_padding
     return new
@@ -90,8 +87,8 @@ def _same_padding(layer: nn.Conv2d, image: Tensor) -> Sides:
     return left, right, top, bottom
 
 
-CONV1D = convolution_kind(nn.Conv1d, qnn.QuantConv1d, 1)
+CONV1D = convolution_kind(nn.Conv1d, TrainableQuantConv1d, 1)
 CONV2D = replace(
-    convolution_kind(nn.Conv2d, qnn.QuantConv2d, 2), integer_output=True,
+    convolution_kind(nn.Conv2d, TrainableQuantConv2d, 2),
     build_quantized=_build_quantized_2d, same_padding=_same_padding, with_padding=with_static_padding,
 )  # fmt: skip

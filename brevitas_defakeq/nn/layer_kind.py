@@ -34,6 +34,8 @@ class LayerKind(Generic[L]):
         export_modules: name of the layer's export modules in every format, a key of
             ``ONNX_MODULES``, ``INTEGER_MODULES`` and ``QONNX_MODULES``.
         file_axis: axis of the output channels in a file's weight; 1 for a MatMul's [in, out].
+        exchanged: (layer) -> groups, where a file has [C_in, C_out/groups, ...] and no runtime an integer
+            kernel; None for all others.
         integer_bias: integer kernels add its bias in units of the products; otherwise it is added in float.
         integer_output: integer kernels write integers, so that its output needs a quantizer.
         same_padding: (layer, inputs) -> the zeros that a subclass which pads by itself may put around
@@ -52,6 +54,7 @@ class LayerKind(Generic[L]):
     fuse_batch_norm: Callable[..., tuple[nn.Parameter, nn.Parameter]]
     export_modules: str
     file_axis: int = 0
+    exchanged: Callable[[L], int] | None = None
     integer_bias: bool = True
     integer_output: bool = False
     same_padding: Callable[[L, Tensor], Sides] | None = None

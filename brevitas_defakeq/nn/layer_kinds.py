@@ -13,6 +13,7 @@ from torch import nn
 from brevitas_defakeq.nn.convolution import CONV1D, CONV2D
 from brevitas_defakeq.nn.layer_kind import LayerKind
 from brevitas_defakeq.nn.linear import LINEAR
+from brevitas_defakeq.nn.transposed_convolution import TRANSPOSED_CONV2D
 
 #: Float or quantized class -> its kind.
 _KINDS: dict[type[nn.Module], LayerKind[Any]] = {}
@@ -56,5 +57,5 @@ def channel_dim(layer: nn.Module) -> int:
     return layer_kind_of(layer).channel_dim
 
 
-for _kind in (LINEAR, CONV1D, CONV2D):
+for _kind in (LINEAR, CONV1D, CONV2D, TRANSPOSED_CONV2D):
     register_layer_kind(_kind)

@@ -1,32 +1,41 @@
 """Small handles on module trees, used on both sides of quantization."""
 
+import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 from torch.utils.checkpoint import checkpoint
 from torch.utils.hooks import RemovableHandle
+
+from brevitas_defakeq.utils.errors import UserError
+
+
+def copy_module(model: nn.Module) -> nn.Module:
+    """A copy that shares nothing with ``model``; UserError where torch cannot copy it."""
+    try:
+        return copy.deepcopy(model, _computed_tensors(model))
+    except Exception as error:  # whatever the model holds decides
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(
+            f"the detector cannot be copied ({first}); remove non-leaf tensors and open handles"
+        ) from None
+
+
+def _computed_tensors(model: nn.Module) -> dict[int, Tensor]:
+    """``id`` -> copy of the tensors that deepcopy refuses: results kept with their gradient, as hooks do."""
+    kept = (value for module in model.modules() for value in tree_leaves(vars(module)))
+    return {
+        id(value): value.detach().clone() for value in kept if isinstance(value, Tensor) and not value.is_leaf
+    }
 
 
 def modules_by_name(model: nn.Module) -> dict[str, nn.Module]:
     """Every submodule by dotted name; the model itself is left out."""
     return {name: module for name, module in model.named_modules() if name}
-
-
-def computed_tensors(model: nn.Module) -> dict[int, Tensor]:
-    """``id`` -> copy of the tensors that deepcopy refuses: results kept with their gradient, as hooks do."""
-    kept = (tensor for module in model.modules() for tensor in _tensors_among(vars(module).values()))
-    return {id(tensor): tensor.detach().clone() for tensor in kept if not tensor.is_leaf}
-
-
-def _tensors_among(values: Iterable[object]) -> Iterator[Tensor]:
-    for value in values:
-        if isinstance(value, Tensor):
-            yield value
-        elif isinstance(value, list | tuple | dict):
-            yield from _tensors_among(value.values() if isinstance(value, dict) else value)
 
 
 def device_of(model: nn.Module) -> torch.device:
@@ -50,8 +59,15 @@ def bias_of(layer: nn.Module) -> Tensor | None:
 
 def replace_module(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
     """Put ``new`` wherever ``old`` is in the tree (a shared module is in it more than once)."""
-    for parent, name in parents_of(model, old):
-        parent._modules[name] = new
+    replace_modules(model, {old: new})
+
+
+def replace_modules(model: nn.Module, new: Mapping[nn.Module, nn.Module]) -> None:
+    """Put ``new[old]`` wherever ``old`` is in the tree, for all of them in one pass."""
+    for parent in list(model.modules()):
+        for name, child in list(parent._modules.items()):
+            if child in new:
+                parent._modules[name] = new[child]
 
 
 def parents_of(model: nn.Module, module: nn.Module) -> list[tuple[nn.Module, str]]:

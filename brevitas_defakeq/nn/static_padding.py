@@ -1,11 +1,11 @@
 """Convolutions behind a fixed padding that may be uneven, as TensorFlow's 'same' is."""
 
-import brevitas.nn as qnn
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from brevitas_defakeq.nn.layer_kind import Sides
+from brevitas_defakeq.nn.strided_pointwise import TrainableQuantConv2d
 
 
 class StaticPad(nn.Module):
@@ -21,7 +21,7 @@ class StaticPadConv2d(StaticPad, nn.Conv2d):
     """``Conv2d`` behind a fixed, possibly uneven padding: 'same' at one known input size."""
 
 
-class StaticPadQuantConv2d(StaticPad, qnn.QuantConv2d):
+class StaticPadQuantConv2d(StaticPad, TrainableQuantConv2d):
     """Brevitas ``QuantConv2d`` behind a fixed, possibly uneven padding."""
 
 

@@ -2,25 +2,37 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from torch import nn
 
+from brevitas_defakeq.prepare.image_dimension import ImageDimensions
 from brevitas_defakeq.prepare.trace import Trace
 
 #: A unit holds at most this many quantized layers (an Xception block has 6, EfficientNet 5, ViT 4).
 MAX_LAYERS = 6
+_IN_FRONT: ImageDimensions = MappingProxyType({})
 
 
 @dataclass(frozen=True)
 class Block:
-    """One unit: a module called once, one tensor in and one out, and its layers in call order."""
+    """One unit: a module called once, one tensor in and one out, and its layers in call order.
+
+    Attributes:
+        image_dim: dimension of both tensors that counts images (1 for [tokens, N, C]).
+    """
 
     name: str
     layers: tuple[str, ...]
+    image_dim: int = 0
 
 
 def split_into_blocks(
-    model: nn.Module, traced: Trace, layers: tuple[str, ...], wanted: Sequence[str] = ()
+    model: nn.Module,
+    traced: Trace,
+    layers: tuple[str, ...],
+    wanted: Sequence[str] = (),
+    dims: ImageDimensions = _IN_FRONT,
 ) -> tuple[Block, ...]:
     """Largest modules that can be run on their own and hold at most ``MAX_LAYERS`` layers, or are ``wanted``.
 
@@ -40,10 +52,11 @@ def split_into_blocks(
         ]
         container = isinstance(module, nn.Sequential | nn.ModuleList | nn.ModuleDict) and len(children) > 1
         calls = traced.calls.get(name, [])
-        whole = len(calls) == 1 and calls[0].single_tensor()
+        dim = dims.get(name, 0)
+        whole = len(calls) == 1 and calls[0].single_tensor() and dim is not None
         small = len(inside) <= MAX_LAYERS and not container
         if name in layers or (whole and (small or name in wanted)):
-            units.append(Block(name, inside))
+            units.append(Block(name, inside, dim or 0))
             return
         for child, submodule in module.named_children():
             visit(f"{name}.{child}", submodule)

@@ -8,7 +8,7 @@ from torch import nn
 
 from brevitas_defakeq.nn.attention import PRODUCT_OPERANDS, QUANTIZED_ATTENTION
 from brevitas_defakeq.nn.layer_kinds import layer_kind_of, weight_and_bias
-from brevitas_defakeq.nn.module_tree import modules_by_name, replace_module
+from brevitas_defakeq.nn.module_tree import modules_by_name, replace_module, replace_modules
 from brevitas_defakeq.prepare.hardware_quantizers import (
     activation_options,
     add_quantizers_,
@@ -58,9 +58,11 @@ def insert_quantizers_(model: nn.Module, plan: Plan, scheme: QuantScheme) -> Non
             attention, operands = modules[name], _operands(scheme.symmetric, bits)
             quantized = QUANTIZED_ATTENTION[type(attention)].from_float(attention, operands)
             replace_module(model, attention, quantized)
+    quantized_layers = {}
     for layer in plan.layers:
         options = {} if bits is None else _layer_options(layer.name, plan, scheme, bits)
-        replace_module(model, modules[layer.name], quantize_layer(modules[layer.name], scheme, options))
+        quantized_layers[modules[layer.name]] = quantize_layer(modules[layer.name], scheme, options)
+    replace_modules(model, quantized_layers)
     if scheme.symmetric and bits is not None:
         add_quantizers_(model, plan.grids, bits)
 

@@ -8,18 +8,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 
+import torch
 from torch import Tensor, nn
 
 from brevitas_defakeq.nn.attention import QUANTIZED_ATTENTION
+from brevitas_defakeq.nn.batch_input import hand_over_copies_, to_channels_last_
 from brevitas_defakeq.nn.layer_kind import Sides
 from brevitas_defakeq.nn.layer_kinds import find_layer_kind, layer_kind_of, product_functions, weight_and_bias
 from brevitas_defakeq.nn.module_tree import modules_by_name
 from brevitas_defakeq.prepare.blocks import Block, split_into_blocks
 from brevitas_defakeq.prepare.hardware_grids import Grids, find_grids
+from brevitas_defakeq.prepare.image_dimension import ImageDimensions, apart_from_images, image_dimensions
 from brevitas_defakeq.prepare.layer_subclasses import called_plainly
-from brevitas_defakeq.prepare.parametrizations import remove_parametrizations_
+from brevitas_defakeq.prepare.product_layers import ProductLayers
 from brevitas_defakeq.prepare.simplify import replay_, simplify_
-from brevitas_defakeq.prepare.trace import Trace, trace
+from brevitas_defakeq.prepare.trace import Trace, refused_if_it_fails
 from brevitas_defakeq.prepare.unquantized_outputs import open_outputs
 
 #: Torch functions that multiply by a matrix, besides those of the registered layer kinds.
@@ -65,7 +68,10 @@ class Plan:
         head: the last layer called; what it reads is the detector's feature.
         open_outputs: convolutions with a reader that takes their result as it is.
         grids: what else has to be quantized for integer hardware, and on which common grid.
+        products: what is made into layers first.
         plain: layers with a computed weight, replaced by one of their kind's own class that holds it.
+        changes_batch: the model writes to the images that it is handed.
+        contiguous: the model cannot compute in channels-last layout.
     """
 
     folds: tuple[tuple[str, str], ...]
@@ -78,7 +84,10 @@ class Plan:
     head: str
     open_outputs: tuple[str, ...] = ()
     grids: Grids = Grids()
+    products: ProductLayers = ProductLayers()
     plain: tuple[str, ...] = ()
+    changes_batch: bool = False
+    contiguous: bool = False
 
     def to_dict(self) -> dict:
         return asdict(self)
@@ -93,18 +102,26 @@ class Plan:
                 LayerPlan(**{**layer, "weight_shape": tuple(layer["weight_shape"])})
                 for layer in data["layers"]
             ),
-            blocks=tuple(Block(block["name"], tuple(block["layers"])) for block in data["blocks"]),
+            blocks=tuple(Block(**{**block, "layers": tuple(block["layers"])}) for block in data["blocks"]),
             embeddings=tuple(data["embeddings"]),
             left_float=dict(data["left_float"]),
             head=data["head"],
             open_outputs=tuple(data.get("open_outputs", ())),
             grids=Grids.from_dict(data["grids"]) if "grids" in data else Grids(),
+            products=ProductLayers.from_dict(data["products"]) if "products" in data else ProductLayers(),
             plain=tuple(data.get("plain", ())),
+            changes_batch=data.get("changes_batch", False),
+            contiguous=data.get("contiguous", False),
         )
 
 
 def make_plan(
-    model: nn.Module, images: Tensor, *, outside: Mapping[str, str] = _NOTHING, blocks: Sequence[str] = ()
+    model: nn.Module,
+    images: Tensor,
+    *,
+    outside: Mapping[str, str] = _NOTHING,
+    blocks: Sequence[str] = (),
+    contiguous: bool = False,
 ) -> Plan:
     """Fold and fix ``model`` in place (give a copy), and return the plan of what to quantize.
 
@@ -113,19 +130,42 @@ def make_plan(
         images: one or more preprocessed images, [N, 3, H, W].
         outside: module -> why it and all in it stays float.
         blocks: modules that are one unit of reconstruction however many layers they hold.
+        contiguous: leave the weights in torch's default layout.
     """
-    remove_parametrizations_(model)
-    traced = trace(model, images.clone())
-    found, traced = simplify_(model, images, traced)
+    if not contiguous:
+        to_channels_last_(model)
+    changes_batch = _changes_batch(model, images)
+    if changes_batch or contiguous:
+        hand_over_copies_(model, contiguous=contiguous)
+    found, traced = simplify_(model, images)
+    dims = image_dimensions(model, traced, images)
+    strangers = found.strangers | apart_from_images(model, dims) | _kept_outside(model, outside)
     start = Plan(
-        found.folds, found.paddings, (), (), (), (), found.strangers | _kept_outside(model, outside), "",
-        plain=found.plain,
+        found.folds, found.paddings, (), (), (), (), strangers, "", plain=found.plain,
+        products=found.products, changes_batch=changes_batch, contiguous=contiguous,
     )  # fmt: skip
-    return _read(model, traced, len(images), start, blocks)
+    return _read(model, traced, len(images), start, blocks, dims)
+
+
+@torch.no_grad()
+def _changes_batch(model: nn.Module, images: Tensor) -> bool:
+    """Whether the model writes to the images that it is handed."""
+    batch = images.clone()
+    version = batch._version
+    with refused_if_it_fails(batch):
+        model(batch)
+    return batch._version != version or not torch.equal(batch, images)
 
 
 def replay_preparation_(model: nn.Module, plan: Plan) -> None:
-    """Simplify a freshly built architecture as the plan says (when a run is loaded)."""
+    """Simplify a freshly built architecture as the plan says (when a run is loaded).
+
+    ``replay_products_`` comes before.
+    """
+    if not plan.contiguous:
+        to_channels_last_(model)
+    if plan.contiguous or plan.changes_batch:
+        hand_over_copies_(model, contiguous=plan.contiguous)
     replay_(model, plan.plain, plan.paddings, plan.folds)
 
 
@@ -141,7 +181,9 @@ def _kept_outside(model: nn.Module, outside: Mapping[str, str]) -> dict[str, str
     }
 
 
-def _read(model: nn.Module, traced: Trace, images: int, plan: Plan, blocks: Sequence[str]) -> Plan:
+def _read(
+    model: nn.Module, traced: Trace, images: int, plan: Plan, blocks: Sequence[str], dims: ImageDimensions
+) -> Plan:
     modules = modules_by_name(model)
     layers, left_float = _layers(modules, traced, images, plan.left_float)
     names = tuple(layer.name for layer in layers)
@@ -152,10 +194,10 @@ def _read(model: nn.Module, traced: Trace, images: int, plan: Plan, blocks: Sequ
         plan,
         attentions=attentions,
         layers=layers,
-        blocks=split_into_blocks(model, traced, names, blocks),
+        blocks=split_into_blocks(model, traced, names, blocks, dims),
         embeddings=_embeddings(model, traced),
         left_float=left_float,
-        head=names[-1] if names else "",
+        head=plan.products.in_the_original(names[-1]) if names else "",
         open_outputs=open_outputs(modules, traced, names),
         grids=find_grids(model, traced, names, attentions),
     )
@@ -220,6 +262,6 @@ def _embeddings(model: nn.Module, traced: Trace) -> tuple[str, ...]:
         read_by = set(traced.readers_of(parameter))
         if id(parameter) in layers or rows < 2 or not read_by or read_by & not_embedded:
             continue
-        if parameter.shape[-1] > 1:
+        if parameter.shape[-1] > 1 and parameter.isfinite().all():  # a mask may hold -inf
             found.append(name)
     return tuple(found)

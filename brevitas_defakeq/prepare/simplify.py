@@ -4,6 +4,7 @@ These are optimizations. One that changes what the model returns, or that the mo
 with, is left out.
 """
 
+import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,9 +14,16 @@ from torch import Tensor, nn
 
 from brevitas_defakeq.nn.layer_kind import Sides
 from brevitas_defakeq.nn.module_tree import modules_by_name, replace_module
+from brevitas_defakeq.nn.multihead_attention import without_fused_kernels_
 from brevitas_defakeq.prepare.batch_norm_folding import batch_norm_pairs, fold_batch_norm_, folds_by_norm
 from brevitas_defakeq.prepare.layer_subclasses import examine_subclasses, plain_layer, with_padding
 from brevitas_defakeq.prepare.parametrizations import remove_parametrizations_
+from brevitas_defakeq.prepare.product_layers import (
+    ProductLayers,
+    constant_biases,
+    find_product_layers,
+    make_product_layers_,
+)
 from brevitas_defakeq.prepare.trace import Trace, tensors_in, trace
 
 #: Largest change of an output, over the largest output: of rounding, in a deep network.
@@ -25,7 +33,7 @@ _Undo = Callable[[], None]
 
 @dataclass(frozen=True)
 class Simplified:
-    """What was done to a model; the first three are ``Plan``'s.
+    """What was done to a model, as in ``Plan``.
 
     Attributes:
         strangers: layers that compute something else than their kind -> why they stay float.
@@ -35,6 +43,7 @@ class Simplified:
     paddings: dict[str, Sides] = field(default_factory=dict)
     folds: tuple[tuple[str, str], ...] = ()
     strangers: dict[str, str] = field(default_factory=dict)
+    products: ProductLayers = ProductLayers()
 
 
 @dataclass(frozen=True)
@@ -47,13 +56,10 @@ class _Change:
 
 
 @torch.no_grad()
-def simplify_(model: nn.Module, images: Tensor, before: Trace) -> tuple[Simplified, Trace]:
-    """Simplify a float model in eval mode, in place; returns what was done, and a trace of the result.
-
-    Args:
-        model: without parametrizations.
-        before: a trace of the model on ``images``.
-    """
+def simplify_(model: nn.Module, images: Tensor) -> tuple[Simplified, Trace]:
+    """Simplify a float model in eval mode, in place; returns what was done, and a trace of the result."""
+    remove_parametrizations_(model)
+    products, before = _products_made_(model, images)
     found = examine_subclasses(model, before)
     pairs = batch_norm_pairs(model, before, found.strangers)
     changes = [
@@ -65,7 +71,7 @@ def simplify_(model: nn.Module, images: Tensor, before: Trace) -> tuple[Simplifi
         for norm, layers in folds_by_norm(pairs).items()
     ]
     if not changes:
-        return Simplified(strangers=found.strangers), before
+        return Simplified(strangers=found.strangers, products=products), before
     made, after = _make_(model, images, changes, before)
     replaced = {name for change in made if not change.norm for name in change.layers}
     left_out = {
@@ -78,7 +84,30 @@ def simplify_(model: nn.Module, images: Tensor, before: Trace) -> tuple[Simplifi
         paddings={name: sides for name, sides in found.paddings.items() if name in replaced},
         folds=tuple((layer, change.norm) for change in made if change.norm for layer in change.layers),
         strangers=found.strangers | left_out,
+        products=products,
     ), after  # fmt: skip
+
+
+def _products_made_(model: nn.Module, images: Tensor) -> tuple[ProductLayers, Trace]:
+    """Products made into layers, where that keeps the outputs, and a trace of the result."""
+    without_fused_kernels_(model)
+    before = trace(model, images)
+    products = find_product_layers(model, before)
+    if not products:
+        return products, before
+    biases = constant_biases(model, before, products)
+    tried = copy.deepcopy(model)
+    make_product_layers_(tried, products, biases)
+    if _trace_if_equal(tried, images, before) is None:
+        return ProductLayers(), before
+    make_product_layers_(model, products, biases)
+    return products, trace(model, images)
+
+
+def replay_products_(model: nn.Module, products: ProductLayers) -> None:
+    """Make a freshly built model's products into layers as another one's of its architecture were."""
+    remove_parametrizations_(model)
+    make_product_layers_(model, products)
 
 
 def replay_(

@@ -4,6 +4,7 @@ Eager hooks and a ``TorchFunctionMode`` rather than FX, which fails on ViT, Swin
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode, resolve_name
 
+from brevitas_defakeq.nn.batch_input import copied_containers
 from brevitas_defakeq.nn.module_tree import eval_mode, removed_after
 from brevitas_defakeq.utils.errors import UserError
 
@@ -31,12 +33,12 @@ class Call:
 
     def single_tensor(self) -> bool:
         """Whether it maps one tensor (first argument) to one tensor."""
-        others = [*self.inputs[1:], *self.options.values()]
+        others = (self.inputs[1:], self.options)
         return (
             bool(self.inputs)
             and isinstance(self.inputs[0], Tensor)
             and isinstance(self.output, Tensor)
-            and not any(isinstance(value, Tensor) for value in others)
+            and not any(True for _ in tensors_in(others))
         )
 
 
@@ -100,18 +102,18 @@ class _Readers(TorchFunctionMode):
     def __torch_function__(
         self, function: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
-        options = kwargs or {}
-        inputs = tuple(map(version_of, tensors_in((args, options))))
-        result = function(*args, **options)
+        inputs = tuple(map(version_of, tensors_in((args, kwargs))))
+        given, options = copied_containers(args), copied_containers(kwargs or {})
+        result = function(*args, **(kwargs or {}))
         if any(True for _ in tensors_in(result)):
             name = function_name(function)
-            for tensor in tensors_in((args, options)):
+            for tensor in tensors_in((given, options)):
                 self.alive.append(tensor)
                 self.trace.readers.setdefault(id(tensor), []).append(name)
             outputs = tuple(map(version_of, tensors_in(result)))
             owner = self.running[-1] if self.running else ""
-            self.trace.operations.append(Operation(name, args, options, inputs, outputs, owner))
-            self.alive.append(result)
+            self.trace.operations.append(Operation(name, given, options, inputs, outputs, owner))
+            self.alive.append(copied_containers(result))
         return result
 
 
@@ -145,30 +147,42 @@ def trace(model: nn.Module, images: Tensor) -> Trace:
 
     order: list[str] = []
     running: list[str] = []
+    given: list[tuple[tuple, dict]] = []  # before the module runs, which may change its arguments
 
-    def enter(module: nn.Module, inputs: tuple) -> None:
+    def enter(module: nn.Module, inputs: tuple, options: dict) -> None:
         order.append(names[module])
         running.append(names[module])
+        given.append((copied_containers(inputs), copied_containers(options)))
         result.entered.setdefault(names[module], []).extend(map(version_of, list(tensors_in(inputs))[:1]))
 
-    def note(module: nn.Module, inputs: tuple, options: dict, output: object) -> None:
+    def note(module: nn.Module, _: tuple, output: object) -> None:
         running.pop()
-        result.calls.setdefault(names[module], []).append(Call(inputs, options, output))
+        call = Call(*given.pop(), copied_containers(output))
+        result.calls.setdefault(names[module], []).append(call)
         if isinstance(output, Tensor):
             result.makers.setdefault(version_of(output), []).append(names[module])
 
     for module in names:
-        handles.append(module.register_forward_pre_hook(enter))
-        handles.append(module.register_forward_hook(note, with_kwargs=True))
-    try:
-        with removed_after(handles), eval_mode(model), _Readers(result, running):
-            result.output = model(images)
-    except (RuntimeError, TypeError, ValueError, IndexError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        shape = "x".join(str(size) for size in images.shape)
-        raise UserError(
-            f"the detector cannot be run on a batch of shape {shape}: {first}; give its --input-size, "
-            "or wrap it so that forward takes an image batch"
-        ) from error
+        handles.append(module.register_forward_pre_hook(enter, with_kwargs=True))
+        handles.append(module.register_forward_hook(note))
+    with removed_after(handles), eval_mode(model), _Readers(result, running), refused_if_it_fails(images):
+        result.output = model(images)
     result.calls = {name: result.calls[name] for name in dict.fromkeys(order) if name in result.calls}
     return result
+
+
+@contextmanager
+def refused_if_it_fails(images: Tensor) -> Iterator[None]:
+    """A model's own failure on ``images`` [N, 3, H, W] becomes a UserError that names the reason."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # the user's code may raise anything
+        lines = str(error).strip().splitlines()
+        shape = "x".join(str(size) for size in images.shape)
+        raise UserError(
+            f"the detector cannot be run on a batch of shape {shape}: "
+            f"{lines[0].rstrip('.') if lines else type(error).__name__}; give its --input-size, "
+            "or wrap it so that forward takes an image batch"
+        ) from error

@@ -91,11 +91,15 @@ class Reconstruction:
         prefix = self.share(self.plan.blocks[:index])
         self.meter.add("capture", len(self.images), 2 * prefix + self.share((block,)))
         target = capture(
-            self.reference, reference[block.name], batches, calls=calls, outputs=True, store=self.store
-        )
+            self.reference, reference[block.name], batches, calls=calls, outputs=True, store=self.store,
+            image_dim=block.image_dim,
+        )  # fmt: skip
         source = capture(
-            self.quantized, quantized[block.name], batches, calls=calls, outputs=False, store=self.store
-        )
+            self.quantized, quantized[block.name], batches, calls=calls, outputs=False, store=self.store,
+            image_dim=block.image_dim,
+        )  # fmt: skip
+        source.overwrites = target.overwrites
+        to_feature = self._to_feature(reference[block.name], block.image_dim)
         return BlockTask(
             name=block.name,
             quantized=quantized[block.name],
@@ -108,7 +112,7 @@ class Reconstruction:
             held_out=self.held_out,
             labels=self.labels,
             generator=torch.Generator().manual_seed(self.seed * 1_000_003 + index),
-            to_feature=self._to_feature(reference[block.name]) if self.veft.alignment == "detector" else None,
+            to_feature=to_feature if self.veft.alignment == "detector" else None,
         )
 
     def _match_(self, block: Block, task: BlockTask) -> None:
@@ -123,11 +127,11 @@ class Reconstruction:
         prepare_block_(task.quantized, task.layers, task.quantized_data, images, targets)
         self.meter.add("match", count, 2 * self.share((block,)))
 
-    def _to_feature(self, reference_block: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
+    def _to_feature(self, reference_block: nn.Module, image_dim: int) -> Callable[[Tensor, Tensor], Tensor]:
         """Block output -> the detector's feature, through the rest of the float network."""
 
         def run(output: Tensor, images: Tensor) -> Tensor:
-            with replayed({reference_block: output}):
+            with replayed({reference_block: output.movedim(0, image_dim).clone()}):
                 return self.feature(self.reference, self.images[images])
 
         return run

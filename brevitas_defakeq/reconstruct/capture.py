@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from brevitas_defakeq.config import DEFAULT_CACHE_BYTES
+from brevitas_defakeq.nn.batch_input import copied_containers
 from brevitas_defakeq.nn.module_tree import removed_after
 from brevitas_defakeq.utils.errors import UserError
 
@@ -62,6 +63,8 @@ class Captured:
         inputs, outputs: [M, group, ...]; ``group`` is calls times rows of an image.
         rest, options: further arguments of the last call.
         memory_format, device: of the block's own input.
+        image_dim: where the block itself has the dimension of images.
+        overwrites: the block writes to its input.
     """
 
     inputs: Tensor
@@ -70,6 +73,8 @@ class Captured:
     options: dict[str, Any] = field(default_factory=dict)
     memory_format: torch.memory_format = torch.contiguous_format
     device: torch.device = torch.device("cpu")
+    image_dim: int = 0
+    overwrites: bool = False
 
     @property
     def targets(self) -> Tensor:
@@ -80,7 +85,9 @@ class Captured:
 
     def run(self, block: nn.Module, rows: Tensor) -> Tensor:
         """Output of ``block`` with the captured further arguments."""
-        return block(rows, *self.rest, **self.options)
+        rows = rows.clone() if self.overwrites else rows
+        output: Tensor = block(rows.movedim(0, self.image_dim), *self.rest, **self.options)
+        return output.movedim(self.image_dim, 0)
 
     def rows(self, tensor: Tensor, images: Tensor) -> Tensor:
         """The rows of some images as the block takes them: flattened to a batch, in its memory format."""
@@ -101,29 +108,37 @@ def capture(
     calls: int,
     outputs: bool,
     store: TensorStore,
+    image_dim: int = 0,
 ) -> Captured:
     """Run ``model`` on the batches up to ``block`` and keep its inputs (and outputs).
 
     Args:
         calls: how often the block runs in one forward pass.
         outputs: keep its outputs too; otherwise the pass stops in front of its last call.
+        image_dim: dimension of its input and output that counts images.
     """
     images, start = sum(len(batch) for batch in batches), 0
     observed_inputs: list[Tensor] = []
     observed_outputs: list[Tensor] = []
     last_call: tuple[tuple[Any, ...], dict[str, Any]] | None = None
+    overwrites = False
     kept_inputs: Tensor | None = None
     kept_outputs: Tensor | None = None
 
     def before(_: nn.Module, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
         nonlocal last_call
-        observed_inputs.append(arguments[0].detach())
-        last_call = arguments, options
+        # Copies: the block, or one behind it, may write to them.
+        observed_inputs.append(arguments[0].detach().movedim(image_dim, 0).clone())
+        last_call = copied_containers(arguments), copied_containers(options)
         if not outputs and len(observed_inputs) == calls:
             raise _Enough
 
-    def after(_: nn.Module, __: object, output: Tensor) -> None:
-        observed_outputs.append(output.detach())
+    def after(_: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> None:
+        nonlocal overwrites
+        now = arguments[0].detach().movedim(image_dim, 0)
+        if start == 0:
+            overwrites = overwrites or not torch.equal(now, observed_inputs[len(observed_outputs)])
+        observed_outputs.append(output.detach().movedim(image_dim, 0).clone())
         if len(observed_outputs) == calls:
             raise _Enough
 
@@ -146,7 +161,7 @@ def capture(
     (first, *rest), options = last_call
     return Captured(
         inputs=kept_inputs, outputs=kept_outputs, rest=tuple(rest), options=options,
-        memory_format=_layout(first), device=first.device,
+        memory_format=_layout(first), device=first.device, image_dim=image_dim, overwrites=overwrites,
     )  # fmt: skip
 
 

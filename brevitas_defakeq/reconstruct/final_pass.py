@@ -17,6 +17,7 @@ from brevitas_defakeq.quant.coded_weight import coded_weights, read_codes
 from brevitas_defakeq.quant.partial_float import weight_quantizer
 from brevitas_defakeq.reconstruct.learned_rounding import affine_groups
 from brevitas_defakeq.reconstruct.losses import mean_over_images, relative_error, variance_of
+from brevitas_defakeq.reconstruct.untrainable import untrained_if_refused
 from brevitas_defakeq.veft.contrastive import contrastive_loss
 
 #: model and images -> (fake logit [N], feature [N, C])
@@ -73,7 +74,8 @@ def tune_network_(
         return mean_over_images(error, examples.held_out, config.batch_size)
 
     before, start = held_out_error(), snapshot(model)
-    with _learned_scales(layers, config) as groups:
+    training = untrained_if_refused(model, start, "the whole network")
+    with training, _learned_scales(layers, config) as groups:
         optimizer = torch.optim.Adam(groups + affine_groups(model, config.lr))
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _ramp(step, config))
         learned = [tensor for group in optimizer.param_groups for tensor in group["params"]]

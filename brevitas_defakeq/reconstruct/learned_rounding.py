@@ -19,6 +19,7 @@ from brevitas_defakeq.reconstruct.losses import (
     rounding_regularizer,
     target_variance,
 )
+from brevitas_defakeq.reconstruct.untrainable import untrained_if_refused
 from brevitas_defakeq.veft.masks import FloatChannels
 
 
@@ -31,7 +32,8 @@ def reconstruct_block_(task: BlockTask, config: ReconstructionConfig, veft: VEFT
     variance = target_variance(task)
     before = _held_out_error(task, variance)
     saved = snapshot(task.quantized)
-    with coded_weights(task.layers, learn_rounding=True) as coded:
+    training = untrained_if_refused(task.quantized, saved, task.name)
+    with training, coded_weights(task.layers, learn_rounding=True) as coded:
         _optimize(task, coded, config, veft, variance)
     after = _held_out_error(task, variance)
     if not after < before:

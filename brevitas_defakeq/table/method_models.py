@@ -14,7 +14,8 @@ from brevitas_defakeq.artifact import QuantizedDetector, float_bytes, load
 from brevitas_defakeq.calibration_set import calibration_set
 from brevitas_defakeq.detectors.observer import Observer
 from brevitas_defakeq.detectors.resolve import Detector, resolve
-from brevitas_defakeq.float_reference import prepare_float
+from brevitas_defakeq.float_reference import as_planned, prepare_float
+from brevitas_defakeq.prepare.plan import Plan
 from brevitas_defakeq.progress import ProgressCallback
 from brevitas_defakeq.quantization_request import prepare_request
 from brevitas_defakeq.resume import Checkpoint
@@ -49,9 +50,13 @@ class MethodModels:
         return resolve(self.row.name, weights=self.row.weights, **self.row.options)
 
     @cached_property
-    def observer(self) -> Observer:
+    def _prepared(self) -> tuple[Plan, Observer]:
         example = torch.zeros(1, 3, *require_preprocessing(self.detector).input_size)
-        return prepare_float(self.detector, example)[2]
+        return prepare_float(self.detector, example)[1:]
+
+    @property
+    def observer(self) -> Observer:
+        return self._prepared[1]
 
     @cached_property
     def float_bytes(self) -> int:
@@ -60,7 +65,8 @@ class MethodModels:
     def made(self, method: Method, run: Path) -> MethodModel:
         """The model; ``run`` is the method's run folder, made if it does not exist."""
         if method.method == "float":
-            return MethodModel(self.detector.model, 0.0, self.float_bytes, None)
+            model = as_planned(self.detector.model, self._prepared[0])
+            return MethodModel(model, 0.0, self.float_bytes, None)
         if method.method == "round_to_nearest":
             return self._nearest(method)
         result = self._run(method, run)

@@ -148,7 +148,10 @@ class Own(nn.Module):
 @pytest.mark.parametrize(
     ("part", "flow"),
     [
-        (nn.MultiheadAttention(4, 2, batch_first=True), lambda m, y: m.part(y, y, y)[0].mean(1)),
+        (
+            nn.MultiheadAttention(4, 2, batch_first=True, add_bias_kv=True),
+            lambda m, y: m.part(y, y, y)[0].mean(1),
+        ),
         (nn.ConvTranspose1d(9, 3, 2), lambda m, y: m.part(y.flatten(2)[:, :9]).mean(2)),
         (nn.LSTM(4, 3, batch_first=True), lambda m, y: m.part(y)[0].mean(1)),
         (nn.GRU(4, 3, batch_first=True), lambda m, y: m.part(y)[0].mean(1)),
@@ -189,16 +192,15 @@ def test_a_subclass_of_attention_is_named():
     assert "Scored" in plan.left_float["attn"]
 
 
-def test_conv_transpose_2d_stays_float():
+def test_a_transposed_convolution():
     model = Net(
         lambda m, x: m.head(pooled(m.up(m.stem(x)))),
         stem=nn.Conv2d(3, 4, 3), up=nn.ConvTranspose2d(4, 4, 2, stride=2), head=nn.Conv1d(1, 2, 4),
     )  # fmt: skip
     model.flow = lambda m, x: m.head(pooled(m.up(m.stem(x)))[:, None])
     plan, _ = plan_of(model)
-    assert names(plan) == ["stem", "head"]
-    assert "ConvTranspose2d" in plan.left_float["up"]
-    assert [layer.kind for layer in plan.layers] == ["Conv2d", "Conv1d"]
+    assert names(plan) == ["stem", "up", "head"]
+    assert [layer.kind for layer in plan.layers] == ["Conv2d", "ConvTranspose2d", "Conv1d"]
 
 
 @pytest.mark.parametrize(

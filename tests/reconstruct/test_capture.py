@@ -125,3 +125,47 @@ def test_options_and_layout_are_kept():
     torch.testing.assert_close(
         model.inner(rows, *found.rest, **found.options), found.outputs.flatten(0, 1), atol=1e-5, rtol=1e-5
     )
+
+
+class Overwriting(nn.Module):
+    """A block that changes its input, between layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.block, self.head = nn.Linear(6, 6), nn.Linear(6, 6), nn.Linear(6, 1)
+        plain = self.block.forward
+        self.block.forward = lambda x: plain(x.mul_(2))
+
+    def forward(self, x):
+        x = self.block(self.first(x.flatten(1)))
+        return self.head(x.add_(1))
+
+
+def test_what_a_block_or_its_reader_overwrites_is_kept_as_it_was(inputs):
+    model = Overwriting()
+    with torch.no_grad():
+        wanted = model.first(inputs.flatten(1))
+    found = capture(model, model.block, inputs.split(4), calls=1, outputs=True, store=TensorStore())
+    torch.testing.assert_close(found.inputs[:, 0], wanted)
+    rows = found.rows(found.inputs, torch.arange(10))
+    for _ in range(2):
+        torch.testing.assert_close(found.run(model.block, rows), found.outputs[:, 0])
+    assert found.overwrites and torch.equal(rows, found.inputs[:, 0])
+
+
+def test_images_may_be_in_another_dimension(inputs):
+    class Outer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = nn.Linear(3, 4)
+
+        def forward(self, x):
+            return self.inner(x.transpose(0, 1))
+
+    model = Outer()
+    found = capture(
+        model, model.inner, inputs.split(5), calls=1, outputs=True, store=TensorStore(), image_dim=1
+    )
+    rows = found.rows(found.inputs, torch.arange(10))
+    assert torch.equal(rows, inputs)
+    torch.testing.assert_close(found.run(model.inner, rows), found.outputs.flatten(0, 1))
