@@ -18,14 +18,6 @@ OPTIONS = {"sigmoid_inside": {"output": OutputSpec("probability")}}
 #: Name -> how often the plain network's error it may have. The learned prompt widens what the head reads, and
 #: with it the step of its 8 bits, three times.
 LIMITS = {"learned_prompt": 4}
-#: Not fixed yet.
-OPEN = {
-    "one_norm_two_convolutions": "the exporter folds a norm into an initializer that is then replaced",
-    "synchronized_norm": "the exporter folds a norm into an initializer that is then replaced",
-    "fixed_batch": "the exported graph has the example's batch size",
-    "weight_norm": "parametrizations are neither removed nor refused",
-    "spectral_norm": "parametrizations are neither removed nor refused",
-}
 
 
 @dataclass(frozen=True)
@@ -65,12 +57,7 @@ def usual(tried) -> float:
     return tried(peoples_models.build("plain")[0]).error
 
 
-def entry(name: str):
-    marks = [pytest.mark.xfail(reason=OPEN[name], strict=False)] if name in OPEN else []
-    return pytest.param(name, marks=marks)
-
-
-@pytest.mark.parametrize("name", [entry(name) for name in peoples_models.NAMES])
+@pytest.mark.parametrize("name", peoples_models.NAMES)
 def test_works(name, tried, usual, tmp_path):
     model, _ = peoples_models.build(name)
     found = tried(model, **OPTIONS.get(name, {}))
