@@ -6,6 +6,7 @@ that fails, as for a loop over the images, the file takes one image at a time.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 import numpy as np
 import onnx
@@ -37,16 +38,17 @@ def write_batch_graph(network: nn.Module, logit: LogitReader, image: Tensor, ops
         example = image.expand(count, -1, -1, -1).clone()
         return write_graph(network, logit, example, opset, fixed_batch=fixed_batch)
 
-    try:
+    with suppress(UserError):  # torch refuses a forward that asks for the batch size
         model = written(2, fixed_batch=False)
-    except UserError:
-        return written(1, fixed_batch=True)
-    if batch_of(model) is None:
-        return model
-    fewer, more = (written(count, fixed_batch=True) for count in (_FEWER, _MORE))
+        if batch_of(model) is None:
+            return model
     one = written(1, fixed_batch=True)
-    joined = _with_variable_batch(fewer, more)
-    return joined if joined is not None and _equal_on_noise(joined, one, image) else one
+    with suppress(UserError):
+        fewer, more = (written(count, fixed_batch=True) for count in (_FEWER, _MORE))
+        joined = _with_variable_batch(fewer, more)
+        if joined is not None and _equal_on_noise(joined, one, image):
+            return joined
+    return one
 
 
 def batch_of(model: ModelProto) -> int | None:

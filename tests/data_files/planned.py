@@ -2,7 +2,7 @@
 
 import torch
 
-from brevitas_defakeq.float_reference import copy_module
+from brevitas_defakeq.nn.module_tree import copy_module
 from brevitas_defakeq.prepare.calibrate import calibrate_, quantization_off
 from brevitas_defakeq.prepare.insert_quantizers import QuantScheme, insert_quantizers_
 from brevitas_defakeq.prepare.plan import make_plan

@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 import brevitas_defakeq
 from brevitas_defakeq.data.procedural import draw_many
-from brevitas_defakeq.float_reference import copy_module
+from brevitas_defakeq.nn.module_tree import copy_module
 
 DESIGNS = Path(__file__).resolve().parents[2] / "hw" / "designs"
 NAMES = ("chain", "encoder")
