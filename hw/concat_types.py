@@ -1,7 +1,7 @@
 """The integer types of concatenations and of their parts.
 
-qonnx takes the type of a concatenation from its first operand alone: where that is unsigned and another operand
-is not, thresholds behind the concatenation would lose every negative value. It has none for the parts of a Split.
+qonnx takes the type of a concatenation from its first operand alone: where that is unsigned and another one
+is signed, thresholds behind the concatenation would lose every negative value. Parts of a Split get none.
 """
 
 import contextlib
@@ -28,7 +28,11 @@ def concat_types() -> Iterator[None]:
     def inferred(model: "ModelWrapper", node: "NodeProto", *arguments: Any, **options: Any) -> bool:
         if node.op_type not in ("Concat", "Split") or node.domain:
             return of_others(model, node, *arguments, **options)
-        kind = _common_type(model, node) if node.op_type == "Concat" else model.get_tensor_datatype(node.input[0])
+        kind = (
+            _common_type(model, node)
+            if node.op_type == "Concat"
+            else model.get_tensor_datatype(node.input[0])
+        )
         changed = [name for name in node.output if model.get_tensor_datatype(name) != kind]
         for name in changed:
             model.set_tensor_datatype(name, kind)

@@ -18,7 +18,8 @@ from brevitas_defakeq.nn.module_tree import modules_by_name
 from brevitas_defakeq.nn.static_padding import StaticPad
 from brevitas_defakeq.prepare import batch_norm_folding
 from brevitas_defakeq.prepare.blocks import Block, split_into_blocks
-from brevitas_defakeq.prepare.hardware_grids import Grids, find_grids
+from brevitas_defakeq.prepare.grids import Grids
+from brevitas_defakeq.prepare.hardware_grids import find_grids
 from brevitas_defakeq.prepare.trace import Trace, trace
 from brevitas_defakeq.prepare.unquantized_outputs import open_outputs
 

@@ -1,4 +1,4 @@
-"""Where the quantizer of a value goes, whatever makes the value: a module, or a torch function in a forward."""
+"""Where the quantizer of a value goes, whether a module makes it or a torch function in a forward."""
 
 from collections.abc import Collection, Mapping, Sequence
 
@@ -52,7 +52,9 @@ class QuantizerPlaces:
         holder = next((name for name in self.traced.makers.get(key, []) if self._can_hold(name, key)), None)
         if holder is not None:
             return f"{holder}.output_quant", [key]
-        places = [place for place in self.traced.places.get(key, []) if not self._is_inside_replaced(place[0])]
+        places = [
+            place for place in self.traced.places.get(key, []) if not self._is_inside_replaced(place[0])
+        ]
         for name, event in places:
             if self._is_called_once(name) or self._is_read_in(name, key) or (name, event) == places[-1]:
                 return event_site(name, event), self.made_at[name, event]

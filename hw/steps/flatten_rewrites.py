@@ -69,7 +69,13 @@ def _absorb_transpose(model: ModelWrapper, transpose: NodeProto, product: NodePr
     weights, source = model.get_initializer(product.input[1]), model.find_producer(transpose.input[0])
     order = list(get_by_name(transpose.attribute, "perm").ints)
     alone = only_consumer(model, transpose.output[0]) is not None
-    if order != _TO_CHANNELS_FIRST or weights is None or source is None or source.domain != FINN_DOMAIN or not alone:
+    if (
+        order != _TO_CHANNELS_FIRST
+        or weights is None
+        or source is None
+        or source.domain != FINN_DOMAIN
+        or not alone
+    ):
         return False
     _, height, width, channels = model.get_tensor_shape(transpose.input[0])
     rows = weights.reshape(channels, height, width, -1).transpose(1, 2, 0, 3)

@@ -1,7 +1,7 @@
 """Channels last: transposes moved past sums, concatenations and max pooling.
 
-FINN's passes for this leave tensors without shapes, or rewire the wrong reader, where a branch is read elsewhere
-too, as in dense blocks and behind a pooling.
+FINN's passes for this leave tensors without shapes, or rewire the wrong reader, where a branch is read
+elsewhere too, as in dense blocks and behind a pooling.
 """
 
 import numpy as np
@@ -26,7 +26,11 @@ def move_transpose_past_join(model: ModelWrapper, node: NodeProto) -> bool:
     if len(orders) != 1:
         return False
     (order,) = orders
-    axes = {"axis": order[get_by_name(node.attribute, "axis").i % len(order)]} if node.op_type == "Concat" else {}
+    axes = (
+        {"axis": order[get_by_name(node.attribute, "axis").i % len(order)]}
+        if node.op_type == "Concat"
+        else {}
+    )
     shape, kind = model.get_tensor_shape(node.output[0]), model.get_tensor_datatype(node.output[0])
     joined = new_tensor(model, [shape[place] for place in np.argsort(order)], kind)
     sources = [producer.input[0] for producer in producers]

@@ -1,4 +1,4 @@
-"""Networks as people write them, for integer hardware: the same residual network in many ways, and dense blocks."""
+"""Networks as people write them, for integer hardware: one residual network in many ways, and others."""
 
 import operator
 
@@ -235,8 +235,8 @@ def called_twice():
 
 
 #: Networks that map to integer hardware.
-MAPPED = (dense, dense_before_norms, norm_behind_pooling, norm_before_flatten, with_the_image, shuffled, doubled,
-          called_twice)  # fmt: skip
+MAPPED = (dense, dense_before_norms, norm_behind_pooling, norm_before_flatten, with_the_image, shuffled,
+          doubled, called_twice)  # fmt: skip
 
 
 # Networks that are refused -----------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from brevitas_defakeq.detectors.parts.classnseg_network import ClassNSeg
-from brevitas_defakeq.prepare.hardware_grids import Grids
+from brevitas_defakeq.prepare.grids import Grids
 from brevitas_defakeq.prepare.plan import make_plan
 
 
@@ -115,7 +115,7 @@ def test_a_sum_that_a_layer_and_a_sum_read_is_quantized_anew_though_no_module_re
     )  # fmt: skip
     assert {"a.output_quant", "b.output_quant"} in groups(found)
     assert {"value_quants.3", "c.output_quant"} in groups(found), "a, b, and then the sum"
-    assert found.ready == {name: "value_quants.image" for name in "ab"} | {"c": "value_quants.3"}
+    assert found.ready == dict.fromkeys("ab", "value_quants.image") | {"c": "value_quants.3"}
 
 
 @pytest.mark.parametrize("after", [nn.ReLU(), nn.ReLU(inplace=True)])
@@ -314,7 +314,9 @@ def test_mobilenet():
 
 def test_nine_convolutions():
     found = make_plan(ClassNSeg().eval(), torch.randn(1, 3, 32, 32)).grids
-    assert groups(found) == [{"encoder.26.output_quant"}, {"value_quants.3"}], "the map, and its absolute values"
+    assert groups(found) == [{"encoder.26.output_quant"}, {"value_quants.3"}], (
+        "the map, and its absolute values"
+    )
     assert len(found.positive) == 10
 
 

@@ -41,7 +41,9 @@ def grids(plan, model) -> list:
     found = []
     for group in plan.grids.shared:
         proxies = [quantizer_at(model, site) for site in group]
-        found.append(sorted((round(float(activation_grid(proxy)[0]), 6), code_range(proxy)) for proxy in proxies))
+        found.append(
+            sorted((round(float(activation_grid(proxy)[0]), 6), code_range(proxy)) for proxy in proxies)
+        )
     return sorted(found)
 
 
