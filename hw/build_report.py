@@ -146,10 +146,10 @@ def _row(layer: dict) -> list[str]:
         return ("≥ " if name in layer["unestimated"] else "") + f"{layer[name]:,}"
 
     folding = " ".join(f"{name}={value}" for name, value in layer["folding"].items())
-    rate = layer["frames_per_second"]
+    rate = "?" if layer["frames_per_second"] is None else f"{layer['frames_per_second']:,.0f}"
     exclusive = layer["variants"] in ("hls", "rtl (versal)")
     return [
-        layer["name"], estimate("cycles"), "?" if rate is None else f"{rate:,.0f}", *map(estimate, _RESOURCES),
+        layer["name"], estimate("cycles"), rate, *map(estimate, _RESOURCES),
         f"{layer['weight_bits']:,}", folding,
         layer["style"] + (f", only {layer['variants']}" if exclusive else ""),
     ]  # fmt: skip

@@ -1,7 +1,7 @@
 """The integer types of concatenations and of their parts.
 
-qonnx takes the type of a concatenation from its first operand alone: where that is unsigned and another operand
-is not, thresholds behind the concatenation would lose every negative value. It has none for the parts of a Split.
+qonnx takes the type of a concatenation from its first operand alone: where that is unsigned and another one
+is signed, thresholds behind the concatenation would lose every negative value. Parts of a Split get none.
 """
 
 import contextlib

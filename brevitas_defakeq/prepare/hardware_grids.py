@@ -8,10 +8,11 @@ quantizer sits in the module that returns one, else in the module whose forward 
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from torch import nn
 
+from brevitas_defakeq.prepare.grids import Grids
 from brevitas_defakeq.prepare.operations import (
     ADDITIONS,
     CLIPS,
@@ -29,35 +30,6 @@ from brevitas_defakeq.prepare.operations import (
 from brevitas_defakeq.prepare.quantizer_places import QuantizerPlaces, event_of, event_site
 from brevitas_defakeq.prepare.trace import Operation, TensorVersion, Trace, tensors_in, version_of
 from brevitas_defakeq.prepare.value_quantizers import IMAGE
-
-
-@dataclass(frozen=True)
-class Grids:
-    """Quantizers by name.
-
-    ``layer.input_quant``, ``module.output_quant``, ``module.value_quants.EVENT`` (``prepare.value_quantizers``),
-    or a raw parameter's own name.
-
-    Attributes:
-        shared: those on one grid, group by group; a group of one has a grid of its own.
-        positive: those that see no negative value.
-        ceilings: the largest value that comes out of the clip before them.
-        ready: layers whose input carries codes already, which have no input quantizer -> whose codes.
-        callees: modules with ``value_quants`` -> the modules that they call, by their names in them.
-    """
-
-    shared: tuple[tuple[str, ...], ...] = ()
-    positive: tuple[str, ...] = ()
-    ceilings: dict[str, float] = field(default_factory=dict)
-    ready: dict[str, str] = field(default_factory=dict)
-    callees: dict[str, tuple[str, ...]] = field(default_factory=dict)
-
-    @classmethod
-    def from_dict(cls, data: dict) -> "Grids":
-        return cls(
-            tuple(map(tuple, data["shared"])), tuple(data["positive"]), dict(data["ceilings"]),
-            dict(data["ready"]), {name: tuple(called) for name, called in data.get("callees", {}).items()},
-        )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from brevitas_defakeq.nn.layer_kind import Sides
 from brevitas_defakeq.nn.layer_kinds import find_layer_kind, layer_kind_of, product_functions, weight_and_bias
 from brevitas_defakeq.nn.module_tree import modules_by_name
 from brevitas_defakeq.prepare.blocks import Block, split_into_blocks
-from brevitas_defakeq.prepare.hardware_grids import Grids, find_grids
+from brevitas_defakeq.prepare.grids import Grids
+from brevitas_defakeq.prepare.hardware_grids import find_grids
 from brevitas_defakeq.prepare.image_dimension import ImageDimensions, apart_from_images, image_dimensions
 from brevitas_defakeq.prepare.kept_float import KEPT_FLOAT
 from brevitas_defakeq.prepare.layer_subclasses import called_plainly

@@ -1,4 +1,4 @@
-"""Where the quantizer of a value goes, whatever makes the value: a module, or a torch function in a forward."""
+"""Where the quantizer of a value goes, whether a module makes it or a torch function in a forward."""
 
 from collections.abc import Collection, Mapping, Sequence
 

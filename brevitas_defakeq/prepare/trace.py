@@ -46,8 +46,8 @@ class Call:
 TensorVersion = tuple[int, int]
 
 
-#: Where a value arises: a module ("" for the model), and which event of its own forward made it. An event is a
-#: torch function with a tensor result, or a call of another module; what happens in that module is no event.
+#: Where a value arises: a module ("" for the model), and which event of its own forward made it. An event is
+#: a torch function with a tensor result, or a call of another module, whatever happens in that one.
 Place = tuple[str, int]
 
 

@@ -1,8 +1,8 @@
 """Quantizers of values that no module returns: results of torch functions and of modules called repeatedly.
 
 A module's own forward is a fixed sequence of events (``trace.Place``): torch functions and calls of other
-modules. A value is known by the number of the event that makes it, and quantized as it arises, so that it does
-not matter whether a network writes ``F.relu(x + y)``, ``self.relu(self.add(x, y))`` or ``x += y; x.relu_()``.
+modules. A value is known by the number of the event that makes it, and quantized as it arises. So it does not
+matter whether a network writes ``F.relu(x + y)``, ``self.relu(self.add(x, y))`` or ``x += y; x.relu_()``.
 """
 
 from collections.abc import Callable, Iterable
@@ -38,7 +38,7 @@ class ValueQuantizers(nn.ModuleDict):
 
 
 def add_value_quantizer_(module: nn.Module, event: str, quantizer: nn.Module, callees: Iterable[str]) -> None:
-    """Quantize what an event of the module's forward makes, in place; raw parameters have their quantizers."""
+    """Quantize what an event of the module's forward makes, in place, after all raw parameters."""
     if "value_quants" not in module._modules:
         parts = (name for name, part in module.named_modules() if isinstance(part, ParametrizationList))
         module.value_quants = ValueQuantizers(callees, set(parts) - set(callees))
@@ -104,7 +104,7 @@ class _Events(TorchFunctionMode):
 
     def _next(self) -> nn.Module | None:
         key = str(self.count + 1)
-        return self.quantizers[key] if key in self.quantizers else None
+        return self.quantizers.get(key, None)
 
     # Calls of modules ----------------------------------------------------------------------------
 
@@ -135,7 +135,7 @@ class _Events(TorchFunctionMode):
 
 
 def _quantized(quantizer: nn.Module, result: Tensor, changed: Tensor | None) -> Tensor:
-    """The quantized result; also in the tensor that the event was to change in place, of which it got a copy."""
+    """The quantized result, put into the tensor that the event was to change (it got a copy of that)."""
     return quantizer(result) if changed is None else changed.copy_(quantizer(result))
 
 

@@ -1,7 +1,7 @@
 """Channels last: transposes moved past sums, concatenations and max pooling.
 
-FINN's passes for this leave tensors without shapes, or rewire the wrong reader, where a branch is read elsewhere
-too, as in dense blocks and behind a pooling.
+FINN's passes for this leave tensors without shapes, or rewire the wrong reader, where a branch is read
+elsewhere too, as in dense blocks and behind a pooling.
 """
 
 import numpy as np

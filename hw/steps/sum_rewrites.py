@@ -1,7 +1,7 @@
 """Scales and offsets moved past the sum or the concatenation of branches.
 
 FINN's passes for this ignore other consumers of a branch's scaled value; where there are some, as in the
-second block of a residual network, they create a cycle in the graph. And they do not expect the image as a branch.
+second block of a residual network, they create a cycle in the graph. Nor do they expect the image as one.
 """
 
 import numpy as np

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from brevitas_defakeq.detectors.parts.classnseg_network import ClassNSeg
-from brevitas_defakeq.prepare.hardware_grids import Grids
+from brevitas_defakeq.prepare.grids import Grids
 from brevitas_defakeq.prepare.plan import make_plan
 
 
@@ -93,7 +93,7 @@ def test_the_operands_of_a_sum_share_a_grid():
         lambda m, x: m.head(pooled(m.c(m.a(x) + m.b(x)))), a=conv(), b=conv(), c=conv(4), head=nn.Linear(4, 1)
     )
     assert {"a.output_quant", "b.output_quant"} in groups(found)
-    assert found.ready == {}, "a sum has a bit more than its operands"
+    assert "c" not in found.ready, "a sum has a bit more than its operands"
 
 
 def test_a_sum_that_goes_into_another_is_quantized_anew():
@@ -108,12 +108,14 @@ def test_a_sum_that_goes_into_another_is_quantized_anew():
     assert not any("two.output_quant" in group for group in found.shared), "only a layer reads it"
 
 
-def test_a_sum_that_no_module_returns_keeps_its_grid():
+def test_a_sum_that_a_layer_and_a_sum_read_is_quantized_anew_though_no_module_returns_it():
     found = grids_of(
         lambda m, x: pooled(m.last((y := m.a(x) + m.b(x)) + m.c(y))).sum(1), a=conv(), b=conv(), c=conv(4),
         last=conv(4),
     )  # fmt: skip
-    assert {"a.output_quant", "b.output_quant", "c.output_quant"} in groups(found)
+    assert {"a.output_quant", "b.output_quant"} in groups(found)
+    assert {"value_quants.3", "c.output_quant"} in groups(found), "a, b, and then the sum"
+    assert found.ready == dict.fromkeys("ab", "value_quants.image") | {"c": "value_quants.3"}
 
 
 @pytest.mark.parametrize("after", [nn.ReLU(), nn.ReLU(inplace=True)])
@@ -152,7 +154,7 @@ def test_a_bias_is_no_sum_and_a_position_table_is():
             return self.head(self.norm(x)[:, 0])
 
     plan = make_plan(Tokens().eval(), torch.randn(2, 3, 8, 8))
-    assert plan.grids.shared == (), "no module returns what the bias was added to"
+    assert groups(plan.grids) == [{"value_quants.4", "first", "places"}], "what the bias was added to"
 
     class Modular(Tokens):
         def forward(self, x):
@@ -187,7 +189,7 @@ def test_a_table_that_is_added_twice_puts_both_sums_on_its_grid():
             return pooled(self.b(self.a(x) + self.table) + self.table).sum(1)
 
     found = make_plan(Twice().eval(), torch.randn(2, 3, 8, 8)).grids
-    assert groups(found) == [{"a.output_quant", "b.output_quant", "table"}]
+    assert groups(found)[0] == {"a.output_quant", "b.output_quant", "table"}
     assert sum(group.count("table") for group in found.shared) == 1
 
 
@@ -197,28 +199,30 @@ def test_a_concatenation_of_maps_has_one_grid_and_stays_codes():
         act=nn.ReLU(), c=conv(8), head=nn.Linear(4, 1),
     )  # fmt: skip
     assert {"a.output_quant", "act.output_quant"} in groups(found)
-    assert found.ready == {"c": "a.output_quant"}
+    assert found.ready["c"] == "a.output_quant"
 
 
 # Where a quantizer may hang --------------------------------------------------------------------------
 
 
-def test_a_module_called_twice_holds_none():
+def test_a_module_called_twice_has_a_quantizer_for_each_call():
     found = grids_of(
         lambda m, x: m.head(pooled(m.c(m.act(m.a(x)) + m.act(m.b(x))))), a=conv(), b=conv(), act=nn.ReLU(),
         c=conv(4), head=nn.Linear(4, 1),
     )  # fmt: skip
-    assert {"a.output_quant", "b.output_quant"} in groups(found), "before the activation then"
+    assert {"value_quants.2", "value_quants.4"} in groups(found), "behind the activation, in the caller"
+    assert {"value_quants.2", "value_quants.4"} <= set(found.positive)
+    assert found.callees == {"": ("a", "act", "b", "c", "head")}
 
 
-def test_functional_activations_leave_it_to_what_lies_before():
+def test_functional_activations_are_quantized_like_modules():
     found = grids_of(
         lambda m, x: m.head(pooled(F.relu(m.b(F.max_pool2d(F.relu(m.a(x)), 2))))), a=conv(), b=conv(4),
         head=nn.Linear(4, 1),
     )  # fmt: skip
-    assert groups(found) == [{"a.output_quant"}, {"b.output_quant"}]
-    assert not {"a.output_quant", "b.output_quant"} & set(found.positive)
-    assert found.ready == {}, "the activation between needs thresholds"
+    assert groups(found) == [{"value_quants.2"}, {"value_quants.5"}]
+    assert {"value_quants.2", "value_quants.5"} <= set(found.positive)
+    assert found.ready == {"b": "value_quants.2"}, "the maximum of codes is a code"
 
 
 def test_a_value_that_its_module_reads_itself_is_not_quantized_there():
@@ -236,7 +240,8 @@ def test_a_value_that_its_module_reads_itself_is_not_quantized_there():
         lambda m, x: m.head(pooled(m.three(m.one(x)))), one=Twice(), three=Residual(4), head=nn.Linear(4, 1)
     )
     assert not any("one.output_quant" in group for group in found.shared)
-    assert {"one.a.output_quant", "one.b.output_quant", "three.body.output_quant"} in groups(found)
+    assert {"one.a.output_quant", "one.b.output_quant"} in groups(found)
+    assert {"one.value_quants.3", "three.body.output_quant"} in groups(found)
 
 
 def test_an_attention_quantizes_its_own_products():
@@ -250,6 +255,37 @@ def test_an_attention_quantizes_its_own_products():
         {"blocks.0.output_quant", "blocks.1.attn.proj.output_quant", "blocks.1.mlp.fc2.output_quant"},
     ]
     assert (found.positive, found.ceilings, found.ready) == ((), {}, {})
+
+
+def test_an_image_that_several_layers_read_has_one_grid():
+    found = grids_of(
+        lambda m, x: m.head(pooled(m.c(torch.cat([m.a(x), m.b(x)], 1)))), a=conv(), b=conv(), c=conv(8),
+        head=nn.Linear(4, 1),
+    )  # fmt: skip
+    assert {"value_quants.image"} in groups(found)
+    assert found.ready["a"] == found.ready["b"] == "value_quants.image"
+
+
+def test_in_a_module_called_twice_what_it_does_not_return_has_one_grid():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = conv(4), conv(4)
+
+        def forward(self, x):
+            return self.b(F.max_pool2d(F.relu(self.a(x)), 3, 1, 1))
+
+    found = grids_of(lambda m, x: pooled(m.one(m.one(m.stem(x)))).sum(1), stem=conv(), one=Twice())
+    assert [group for group in groups(found) if "one.value_quants.2" in group] == [{"one.value_quants.2"}]
+    assert found.callees["one"] == ("a", "b")
+
+
+def test_a_sum_of_three_has_one_grid():
+    found = grids_of(
+        lambda m, x: m.head(pooled(F.relu((y := m.stem(x)) + m.a(y) + m.b(y)))), stem=conv(), a=conv(4),
+        b=conv(4), head=nn.Linear(4, 1),
+    )  # fmt: skip
+    assert {"stem.output_quant", "a.output_quant", "b.output_quant"} in groups(found)
 
 
 # Known networks --------------------------------------------------------------------------------------
@@ -278,8 +314,10 @@ def test_mobilenet():
 
 def test_nine_convolutions():
     found = make_plan(ClassNSeg().eval(), torch.randn(1, 3, 32, 32)).grids
-    assert groups(found) == [{"encoder.26.output_quant"}]
-    assert len(found.positive) == 9
+    assert groups(found) == [{"encoder.26.output_quant"}, {"value_quants.3"}], (
+        "the map, and its absolute values"
+    )
+    assert len(found.positive) == 10
 
 
 def test_json_there_and_back():

@@ -76,7 +76,7 @@ def concatenation(state: MappingState, node: NodeProto) -> ValueState:
 
 
 def is_along_channels(state: MappingState, node: NodeProto) -> bool:
-    """Whether a Concat or Split works along the channels: the second axis of maps, the last of other values."""
+    """Whether a Concat or Split works along the channels: axis 1 of maps, the last one of other values."""
     rank = len(state.graph.shapes[node.input[0]])
     return get_attribute(node, "axis", 0) % rank == (1 if rank == 4 else rank - 1)
 

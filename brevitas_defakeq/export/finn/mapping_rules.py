@@ -27,8 +27,7 @@ _HINTS = {
     "Erf": "export GELU as one node (opset 20)",
     "Resize": "resize the image before the detector; upsampling layers are not supported",
     "Upsample": "resize the image before the detector",
-    "Slice": "select channels by torch.chunk or torch.split, and tokens by an index; shifted windows (Swin) are "
-    "not supported",
+    "Slice": "select channels by torch.chunk or split, tokens by an index; windows are not supported",
     "Einsum": "write it as MatMul",
     "ConvTranspose": "leave out the decoder; detection does not need it",
     "PRelu": "use ReLU or LeakyReLU",
@@ -47,8 +46,8 @@ def function(state: MappingState, node: NodeProto) -> ValueState:
 def versal(state: MappingState, node: NodeProto) -> ValueState:
     """Gelu, Softmax, LayerNormalization: floating-point layers.
 
-    FINN has Gelu for Versal devices only, and the others in HLS elsewhere, without an estimate of a LayerNorm's
-    cycles.
+    FINN has Gelu for Versal devices only. The others exist elsewhere in HLS, where it does not estimate the
+    cycles of LayerNormalization.
     """
     rank = len(state.graph.shapes.get(node.input[0], []))
     usual = {"Gelu": None, "Softmax": -1, "LayerNormalization": -1}[node.op_type]
@@ -60,7 +59,9 @@ def versal(state: MappingState, node: NodeProto) -> ValueState:
             node, "needs", "a floating-point layer: FINN has it for Versal devices only", _VERSAL_CHANGE
         )
     elif node.op_type == "LayerNormalization":
-        problem = "a floating-point layer: RTL on Versal devices; HLS on others, with cycles that FINN does not estimate"
+        problem = (
+            "a floating-point layer: RTL on Versal devices, HLS on others, without an estimate of cycles"
+        )
         state.report(node, "costs", problem, _NORMS_CHANGE)
     else:
         problem = "a floating-point layer: RTL on Versal devices, HLS on others"

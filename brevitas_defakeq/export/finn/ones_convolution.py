@@ -54,7 +54,7 @@ def shuffle_by_convolution_(graph: GraphEditor) -> None:
 
 
 def shuffled_channels(graph: GraphEditor, turn: NodeProto) -> np.ndarray | None:
-    """The channels' new order, int [C], where a ``Transpose`` between two reshapes shuffles them; else None."""
+    """The new order of channels, int [C], that a ``Transpose`` between two reshapes makes; else None."""
     start, readers = graph.producer(turn.input[0]), graph.consumers(turn.output[0])
     if turn.op_type != "Transpose" or start is None or start.op_type != "Reshape" or len(readers) != 1:
         return None
