@@ -56,7 +56,7 @@ def test_an_unexpected_error_is_one_line(workplace):
     (workplace.folder / "odd_detector.py").write_text(
         "from torch import nn\n"
         "class Odd(nn.Linear):\n"
-        "    def forward(self, images):\n"
+        "    def train(self, mode=True):\n"
         "        return 1 / 0\n"
         "def build():\n"
         "    return Odd(1, 1), {'input_size': 8, 'mean': 0.5, 'std': 0.5}\n"

@@ -65,7 +65,7 @@ def test_budgets_may_be_repeated_and_joined_by_average_bits(chip):
         (("--costs", "costs.json"), "go together; give a budget such as lut=40000"),
         (
             ("--budget", "luts=1", "--costs", "costs.json"),
-            "budget='luts': choose one of lut, bram, dsp, cycles",
+            "--budget luts: choose one of lut, bram, dsp, cycles",
         ),
         (("--budget", "lut", "--costs", "costs.json"), "--budget 'lut': give NAME=NUMBER, as in lut=40000"),
         (("--budget", "lut=many", "--costs", "costs.json"), "--budget 'lut=many': give NAME=NUMBER"),

@@ -75,6 +75,7 @@ def made_run(contrasts):
         quantized=contrasts(0.05),
         mixed=contrasts(0.02),
         observer=Observer(OutputSpec(), "head", "input"),
+        plan=SimpleNamespace(contiguous=False, changes_batch=False),
         preprocessing=Preprocessing(32),
         report={"threshold": {"float": 0.0, "quantized": 0.6, "mixed": 0.5}, "detector": {}},
     )

@@ -90,12 +90,12 @@ def test_the_help_names_every_format():
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    (("--format", "pdf"), "format='pdf': choose of onnx, qonnx, executorch, litert, coreml, finn"),
+    (("--format", "pdf"), "--format pdf: choose of onnx, qonnx, executorch, litert, coreml, finn"),
     (("--format", "litert", "--pixels"), "--pixels is for --format onnx, not litert"),
     (("--format", "qonnx", "--storage", "int8"), "--storage is for --format onnx, not qonnx"),
     (("--check",), "--check is for --format finn, not onnx"),
     (("--format", "finn", "--licence", "MIT"), "--licence is for --format onnx or qonnx or"),
-    (("--format", "coreml", "--which", "float"), "variant='float': choose of quantized, mixed"),
+    (("--format", "coreml", "--which", "float"), "--which float: choose of quantized, mixed"),
 ])  # fmt: skip
 def test_refusals_before_the_run_is_read(arguments, message):
     refusal = command("no_such_run", "--out", "x", *arguments).exception

@@ -7,13 +7,14 @@ from nominal_width import nominal_bits
 from torch import nn
 
 from brevitas_defakeq.nn.static_padding import StaticPadConv2d, StaticPadQuantConv2d
+from brevitas_defakeq.nn.strided_pointwise import TrainableQuantConv1d, TrainableQuantConv2d
 from brevitas_defakeq.prepare.insert_quantizers import QuantScheme, quantize_layer
 from brevitas_defakeq.quant.partial_float import weight_quantizer
 
 LAYERS = {
     "linear": (lambda: nn.Linear(6, 4, bias=False), qnn.QuantLinear, (2, 6)),
-    "conv1d": (lambda: nn.Conv1d(6, 4, 3, stride=2, groups=2), qnn.QuantConv1d, (2, 6, 9)),
-    "conv2d": (lambda: nn.Conv2d(6, 4, (3, 1), padding=(1, 0), dilation=2), qnn.QuantConv2d, (2, 6, 7, 7)),
+    "conv1d": (lambda: nn.Conv1d(6, 4, 3, stride=2, groups=2), TrainableQuantConv1d, (2, 6, 9)),
+    "conv2d": (lambda: nn.Conv2d(6, 4, (3, 1), padding=(1, 0), dilation=2), TrainableQuantConv2d, (2, 6, 7, 7)),
     "static": (lambda: StaticPadConv2d(6, 4, 3, stride=2), StaticPadQuantConv2d, (2, 6, 8, 8)),
 }
 

@@ -103,7 +103,7 @@ def test_a_run_that_does_not_map_is_refused_with_its_first_reason(run, images, t
 
 def test_a_run_without_preprocessing_or_with_another_variant_is_refused(run, images, quick_config, tmp_path):
     result = run(Residual, "any")
-    with pytest.raises(UserError, match="variant='float': choose of quantized, mixed"):
+    with pytest.raises(UserError, match="--which float: choose of quantized, mixed"):
         export_finn(result, tmp_path, variant="float")
     plain = quantize(
         Residual().eval(), images, quick_config(samples=16, reconstruction__iterations=1, final__steps=0)
@@ -125,7 +125,7 @@ def test_a_missing_extra_is_named(run, tmp_path):
     (("--format", "onnx", "--check", "--out", "x"), "--check is for --format finn"),
     (("--format", "finn"), "give --out"),
     (("--format", "finn", "--out", "x", "--pixels"), "is for --format onnx, not finn"),
-    (("--format", "finn", "--check", "--which", "float"), "variant='float': choose of quantized, mixed"),
+    (("--format", "finn", "--check", "--which", "float"), "--which float: choose of quantized, mixed"),
 ])  # fmt: skip
 def test_wrong_options_get_one_line(finished, arguments, expected):
     outcome = finished("export", "run", *arguments)
