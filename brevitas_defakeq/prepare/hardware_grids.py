@@ -27,7 +27,7 @@ from brevitas_defakeq.prepare.operations import (
     is_neutral,
     is_vector,
 )
-from brevitas_defakeq.prepare.quantizer_places import QuantizerPlaces, event_of, event_site
+from brevitas_defakeq.prepare.quantizer_sites import QuantizerSites, event_of, event_site
 from brevitas_defakeq.prepare.trace import Operation, TensorVersion, Trace, tensors_in, version_of
 from brevitas_defakeq.prepare.value_quantizers import IMAGE
 
@@ -85,7 +85,7 @@ class _Finder:
         self.groups: list[list[str]] = []  # grid -> its quantizers; merged ones hold the same list
         self.sites: dict[str, list[_Value]] = {}  # quantizer -> the values it sees
         replaced = (*layers, *attentions)
-        self.places = QuantizerPlaces(self.modules, traced, replaced, self.readers)
+        self.finder = QuantizerSites(self.modules, traced, replaced, self.readers)
 
     def _note_constant(self, operation: Operation) -> None:
         """What is made of constants alone is one; a parameter that is only moved keeps its name."""
@@ -109,7 +109,7 @@ class _Finder:
 
     def _made(self, operation: Operation, sources: list[_Value]) -> _Value:
         name, first = operation.name, sources[0]
-        if self._moves(operation) or name in MAX_POOLS or (name == "abs" and first.positive):
+        if self._is_movement(operation) or name in MAX_POOLS or (name == "abs" and first.positive):
             return first
         if name in CLIPS:
             low, high = clip_bounds(operation)
@@ -120,7 +120,7 @@ class _Finder:
             return _Value(positive=first.positive, ceiling=first.ceiling)
         return _Value(positive=name in POSITIVE)
 
-    def _moves(self, operation: Operation) -> bool:
+    def _is_movement(self, operation: Operation) -> bool:
         return operation.name in DATA_MOVEMENT or is_neutral(operation)
 
     def _is_sum(self, operation: Operation) -> bool:
@@ -174,7 +174,7 @@ class _Finder:
 
     def _settled(self, key: TensorVersion, made: _Value) -> _Value:
         """The value behind a quantizer, if it needs one and there is a place for it."""
-        found = None if made.codes else self.places.find(key)
+        found = None if made.codes else self.finder.find(key)
         if found is None or not any(self._is_needed(value, made) for value in found[1]):
             return made
         return self._quantized(found[0], made)
@@ -214,7 +214,7 @@ class _Finder:
         for operation in self.readers.get(key, []):
             if is_idle(operation):
                 continue
-            if self._moves(operation) or operation.name == "abs":
+            if self._is_movement(operation) or operation.name == "abs":
                 for moved in operation.outputs:
                     yield from self._readers(moved)
             else:
@@ -236,5 +236,5 @@ class _Finder:
             positive=tuple(name for name, values in quantizers.items() if all(v.positive for v in values)),
             ceilings={name: high for name, high in ceilings.items() if math.isfinite(high)},
             ready=ready,
-            callees={event[0]: self.places.callees(event[0]) for event in map(event_of, self.sites) if event},
+            callees={event[0]: self.finder.callees(event[0]) for event in map(event_of, self.sites) if event},
         )

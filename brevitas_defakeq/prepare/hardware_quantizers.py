@@ -14,7 +14,7 @@ from torch.nn.utils import parametrize
 
 from brevitas_defakeq.nn.module_tree import modules_by_name
 from brevitas_defakeq.prepare.grids import Grids
-from brevitas_defakeq.prepare.quantizer_places import event_of
+from brevitas_defakeq.prepare.quantizer_sites import event_of
 from brevitas_defakeq.prepare.value_quantizers import add_value_quantizer_
 from brevitas_defakeq.quant.activation_quantizer import (
     activation_grid,

@@ -48,7 +48,7 @@ TensorVersion = tuple[int, int]
 
 #: Where a value arises: a module ("" for the model), and which event of its own forward made it. An event is
 #: a torch function with a tensor result, or a call of another module, whatever happens in that one.
-Place = tuple[str, int]
+Origin = tuple[str, int]
 
 
 def version_of(tensor: Tensor) -> TensorVersion:
@@ -75,7 +75,7 @@ class Trace:
         operations: in the order of their calls.
         makers: value -> the modules that returned it, innermost first.
         entered: module -> the first tensor of each call.
-        places: value -> where it arises, innermost module first.
+        origins: value -> where it arises, innermost module first.
         callees: module -> the modules that its own forward calls.
         image: the model's input.
     """
@@ -85,7 +85,7 @@ class Trace:
     operations: list[Operation] = field(default_factory=list)
     makers: dict[TensorVersion, list[str]] = field(default_factory=dict)
     entered: dict[str, list[TensorVersion]] = field(default_factory=dict)
-    places: dict[TensorVersion, list[Place]] = field(default_factory=dict)
+    origins: dict[TensorVersion, list[Origin]] = field(default_factory=dict)
     callees: dict[str, list[str]] = field(default_factory=dict)
     image: TensorVersion | None = None
     output: object = None
@@ -127,7 +127,7 @@ class _Running:
         name, count = self.frames.pop()
         self.frames.append((name, count + 1))
         if isinstance(result, Tensor) and version_of(result) not in inputs:
-            self.trace.places.setdefault(version_of(result), []).append((name, count + 1))
+            self.trace.origins.setdefault(version_of(result), []).append((name, count + 1))
 
 
 class _Readers(TorchFunctionMode):

@@ -1,6 +1,6 @@
 """Quantizers of values that no module returns: results of torch functions and of modules called repeatedly.
 
-A module's own forward is a fixed sequence of events (``trace.Place``): torch functions and calls of other
+A module's own forward is a fixed sequence of events (``trace.Origin``): torch functions and calls of other
 modules. A value is known by the number of the event that makes it, and quantized as it arises. So it does not
 matter whether a network writes ``F.relu(x + y)``, ``self.relu(self.add(x, y))`` or ``x += y; x.relu_()``.
 """

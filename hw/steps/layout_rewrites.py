@@ -12,7 +12,7 @@ from qonnx.util.basic import get_by_name
 from hw.steps.graph_edits import insert_before, new_tensor
 
 #: Domain of qonnx's own operators.
-QONNX_DOMAIN = "qonnx.custom_op.general"
+_QONNX_DOMAIN = "qonnx.custom_op.general"
 
 
 def move_transpose_past_join(model: ModelWrapper, node: NodeProto) -> bool:
@@ -32,7 +32,7 @@ def move_transpose_past_join(model: ModelWrapper, node: NodeProto) -> bool:
         else {}
     )
     shape, kind = model.get_tensor_shape(node.output[0]), model.get_tensor_datatype(node.output[0])
-    joined = new_tensor(model, [shape[place] for place in np.argsort(order)], kind)
+    joined = new_tensor(model, [shape[index] for index in np.argsort(order)], kind)
     sources = [producer.input[0] for producer in producers]
     insert_before(model, node, node.op_type, sources, (joined,), **axes)
     insert_before(model, node, "Transpose", (joined,), (node.output[0],), perm=list(order))
@@ -53,7 +53,7 @@ def move_transpose_past_split(model: ModelWrapper, node: NodeProto) -> bool:
     parts = []
     for name in node.output:
         shape = model.get_tensor_shape(name)
-        parts.append(new_tensor(model, [shape[place] for place in np.argsort(order)], kind))
+        parts.append(new_tensor(model, [shape[index] for index in np.argsort(order)], kind))
     inputs = (producer.input[0], *node.input[1:])
     insert_before(model, node, "Split", inputs, parts, axis=order[axis.i % len(order)])
     for part, name in zip(parts, node.output, strict=True):
@@ -75,7 +75,7 @@ def pool_channels_last(model: ModelWrapper, node: NodeProto) -> bool:
     given, pooled = (new_tensor(model, [1, *sides, channels], kind) for sides in (before, after))
     insert_before(model, node, "Transpose", (node.input[0],), (given,), perm=[0, 2, 3, 1])
     insert_before(
-        model, node, "MaxPoolNHWC", (given,), (pooled,), domain=QONNX_DOMAIN, ceil_mode=0, **options
+        model, node, "MaxPoolNHWC", (given,), (pooled,), domain=_QONNX_DOMAIN, ceil_mode=0, **options
     )  # fmt: skip
     insert_before(model, node, "Transpose", (pooled,), (node.output[0],), perm=[0, 3, 1, 2])
     model.graph.node.remove(node)

@@ -61,7 +61,7 @@ def shuffled_channels(graph: GraphEditor, turn: NodeProto) -> np.ndarray | None:
     before, after = graph.shapes[start.input[0]], graph.shapes[readers[0].output[0]]
     if readers[0].op_type != "Reshape" or before != after or len(before) != 4 or before[0] != 1:
         return None
-    places = np.arange(np.prod(before)).reshape(graph.shapes[start.output[0]])
-    moved = places.transpose(get_attribute(turn, "perm")).reshape(before[1], -1)
+    positions = np.arange(np.prod(before)).reshape(graph.shapes[start.output[0]])
+    moved = positions.transpose(get_attribute(turn, "perm")).reshape(before[1], -1)
     order, side = moved[:, 0] // moved.shape[1], np.arange(moved.shape[1])
     return order if (moved == order[:, None] * moved.shape[1] + side).all() else None

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from torch import nn
 
 from brevitas_defakeq.prepare.operations import is_idle
-from brevitas_defakeq.prepare.trace import Operation, Place, TensorVersion, Trace
+from brevitas_defakeq.prepare.trace import Operation, Origin, TensorVersion, Trace
 
 _VALUES = "value_quants"
 
@@ -22,8 +22,8 @@ def event_of(site: str) -> tuple[str, str] | None:
     return (module, event) if kind == _VALUES else None
 
 
-class QuantizerPlaces:
-    """Finds places in a traced model.
+class QuantizerSites:
+    """Finds them in a traced model.
 
     Args:
         layers, attentions: the modules that are replaced by quantized ones.
@@ -38,13 +38,13 @@ class QuantizerPlaces:
         readers: Mapping[TensorVersion, Sequence[Operation]],
     ) -> None:
         self.modules, self.traced, self.replaced, self.readers = modules, traced, set(replaced), readers
-        self.made_at: dict[Place, list[TensorVersion]] = {}
-        for key, places in traced.places.items():
-            for place in places:
-                self.made_at.setdefault(place, []).append(key)
+        self.made_at: dict[Origin, list[TensorVersion]] = {}
+        for key, origins in traced.origins.items():
+            for origin in origins:
+                self.made_at.setdefault(origin, []).append(key)
 
     def find(self, key: TensorVersion) -> tuple[str, list[TensorVersion]] | None:
-        """The name of a value's quantizer, and all values that it would see; None without a place.
+        """The name of a value's quantizer, and all values that it would see; None where there is no place for it.
 
         It belongs to the innermost module that returns the value, else to an event of a forward: outside a
         module that is called repeatedly and returns the value, so that each call has its own grid.
@@ -52,11 +52,11 @@ class QuantizerPlaces:
         holder = next((name for name in self.traced.makers.get(key, []) if self._can_hold(name, key)), None)
         if holder is not None:
             return f"{holder}.output_quant", [key]
-        places = [
-            place for place in self.traced.places.get(key, []) if not self._is_inside_replaced(place[0])
+        origins = [
+            origin for origin in self.traced.origins.get(key, []) if not self._is_inside_replaced(origin[0])
         ]
-        for name, event in places:
-            if self._is_called_once(name) or self._is_read_in(name, key) or (name, event) == places[-1]:
+        for name, event in origins:
+            if self._is_called_once(name) or self._is_read_in(name, key) or (name, event) == origins[-1]:
                 return event_site(name, event), self.made_at[name, event]
         return None
 
