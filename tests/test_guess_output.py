@@ -86,7 +86,7 @@ def test_the_class_that_is_taken_for_fake_is_said(images, caplog):
 
 
 def test_a_forward_pass_that_draws_is_said(images, caplog):
-    settled(lambda z: F.dropout(z, 0.5, training=True), images, classes=2)
+    settled(lambda z: z + torch.randn_like(z), images, classes=2)
     assert "another score each time, so no seed repeats this run" in caplog.text
 
 
