@@ -1,0 +1,76 @@
+"""Names for the modules of a converted graph: those of the original network where the file tells them."""
+
+import ast
+import re
+from collections.abc import Iterator
+
+from onnx import NodeProto
+
+#: What exporters append to the names of weights that they have changed.
+_WEIGHT_ENDINGS = re.compile(
+    r"([._/](weight|bias|kernel|gamma|beta|W|B|scale|value|BiasAdd|ReadVariableOp)|_(bn|fused)|_\d+_?)*(:\d+)?$"
+)
+_SCOPES = "pkg.torch.onnx.name_scopes"
+#: Names that exporters make up.
+_ANONYMOUS = re.compile(r"^(onnx::.*|val_?\d+|_?\d+|const(ant)?[_.\d].*|.*const_fold.*|new_.*|.*__\d+)$", re.I)
+
+
+class NodeNames:
+    """Gives out names, each once, none inside of another."""
+
+    def __init__(self) -> None:
+        self.used: set[str] = set()
+        self.scopes: set[str] = set()
+
+    def name(self, node: NodeProto, kind: str, hint: str = "") -> str:
+        """A free name for the module of ``kind`` that a node becomes; ``hint``: its weight's name."""
+        for candidate in self._candidates(node, kind, hint):
+            outer = {candidate.rsplit(".", count)[0] for count in range(1, candidate.count(".") + 1)}
+            if candidate not in self.used and candidate not in self.scopes and not outer & self.used:
+                self.used.add(candidate)
+                self.scopes |= outer
+                return candidate
+        raise AssertionError("the counter has no end")
+
+    def _candidates(self, node: NodeProto, kind: str, hint: str) -> Iterator[str]:
+        module = kind[:1].isupper()  # and no function
+        found = [_of_scopes(node), _of_node(node)] if module else []
+        found = [*filter(None, (*found, _of_weight(hint)))]
+        yield from found
+        count, base = 0, f"{found[0]}_{kind.lower()}" if module and found else kind.lower()
+        yield base
+        base = base.replace(".", "_")  # the scope may be the name of a module
+        while True:
+            count += 1
+            yield f"{base}_{count}"
+
+
+def _of_weight(name: str) -> str:
+    return "" if _ANONYMOUS.match(name) else _clean(_WEIGHT_ENDINGS.sub("", name))
+
+
+def _of_scopes(node: NodeProto) -> str:
+    """The module's path that torch's newer exporter writes beside the node."""
+    for entry in node.metadata_props:
+        if entry.key == _SCOPES:
+            scopes = [scope for scope in ast.literal_eval(entry.value) if scope]
+            return _clean(scopes[-2]) if len(scopes) > 1 else ""
+    return ""
+
+
+def _of_node(node: NodeProto) -> str:
+    """The path in a node's name, such as ``/blocks/blocks.0/attn/qkv/MatMul``."""
+    if not node.name.startswith("/"):  # of another exporter
+        return ""
+    path: list[str] = []
+    for part in [part for part in node.name.split("/") if part][:-1]:
+        if path and part.startswith(f"{path[-1]}."):
+            path.pop()
+        path.append(part)
+    return _clean(".".join(path))
+
+
+def _clean(name: str) -> str:
+    """Letters, digits and underscores, in parts separated by dots."""
+    parts = [re.sub(r"\W+", "_", part).strip("_") for part in re.split(r"[./]", name)]
+    return ".".join(f"_{part}" if part[:1].isdigit() and len(parts) == 1 else part for part in parts if part)
