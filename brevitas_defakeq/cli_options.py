@@ -34,7 +34,11 @@ output_option = _group("Output")
 # ------------------------------------------------------------------------------------------ detector
 
 DetectorName = Annotated[
-    str, typer.Argument(metavar="DETECTOR", help="Registry name, module:factory or timm name.")
+    str,
+    typer.Argument(
+        metavar="DETECTOR",
+        help="ONNX file, transformers.js folder, registry name, module:factory or timm name.",
+    ),
 ]
 Weights = Annotated[
     list[Path] | None,
@@ -70,6 +74,10 @@ OutputKind = Annotated[
     detector_option(help="Kind of output that the detector returns; inferred unless given."),
 ]
 FakeIndex = Annotated[int | None, detector_option(metavar="CLASS", help="Index of the fake class.")]
+FromQuantized = Annotated[
+    bool,
+    detector_option("--from-quantized", help="Take the weights of an ONNX file that is quantized already."),
+]
 Feature = Annotated[
     str | None,
     detector_option(metavar="MODULE", help="Module whose output is the feature to preserve."),

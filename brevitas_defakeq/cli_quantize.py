@@ -29,6 +29,7 @@ from brevitas_defakeq.cli_options import (
     FacesOption,
     FakeIndex,
     Feature,
+    FromQuantized,
     InputSize,
     Interpolation,
     Iterations,
@@ -96,6 +97,7 @@ def quantize(
     output: OutputKind = None,
     fake_index: FakeIndex = None,
     feature: Feature = None,
+    from_quantized: FromQuantized = False,
     calibration: Annotated[
         str, data_option(metavar="DATA", help="Face crops to calibrate with: a folder, CSV or data set.")
     ],
@@ -161,7 +163,7 @@ def quantize(
     config = with_iterations(replace(config, haq=replace(config.haq, sensitivity=sensitivity)), iterations)
     found = _detector(
         detector, weights=weights, model_arg=model_arg, input_size=input_size, interpolation=interpolation,
-        mean=mean, std=std, output=output, fake_index=fake_index, feature=feature,
+        mean=mean, std=std, output=output, fake_index=fake_index, feature=feature, from_quantized=from_quantized,
     )  # fmt: skip
     found = replace(found, crop=crop_of(crop, crop_margin) or found.crop)
 
@@ -205,6 +207,7 @@ def inspect(
     output: OutputKind = None,
     fake_index: FakeIndex = None,
     feature: Feature = None,
+    from_quantized: FromQuantized = False,
     samples: Samples = DEFAULTS.samples,
     average_bits: AverageBits = DEFAULT_AVERAGE_BITS,
     candidate_bits: CandidateBits = CANDIDATE_BITS,
@@ -223,7 +226,7 @@ def inspect(
     from brevitas_defakeq.report.terminal import show
 
     set_threads(threads)
-    if (Path(detector) / "config.json").exists():
+    if (Path(detector) / "report.json").exists():
         content = inspect_run(Path(detector))
     else:
         config = DefakeQConfig.for_recipe(
@@ -233,7 +236,7 @@ def inspect(
         found = _detector(
             detector, weights=weights, model_arg=model_arg, input_size=input_size,
             interpolation=interpolation, mean=mean, std=std, output=output, fake_index=fake_index,
-            feature=feature,
+            feature=feature, from_quantized=from_quantized,
         )  # fmt: skip
         content = inspect_detector(found, with_iterations(config, iterations))
     show(content, inspection_table(content), as_json=as_json)
@@ -259,6 +262,7 @@ def _detector(
     output: str | None,
     fake_index: int | None,
     feature: str | None,
+    from_quantized: bool,
 ) -> "Detector":
     """The detector that the options describe, with its weights."""
     from brevitas_defakeq.detectors.resolve import parse_model_args, resolve
@@ -266,5 +270,5 @@ def _detector(
     return resolve(
         name, weights=weights, model_args=parse_model_args(model_arg or []), input_size=input_size,
         interpolation=interpolation, mean=triple(mean, "--mean"), std=triple(std, "--std"), output=output,
-        fake_index=fake_index, feature=feature,
+        fake_index=fake_index, feature=feature, from_quantized=from_quantized,
     )  # fmt: skip

@@ -14,6 +14,7 @@ from brevitas_defakeq.data.labelled_set import LabelledSet
 from brevitas_defakeq.data.source_overlap import refuse_shared
 from brevitas_defakeq.detectors.observer import Observer
 from brevitas_defakeq.detectors.resolve import Detector
+from brevitas_defakeq.file_agreement import require_agreement
 from brevitas_defakeq.float_reference import prepare_float
 from brevitas_defakeq.haq.hardware_costs import HardwareCosts
 from brevitas_defakeq.pipeline import Job
@@ -104,6 +105,7 @@ def prepare_request(
     count = len(calibration.images)
     if count < config.samples:
         _LOG.warning("%d calibration images, fewer than the %d asked for", count, config.samples)
+    require_agreement(detector, calibration.images)
     reference, plan, observer = prepare_float(detector, calibration.images[:1])
     if hardware is not None:
         shapes = {layer.name: layer.weight_shape for layer in plan.layers}

@@ -1,5 +1,6 @@
 """The report of a run: metrics of its models, their thresholds, sizes, times and provenance."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
@@ -81,7 +82,7 @@ def _report(
     return {
         "format_version": _FORMAT_VERSION,
         "detector": {
-            "name": detector.name, **detector.spec, "weights": detector.weights, "dropped": detector.dropped,
+            "name": detector.name, **_briefly(detector.spec), "weights": detector.weights, "dropped": detector.dropped,
             "crop": detector.crop.to_dict() if detector.crop else None,
         },
         "recipe": job.config.recipe,
@@ -103,6 +104,11 @@ def _report(
         },
         "provenance": provenance(job.config.seed),
     }  # fmt: skip
+
+
+def _briefly(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """How to rebuild the detector, without the program of an ONNX graph."""
+    return {key: value for key, value in spec.items() if key != "program"}
 
 
 def reached_bits(job: Job, result: QuantizedDetector) -> float:

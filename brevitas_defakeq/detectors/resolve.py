@@ -1,4 +1,4 @@
-"""Finds a detector by name: a registry name, the user's `module:factory`, or a timm name, in this order."""
+"""Finds a detector by name: an ONNX file, a registry name, `module:factory`, or a timm name, in this order."""
 
 from __future__ import annotations
 
@@ -12,6 +12,15 @@ from typing import TYPE_CHECKING, Any
 from brevitas_defakeq.detectors.entry import DetectorEntry, State
 from brevitas_defakeq.detectors.factory import call_factory, preprocessing_from_factory
 from brevitas_defakeq.detectors.model_args import complete_timm_args, json_args, parse_model_args
+from brevitas_defakeq.detectors.onnx_detector import (
+    build_onnx,
+    fill_from_onnx_,
+    import_onnx,
+    onnx_file,
+    onnx_preprocessing,
+    onnx_settings,
+    output_of,
+)
 from brevitas_defakeq.detectors.output import OutputSpec
 from brevitas_defakeq.detectors.parts.timm_model import build_timm, preprocessing_from_timm
 from brevitas_defakeq.detectors.registry import REGISTRY, names
@@ -22,6 +31,7 @@ from brevitas_defakeq.imaging.stored_files import file_sha256
 from brevitas_defakeq.utils.errors import UserError
 
 if TYPE_CHECKING:
+    from onnx import ModelProto
     from torch import nn
 
 __all__ = ["Detector", "build", "parse_model_args", "resolve"]
@@ -45,6 +55,7 @@ class Detector:
         blocks: modules that are reconstructed as one block.
         outside: module -> why it stays outside the quantized graph.
         dropped: names in the files that were not needed -> count.
+        graph: the float32 ONNX graph, up to the scores, that the model was made from.
     """
 
     model: nn.Module
@@ -58,6 +69,7 @@ class Detector:
     blocks: tuple[str, ...] = ()
     outside: Mapping[str, str] = field(default_factory=dict)
     dropped: Mapping[str, int] = field(default_factory=dict)
+    graph: ModelProto | None = None
 
 
 def resolve(
@@ -72,11 +84,12 @@ def resolve(
     output: OutputSpec | str | None = None,
     fake_index: int | None = None,
     feature: str | None = None,
+    from_quantized: bool = False,
 ) -> Detector:
     """The detector of that name, with its weights loaded. Nothing is downloaded.
 
     Args:
-        name: a registry name, `module:factory` (imported from the working folder or the Python path; returns
+        name: an ONNX file or a folder of `transformers.js`, a registry name, `module:factory` (imported from the working folder or the Python path; returns
             an nn.Module, or one and a dict of pre-processing fields) or a timm name (`timm:NAME` forces it).
         weights: one or several files, or a folder of `transformers`, whose `config.json` tells which class is
             fake. None gives random weights, except for `demo`, which has its own.
@@ -90,6 +103,7 @@ def resolve(
         output: an `OutputSpec`, or its kind.
         fake_index: the class that means fake.
         feature: the module whose output is the feature.
+        from_quantized: take the float weights of a quantized ONNX file, which is refused otherwise.
 
     Raises:
         UserError: unknown names, weights or options that do not fit.
@@ -97,6 +111,14 @@ def resolve(
     given: dict[str, Any] = {
         "input_size": input_size, "interpolation": interpolation, "mean": mean, "std": std
     }  # fmt: skip
+    file = onnx_file(name)
+    if file is not None:
+        return _from_onnx(
+            file, json_args(model_args), given, weights=weights, output=output, fake_index=fake_index,
+            feature=feature, from_quantized=from_quantized,
+        )  # fmt: skip
+    if from_quantized:
+        raise UserError("from_quantized (--from-quantized) is for ONNX files")
     spec = _spec(name, json_args(model_args))
     entry, timm_name = _entry(spec), _timm_name(spec)
     files = weights_files(weights or registered_weights(spec) or ())
@@ -125,6 +147,40 @@ def resolve(
     )
 
 
+def _from_onnx(
+    file: Path,
+    model_args: Mapping[str, Any],
+    given: Mapping[str, Any],
+    *,
+    weights: Files | None,
+    output: OutputSpec | str | None,
+    fake_index: int | None,
+    feature: str | None,
+    from_quantized: bool,
+) -> Detector:
+    """The detector in an ONNX file."""
+    if weights:
+        raise UserError(f"{file} holds its own weights; leave out --weights")
+    beside = onnx_settings(file)
+    crop, labelled = beside.pop("crop", None), beside.pop("fake_index", None)
+    settings = beside | {key: value for key, value in given.items() if value is not None}
+    model, spec, graph = import_onnx(file, model_args, settings, from_quantized=from_quantized)
+    if not isinstance(output, OutputSpec):
+        kind, key = output_of(spec, output)
+        output = OutputSpec(kind, key=key)
+    return Detector(
+        model=model,
+        name=spec["name"],
+        preprocessing=onnx_preprocessing(file, spec, settings),
+        output=_output(output, output, labelled if fake_index is None else fake_index),
+        feature=feature,
+        spec=spec,
+        weights=_identity([file]),
+        crop=crop,
+        graph=graph,
+    )
+
+
 def _entry(spec: Mapping[str, Any]) -> DetectorEntry | None:
     return REGISTRY.get(spec["name"]) if spec.get("kind") == "registry" else None
 
@@ -138,7 +194,9 @@ def registered_weights(spec: Mapping[str, Any]) -> Path | None:
 def fill_(model: nn.Module, spec: Mapping[str, Any], weights: Files) -> None:
     """Load files of weights into an architecture made by ``build(spec)``, as `resolve` does."""
     files = weights_files(weights)
-    if state := _read(files):
+    if spec.get("kind") == "onnx":
+        fill_from_onnx_(model, files, spec)
+    elif state := _read(files):
         _load_(model, state, _entry(spec), files)
 
 
@@ -196,6 +254,8 @@ def _build_with_extras(spec: Mapping[str, Any]) -> tuple[nn.Module, dict[str, An
     model_args = dict(spec.get("model_args") or {})
     if kind == "factory":
         return call_factory(name, model_args)
+    if kind == "onnx":
+        return build_onnx(spec), {}
     if kind == "timm":
         return build_timm(name, **model_args), {}
     if kind == "registry" and name in REGISTRY:

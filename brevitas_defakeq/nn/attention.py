@@ -14,6 +14,8 @@ from timm.models.swin_transformer import WindowAttention
 from timm.models.vision_transformer import Attention
 from torch import Tensor, nn
 
+from brevitas_defakeq.nn.graph_network import GraphAttention, QuantGraphAttention
+
 Adopted = TypeVar("Adopted", "QuantAttention", "QuantWindowAttention")
 #: The quantizers that each attention carries.
 PRODUCT_OPERANDS = ("q_quant", "k_quant", "v_quant", "softmax_quant")
@@ -96,7 +98,10 @@ class QuantWindowAttention(WindowAttention):
 
 
 #: Float class -> quantized class. Exact types: a subclass with its own forward stays float and is reported.
-QUANTIZED_ATTENTION: dict[type[nn.Module], type[QuantAttention] | type[QuantWindowAttention]] = {
+QUANTIZED_ATTENTION: dict[
+    type[nn.Module], type[QuantAttention] | type[QuantWindowAttention] | type[QuantGraphAttention]
+] = {
     Attention: QuantAttention,
     WindowAttention: QuantWindowAttention,
+    GraphAttention: QuantGraphAttention,
 }

@@ -20,6 +20,7 @@ from brevitas_defakeq.detectors.onnx_graph.interface import FINAL_OPERATORS, Gra
 from brevitas_defakeq.detectors.onnx_graph.node_attention import group_attention
 from brevitas_defakeq.detectors.onnx_graph.node_operators import HANDLERS
 from brevitas_defakeq.detectors.onnx_graph.program import Program, Step
+from brevitas_defakeq.detectors.onnx_graph.written_norms import join_norms
 from brevitas_defakeq.utils.errors import UserError
 
 _IMAGE = "image"
@@ -70,7 +71,9 @@ def import_graph(
     for node in model.graph.node:
         graph.convert_(node, HANDLERS)
     outputs = [_result(graph, value.name, path) for value in model.graph.output]
-    steps = group_attention(_needed(graph.steps, outputs), set(outputs))
+    shapes = {name: value.shape for name, value in graph.values.items()}
+    steps = join_norms(_needed(graph.steps, outputs), shapes, set(outputs))
+    steps = group_attention(steps, set(outputs))
     steps = group_blocks(steps, _IMAGE, outputs)
     return ImportedGraph(Program(steps, [_IMAGE], outputs), interface, model)
 

@@ -34,8 +34,8 @@ class NodeNames:
 
     def _candidates(self, node: NodeProto, kind: str, hint: str) -> Iterator[str]:
         module = kind[:1].isupper()  # and no function
-        found = [_of_scopes(node), _of_node(node)] if module else []
-        found = [*filter(None, (*found, _of_weight(hint)))]
+        own = [_of_node(node), _of_weight(hint), _of_scopes(node)] if module else [_of_weight(hint)]
+        found = [name for name in own if name]
         yield from found
         count, base = 0, f"{found[0]}_{kind.lower()}" if module and found else kind.lower()
         yield base
