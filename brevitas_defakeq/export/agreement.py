@@ -64,8 +64,10 @@ class ModelAgreement:
 
 def ort_run(session: onnxruntime.InferenceSession) -> Run:
     """A file in ONNX Runtime: its one input -> its first output."""
-    name = session.get_inputs()[0].name
-    return lambda batch: session.run(None, {name: batch})[0]
+    image = session.get_inputs()[0]
+    if image.shape[0] != 1:
+        return lambda batch: session.run(None, {image.name: batch})[0]
+    return lambda batch: np.concatenate([session.run(None, {image.name: one[None]})[0] for one in batch])
 
 
 def optimized(file: bytes) -> tuple[onnxruntime.InferenceSession, Counter[str]]:
@@ -89,6 +91,7 @@ def compare_with_model(
         input_output: what the file takes and returns.
     """
     card_input, card_output = input_output
+    of_model = CardOutput(kind="probability" if card_output.kind == "probability" else "logit", fake_index=1)
     scores: list[list[np.ndarray]] = [[] for _ in range(2 + len(files))]
     precise = copy_module(model).double()
     with fused_quantizers(model, frozen=True), fused_quantizers(precise, frozen=True):
@@ -96,10 +99,10 @@ def compare_with_model(
             raw = [observer(model, batch)[0], observer(precise, batch.double())[0].float()]
             if card_output.kind == "probability":
                 raw = [logits.sigmoid() for logits in raw]
-            outputs = [logits.numpy() for logits in raw]
-            outputs += [run(_as_taken(batch, card_input)) for run in files]
-            for kept, output in zip(scores, outputs, strict=True):
-                kept.append(fake_logit(output, len(batch), card_output))
+            outputs = [(logits.numpy(), of_model) for logits in raw]
+            outputs += [(run(_as_taken(batch, card_input)), card_output) for run in files]
+            for kept, (output, meaning) in zip(scores, outputs, strict=True):
+                kept.append(fake_logit(output, len(batch), meaning))
     wanted, in_double, found, *plain = (np.concatenate(kept) for kept in scores)
     spread = max(float(wanted.std()), 1e-6)
     return ModelAgreement(
@@ -116,4 +119,5 @@ def _as_taken(batch: Tensor, card_input: CardInput) -> np.ndarray:
     """Preprocessed images as the file takes them."""
     if card_input.dtype == "uint8":
         return pixels_of(batch, card_input.preprocessing)
-    return batch.contiguous().numpy()
+    placed = batch if card_input.layout == "NCHW" else batch.permute(0, 2, 3, 1)
+    return placed.contiguous().numpy().astype(card_input.dtype)

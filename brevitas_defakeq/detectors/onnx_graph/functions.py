@@ -96,12 +96,11 @@ def _split(x: Tensor, sizes: list[int], axis: int) -> tuple[Tensor, ...]:
     return x.split(sizes, axis)
 
 
-def _concat(*values: Tensor, axis: int) -> Tensor:
-    """Constants are repeated for each image of the batch."""
-    batch = max(value.shape[0] for value in values) if axis else 1
+def _concat(*values: Tensor, axis: int, repeated: Sequence[int] = (), like: int = 0) -> Tensor:
+    """The ``repeated`` operands are the same for each image of the batch, which ``like`` has."""
     parts = [
-        value.expand(batch, *value.shape[1:]) if axis and value.shape[0] != batch else value
-        for value in values
+        value.expand(values[like].shape[0], *value.shape[1:]) if position in repeated else value
+        for position, value in enumerate(values)
     ]
     return torch.cat(parts, axis)
 

@@ -125,8 +125,9 @@ def _grouped(steps: list[Step], inside: list[Step], first: Step, last: Step) -> 
     """The steps with those inside as one step where the last of them was."""
     made = {name for step in inside for name in step.outputs}
     inputs = list(dict.fromkeys(name for step in inside for name in step.values if name not in made))
-    scope, number = first.name.rpartition(".")[0], sum(step.kind == "attention" for step in steps)
-    name = ".".join(filter(None, (scope, "attention" if not number else f"attention_{number}")))
+    scope, taken = first.name.rpartition(".")[0], {step.name for step in steps}
+    names = (".".join(filter(None, (scope, f"attention{end}"))) for end in ("", *(f"_{n}" for n in range(1, 999))))
+    name = next(name for name in names if name not in taken)
     options = {"first": first.name, "last": last.name}
     group = Step(name, "attention", [*inputs], list(last.outputs), options, steps=inside)
     return [group if step is last else step for step in steps if step is last or all(step is not one for one in inside)]

@@ -91,10 +91,12 @@ def concat(node: Node) -> None:
     values = [value for value in node.inputs if value is not None]
     rank = len(values[0].shape)
     axis = node.axis(node.attribute("axis", 0), rank)
-    if any(value.batch_axis not in (None, 0) or value.batch_axis == axis for value in values):
-        if len({value.batch_axis for value in values}) > 1 or values[0].batch_axis == axis:
-            node.refuse("it joins images of a batch with other values")
-    node.function("concat", [*values], axis=axis)
+    batch_axes = [value.batch_axis for value in values]
+    repeated = [position for position, batch in enumerate(batch_axes) if batch is None]
+    if axis in batch_axes or (repeated and {*batch_axes} != {None, 0}):
+        node.refuse("it joins the images of a batch with other values")
+    more = {"repeated": repeated, "like": batch_axes.index(0)} if repeated else {}
+    node.function("concat", [*values], axis=axis, **more)
 
 
 def split(node: Node) -> None:
