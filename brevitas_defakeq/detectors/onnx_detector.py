@@ -38,7 +38,7 @@ def onnx_file(name: str) -> Path | None:
 
 def import_onnx(
     file: Path, model_args: Mapping[str, Any], settings: Mapping[str, Any], *, from_quantized: bool
-) -> tuple[nn.Module, dict[str, Any], ModelProto]:
+) -> tuple[nn.Module, dict[str, Any], ModelProto | None]:
     """The network in a file, the spec that rebuilds it, and the float32 graph it was made from.
 
     Args:

@@ -15,7 +15,13 @@ from onnx import ModelProto, NodeProto, helper
 from onnx.reference import ReferenceEvaluator
 from torch import Tensor
 
-from brevitas_defakeq.detectors.onnx_graph.graph_file import constant_of, initializers, node_name, opset_of
+from brevitas_defakeq.detectors.onnx_graph.graph_file import (
+    NEWEST_OPSET,
+    constant_of,
+    initializers,
+    node_name,
+    opset_of,
+)
 from brevitas_defakeq.detectors.onnx_graph.node_names import NodeNames
 from brevitas_defakeq.detectors.onnx_graph.program import Step
 from brevitas_defakeq.nn.graph_network import Operand
@@ -69,6 +75,7 @@ class Graph:
         }
         self.values[image.name] = image
         self.names = NodeNames()
+        self.unscaled: set[str] = set()  # integer layers whose scale is still to come
         self.readers = Counter(name for node in model.graph.node for name in node.input)
         self.readers.update(value.name for value in model.graph.output)
         self.nodes = {name: node for node in model.graph.node for name in node.input}
@@ -165,11 +172,15 @@ class Graph:
             [helper.make_tensor_value_info(name, onnx.TensorProto.UNDEFINED, None) for name in feeds],
             [helper.make_tensor_value_info(name, onnx.TensorProto.UNDEFINED, None) for name in proto.output],
         )  # fmt: skip
-        opset = helper.make_opsetid("", self.opset)
-        try:
-            results = ReferenceEvaluator(helper.make_model(graph, opset_imports=[opset])).run(None, feeds)
-        except Exception as error:  # of numpy or of onnx, of any kind
-            node.refuse(" ".join(str(error).split())[:200])
+        results: list[Any] = []
+        for opset in (self.opset, NEWEST_OPSET):  # onnx itself lacks a few older versions
+            model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+            try:
+                results = ReferenceEvaluator(model).run(None, feeds)
+                break
+            except Exception as error:  # of numpy or of onnx, of any kind
+                if opset == NEWEST_OPSET:
+                    node.refuse(" ".join(str(error).split())[:200])
         sources = [value.source for value in node.inputs[:1] if value is not None]
         moved = node.op in ("Transpose", "Reshape", "Identity", "Cast", "Squeeze", "Unsqueeze", "Expand")
         if node.op == "Identity":  # torch's exporter names tensors with the same values so

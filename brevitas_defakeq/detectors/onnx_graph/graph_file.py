@@ -1,6 +1,6 @@
 """Reads an ONNX file: in float32, checked, with one line for each thing that cannot be taken."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +13,6 @@ from brevitas_defakeq.utils.errors import UserError
 #: The operator sets of ONNX that the converter knows.
 OLDEST_OPSET, NEWEST_OPSET = 11, 25
 _LARGEST_BYTES = 2**31
-_QUANTIZED = (
-    "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "ConvInteger",
-    "QLinearConv", "QLinearMatMul", "QLinearAdd", "QLinearMul", "QGemm", "QLinearGlobalAveragePool", "MatMulNBits",
-    "QLinearConcat", "QLinearSigmoid", "QLinearSoftmax", "QLinearAveragePool", "QLinearLeakyRelu", "QAttention",
-    "DynamicQuantizeMatMul", "MatMulIntegerToFloat",
-)  # fmt: skip
 _STANDARD = ("", "ai.onnx")
 _FLOATS = (TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
 
@@ -46,21 +40,15 @@ def opset_of(model: ModelProto) -> int:
     return next((entry.version for entry in model.opset_import if entry.domain in _STANDARD), 0)
 
 
-def quantized_operators(model: ModelProto) -> list[str]:
-    """The operators that show that the file is quantized."""
-    found = {node.op_type for node in model.graph.node}
-    return [name for name in _QUANTIZED if name in found]
-
-
-def refuse_foreign(model: ModelProto, path: Path) -> None:
-    """Raises UserError for nodes with subgraphs, of other domains and of functions."""
+def refuse_foreign(model: ModelProto, path: Path, known: Collection[str] = ()) -> None:
+    """Raises UserError for nodes with subgraphs, and of other domains but the operators that are ``known``."""
     for node in model.graph.node:
         if any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute):
             raise UserError(
                 f"{path}: node {node_name(node)} ({node.op_type}) holds a subgraph; control flow cannot be "
                 "quantized: export the model without it"
             )
-        if node.domain not in _STANDARD:
+        if node.domain not in _STANDARD and node.op_type not in known:
             raise UserError(
                 f"{path}: node {node_name(node)} is {node.op_type} of the domain {node.domain}; give the file "
                 "as it was before a runtime optimized it"

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from brevitas_defakeq.detectors.onnx_graph.block_groups import group_blocks
 from brevitas_defakeq.detectors.onnx_graph.converter import Graph, Value
-from brevitas_defakeq.detectors.onnx_graph.dequantize import require_float_
+from brevitas_defakeq.detectors.onnx_graph.dequantize import DEQUANTIZERS, quantized_operators, refuse_quantized
 from brevitas_defakeq.detectors.onnx_graph.graph_file import read_graph, refuse_foreign, to_float32_
 from brevitas_defakeq.detectors.onnx_graph.interface import FINAL_OPERATORS, GraphInterface, read_interface
 from brevitas_defakeq.detectors.onnx_graph.node_attention import group_attention
@@ -33,12 +33,12 @@ class ImportedGraph:
     Attributes:
         program: rebuilds the network.
         interface: of the file.
-        scores: the float32 model up to the scores, for onnxruntime.
+        scores: the float32 model up to the scores, for onnxruntime; None where the file is quantized.
     """
 
     program: Program
     interface: GraphInterface
-    scores: ModelProto
+    scores: ModelProto | None
 
 
 def import_graph(
@@ -56,8 +56,10 @@ def import_graph(
     """
     model = read_graph(path)
     interface = read_interface(model, path, output)
-    require_float_(model, path, from_quantized=from_quantized)
-    refuse_foreign(model, path)
+    quantized = bool(quantized_operators(model))
+    if not from_quantized:
+        refuse_quantized(model, path)
+    refuse_foreign(model, path, DEQUANTIZERS)
     to_float32_(model)
     sides = interface.size or size
     if sides is None:
@@ -69,13 +71,13 @@ def import_graph(
     graph.readers[_IMAGE] = 2
     _enter(graph, interface)
     for node in model.graph.node:
-        graph.convert_(node, HANDLERS)
+        graph.convert_(node, {**HANDLERS, **DEQUANTIZERS})
     outputs = [_result(graph, value.name, path) for value in model.graph.output]
     shapes = {name: value.shape for name, value in graph.values.items()}
     steps = join_norms(_needed(graph.steps, outputs), shapes, set(outputs))
     steps = group_attention(steps, set(outputs))
     steps = group_blocks(steps, _IMAGE, outputs)
-    return ImportedGraph(Program(steps, [_IMAGE], outputs), interface, model)
+    return ImportedGraph(Program(steps, [_IMAGE], outputs), interface, None if quantized else model)
 
 
 def _examples(sides: tuple[int, int]) -> tuple[Tensor, Tensor]:

@@ -21,6 +21,7 @@ def convolution(node: Node) -> None:
     dilations = list(node.attribute("dilations", [1] * rank))
     group = int(node.attribute("group", 1))
     before, after = padding_of(node, list(weight.shape[2:]), strides, dilations)
+    x, before, after = _with_pad(node, x, before, after)
     biased = node.has(2)
     if weight.constant is None or (biased and node.data(2).constant is None):
         x = node.function("pad", [x], node.temporary("padded"), pads=torch_pads(before, after), mode="constant")
@@ -43,6 +44,23 @@ def convolution(node: Node) -> None:
     else:
         x = node.function("pad", [x], node.temporary("padded"), pads=torch_pads(before, after), mode="constant")
     node.graph.emit(node, kind, [x], options, tensors=tensors, hint=weight_name(node))
+
+
+def _with_pad(
+    node: Node, x: Value, before: list[int], after: list[int]
+) -> tuple[Value, list[int], list[int]]:
+    """A Pad with zeros before a convolution becomes part of the convolution."""
+    maker = node.graph.makers.get(x.name)
+    attributes = maker.options.get("attributes", {}) if maker is not None else {}
+    pads = attributes.get("pads", [])
+    zeros = attributes.get("mode") == "constant" and attributes.get("value") == 0
+    if maker is None or not zeros or len(pads) > 2 * len(before) or node.graph.readers[x.name] != 1:
+        return x, before, after
+    pads = [*pads, *[0] * (2 * len(before) - len(pads))]
+    before = [side + more for side, more in zip(before, pads[-2::-2], strict=True)]
+    after = [side + more for side, more in zip(after, pads[::-2], strict=True)]
+    node.graph.readers[maker.values[0]] += 1
+    return node.graph.values[maker.values[0]], before, after
 
 
 def weight_name(node: Node) -> str:
@@ -222,9 +240,9 @@ def multiplication(node: Node) -> None:
     """Mul: a BatchNorm's gain behind a convolution (an addition by channel follows), or a product."""
     for x, other in ((node.data(0), node.data(1)), (node.data(1), node.data(0))):
         layer = _own_layer(node, x)
-        convolution = layer is not None and layer.kind in ("Conv1d", "Conv2d", "Conv3d", "PaddedConv2d")
-        if layer is not None and convolution and other.constant is not None and _is_norm(node):
-            gain = _by_channel(layer, other.constant, len(x.shape))
+        if layer is not None and other.constant is not None and (_is_unscaled(node, layer) or _is_norm(node, layer)):
+            single = other.constant.size == 1 and _is_unscaled(node, layer)
+            gain = tensor(other.constant.reshape(-1)) if single else _by_channel(layer, other.constant, len(x.shape))
             if gain is not None:
                 weight = layer.tensors["weight"]
                 layer.tensors["weight"] = weight * gain.view(-1, *[1] * (weight.dim() - 1))
@@ -235,7 +253,15 @@ def multiplication(node: Node) -> None:
     node.function("mul", _operands(node))
 
 
-def _is_norm(node: Node) -> bool:
+def _is_unscaled(node: Node, layer: Step) -> bool:
+    """Whether the layer's weights are still integers."""
+    return layer.name in node.graph.unscaled
+
+
+def _is_norm(node: Node, layer: Step) -> bool:
+    """Whether the product is the first half of a BatchNorm behind a convolution."""
+    if layer.kind == "Linear":
+        return False
     reader = node.graph.nodes.get(node.outputs[0])
     return reader is not None and reader.op_type in ("Add", "Sub") and node.graph.readers[node.outputs[0]] == 1
 

@@ -10,9 +10,14 @@ from onnx import NodeProto
 _WEIGHT_ENDINGS = re.compile(
     r"([._/](weight|bias|kernel|gamma|beta|W|B|scale|value|BiasAdd|ReadVariableOp)|_(bn|fused)|_\d+_?)*(:\d+)?$"
 )
+#: Operations within a layer of Keras.
+_KERAS_PARTS = re.compile(
+    r"(convolution|depthwise|merged_input|batchnorm|mul|sub|add|Cast|ReadVariableOp|MatMul|BiasAdd|Conv2D|Relu6?"
+    r"|Mean|Softmax|Sigmoid|Reshape|Pad|FusedBatchNorm\w*)(_\d+)*(__\d+)?|Mean_Squeeze__\d+"
+)
 _SCOPES = "pkg.torch.onnx.name_scopes"
 #: Names that exporters make up.
-_ANONYMOUS = re.compile(r"^(onnx::.*|val_?\d+|_?\d+|const(ant)?[_.\d].*|.*const_fold.*|new_.*|.*__\d+)$", re.I)
+_ANONYMOUS = re.compile(r"^(onnx::.*|val_?\d+|_?\d+|const(ant)?[_.\d].*|.*const_fold.*|new_.*)$", re.I)
 
 
 class NodeNames:
@@ -46,7 +51,15 @@ class NodeNames:
 
 
 def _of_weight(name: str) -> str:
-    return "" if _ANONYMOUS.match(name) else _clean(_WEIGHT_ENDINGS.sub("", name))
+    if _ANONYMOUS.match(name):
+        return ""
+    return _of_keras(name) if "/" in name else _clean(_WEIGHT_ENDINGS.sub("", name))
+
+
+def _of_keras(name: str) -> str:
+    """The layer in a path such as ``model_1/block_1_expand_1/convolution/merged_input:0``."""
+    parts = [part for part in name.split(":")[0].split("/") if part and not _KERAS_PARTS.fullmatch(part)]
+    return re.sub(r"\W+", "_", parts[-1]) if len(parts) > 1 else ""
 
 
 def _of_scopes(node: NodeProto) -> str:
@@ -60,8 +73,8 @@ def _of_scopes(node: NodeProto) -> str:
 
 def _of_node(node: NodeProto) -> str:
     """The path in a node's name, such as ``/blocks/blocks.0/attn/qkv/MatMul``."""
-    if not node.name.startswith("/"):  # of another exporter
-        return ""
+    if not node.name.startswith("/"):
+        return _of_keras(node.name)
     path: list[str] = []
     for part in [part for part in node.name.split("/") if part][:-1]:
         if path and part.startswith(f"{path[-1]}."):
