@@ -107,8 +107,8 @@ def _report(
 
 
 def _briefly(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """How to rebuild the detector, without the program of an ONNX graph."""
-    return {key: value for key, value in spec.items() if key != "program"}
+    """How to rebuild the detector, without an ONNX graph's program and settings."""
+    return {key: value for key, value in spec.items() if key not in ("program", "folder")}
 
 
 def reached_bits(job: Job, result: QuantizedDetector) -> float:

@@ -63,6 +63,13 @@ def import_onnx(
     return imported.program.network(), spec, imported.scores
 
 
+def folder_settings(name: str) -> dict[str, Any]:
+    """The settings of a `transformers.js` folder, by file, which its export writes again; none for a file."""
+    files = [Path(name) / file for file in ("config.json", "preprocessor_config.json")]
+    found = {file.name: read_json(file) for file in files if file.is_file()}
+    return {"folder": found} if found else {}
+
+
 def build_onnx(spec: Mapping[str, Any]) -> nn.Module:
     """The network of a spec, with weights of zero."""
     from brevitas_defakeq.detectors.onnx_graph.program import Program

@@ -15,6 +15,7 @@ from brevitas_defakeq.detectors.model_args import complete_timm_args, json_args,
 from brevitas_defakeq.detectors.onnx_detector import (
     build_onnx,
     fill_from_onnx_,
+    folder_settings,
     import_onnx,
     onnx_file,
     onnx_preprocessing,
@@ -114,7 +115,7 @@ def resolve(
     file = onnx_file(name)
     if file is not None:
         return _from_onnx(
-            file, json_args(model_args), given, weights=weights, output=output, fake_index=fake_index,
+            file, name, json_args(model_args), given, weights=weights, output=output, fake_index=fake_index,
             feature=feature, from_quantized=from_quantized,
         )  # fmt: skip
     if from_quantized:
@@ -149,6 +150,7 @@ def resolve(
 
 def _from_onnx(
     file: Path,
+    given_name: str,
     model_args: Mapping[str, Any],
     given: Mapping[str, Any],
     *,
@@ -158,7 +160,7 @@ def _from_onnx(
     feature: str | None,
     from_quantized: bool,
 ) -> Detector:
-    """The detector in an ONNX file."""
+    """The detector in an ONNX file; ``given_name``: that file, or the folder it is in."""
     if weights:
         raise UserError(f"{file} holds its own weights; leave out --weights")
     beside = onnx_settings(file)
@@ -174,7 +176,7 @@ def _from_onnx(
         preprocessing=onnx_preprocessing(file, spec, settings),
         output=_output(output, output, labelled if fake_index is None else fake_index),
         feature=feature,
-        spec=spec,
+        spec=spec | folder_settings(given_name),
         weights=_identity([file]),
         crop=crop,
         graph=graph,

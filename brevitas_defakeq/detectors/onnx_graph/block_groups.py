@@ -21,8 +21,8 @@ class _Range:
 def group_blocks(steps: list[Step], image: str, outputs: list[str]) -> list[Step]:
     """The steps with each block as one step of kind "graph".
 
-    A block has one value in and one out. It is a scope of the names (``blocks.3``), or, where names tell
-    nothing, what lies between two places where only one value is alive.
+    A block has one value in and one out. It is a scope of the names (``blocks.3``), or, where names have no
+    scopes, what lies between two places where only one value is alive.
     """
     cuts = _single_values(steps, image, outputs)
     taken = [*_scoped(steps, cuts)]
@@ -79,12 +79,12 @@ def _is_list(scope: str, names: list[str]) -> bool:
 
 
 def _unnamed(steps: list[Step], cuts: dict[int, str], taken: list[_Range]) -> list[_Range]:
-    """What lies between two neighbouring cuts and holds several layers."""
+    """What lies between two neighbouring cuts and holds several layers, none with a scope."""
     found: list[_Range] = []
     places = sorted(cuts)
     for start, end in zip(places, places[1:], strict=False):
-        layers = sum("weight" in step.tensors for step in steps[start:end])
-        if 2 <= layers <= _MAX_LAYERS and end - start > 1 and not _overlap(taken, start, end):
+        layers = ["." in step.name for step in steps[start:end] if "weight" in step.tensors]
+        if 2 <= len(layers) <= _MAX_LAYERS and not any(layers) and not _overlap(taken, start, end):
             found.append(_Range(start, end, f"block_{len(found)}"))
     return found
 

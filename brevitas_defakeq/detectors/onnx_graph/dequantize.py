@@ -128,9 +128,14 @@ def _linear_gemm(node: Node) -> None:
     _then_clipped(node, inputs, node_layers.general_product, node.array(7), node.array(8))
 
 
-def _linear_sum(node: Node) -> None:
-    inputs: list[Value | None] = [_float_operand(node, 0), _float_operand(node, 3)]
-    _then_clipped(node, inputs, node_layers.addition, node.array(6), node.array(7))
+def _linear_pair(convert: Callable[[Node], None]) -> Callable[[Node], None]:
+    """An operator of two operands."""
+
+    def converted(node: Node) -> None:
+        inputs: list[Value | None] = [_float_operand(node, 0), _float_operand(node, 3)]
+        _then_clipped(node, inputs, convert, node.array(6), node.array(7))
+
+    return converted
 
 
 def _float_operand(node: Node, position: int) -> Value:
@@ -183,7 +188,7 @@ def _unpacked(codes: np.ndarray, bits: int) -> np.ndarray:
 
 
 #: What reads a quantized file as a float network.
-DEQUANTIZERS: dict[str, Callable[[Node], None]] = {
+DEQUANTIZERS: dict[str, Callable[[Node], object]] = {
     "QuantizeLinear": _quantize,
     "DequantizeLinear": _dequantize,
     "DynamicQuantizeLinear": _dynamic,
@@ -192,7 +197,9 @@ DEQUANTIZERS: dict[str, Callable[[Node], None]] = {
     "QLinearConv": _linear_convolution,
     "QLinearMatMul": _linear_product,
     "QGemm": _linear_gemm,
-    "QLinearAdd": _linear_sum,
+    "QLinearAdd": _linear_pair(node_layers.addition),
+    "QLinearMul": _linear_pair(node_layers.multiplication),
+    "QLinearSigmoid": lambda node: node.module("Sigmoid"),
     "QLinearGlobalAveragePool": _linear_average,
     "MatMulNBits": _few_bits,
 }

@@ -263,7 +263,10 @@ def _is_norm(node: Node, layer: Step) -> bool:
     if layer.kind == "Linear":
         return False
     reader = node.graph.nodes.get(node.outputs[0])
-    return reader is not None and reader.op_type in ("Add", "Sub") and node.graph.readers[node.outputs[0]] == 1
+    if reader is None or reader.op_type not in ("Add", "Sub") or node.graph.readers[node.outputs[0]] != 1:
+        return False
+    others = [node.graph.values.get(name) for name in reader.input if name != node.outputs[0]]
+    return all(value is not None and value.constant is not None for value in others)
 
 
 def _own_layer(node: Node, value: Value) -> Step | None:
