@@ -163,7 +163,8 @@ def quantize(
     config = with_iterations(replace(config, haq=replace(config.haq, sensitivity=sensitivity)), iterations)
     found = _detector(
         detector, weights=weights, model_arg=model_arg, input_size=input_size, interpolation=interpolation,
-        mean=mean, std=std, output=output, fake_index=fake_index, feature=feature, from_quantized=from_quantized,
+        mean=mean, std=std, output=output, fake_index=fake_index, feature=feature,
+        from_quantized=from_quantized,
     )  # fmt: skip
     found = replace(found, crop=crop_of(crop, crop_margin) or found.crop)
 

@@ -50,7 +50,7 @@ def require_agreement(detector: Detector, images: Tensor) -> float | None:
     rounding = _ROUNDINGS * np.finfo(np.float32).eps * float(np.abs(expected).max())
     if not difference <= _LARGEST_DIFFERENCE * spread + rounding:
         raise UserError(
-            f"{detector.name} was rebuilt wrongly from its ONNX file (scores off by {difference / spread:.1e} of "
-            "their spread); please report it with the file"
+            f"{detector.name} was rebuilt wrongly from its ONNX file (scores off by "
+            f"{difference / spread:.1e} of their spread); please report it with the file"
         )
     return difference / max(spread, 1e-12)

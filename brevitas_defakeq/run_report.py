@@ -82,7 +82,8 @@ def _report(
     return {
         "format_version": _FORMAT_VERSION,
         "detector": {
-            "name": detector.name, **_briefly(detector.spec), "weights": detector.weights, "dropped": detector.dropped,
+            "name": detector.name, **_briefly(detector.spec), "weights": detector.weights,
+            "dropped": detector.dropped,
             "crop": detector.crop.to_dict() if detector.crop else None,
         },
         "recipe": job.config.recipe,

@@ -124,14 +124,25 @@ def browser_folder(tmp_path_factory):
 def test_browser_folder(browser_folder, images, quick_config, tmp_path):
     detector = resolve(str(browser_folder))
     assert detector.name == "my-detector" and detector.output.fake_index == 0
-    assert detector.preprocessing.mean == (0.1, 0.2, 0.3) and detector.preprocessing.interpolation == "bicubic"
+    assert (
+        detector.preprocessing.mean == (0.1, 0.2, 0.3) and detector.preprocessing.interpolation == "bicubic"
+    )
     quantize(detector, images, quick_config(), out=tmp_path / "run")
     export(load(tmp_path / "run"), tmp_path / "out", "transformersjs", verify=images)
-    written = sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.*"))
-    assert written == ["config.json", "onnx/model_card.json", "onnx/model_q3.onnx", "preprocessor_config.json"]
+    written = sorted(
+        path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.*")
+    )
+    assert written == [
+        "config.json",
+        "onnx/model_card.json",
+        "onnx/model_q3.onnx",
+        "preprocessor_config.json",
+    ]
     assert interface(tmp_path / "out/onnx/model_q3.onnx") == interface(browser_folder / "onnx/model.onnx")
     for name in ("config.json", "preprocessor_config.json"):
-        assert json.loads((tmp_path / "out" / name).read_text()) == json.loads((browser_folder / name).read_text())
+        assert json.loads((tmp_path / "out" / name).read_text()) == json.loads(
+            (browser_folder / name).read_text()
+        )
 
 
 def test_only_a_browser_folder_becomes_one(run, tmp_path):

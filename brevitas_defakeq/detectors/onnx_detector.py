@@ -58,7 +58,7 @@ def import_onnx(
     program = json.dumps(imported.program.to_json(), separators=(",", ":"))
     spec = {
         "kind": "onnx", "name": _name(file), "model_args": dict(model_args), "program": program,
-        "interface": imported.interface.to_json(),
+        "interface": imported.interface.to_json(), "input_size": size,
     }  # fmt: skip
     return imported.program.network(), spec, imported.scores
 
@@ -82,9 +82,9 @@ def fill_from_onnx_(model: nn.Module, files: Sequence[Path], spec: Mapping[str, 
     from brevitas_defakeq.detectors.onnx_graph.import_graph import import_graph
 
     wanted = graph_interface(spec)
-    imported = import_graph(
-        files[0], output=wanted.outputs[wanted.verdict].name, from_quantized=True
-    )
+    size = None if wanted.size else size_pair(spec["input_size"])
+    output = wanted.outputs[wanted.verdict].name
+    imported = import_graph(files[0], size=size, output=output, from_quantized=True)
     if json.loads(spec["program"]) != imported.program.to_json():
         raise UserError(f"{files[0]} is not the file that the run was made from")
     model.load_state_dict(imported.program.network().state_dict())
@@ -134,7 +134,13 @@ def onnx_preprocessing(file: Path, spec: Mapping[str, Any], given: Mapping[str, 
 def _from_card(card: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a model card that this package wrote."""
     taken, made = card.get("input", {}), card.get("output", {})
-    names = {"input_size": "size", "mean": "mean", "std": "std", "interpolation": "interpolation", "fit": "fit"}
+    names = {
+        "input_size": "size",
+        "mean": "mean",
+        "std": "std",
+        "interpolation": "interpolation",
+        "fit": "fit",
+    }
     found = {key: taken.get(name) for key, name in names.items()}
     found |= {"fake_index": made.get("fake_index")}
     if taken.get("crop"):

@@ -1,4 +1,4 @@
-"""Finds a detector by name: an ONNX file, a registry name, `module:factory`, or a timm name, in this order."""
+"""Finds a detector by name: an ONNX file, a registry name, `module:factory` or a timm name, in this order."""
 
 from __future__ import annotations
 
@@ -90,8 +90,9 @@ def resolve(
     """The detector of that name, with its weights loaded. Nothing is downloaded.
 
     Args:
-        name: an ONNX file or a folder of `transformers.js`, a registry name, `module:factory` (imported from the working folder or the Python path; returns
-            an nn.Module, or one and a dict of pre-processing fields) or a timm name (`timm:NAME` forces it).
+        name: an ONNX file or a folder of `transformers.js`, a registry name, `module:factory` (imported from
+            the working folder or the Python path; returns an nn.Module, or one and a dict of pre-processing
+            fields) or a timm name (`timm:NAME` forces it).
         weights: one or several files, or a folder of `transformers`, whose `config.json` tells which class is
             fake. None gives random weights, except for `demo`, which has its own.
         model_args: JSON values for timm or the factory. `num_classes` defaults to that of the checkpoint's

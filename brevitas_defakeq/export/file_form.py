@@ -73,7 +73,9 @@ def restore_edges_(model: ModelProto, result: QuantizedDetector, *, pixels: bool
     if interface is None:
         return
     graph = model.graph
-    for value, wanted in zip([*graph.input, *graph.output], [interface.image, *_score_first(interface)], strict=True):
+    for value, wanted in zip(
+        [*graph.input, *graph.output], [interface.image, *_score_first(interface)], strict=True
+    ):
         sizes = value.type.tensor_type.shape.dim
         for size, name in zip(sizes, wanted.shape, strict=False):
             if isinstance(name, str) and not size.HasField("dim_value"):

@@ -46,9 +46,7 @@ class _Score(nn.Module):
         return self.file.read(self.form(image.permute(0, 3, 1, 2) if self.file.layout == "NHWC" else image))
 
 
-def write_graph(
-    network: nn.Module, form: FileForm, example: Tensor, opset: int
-) -> ModelProto:
+def write_graph(network: nn.Module, form: FileForm, example: Tensor, opset: int) -> ModelProto:
     """The graph of ``form.read(network(image))``.
 
     Its initializers and scopes are named ``form.`` and the path in ``network``.

@@ -123,7 +123,10 @@ def coded_graph(result: QuantizedDetector, network: nn.Module, pixels: bool, *, 
         for layer in result.plan.layers
     }
     converted = onnx_export_modules(network, result.plan, example[:1])
-    model, constants = write_graph(converted, form_of(result, pixels=pixels), example, ONNX_OPSET), Constants()
+    model, constants = (
+        write_graph(converted, form_of(result, pixels=pixels), example, ONNX_OPSET),
+        Constants(),
+    )
     fold_clips_(model)
     patterns = pack_weights_(model, weights, constants, packed=packed)
     pool_numbers_(model, constants)

@@ -1,4 +1,4 @@
-"""A folder as `transformers.js` reads it: ``onnx/model_q3.onnx`` and the settings of the folder that came in."""
+"""A folder as `transformers.js` reads it: ``onnx/model_q3.onnx`` and the settings that came in."""
 
 from pathlib import Path
 

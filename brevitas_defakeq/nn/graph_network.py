@@ -38,8 +38,12 @@ class GraphNetwork(nn.Module):
         for name, module in modules.items():
             _put(self, name, module)
         last = {name: index for index, step in enumerate(steps) for name in step.inputs}
-        self.dropped = [
-            [name for name in set(step.inputs) if last[name] == index and name not in self.outputs]
+        self.dropped: list[list[str]] = [
+            [
+                name
+                for name in set(step.inputs)
+                if isinstance(name, str) and last[name] == index and name not in self.outputs
+            ]
             for index, step in enumerate(steps)
         ]
 
@@ -48,7 +52,7 @@ class GraphNetwork(nn.Module):
         for step, dropped in zip(self.steps, self.dropped, strict=True):
             operands = [values[item] if isinstance(item, str) else item for item in step.inputs]
             result = self.call(step, operands)
-            made = (result,) if len(step.outputs) == 1 else result
+            made = [result] if isinstance(result, Tensor) else result
             values.update(zip(step.outputs, made, strict=True))
             for name in dropped:
                 values.pop(name, None)

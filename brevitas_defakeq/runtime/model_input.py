@@ -17,7 +17,7 @@ ImageLike = str | os.PathLike | Image.Image | np.ndarray
 
 
 def model_input(image: ImageLike, expected: CardInput) -> np.ndarray:
-    """One image as the graph takes it: float32, float16 or uint8, [3, H, W] or [H, W, 3] by the card's layout.
+    """One image as the graph takes it: [3, H, W] or [H, W, 3] of the card's layout and type.
 
     A uint8 graph pre-processes by itself and gets the RGB pixels at their own size; otherwise they are
     resized and normalised by `preprocess_array`. Raises UserError if the image cannot be used.

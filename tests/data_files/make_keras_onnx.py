@@ -3,8 +3,8 @@
     pip install tensorflow-cpu tf2onnx
     python tests/data_files/make_keras_onnx.py OUT.onnx [--small]
 
-Without ``--small``: MobileNetV2 0.35 at 96 pixels. ``keras_small.onnx`` beside this file is the small one: ten
-convolutions with BatchNorm, uneven padding, channels last, a softmax at the end; random weights.
+Without ``--small``: MobileNetV2 0.35 at 96 pixels. ``keras_small.onnx`` beside this file is the small one:
+ten convolutions with BatchNorm, uneven padding, channels last, a softmax at the end; random weights.
 """
 
 import argparse

@@ -67,7 +67,10 @@ class Transformer(nn.Module):
     def __init__(self, written: bool = True) -> None:
         super().__init__()
         self.patches = nn.Conv2d(3, 12, 4, 4)
-        self.cls_token, self.pos_embed = nn.Parameter(torch.randn(1, 1, 12)), nn.Parameter(torch.randn(1, 17, 12))
+        self.cls_token, self.pos_embed = (
+            nn.Parameter(torch.randn(1, 1, 12)),
+            nn.Parameter(torch.randn(1, 17, 12)),
+        )
         self.blocks = nn.Sequential(Block(12, written), Block(12, written))
         self.norm, self.head = nn.LayerNorm(12), nn.Linear(12, 2)
 
@@ -119,7 +122,9 @@ def in_half(path: Path) -> Path:
     model = onnx.load(path)
     for tensor in model.graph.initializer:
         if tensor.data_type == TensorProto.FLOAT:
-            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), tensor.name))
+            tensor.CopyFrom(
+                numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), tensor.name)
+            )
     for node in model.graph.node:
         for attribute in node.attribute:
             if attribute.HasField("t") and attribute.t.data_type == TensorProto.FLOAT:
@@ -135,8 +140,8 @@ def in_half(path: Path) -> Path:
 
 
 def graph_of(
-    nodes: list, weights: dict[str, np.ndarray], *, shape=("n", 3, SIZE, SIZE), outputs=("scores",), opset: int = 17,
-    imports=(),
+    nodes: list, weights: dict[str, np.ndarray], *, shape=("n", 3, SIZE, SIZE), outputs=("scores",),
+    opset: int = 17, imports=(),
 ) -> ModelProto:  # fmt: skip
     """A model of hand-made nodes from "pixels"."""
     graph = helper.make_graph(

@@ -1,1 +1,1 @@
-"""ONNX files as detectors: the graph becomes torch modules, step by step, and a JSON program rebuilds them."""
+"""ONNX files as detectors: a graph becomes torch modules, and a JSON program rebuilds them."""

@@ -30,7 +30,10 @@ def group_blocks(steps: list[Step], image: str, outputs: list[str]) -> list[Step
     grouped: list[Step] = []
     position = 0
     for block in sorted(taken, key=lambda block: block.start):
-        grouped += [*steps[position : block.start], _as_step(steps[block.start : block.end], block.name, cuts[block.start])]
+        grouped += [
+            *steps[position : block.start],
+            _as_step(steps[block.start : block.end], block.name, cuts[block.start]),
+        ]
         position = block.end
     return grouped + steps[position:]
 
@@ -59,14 +62,20 @@ def _scoped(steps: list[Step], cuts: dict[int, str]) -> list[_Range]:
     found: list[_Range] = []
     for scope, members in scopes.items():
         inside = any(scope.startswith(f"{block.name}.") for block in found)
-        layers = sum(steps[index].tensors["weight"].dim() > 1 for index in members if "weight" in steps[index].tensors)
+        layers = sum(
+            steps[index].tensors["weight"].dim() > 1 for index in members if "weight" in steps[index].tensors
+        )
         if _is_list(scope, [named[index] for index in members]) or inside or not 2 <= layers <= _MAX_LAYERS:
             continue
         start = max((cut for cut in cuts if cut <= members[0]), default=-1)
         end = min((cut for cut in cuts if cut > members[-1]), default=-1)
         alone = all(named[index].startswith(f"{scope}.") for index in range(start, end) if index in named)
-        weighted = all(index in named or not steps[index].tensors for index in range(start, end))
-        if min(start, end) >= 0 and alone and weighted and _fits(steps[start:end], scope) and not _overlap(found, start, end):
+        if (
+            min(start, end) >= 0
+            and alone
+            and _fits(steps[start:end], scope)
+            and not _overlap(found, start, end)
+        ):
             found.append(_Range(start, end, scope))
     return found
 

@@ -1,7 +1,7 @@
 """From the nodes of an ONNX graph to the steps of a program, by running it once with one and two images.
 
-What depends on no image is a constant and is computed right away, shape arithmetic included: the graph is read
-as if it were for one image, and the axis of the batch is the one that is longer with two.
+What depends on no image is a constant and is computed right away, shape arithmetic included: the graph is
+read as if it were for one image, and the axis of the batch is the one that is longer with two.
 """
 
 from collections import Counter
@@ -70,9 +70,7 @@ class Graph:
         self.path, self.opset = path, opset_of(model)
         self.steps: list[Step] = []
         self.makers: dict[str, Step] = {}
-        self.values = {
-            name: Value(name, values, source=name) for name, values in initializers(model).items()
-        }
+        self.values = {name: Value(name, values, source=name) for name, values in initializers(model).items()}
         self.values[image.name] = image
         self.names = NodeNames()
         self.unscaled: set[str] = set()  # integer layers whose scale is still to come
@@ -106,7 +104,8 @@ class Graph:
                 wrapped.refuse(" ".join(str(error).split())[:200])
         else:
             raise UserError(
-                f"{self.path}: node {node_name(node)} is of operator {node.op_type}, which cannot be converted"
+                f"{self.path}: node {node_name(node)} is of operator {node.op_type}, which cannot be "
+                "converted"
             )
 
     def emit(
@@ -149,7 +148,10 @@ class Graph:
             ]
             result = module(*operands)
             results.append((result,) if isinstance(result, Tensor) else result)
-        values = [Value(name, None, pair) for name, pair in zip(step.outputs, zip(*results, strict=True), strict=True)]
+        values = [
+            Value(name, None, pair)
+            for name, pair in zip(step.outputs, zip(*results, strict=True), strict=True)
+        ]
         for value in values:
             self.values[value.name] = value
             self.makers[value.name] = step

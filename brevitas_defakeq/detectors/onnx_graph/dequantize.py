@@ -1,7 +1,7 @@
 """Files that are quantized already: refused, or read as the float network that they stand for.
 
-Weights are taken times their scales. An activation's codes stand for its values, so its quantizers are dropped;
-where the lowest code means zero, the quantizer may have replaced a ReLU or ReLU6 and becomes a clip.
+Weights are taken times their scales. An activation's codes stand for its values, so its quantizers are
+dropped; where the lowest code means zero, the quantizer may have replaced a ReLU or ReLU6 and becomes a clip.
 """
 
 from collections.abc import Callable
@@ -35,8 +35,8 @@ def refuse_quantized(model: ModelProto, path: Path) -> None:
     if found:
         kinds = ", ".join(dict.fromkeys(_FORMS.get(name, "integer operators") for name in found))
         raise UserError(
-            f"{path} is quantized already ({kinds}: {', '.join(found)}); give the float file that it was made "
-            "from, or --from-quantized to take its weights as they are"
+            f"{path} is quantized already ({kinds}: {', '.join(found)}); give the float file that it was "
+            "made from, or --from-quantized to take its weights as they are"
         )
 
 
@@ -155,7 +155,11 @@ def _linear_average(node: Node) -> None:
 
 
 def _then_clipped(
-    node: Node, inputs: list[Value | None], convert: Callable[[Node], None], scale: np.ndarray, zero: np.ndarray
+    node: Node,
+    inputs: list[Value | None],
+    convert: Callable[[Node], None],
+    scale: np.ndarray,
+    zero: np.ndarray,
 ) -> None:
     result = node.outputs
     node.inputs, node.outputs = inputs, node.temporary("open")
@@ -171,7 +175,9 @@ def _few_bits(node: Node) -> None:
     if bits not in (4, 8) or (node.has(3) and node.array(3).dtype != np.uint8):
         node.refuse(f"codes of {bits} bits with such zero points are not known")
     blocks = -(-rows // block)
-    codes = _unpacked(node.array(1).reshape(columns, -1), bits)[:, : blocks * block].reshape(columns, blocks, block)
+    codes = _unpacked(node.array(1).reshape(columns, -1), bits)[:, : blocks * block].reshape(
+        columns, blocks, block
+    )
     zeros = np.full((columns, blocks), 2 ** (bits - 1), np.float32)
     if node.has(3):
         zeros = _unpacked(node.array(3).reshape(columns, -1), bits)[:, :blocks]

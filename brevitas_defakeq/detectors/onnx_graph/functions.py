@@ -230,7 +230,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
         name: getattr(torch, name)
         for name in (
             "exp", "log", "sqrt", "reciprocal", "neg", "abs", "sin", "cos", "erf", "floor", "ceil", "round",
-            "sign", "isnan", "logical_not", "logical_and", "logical_or", "eq", "gt", "lt", "ge", "le", "rsqrt",
+            "sign", "isnan", "logical_not", "logical_and", "logical_or", "eq", "gt", "lt", "ge", "le",
         )
     },
 }  # fmt: skip

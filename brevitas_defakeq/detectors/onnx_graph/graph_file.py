@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from brevitas_defakeq.utils.errors import UserError
@@ -41,7 +41,7 @@ def opset_of(model: ModelProto) -> int:
 
 
 def refuse_foreign(model: ModelProto, path: Path, known: Collection[str] = ()) -> None:
-    """Raises UserError for nodes with subgraphs, and of other domains but the operators that are ``known``."""
+    """Raises UserError for nodes with subgraphs, and of other domains but for ``known`` operators."""
     for node in model.graph.node:
         if any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute):
             raise UserError(
@@ -50,8 +50,8 @@ def refuse_foreign(model: ModelProto, path: Path, known: Collection[str] = ()) -
             )
         if node.domain not in _STANDARD and node.op_type not in known:
             raise UserError(
-                f"{path}: node {node_name(node)} is {node.op_type} of the domain {node.domain}; give the file "
-                "as it was before a runtime optimized it"
+                f"{path}: node {node_name(node)} is {node.op_type} of the domain {node.domain}; give the "
+                "file as it was before a runtime optimized it"
             )
 
 
@@ -82,7 +82,11 @@ def to_float32_(model: ModelProto) -> None:
         for attribute in node.attribute:
             if attribute.HasField("t") and attribute.t.data_type in _FLOATS:
                 attribute.t.CopyFrom(_as_float32(attribute.t))
-            if node.op_type in ("Cast", "EyeLike") and attribute.name in ("to", "dtype") and attribute.i in _FLOATS:
+            if (
+                node.op_type in ("Cast", "EyeLike")
+                and attribute.name in ("to", "dtype")
+                and attribute.i in _FLOATS
+            ):
                 attribute.i = TensorProto.FLOAT
     for value in (*graph.input, *graph.output):
         if value.type.tensor_type.elem_type in _FLOATS:

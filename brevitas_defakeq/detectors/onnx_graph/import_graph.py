@@ -1,20 +1,23 @@
 """An ONNX file as a network of torch modules, with the program that rebuilds it.
 
-Converters were tried first: `onnx2torch` (1.5.15) and `onnx2pytorch` (0.5.3). Neither makes what a quantizer
-needs: see docs/onnx_in.md. So the modules are built here, operator by operator.
+Converters were tried first: `onnx2torch` 1.5.15 rebuilt 7 of 20 files and `onnx2pytorch` 0.6.0 17,
+neither with the network's own names nor without the file (docs/onnx_in.md).
 """
 
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from onnx import ModelProto
 from torch import Tensor
 
 from brevitas_defakeq.detectors.onnx_graph.block_groups import group_blocks
 from brevitas_defakeq.detectors.onnx_graph.converter import Graph, Value
-from brevitas_defakeq.detectors.onnx_graph.dequantize import DEQUANTIZERS, quantized_operators, refuse_quantized
+from brevitas_defakeq.detectors.onnx_graph.dequantize import (
+    DEQUANTIZERS,
+    quantized_operators,
+    refuse_quantized,
+)
 from brevitas_defakeq.detectors.onnx_graph.graph_file import read_graph, refuse_foreign, to_float32_
 from brevitas_defakeq.detectors.onnx_graph.interface import FINAL_OPERATORS, GraphInterface, read_interface
 from brevitas_defakeq.detectors.onnx_graph.node_attention import group_attention
@@ -42,7 +45,11 @@ class ImportedGraph:
 
 
 def import_graph(
-    path: Path, *, size: tuple[int, int] | None = None, output: str | None = None, from_quantized: bool = False
+    path: Path,
+    *,
+    size: tuple[int, int] | None = None,
+    output: str | None = None,
+    from_quantized: bool = False,
 ) -> ImportedGraph:
     """Convert a file.
 
@@ -137,9 +144,3 @@ def _needed(steps: list[Step], outputs: list[str]) -> list[Step]:
             kept.append(step)
             read.update(step.values)
     return kept[::-1]
-
-
-def as_taken(images: Tensor, interface: GraphInterface) -> np.ndarray:
-    """Images [N, 3, H, W] in the file's layout, float32."""
-    placed = images if interface.layout == "NCHW" else images.permute(0, 2, 3, 1)
-    return placed.contiguous().numpy()

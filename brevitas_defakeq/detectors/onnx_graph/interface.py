@@ -8,7 +8,7 @@ from onnx import ModelProto, TensorProto, ValueInfoProto
 
 from brevitas_defakeq.utils.errors import UserError
 
-_DTYPES = {TensorProto.FLOAT: "float32", TensorProto.FLOAT16: "float16"}
+_DTYPES: dict[int, str] = {TensorProto.FLOAT: "float32", TensorProto.FLOAT16: "float16"}
 #: Operators that turn scores to probabilities: the run works on the scores before them.
 FINAL_OPERATORS = ("Softmax", "LogSoftmax", "Sigmoid")
 
@@ -77,11 +77,13 @@ def read_interface(model: ModelProto, path: Path, wanted: str | None) -> GraphIn
     layout = _layout(image)
     if layout is None:
         shape = list(image.shape)
-        raise UserError(f"{path}: input {image.name} of type {image.dtype} and shape {shape} is no batch of RGB "
-                        "images in floating point, [N, 3, H, W] or [N, H, W, 3]")  # fmt: skip
+        raise UserError(
+            f"{path}: input {image.name} of type {image.dtype} and shape {shape} is no batch of RGB images "
+            "in floating point, [N, 3, H, W] or [N, H, W, 3]"
+        )
     if isinstance(image.shape[0], int) and image.shape[0] != 1:
         raise UserError(
-            f"{path} is fixed to batches of {image.shape[0]} images; export it for one image or for any number"
+            f"{path} is fixed to batches of {image.shape[0]} images; export it for one image or any number"
         )
     outputs = tuple(map(_read, model.graph.output))
     return GraphInterface(image, layout, outputs, _verdict(outputs, wanted, path))
@@ -111,7 +113,9 @@ def _verdict(outputs: tuple[GraphValue, ...], wanted: str | None, path: Path) ->
         if wanted not in names:
             raise UserError(f"{path} has no output {wanted!r}; its outputs are {', '.join(names)}")
         return names.index(wanted)
-    known = [name for name in ("logits", "logit", "cls", "prob", "probs", "scores", "output") if name in names]
+    known = [
+        name for name in ("logits", "logit", "cls", "prob", "probs", "scores", "output") if name in names
+    ]
     if len(names) == 1 or known:
         return names.index(known[0]) if known and len(names) > 1 else 0
     raise UserError(

@@ -16,7 +16,8 @@ def attention(node: Node) -> None:
     split = len(node.data(0).shape) == 3  # [N, tokens, heads * width]
     heads = [int(node.attribute(name, 1)) for name in ("q_num_heads", "kv_num_heads", "kv_num_heads")]
     q, k, v = (
-        _heads(node, position, count) if split else node.data(position) for position, count in enumerate(heads)
+        _heads(node, position, count) if split else node.data(position)
+        for position, count in enumerate(heads)
     )
     if q.shape[1] != k.shape[1]:
         node.refuse("its queries share keys")
@@ -68,7 +69,11 @@ def _attention_around(
             readers.setdefault(name, []).append(step)
     first, before = _back(softmax, makers, readers, kept)
     last, after = _on(softmax, readers, kept)
-    if first is None or last is None or last.inputs[0] not in {name for step in (softmax, *after) for name in step.outputs}:
+    if (
+        first is None
+        or last is None
+        or last.inputs[0] not in {name for step in (softmax, *after) for name in step.outputs}
+    ):
         return None
     inside = [step for step in steps if any(step is one for one in (first, *before, softmax, *after, last))]
     return inside, first, last
@@ -82,7 +87,8 @@ def _back(
     while True:
         sources = [
             makers[name] for name in step.values
-            if name in makers and len(readers[name]) == 1 and name not in kept and _may_be_inside(makers[name])
+            if name in makers and len(readers[name]) == 1 and name not in kept
+            and _may_be_inside(makers[name])
         ]  # fmt: skip
         product = next((source for source in sources if _is_product(source)), None)
         if product is not None:
@@ -93,9 +99,7 @@ def _back(
         between.append(step)
 
 
-def _on(
-    step: Step, readers: dict[str, list[Step]], kept: set[str]
-) -> tuple[Step | None, list[Step]]:
+def _on(step: Step, readers: dict[str, list[Step]], kept: set[str]) -> tuple[Step | None, list[Step]]:
     """The product with v that reads this softmax, and what lies between."""
     between: list[Step] = []
     while True:
@@ -126,8 +130,14 @@ def _grouped(steps: list[Step], inside: list[Step], first: Step, last: Step) -> 
     made = {name for step in inside for name in step.outputs}
     inputs = list(dict.fromkeys(name for step in inside for name in step.values if name not in made))
     scope, taken = first.name.rpartition(".")[0], {step.name for step in steps}
-    names = (".".join(filter(None, (scope, f"attention{end}"))) for end in ("", *(f"_{n}" for n in range(1, 999))))
+    names = (
+        ".".join(filter(None, (scope, f"attention{end}"))) for end in ("", *(f"_{n}" for n in range(1, 999)))
+    )
     name = next(name for name in names if name not in taken)
     options = {"first": first.name, "last": last.name}
     group = Step(name, "attention", [*inputs], list(last.outputs), options, steps=inside)
-    return [group if step is last else step for step in steps if step is last or all(step is not one for one in inside)]
+    return [
+        group if step is last else step
+        for step in steps
+        if step is last or all(step is not one for one in inside)
+    ]

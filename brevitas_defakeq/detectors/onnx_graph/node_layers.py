@@ -24,7 +24,9 @@ def convolution(node: Node) -> None:
     x, before, after = _with_pad(node, x, before, after)
     biased = node.has(2)
     if weight.constant is None or (biased and node.data(2).constant is None):
-        x = node.function("pad", [x], node.temporary("padded"), pads=torch_pads(before, after), mode="constant")
+        x = node.function(
+            "pad", [x], node.temporary("padded"), pads=torch_pads(before, after), mode="constant"
+        )
         operands: list[Value | float] = [x, weight, *([node.data(2)] if biased else [])]
         node.function("convolution", operands, stride=strides, dilation=dilations, groups=group)
         return
@@ -42,7 +44,9 @@ def convolution(node: Node) -> None:
     elif rank == 2:
         kind, options["static_padding"] = "PaddedConv2d", torch_pads(before, after)
     else:
-        x = node.function("pad", [x], node.temporary("padded"), pads=torch_pads(before, after), mode="constant")
+        x = node.function(
+            "pad", [x], node.temporary("padded"), pads=torch_pads(before, after), mode="constant"
+        )
     node.graph.emit(node, kind, [x], options, tensors=tensors, hint=weight_name(node))
 
 
@@ -97,7 +101,10 @@ def transposed_convolution(node: Node) -> None:
     weight = node.array(1)
     rank, group = weight.ndim - 2, int(node.attribute("group", 1))
     pads = list(node.attribute("pads", [0] * 2 * rank))
-    if node.attribute("auto_pad", "NOTSET") not in ("NOTSET", "", "VALID") or "output_shape" in node.attributes:
+    if (
+        node.attribute("auto_pad", "NOTSET") not in ("NOTSET", "", "VALID")
+        or "output_shape" in node.attributes
+    ):
         node.refuse("its padding is given by the output's shape; export it with pads")
     if pads[:rank] != pads[rank:]:
         node.refuse("its padding is uneven")
@@ -135,7 +142,7 @@ def _bias_name(node: Node) -> str:
 
 def general_product(node: Node) -> None:
     """Gemm: alpha A B + beta C."""
-    x, weight, beta = node.data(0), node.data(1), float(node.attribute("beta", 1.0))
+    weight, beta = node.data(1), float(node.attribute("beta", 1.0))
     alpha = float(node.attribute("alpha", 1.0))
     if weight.constant is None or node.attribute("transA", 0):
         _open_product(node, alpha, beta)
@@ -179,49 +186,6 @@ def _times(node: Node, value: Value, factor: float, suffix: str) -> Value:
     return node.function("mul", [value, factor], node.temporary(suffix))
 
 
-def batch_norm(node: Node) -> None:
-    gain, shift, mean, variance = (tensor(node.array(position)) for position in range(1, 5))
-    dims = max(len(node.data(0).shape) - 2, 1)
-    tensors = {"weight": gain, "bias": shift, "running_mean": mean, "running_var": variance}
-    options = {"num_features": len(gain), "eps": float(node.attribute("epsilon", 1e-5))}
-    node.module(f"BatchNorm{dims}d", options, tensors=tensors, hint=weight_name(node))
-
-
-def layer_norm(node: Node) -> None:
-    x = node.data(0)
-    axis = node.axis(node.attribute("axis", -1))
-    shape, gain = list(x.shape[axis:]), node.array(1)
-    bias = node.array(2, np.zeros(shape, np.float32))
-    tensors = {"weight": tensor(np.broadcast_to(gain, shape)), "bias": tensor(np.broadcast_to(bias, shape))}
-    options = {"normalized_shape": shape, "eps": float(node.attribute("epsilon", 1e-5))}
-    node.module("LayerNorm", options, tensors=tensors, hint=weight_name(node))
-
-
-def rms_norm(node: Node) -> None:
-    axis = node.axis(node.attribute("axis", -1))
-    shape = list(node.data(0).shape[axis:])
-    options = {"normalized_shape": shape, "eps": float(node.attribute("epsilon", 1e-5))}
-    gain = tensor(np.broadcast_to(node.array(1), shape))
-    node.module("RMSNorm", options, tensors={"weight": gain}, hint=weight_name(node))
-
-
-def instance_norm(node: Node) -> None:
-    gain, shift, channels = node.array(1), node.array(2), node.data(0).shape[1]
-    options = {"num_groups": channels, "num_channels": channels, "eps": float(node.attribute("epsilon", 1e-5))}
-    tensors = {"weight": tensor(gain), "bias": tensor(shift)}
-    node.module("GroupNorm", options, tensors=tensors, hint=weight_name(node))
-
-
-def group_norm(node: Node) -> None:
-    groups, channels = int(node.attribute("num_groups", 1)), node.data(0).shape[1]
-    gain, shift = (
-        np.repeat(values, channels // len(values)) for values in (node.array(1), node.array(2))
-    )  # opset 18 has one number a group
-    options = {"num_groups": groups, "num_channels": channels, "eps": float(node.attribute("epsilon", 1e-5))}
-    tensors = {"weight": tensor(gain), "bias": tensor(shift)}
-    node.module("GroupNorm", options, tensors=tensors, hint=weight_name(node))
-
-
 def addition(node: Node) -> None:
     """Add: the bias of the layer before it, or a sum."""
     for x, other in ((node.data(0), node.data(1)), (node.data(1), node.data(0))):
@@ -240,9 +204,17 @@ def multiplication(node: Node) -> None:
     """Mul: a BatchNorm's gain behind a convolution (an addition by channel follows), or a product."""
     for x, other in ((node.data(0), node.data(1)), (node.data(1), node.data(0))):
         layer = _own_layer(node, x)
-        if layer is not None and other.constant is not None and (_is_unscaled(node, layer) or _is_norm(node, layer)):
+        if (
+            layer is not None
+            and other.constant is not None
+            and (_is_unscaled(node, layer) or _is_norm(node, layer))
+        ):
             single = other.constant.size == 1 and _is_unscaled(node, layer)
-            gain = tensor(other.constant.reshape(-1)) if single else _by_channel(layer, other.constant, len(x.shape))
+            gain = (
+                tensor(other.constant.reshape(-1))
+                if single
+                else _by_channel(layer, other.constant, len(x.shape))
+            )
             if gain is not None:
                 weight = layer.tensors["weight"]
                 layer.tensors["weight"] = weight * gain.view(-1, *[1] * (weight.dim() - 1))
@@ -285,7 +257,11 @@ def _by_channel(layer: Step, constant: np.ndarray, rank: int) -> Tensor | None:
     channels = len(layer.tensors["weight"])
     axis = rank - 1 if layer.kind == "Linear" else 1
     shape = (*[1] * (rank - constant.ndim), *constant.shape)
-    if len(shape) != rank or channels < 2 or any(size != (channels if at == axis else 1) for at, size in enumerate(shape)):
+    if (
+        len(shape) != rank
+        or channels < 2
+        or any(size != (channels if at == axis else 1) for at, size in enumerate(shape))
+    ):
         return None
     return tensor(constant.reshape(-1))
 
@@ -306,7 +282,8 @@ def number_of(node: Node, position: int) -> Value | float:
     value = node.data(position)
     constant = value.constant
     ranks = [len(other.shape) for other in node.inputs if other is not None and other.constant is None]
-    if constant is not None and constant.size == 1 and constant.ndim <= max(ranks, default=0):
-        if np.issubdtype(constant.dtype, np.floating) and np.isfinite(constant).all():
-            return float(constant.reshape(-1)[0])
-    return value
+    if constant is None or constant.size != 1 or constant.ndim > max(ranks, default=0):
+        return value
+    if not np.issubdtype(constant.dtype, np.floating) or not np.isfinite(constant).all():
+        return value
+    return float(constant.reshape(-1)[0])

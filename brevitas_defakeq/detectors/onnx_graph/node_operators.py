@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from onnx import TensorProto, helper
 
-from brevitas_defakeq.detectors.onnx_graph import node_layers, node_shapes
+from brevitas_defakeq.detectors.onnx_graph import node_layers, node_norms, node_shapes
 from brevitas_defakeq.detectors.onnx_graph.converter import Node, Value
 from brevitas_defakeq.detectors.onnx_graph.node_attention import attention
 from brevitas_defakeq.detectors.onnx_graph.node_layers import number_of, padding_of, torch_pads
@@ -109,7 +109,9 @@ def _swish(node: Node) -> None:
 def _prelu(node: Node) -> None:
     slope = node.array(1).reshape(-1)
     options = {"num_parameters": len(slope)}
-    node.module("PReLU", options, tensors={"weight": node_layers.tensor(slope)}, hint=node_layers.weight_name(node))
+    node.module(
+        "PReLU", options, tensors={"weight": node_layers.tensor(slope)}, hint=node_layers.weight_name(node)
+    )
 
 
 def _reduce(function: str) -> Handler:
@@ -206,11 +208,11 @@ HANDLERS: dict[str, Handler] = {
     "ConvTranspose": node_layers.transposed_convolution,
     "MatMul": node_layers.product,
     "Gemm": node_layers.general_product,
-    "BatchNormalization": node_layers.batch_norm,
-    "LayerNormalization": node_layers.layer_norm,
-    "RMSNormalization": node_layers.rms_norm,
-    "InstanceNormalization": node_layers.instance_norm,
-    "GroupNormalization": node_layers.group_norm,
+    "BatchNormalization": node_norms.batch_norm,
+    "LayerNormalization": node_norms.layer_norm,
+    "RMSNormalization": node_norms.rms_norm,
+    "InstanceNormalization": node_norms.instance_norm,
+    "GroupNormalization": node_norms.group_norm,
     "Attention": attention,
     "Add": node_layers.addition,
     "Mul": node_layers.multiplication,
@@ -273,15 +275,16 @@ HANDLERS: dict[str, Handler] = {
     **{
         f"Reduce{name}": _reduce(function)
         for name, function in {
-            "Mean": "mean", "Sum": "sum", "Max": "amax", "Min": "amin", "Prod": "prod", "L1": "l1", "L2": "l2",
-            "SumSquare": "sum_square", "LogSumExp": "logsumexp",
+            "Mean": "mean", "Sum": "sum", "Max": "amax", "Min": "amin", "Prod": "prod", "L1": "l1",
+            "L2": "l2", "SumSquare": "sum_square", "LogSumExp": "logsumexp",
         }.items()
     },
     **{
         name: _tensors(function)
         for name, function in {
-            "Exp": "exp", "Log": "log", "Sqrt": "sqrt", "Reciprocal": "reciprocal", "Neg": "neg", "Abs": "abs",
-            "Sin": "sin", "Cos": "cos", "Erf": "erf", "Floor": "floor", "Ceil": "ceil", "Round": "round",
+            "Exp": "exp", "Log": "log", "Sqrt": "sqrt", "Reciprocal": "reciprocal", "Neg": "neg",
+            "Abs": "abs", "Sin": "sin", "Cos": "cos", "Erf": "erf", "Floor": "floor", "Ceil": "ceil",
+            "Round": "round",
             "Sign": "sign", "IsNaN": "isnan", "Not": "logical_not", "And": "logical_and", "Or": "logical_or",
         }.items()
     },

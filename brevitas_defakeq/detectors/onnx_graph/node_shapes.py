@@ -209,7 +209,10 @@ def space_to_depth(node: Node) -> None:
 def resize(node: Node) -> None:
     """Resize and Upsample in the ways that torch has."""
     x = node.data(0)
-    mode, way = node.attribute("mode", "nearest"), node.attribute("coordinate_transformation_mode", "half_pixel")
+    mode, way = (
+        node.attribute("mode", "nearest"),
+        node.attribute("coordinate_transformation_mode", "half_pixel"),
+    )
     upsample = node.op == "Upsample"
     scales = node.array(1) if upsample else node.array(2)
     sizes = None if upsample else node.array(3)

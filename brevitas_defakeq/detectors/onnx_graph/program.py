@@ -53,7 +53,9 @@ class Step:
     @classmethod
     def from_json(cls, content: list[Any]) -> Step:
         name, kind, inputs, outputs, options, *rest = content
-        return cls(name, kind, inputs, outputs, options, {}, [cls.from_json(step) for step in (rest or [[]])[0]])
+        return cls(
+            name, kind, inputs, outputs, options, {}, [cls.from_json(step) for step in (rest or [[]])[0]]
+        )
 
     def module(self) -> nn.Module:
         """The module, with its tensors if it has them."""

@@ -41,7 +41,9 @@ def join_norms(steps: list[Step], shapes: Mapping[str, tuple[int, ...]], kept: s
             continue
         tensors = {"weight": gain.reshape(-1), "bias": shift.reshape(-1)}
         options = {"normalized_shape": [width], "eps": eps}
-        joined[id(shifted)] = Step(scaled.name, "LayerNorm", [source], list(shifted.outputs), options, tensors)
+        joined[id(shifted)] = Step(
+            scaled.name, "LayerNorm", [source], list(shifted.outputs), options, tensors
+        )
         dropped |= {id(step) for step in (*inner, quotient, scaled)}
     return [joined.get(id(step), step) for step in steps if id(step) not in dropped]
 
@@ -56,7 +58,10 @@ def _parts(
     padded = made_by(root.inputs[0], "add") if root else None  # type: ignore[operator]
     if centred is None or root is None or padded is None or len(padded.values) != 1:
         return None
-    variance, eps = made_by(padded.values[0], "mean"), [item for item in padded.inputs if isinstance(item, float)]  # type: ignore[operator]
+    variance, eps = (
+        made_by(padded.values[0], "mean"),
+        [item for item in padded.inputs if isinstance(item, float)],
+    )  # type: ignore[operator]
     square = made_by(variance.inputs[0], "pow") or made_by(variance.inputs[0], "mul") if variance else None  # type: ignore[operator]
     average = made_by(centred.inputs[1], "mean")  # type: ignore[operator]
     if variance is None or square is None or average is None or not eps:
@@ -64,10 +69,17 @@ def _parts(
     squared = square.inputs[1] == 2.0 or square.inputs[0] == square.inputs[1]
     base = made_by(square.inputs[0], "sub")  # type: ignore[operator]
     source = centred.inputs[0]
-    if base is None or base.inputs != centred.inputs or average.inputs != [source] or not isinstance(source, str):
+    if (
+        base is None
+        or base.inputs != centred.inputs
+        or average.inputs != [source]
+        or not isinstance(source, str)
+    ):
         return None
     last = len(shapes[source]) - 1
-    axes = all(step.options["attributes"] == {"axes": [last], "keepdim": True} for step in (average, variance))
+    axes = all(
+        step.options["attributes"] == {"axes": [last], "keepdim": True} for step in (average, variance)
+    )
     if not squared or not axes:
         return None
     return source, eps[0], [centred, root, padded, variance, square, average, base]

@@ -70,7 +70,9 @@ def test_file_for_one_image_takes_any_batch(make, dynamo, batch, tmp_path):
 
 def test_batch_norm_that_was_not_folded(batch, tmp_path):
     network = trained(Convolutions())
-    rebuilt = import_graph(write(network, tmp_path / "a.onnx", 13, dynamo=False, fold=False)).program.network()
+    rebuilt = import_graph(
+        write(network, tmp_path / "a.onnx", 13, dynamo=False, fold=False)
+    ).program.network()
     assert any(isinstance(module, torch.nn.BatchNorm2d) for module in rebuilt.modules())
     with torch.no_grad():
         require_same(rebuilt(batch), network(batch))
@@ -96,7 +98,11 @@ def test_keras(tmp_path):
     assert imported.interface.layout == "NHWC" and imported.interface.outputs[0].final == "Softmax"
     rebuilt = imported.program.network()
     kinds = [type(module).__name__ for module in rebuilt.modules()]
-    assert kinds.count("Linear") == 1 and "BatchNorm2d" not in kinds and "entry" not in dict(rebuilt.named_modules())
+    assert (
+        kinds.count("Linear") == 1
+        and "BatchNorm2d" not in kinds
+        and "entry" not in dict(rebuilt.named_modules())
+    )
     images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     session = onnxruntime.InferenceSession(KERAS)
     wanted = session.run(None, {"input_1": images.permute(0, 2, 3, 1).numpy()})[0]
