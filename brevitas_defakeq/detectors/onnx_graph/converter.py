@@ -6,7 +6,7 @@ read as if it were for one image, and the axis of the batch is the one that is l
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import onnx
@@ -174,7 +174,7 @@ class Graph:
             [helper.make_tensor_value_info(name, onnx.TensorProto.UNDEFINED, None) for name in feeds],
             [helper.make_tensor_value_info(name, onnx.TensorProto.UNDEFINED, None) for name in proto.output],
         )  # fmt: skip
-        results: list[Any] = []
+        results: Any = []
         for opset in (self.opset, NEWEST_OPSET):  # onnx itself lacks a few older versions
             model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
             try:
@@ -262,7 +262,7 @@ class Node:
     def alias(self, value: Value) -> None:
         self.graph.alias(self, value)
 
-    def refuse(self, why: str) -> Any:
+    def refuse(self, why: str) -> NoReturn:
         """Raises UserError that names the operator and the node."""
         raise UserError(
             f"{self.graph.path}: node {node_name(self.proto)} ({self.op}) cannot be converted: {why}"

@@ -63,8 +63,9 @@ def _dequantize(node: Node) -> None:
 def _dynamic(node: Node) -> None:
     """Codes as values: their scale is 1 and their zero point 0."""
     node.alias(node.data(0))
-    for name, value in zip(node.outputs[1:], (np.ones((), np.float32), np.zeros((), np.uint8)), strict=False):
-        node.graph.values[name] = Value(name, value)
+    numbers: list[np.ndarray] = [np.ones((), np.float32), np.zeros((), np.uint8)]
+    for name, number in zip(node.outputs[1:], numbers, strict=False):
+        node.graph.values[name] = Value(name, number)
 
 
 def _integer_layer(convert: Callable[[Node], None]) -> Callable[[Node], None]:

@@ -144,7 +144,7 @@ def _average_pool(node: Node) -> None:
     if any(step != 1 for step in node.attribute("dilations", [1])):
         node.refuse("its window is dilated")
     before, after = padding_of(node, kernel, strides, [1] * len(kernel))
-    window = {"kernel_size": kernel, "stride": strides, "ceil_mode": ceil}
+    window: dict[str, Any] = {"kernel_size": kernel, "stride": strides, "ceil_mode": ceil}
     if before == after:
         options = {**window, "padding": before, "count_include_pad": counted}
         node.module(f"AvgPool{len(kernel)}d", options)

@@ -1,6 +1,8 @@
 """Nodes that move values: the axis of the batch takes any length."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -95,7 +97,7 @@ def concat(node: Node) -> None:
     repeated = [position for position, batch in enumerate(batch_axes) if batch is None]
     if axis in batch_axes or (repeated and {*batch_axes} != {None, 0}):
         node.refuse("it joins the images of a batch with other values")
-    more = {"repeated": repeated, "like": batch_axes.index(0)} if repeated else {}
+    more: dict[str, Any] = {"repeated": repeated, "like": batch_axes.index(0)} if repeated else {}
     node.function("concat", [*values], axis=axis, **more)
 
 
@@ -136,7 +138,7 @@ def slices(node: Node) -> None:
     node.function("slice", [x], axes=axes, starts=starts, ends=ends, steps=steps)
 
 
-def _taken(node: Node, x: Value, kept: list[tuple[int, ...]]) -> None:
+def _taken(node: Node, x: Value, kept: Sequence[tuple[int, ...]]) -> None:
     """Slices with a negative step, by index."""
     for position, (axis, start, end, step, *_) in enumerate(kept):
         index = Value("index", np.arange(start, end, step, dtype=np.int64))
@@ -165,9 +167,9 @@ def gather(node: Node) -> None:
 def _gather_flat(node: Node, x: Value, index: np.ndarray) -> None:
     """All numbers of a batch by index, as torch's exporter writes ``as_strided``: the same in each image."""
     x = node.function("reshape", [x], node.temporary("images"), shape=[-1, x.shape[0]])
-    positions = Value("index", index.reshape(-1).astype(np.int64))
-    if not np.array_equal(positions.constant, np.arange(x.shape[1])):
-        x = node.function("take", [x, positions], node.temporary("taken"), axis=1)
+    positions = index.reshape(-1).astype(np.int64)
+    if not np.array_equal(positions, np.arange(x.shape[1])):
+        x = node.function("take", [x, Value("index", positions)], node.temporary("taken"), axis=1)
     node.function("reshape", [x], shape=[-1, *index.shape[1:]])
 
 

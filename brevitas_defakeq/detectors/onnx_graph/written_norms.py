@@ -1,8 +1,11 @@
 """LayerNorm where a file writes it out, as files below opset 17 do."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from brevitas_defakeq.detectors.onnx_graph.program import Step
+
+#: (value, function) -> the step of that function that makes the value, if it does.
+Finder = Callable[[object, str], Step | None]
 
 
 def join_norms(steps: list[Step], shapes: Mapping[str, tuple[int, ...]], kept: set[str]) -> list[Step]:
@@ -49,25 +52,25 @@ def join_norms(steps: list[Step], shapes: Mapping[str, tuple[int, ...]], kept: s
 
 
 def _parts(
-    quotient: Step, made_by: object, shapes: Mapping[str, tuple[int, ...]]
+    quotient: Step, made_by: Finder, shapes: Mapping[str, tuple[int, ...]]
 ) -> tuple[str, float, list[Step]] | None:
     """(x, eps, the steps) of ``(x - mean) / sqrt(mean((x - mean)^2) + eps)``, or None."""
     if quotient.options.get("function") != "div" or len(quotient.values) != 2:
         return None
-    centred, root = made_by(quotient.inputs[0], "sub"), made_by(quotient.inputs[1], "sqrt")  # type: ignore[operator]
-    padded = made_by(root.inputs[0], "add") if root else None  # type: ignore[operator]
+    centred, root = made_by(quotient.inputs[0], "sub"), made_by(quotient.inputs[1], "sqrt")
+    padded = made_by(root.inputs[0], "add") if root else None
     if centred is None or root is None or padded is None or len(padded.values) != 1:
         return None
     variance, eps = (
         made_by(padded.values[0], "mean"),
         [item for item in padded.inputs if isinstance(item, float)],
-    )  # type: ignore[operator]
-    square = made_by(variance.inputs[0], "pow") or made_by(variance.inputs[0], "mul") if variance else None  # type: ignore[operator]
-    average = made_by(centred.inputs[1], "mean")  # type: ignore[operator]
+    )
+    square = made_by(variance.inputs[0], "pow") or made_by(variance.inputs[0], "mul") if variance else None
+    average = made_by(centred.inputs[1], "mean")
     if variance is None or square is None or average is None or not eps:
         return None
     squared = square.inputs[1] == 2.0 or square.inputs[0] == square.inputs[1]
-    base = made_by(square.inputs[0], "sub")  # type: ignore[operator]
+    base = made_by(square.inputs[0], "sub")
     source = centred.inputs[0]
     if (
         base is None
