@@ -461,13 +461,3 @@ def test_bad_modules(tiny, images, quick_config):
     for enabled in (True, False):
         pinned = quick_config(haq__pinned={"head": 1.6}, haq__enabled=enabled)
         refused("pinned head: 1.6 bits is not among the candidates 2, 3", tiny.model(), images, pinned)
-
-
-def test_a_last_pass_in_parts_changes_nothing(tiny, images, quick_config, monkeypatch):
-    """What large detectors need: an image at a time, blocks that run again in the backward pass."""
-    models = []
-    for limit in (4 << 30, 0):
-        monkeypatch.setattr("brevitas_defakeq.pipeline.TUNING_BYTES", limit)
-        models.append(quantize(tiny.model(seed=5), images, quick_config()).quantized)
-    with torch.no_grad():
-        torch.testing.assert_close(models[0](images), models[1](images), rtol=1e-3, atol=1e-3)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from brevitas_defakeq.quant.coded_weight import read_codes
 
@@ -58,3 +59,24 @@ def test_no_steps_no_change(begun):
     before = {name: tensor.clone() for name, tensor in model.named_parameters()}
     job.tune_(model)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.named_parameters())
+
+
+def test_a_batch_in_parts_has_the_same_gradients(begun, monkeypatch):
+    """What large detectors need: an image at a time, blocks that run again in the backward pass."""
+    found = []
+
+    def keep(optimizer, args, options):
+        tensors = [tensor for group in optimizer.param_groups for tensor in group["params"]]
+        found.append(torch.cat([tensor.grad.flatten() for tensor in tensors if tensor.grad is not None]))
+
+    handle = register_optimizer_step_pre_hook(keep)
+    try:
+        for limit in (4 << 30, 0):
+            monkeypatch.setattr("brevitas_defakeq.pipeline.TUNING_BYTES", limit)
+            job, model = begun(3, final__steps=1)
+            job.tune_(model)
+    finally:
+        handle.remove()
+    whole, parts = found
+    assert job.images_at_once() == 1
+    assert (parts - whole).norm() < 0.01 * whole.norm()  # a sum in another order turns single roundings
