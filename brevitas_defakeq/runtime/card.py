@@ -36,8 +36,8 @@ class CardInput:
 
     ``dtype`` "float32" (or "float16") takes the crop resized and normalised; "uint8" takes raw RGB pixels,
     and the graph does both. ``size`` (height, width in pixels), ``mean``, ``std`` (scale 0..1),
-    ``interpolation`` and ``fit`` say how, in both cases (``imaging.preprocessing.Preprocessing``). ``crop`` and
-    ``crop_margin``: how faces were cut out in training (``imaging.crop.Crop``); None if unknown.
+    ``interpolation`` and ``fit`` say how, in both cases (``imaging.preprocessing.Preprocessing``).
+    ``crop`` and ``crop_margin``: how faces were cut out in training (``imaging.crop.Crop``); None if unknown.
     """
 
     size: tuple[int, int]

@@ -22,7 +22,7 @@ def group_blocks(steps: list[Step], image: str, outputs: list[str]) -> list[Step
     """The steps with each block as one step of kind "graph".
 
     A block has one value in and one out. It is a scope of the names (``blocks.3``), or, where names have no
-    scopes, what lies between two places where only one value is alive.
+    scopes, what lies between two points where only one value is alive.
     """
     cuts = _single_values(steps, image, outputs)
     taken = [*_scoped(steps, cuts)]
@@ -69,7 +69,10 @@ def _scoped(steps: list[Step], cuts: dict[int, str]) -> list[_Range]:
             continue
         start = max((cut for cut in cuts if cut <= members[0]), default=-1)
         end = min((cut for cut in cuts if cut > members[-1]), default=-1)
-        alone = all(named[index].startswith(f"{scope}.") for index in range(start, end) if index in named)
+        named_inside = (
+            named.get(index, "") for index in range(start, end) if index in named or _is_layer(steps[index])
+        )
+        alone = all(name.startswith(f"{scope}.") for name in named_inside)
         if (
             min(start, end) >= 0
             and alone
@@ -78,6 +81,11 @@ def _scoped(steps: list[Step], cuts: dict[int, str]) -> list[_Range]:
         ):
             found.append(_Range(start, end, scope))
     return found
+
+
+def _is_layer(step: Step) -> bool:
+    """Whether it has weights, and is no function with a constant of its own."""
+    return "weight" in step.tensors
 
 
 def _is_list(scope: str, names: list[str]) -> bool:
@@ -90,8 +98,8 @@ def _is_list(scope: str, names: list[str]) -> bool:
 def _unnamed(steps: list[Step], cuts: dict[int, str], taken: list[_Range]) -> list[_Range]:
     """What lies between two neighbouring cuts and holds several layers, none with a scope."""
     found: list[_Range] = []
-    places = sorted(cuts)
-    for start, end in zip(places, places[1:], strict=False):
+    positions = sorted(cuts)
+    for start, end in zip(positions, positions[1:], strict=False):
         layers = ["." in step.name for step in steps[start:end] if "weight" in step.tensors]
         if 2 <= len(layers) <= _MAX_LAYERS and not any(layers) and not _overlap(taken, start, end):
             found.append(_Range(start, end, f"block_{len(found)}"))

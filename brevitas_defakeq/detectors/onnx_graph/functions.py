@@ -81,9 +81,9 @@ def _prod(x: Tensor, axes: list[int], keepdim: bool) -> Tensor:
     return x
 
 
-def _slice(x: Tensor, axes: list[int], starts: list[int], ends: list[int], steps: list[int]) -> Tensor:
+def _slice(x: Tensor, axes: list[int], starts: list[int], stops: list[int], steps: list[int]) -> Tensor:
     index: list[slice] = [slice(None)] * x.dim()
-    for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
+    for axis, start, end, step in zip(axes, starts, stops, steps, strict=True):
         if step < 0:  # torch has no negative steps
             x, start, end, step = x.flip(axis), -1 - start, -1 - end, -step
             start = start + x.shape[axis] if start < 0 else start

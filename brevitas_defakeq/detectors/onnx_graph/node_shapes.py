@@ -118,12 +118,12 @@ def split(node: Node) -> None:
 
 def slices(node: Node) -> None:
     x = node.data(0)
-    starts, ends = node.integers("starts", 1), node.integers("ends", 2)
+    starts, stops = node.integers("starts", 1), node.integers("", 2)
     axes = [node.axis(axis) for axis in node.integers("axes", 3, list(range(len(starts))))]
     steps = node.integers("steps", 4, [1] * len(starts))
     kept = [
         (axis, *slice(start, end if end >= 0 or step > 0 or end >= -x.shape[axis] else None, step).indices(
-            x.shape[axis]), step) for axis, start, end, step in zip(axes, starts, ends, steps, strict=True)
+            x.shape[axis]), step) for axis, start, end, step in zip(axes, starts, stops, steps, strict=True)
     ]  # fmt: skip
     kept = [item for item in kept if item[1:4] != (0, x.shape[item[0]], 1)]
     if any(item[0] == x.batch_axis for item in kept):
@@ -134,8 +134,8 @@ def slices(node: Node) -> None:
     if any(item[3] < 0 for item in kept):
         _taken(node, x, kept)
         return
-    axes, starts, ends, steps = ([item[index] for item in kept] for index in range(4))
-    node.function("slice", [x], axes=axes, starts=starts, ends=ends, steps=steps)
+    axes, starts, stops, steps = ([item[index] for item in kept] for index in range(4))
+    node.function("slice", [x], axes=axes, starts=starts, stops=stops, steps=steps)
 
 
 def _taken(node: Node, x: Value, kept: Sequence[tuple[int, ...]]) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from brevitas_defakeq.detectors.onnx_graph.program import Step
 
 #: (value, function) -> the step of that function that makes the value, if it does.
-Finder = Callable[[object, str], Step | None]
+_Maker = Callable[[object, str], Step | None]
 
 
 def join_norms(steps: list[Step], shapes: Mapping[str, tuple[int, ...]], kept: set[str]) -> list[Step]:
@@ -52,7 +52,7 @@ def join_norms(steps: list[Step], shapes: Mapping[str, tuple[int, ...]], kept: s
 
 
 def _parts(
-    quotient: Step, made_by: Finder, shapes: Mapping[str, tuple[int, ...]]
+    quotient: Step, made_by: _Maker, shapes: Mapping[str, tuple[int, ...]]
 ) -> tuple[str, float, list[Step]] | None:
     """(x, eps, the steps) of ``(x - mean) / sqrt(mean((x - mean)^2) + eps)``, or None."""
     if quotient.options.get("function") != "div" or len(quotient.values) != 2:
