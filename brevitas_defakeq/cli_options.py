@@ -34,7 +34,8 @@ output_option = _group("Output")
 # ------------------------------------------------------------------------------------------ detector
 
 DetectorName = Annotated[
-    str, typer.Argument(metavar="DETECTOR", help="Folder, registry name, module:factory or timm name.")
+    str,
+    typer.Argument(metavar="DETECTOR", help="ONNX file, folder, registry name, module:factory or timm name."),
 ]
 Weights = Annotated[
     list[Path] | None,
@@ -81,6 +82,10 @@ OutputKind = Annotated[
 FakeIndex = Annotated[int | None, detector_option(metavar="CLASS", help="Index of the fake class.")]
 RealIndex = Annotated[
     int | None, detector_option(metavar="CLASS", help="Index of the real class, if all others are fake.")
+]
+FromQuantized = Annotated[
+    bool,
+    detector_option("--from-quantized", help="Take the weights of an ONNX file that is quantized already."),
 ]
 Feature = Annotated[
     str | None,

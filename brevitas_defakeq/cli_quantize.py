@@ -31,6 +31,7 @@ from brevitas_defakeq.cli_options import (
     FacesOption,
     FakeIndex,
     Feature,
+    FromQuantized,
     IgnoreKeys,
     InputSize,
     Interpolation,
@@ -99,6 +100,7 @@ def quantize(
     fake_index: FakeIndex = None,
     real_index: RealIndex = None,
     feature: Feature = None,
+    from_quantized: FromQuantized = False,
     calibration: Annotated[
         str, data_option(metavar="DATA", help="Face crops to calibrate with: a folder, CSV or data set.")
     ],
@@ -162,7 +164,7 @@ def quantize(
     found = _detector(
         detector, weights=weights, ignore_keys=ignore_keys, model_arg=model_arg, input_size=input_size,
         interpolation=interpolation, mean=mean, std=std, output=output, fake_index=fake_index,
-        real_index=real_index, feature=feature, seed=seed,
+        real_index=real_index, feature=feature, seed=seed, from_quantized=from_quantized,
     )  # fmt: skip
     if found.untrained and not random_weights:
         raise UserError(
@@ -217,6 +219,7 @@ def inspect(
     fake_index: FakeIndex = None,
     real_index: RealIndex = None,
     feature: Feature = None,
+    from_quantized: FromQuantized = False,
     samples: Samples = DEFAULTS.samples,
     average_bits: AverageBits = DEFAULT_AVERAGE_BITS,
     candidate_bits: CandidateBits = CANDIDATE_BITS,
@@ -247,7 +250,7 @@ def inspect(
         found = _detector(
             detector, weights=weights, ignore_keys=ignore_keys, model_arg=model_arg, input_size=input_size,
             interpolation=interpolation, mean=mean, std=std, output=output, fake_index=fake_index,
-            real_index=real_index, feature=feature, seed=DEFAULTS.seed,
+            real_index=real_index, feature=feature, seed=DEFAULTS.seed, from_quantized=from_quantized,
         )  # fmt: skip
         say_other_run(config, found)
         say_unused_filter(context, found.preprocessing)
@@ -278,6 +281,7 @@ def _detector(
     real_index: int | None,
     feature: str | None,
     seed: int,
+    from_quantized: bool,
 ) -> "Detector":
     """The detector that the options describe, with its weights."""
     from brevitas_defakeq.detectors.resolve import parse_model_args, resolve
@@ -286,5 +290,5 @@ def _detector(
         name, weights=weights, model_args=parse_model_args(model_arg or []), input_size=input_size,
         interpolation=interpolation, mean=triple(mean, "--mean"), std=triple(std, "--std"), output=output,
         fake_index=fake_index, real_index=real_index, feature=feature, ignore_keys=ignore_keys or (),
-        seed=seed,
+        seed=seed, from_quantized=from_quantized,
     )  # fmt: skip

@@ -14,6 +14,7 @@ from brevitas_defakeq.data.labelled_set import LabelledSet
 from brevitas_defakeq.data.source_overlap import refuse_shared
 from brevitas_defakeq.detectors.observer import Observer
 from brevitas_defakeq.detectors.resolve import Detector
+from brevitas_defakeq.file_agreement import require_agreement
 from brevitas_defakeq.float_reference import prepare_float
 from brevitas_defakeq.guess_output import settled_output
 from brevitas_defakeq.haq.hardware_costs import HardwareCosts
@@ -108,6 +109,7 @@ def prepare_request(
         _LOG.warning("%d calibration images, fewer than the %d asked for", count, config.samples)
     if detector.untrained:
         _LOG.warning("%s has random weights: every metric of this run is meaningless", detector.name)
+    require_agreement(detector, calibration.images)
     reference, plan, observer = prepare_float(detector, calibration.images[:1], config.keep_float)
     observer = replace(observer, output=settled_output(observer.output, reference, calibration.images))
     if config.target == "fpga":

@@ -1,5 +1,6 @@
 """The report of a run: metrics of its models, their thresholds, sizes, times and provenance."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
@@ -81,8 +82,8 @@ def _report(
     return {
         "format_version": _FORMAT_VERSION,
         "detector": {
-            "name": detector.name, **detector.spec, "weights": detector.weights, "dropped": detector.dropped,
-            "untrained": detector.untrained,
+            "name": detector.name, **_briefly(detector.spec), "weights": detector.weights,
+            "dropped": detector.dropped, "untrained": detector.untrained,
             "crop": detector.crop.to_dict() if detector.crop else None,
         },
         "recipe": job.config.recipe,
@@ -104,6 +105,11 @@ def _report(
         },
         "provenance": provenance(job.config.seed),
     }  # fmt: skip
+
+
+def _briefly(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """How to rebuild the detector, without an ONNX graph's program and settings."""
+    return {key: value for key, value in spec.items() if key not in ("program", "folder")}
 
 
 def reached_bits(job: Job, result: QuantizedDetector) -> float:

@@ -1,4 +1,4 @@
-"""Finds a detector by name: a registry name, the user's `module:factory`, or a timm name, in this order."""
+"""Finds a detector by name: an ONNX file, a registry name, `module:factory` or a timm name, in this order."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import difflib
 import inspect
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from brevitas_defakeq.detectors.detector import Detector, identity_of, output_as_given
 from brevitas_defakeq.detectors.entry import DetectorEntry, State
 from brevitas_defakeq.detectors.factory import call_factory, preprocessing_from_factory
 from brevitas_defakeq.detectors.model_args import (
@@ -18,6 +18,8 @@ from brevitas_defakeq.detectors.model_args import (
     parse_model_args,
     require_two_classes,
 )
+from brevitas_defakeq.detectors.onnx_detector import build_onnx, fill_from_onnx_, onnx_file
+from brevitas_defakeq.detectors.onnx_resolve import resolve_onnx
 from brevitas_defakeq.detectors.output import OutputSpec
 from brevitas_defakeq.detectors.parts.timm_model import build_timm, preprocessing_from_timm
 from brevitas_defakeq.detectors.registry import REGISTRY, names
@@ -28,9 +30,7 @@ from brevitas_defakeq.detectors.side_files import (
     side_settings,
 )
 from brevitas_defakeq.detectors.weights_sources import Files, weights_files
-from brevitas_defakeq.imaging.crop import Crop
 from brevitas_defakeq.imaging.preprocessing import Preprocessing, override
-from brevitas_defakeq.imaging.stored_files import file_sha256
 from brevitas_defakeq.utils.errors import UserError
 
 if TYPE_CHECKING:
@@ -39,39 +39,6 @@ if TYPE_CHECKING:
 __all__ = ["Detector", "build", "parse_model_args", "resolve"]
 
 _FORCE_TIMM = "timm:"
-
-
-@dataclass(frozen=True)
-class Detector:
-    """A detector in evaluation mode, and what is needed to use and rebuild it.
-
-    Attributes:
-        model: images [N, 3, H, W] to raw outputs.
-        name: the registry's, timm's or the factory's name.
-        preprocessing: of its images.
-        output: how to read its outputs.
-        feature: the module whose output is the feature; None uses the input of the layer called last.
-        spec: JSON from which `build` makes the architecture again.
-        weights: the files' names and SHA-256; None where no file was given.
-        untrained: whether its weights are random, since it is known by its architecture alone.
-        crop: how its training faces were cropped; None if unknown.
-        blocks: modules that are reconstructed as one block.
-        outside: module -> why it stays outside the quantized graph.
-        dropped: names in the files that were not needed, or were asked to be left out -> count.
-    """
-
-    model: nn.Module
-    name: str
-    preprocessing: Preprocessing | None
-    output: OutputSpec = field(default_factory=OutputSpec)
-    feature: str | None = None
-    spec: dict[str, Any] = field(default_factory=dict)
-    weights: dict[str, str] | None = None
-    crop: Crop | None = None
-    blocks: tuple[str, ...] = ()
-    outside: Mapping[str, str] = field(default_factory=dict)
-    dropped: Mapping[str, int] = field(default_factory=dict)
-    untrained: bool = False
 
 
 def resolve(
@@ -89,13 +56,14 @@ def resolve(
     feature: str | None = None,
     ignore_keys: Sequence[str] = (),
     seed: int | None = None,
+    from_quantized: bool = False,
 ) -> Detector:
     """The detector of that name, with its weights loaded. Nothing is downloaded.
 
     Args:
-        name: a folder of timm's hub or of `transformers`, a registry name, `module:factory` (imported from
-            the working folder or the Python path; returns an nn.Module, or one and a dict of pre-processing
-            fields) or a timm name (`timm:NAME` forces it).
+        name: an ONNX file or a folder of `transformers.js`, a folder of timm's hub or of `transformers`, a
+            registry name, `module:factory` (imported from the working folder or the Python path; returns an
+            nn.Module, or one and a dict of pre-processing fields) or a timm name (`timm:NAME` forces it).
         weights: one or several files or folders. The `config.json` and `preprocessor_config.json` beside them
             tell which class is fake and how images are prepared. None gives random weights, except for
             `demo`, which has its own, and for a folder.
@@ -113,6 +81,7 @@ def resolve(
         ignore_keys: glob patterns of names in the files that are left out, as in `criterion.*`; also of the
             parts of a file, as in `state_dict_ema`.
         seed: of random weights; None draws them from torch's own generator.
+        from_quantized: take the float weights of a quantized ONNX file, which is refused otherwise.
 
     Raises:
         UserError: unknown names, weights or options that do not fit.
@@ -120,6 +89,19 @@ def resolve(
     given: dict[str, Any] = {
         "input_size": input_size, "interpolation": interpolation, "mean": mean, "std": std
     }  # fmt: skip
+    named = (("fake_index", fake_index), ("real_index", real_index))
+    classes = {option: index for option, index in named if index is not None}
+    file = onnx_file(name)
+    if file is not None:
+        if weights or ignore_keys:
+            option = "--weights" if weights else "--ignore-keys"
+            raise UserError(f"{file} holds its own weights; leave out {option}")
+        return resolve_onnx(
+            file, name, json_args(model_args), given, output=output, classes=classes, feature=feature,
+            from_quantized=from_quantized,
+        )  # fmt: skip
+    if from_quantized:
+        raise UserError(f"--from-quantized is for ONNX files; leave it out with {name}")
     if Path(name).is_dir() and (names_architecture(Path(name)) or not _is_known(name)):
         weights = weights or name
         name, model_args = _in_folder(Path(name), model_args or {}, input_size)
@@ -138,8 +120,6 @@ def resolve(
         spec["model_args"] = complete_timm_args(timm_name, spec["model_args"], state, size)
     with seeded(seed):
         model, factory_values = _build_with_extras(spec)
-    named = (("fake_index", fake_index), ("real_index", real_index))
-    classes = {option: index for option, index in named if index is not None}
     if side is not None:
         own = _own_settings(entry, factory_values)
         said = bool(classes) or isinstance(output, OutputSpec)
@@ -153,10 +133,10 @@ def resolve(
         model=model.eval(),
         name=spec["name"],
         preprocessing=preprocessing,
-        output=_output(entry.output if entry else OutputSpec(), output, classes),
+        output=output_as_given(entry.output if entry else OutputSpec(), output, classes),
         feature=feature or (entry.feature if entry else getattr(model, "feature_module", None)),
         spec=spec,
-        weights=_identity(files),
+        weights=identity_of(files),
         crop=entry.crop if entry else None,
         blocks=entry.blocks if entry else (),
         outside=entry.outside if entry else {},
@@ -194,7 +174,9 @@ def registered_weights(spec: Mapping[str, Any]) -> Path | None:
 def fill_(model: nn.Module, spec: Mapping[str, Any], weights: Files) -> None:
     """Load files of weights into an architecture made by ``build(spec)``, as `resolve` does."""
     files = weights_files(weights)
-    if files:
+    if spec.get("kind") == "onnx":
+        fill_from_onnx_(model, files, spec)
+    elif files:
         state, _ = _read(files, spec.get("ignore_keys", ()))
         _load_(model, state, _entry(spec), files)
 
@@ -267,6 +249,8 @@ def _build_with_extras(spec: Mapping[str, Any]) -> tuple[nn.Module, dict[str, An
     model_args = dict(spec.get("model_args") or {})
     if kind == "factory":
         return call_factory(name, model_args)
+    if kind == "onnx":
+        return build_onnx(spec), {}
     if kind == "timm":
         return build_timm(name, **model_args), {}
     if kind == "registry" and name in REGISTRY:
@@ -307,15 +291,6 @@ def _own_settings(entry: DetectorEntry | None, factory_values: Mapping[str, Any]
     return (*Preprocessing.__dataclass_fields__, "output")
 
 
-def _output(default: OutputSpec, output: OutputSpec | str | None, classes: Mapping[str, int]) -> OutputSpec:
-    """The default with the user's kind and with the fake or real class, or the user's own spec."""
-    if len(classes) > 1:
-        raise UserError("give --fake-index or --real-index: each of them says which class is which")
-    chosen = output if isinstance(output, OutputSpec) else replace(default, kind=output or default.kind)
-    fields: dict[str, Any] = {"real_index": None, **classes}
-    return replace(chosen, **fields) if classes else chosen
-
-
 def _read(files: Sequence[Path], ignore_keys: Sequence[str]) -> tuple[State, dict[str, int]]:
     """The tensors in the files, and the patterns of names left out -> how many there were."""
     from brevitas_defakeq.detectors.checkpoint import read_checkpoints
@@ -338,12 +313,3 @@ def _load_(
     from brevitas_defakeq.detectors.load_weights import load_detector_weights
 
     return load_detector_weights(model, state, entry, source=", ".join(map(str, files)))
-
-
-def _identity(files: Sequence[Path]) -> dict[str, str] | None:
-    """Names and SHA-256 of the files of weights."""
-    if not files:
-        return None
-    return {
-        "file": ", ".join(path.name for path in files), "sha256": ", ".join(map(file_sha256, files)),
-    }  # fmt: skip

@@ -97,6 +97,7 @@ def compare_with_model(
         input_output: what the file takes and returns.
     """
     card_input, card_output = input_output
+    of_model = CardOutput(kind="probability" if card_output.kind == "probability" else "logit", fake_index=1)
     scores: list[list[np.ndarray]] = [[] for _ in range(2 + len(files))]
     precise = copy_module(model).double()
     with fused_quantizers(model, frozen=True), fused_quantizers(precise, frozen=True):
@@ -104,10 +105,10 @@ def compare_with_model(
             raw = [observer(model, batch)[0], observer(precise, batch.double())[0].float()]
             if card_output.kind == "probability":
                 raw = [logits.sigmoid() for logits in raw]
-            outputs = [logits.numpy() for logits in raw]
-            outputs += [run(_as_taken(batch, card_input)) for run in files]
-            for kept, output in zip(scores, outputs, strict=True):
-                kept.append(fake_logit(output, len(batch), card_output))
+            outputs = [(logits.numpy(), of_model) for logits in raw]
+            outputs += [(run(_as_taken(batch, card_input)), card_output) for run in files]
+            for kept, (output, meaning) in zip(scores, outputs, strict=True):
+                kept.append(fake_logit(output, len(batch), meaning))
     wanted, in_double, found, *plain = (np.concatenate(kept) for kept in scores)
     spread = max(float(wanted.std()), 1e-6)
     return ModelAgreement(
@@ -124,4 +125,5 @@ def _as_taken(batch: Tensor, card_input: CardInput) -> np.ndarray:
     """Preprocessed images as the file takes them."""
     if card_input.dtype == "uint8":
         return pixels_of(batch, card_input.preprocessing)
-    return batch.contiguous().numpy()
+    placed = batch if card_input.layout == "NCHW" else batch.permute(0, 2, 3, 1)
+    return placed.contiguous().numpy().astype(card_input.dtype)

@@ -7,13 +7,14 @@ that fails, as for a loop over the images, the file takes one image at a time.
 
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from brevitas_defakeq.export.graph_writer import INPUT, LogitReader, initializers, write_graph
+from brevitas_defakeq.export.graph_writer import FileForm, initializers, write_graph
 from brevitas_defakeq.runtime.onnx_file import open_session
 from brevitas_defakeq.utils.errors import UserError
 
@@ -23,11 +24,11 @@ _FEWER, _MORE = 11, 13
 _LARGEST_DIFFERENCE = 0.02
 
 
-def write_batch_graph(network: nn.Module, logit: LogitReader, image: Tensor, opset: int) -> ModelProto:
-    """The graph of ``logit(network(images))`` for any batch size if possible, else for one image.
+def write_batch_graph(network: nn.Module, form: FileForm, image: Tensor, opset: int) -> ModelProto:
+    """The graph of ``form.read(network(images))`` for any batch size if possible, else for one image.
 
     Args:
-        network, logit, opset: as ``write_graph`` takes them.
+        network, form, opset: as ``write_graph`` takes them.
         image: an example [1, 3, H, W].
 
     Raises:
@@ -36,8 +37,10 @@ def write_batch_graph(network: nn.Module, logit: LogitReader, image: Tensor, ops
 
     def written(count: int, *, fixed_batch: bool) -> ModelProto:
         example = image.expand(count, -1, -1, -1).clone()
-        return write_graph(network, logit, example, opset, fixed_batch=fixed_batch)
+        return write_graph(network, replace(form, fixed_batch=fixed_batch), example, opset)
 
+    if form.fixed_batch:
+        return written(1, fixed_batch=True)
     with suppress(UserError):  # torch refuses a forward that asks for the batch size
         model = written(2, fixed_batch=False)
         if batch_of(model) is None:
@@ -46,7 +49,7 @@ def write_batch_graph(network: nn.Module, logit: LogitReader, image: Tensor, ops
     with suppress(UserError):
         fewer, more = (written(count, fixed_batch=True) for count in (_FEWER, _MORE))
         joined = _with_variable_batch(fewer, more)
-        if joined is not None and _equal_on_noise(joined, one, image):
+        if joined is not None and _equal_on_noise(joined, one):
             return joined
     return one
 
@@ -79,17 +82,17 @@ def _with_variable_batch(fewer: ModelProto, more: ModelProto) -> ModelProto | No
         return None
     kept = [tensor for tensor in model.graph.initializer if tensor.name not in {n.output[0] for n in nodes}]
     all_nodes = [
-        helper.make_node("Shape", [INPUT], ["batch.size"], start=0, end=1),
+        helper.make_node("Shape", [model.graph.input[0].name], ["batch.size"], start=0, end=1),
         *nodes,
         *model.graph.node,
     ]
     del model.graph.initializer[:], model.graph.node[:], model.graph.value_info[:]
     model.graph.initializer.extend(kept)
     model.graph.node.extend(all_nodes)
-    for values in (model.graph.input, model.graph.output):
-        tensor = values[0].type.tensor_type
+    for value in (*model.graph.input, *model.graph.output):
+        tensor = value.type.tensor_type
         shape = ["batch", *(side.dim_value for side in tensor.shape.dim[1:])]
-        values[0].CopyFrom(helper.make_tensor_value_info(values[0].name, tensor.elem_type, shape))
+        value.CopyFrom(helper.make_tensor_value_info(value.name, tensor.elem_type, shape))
     return model
 
 
@@ -143,13 +146,15 @@ def _grown(model: ModelProto, name: str, slope: np.ndarray, offset: np.ndarray) 
     ]
 
 
-def _equal_on_noise(model: ModelProto, one: ModelProto, image: Tensor) -> bool:
+def _equal_on_noise(model: ModelProto, one: ModelProto) -> bool:
     """Whether the graph scores batches of one, two and five images as ``one`` scores the images."""
-    noise = np.random.default_rng(0).standard_normal((5, *image.shape[1:])).astype(np.float32)
+    taken = one.graph.input[0]
+    sizes = [side.dim_value for side in taken.type.tensor_type.shape.dim[1:]]
+    noise = np.random.default_rng(0).standard_normal((5, *sizes)).astype(np.float32)
     try:
         many, single = (open_session(graph.SerializeToString(), optimize=False) for graph in (model, one))
-        wanted = np.concatenate([single.run(None, {INPUT: row[None]})[0].reshape(-1) for row in noise])
-        found = [many.run(None, {INPUT: noise[:count]})[0].reshape(-1) for count in (1, 2, 5)]
+        wanted = np.concatenate([single.run(None, {taken.name: row[None]})[0].reshape(-1) for row in noise])
+        found = [many.run(None, {taken.name: noise[:count]})[0].reshape(-1) for count in (1, 2, 5)]
     except Exception:  # onnxruntime's errors share no other base
         return False
     limit = _LARGEST_DIFFERENCE * max(float(np.abs(wanted).max()), 1e-6)

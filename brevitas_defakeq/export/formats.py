@@ -220,3 +220,8 @@ register_format(ExportFormat(
     table="brevitas_defakeq.report.finn_report:host_table",
     check="brevitas_defakeq.report.finn_report:check_mapping", package="qonnx", extra="fpga",
 ))  # fmt: skip
+register_format(ExportFormat(
+    name="transformersjs", description="onnx/model_q3.onnx in the folder that came in, for transformers.js",
+    exporter="brevitas_defakeq.export.transformersjs:export_transformersjs",
+    options=("licence", "storage", "runtime"),
+))  # fmt: skip

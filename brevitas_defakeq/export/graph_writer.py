@@ -1,6 +1,8 @@
 """Write export modules as an ONNX graph, with torch's exporter, and make it small."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -15,47 +17,58 @@ from brevitas_defakeq.utils.errors import UserError
 INPUT, OUTPUT = "image", "score"
 #: ONNX Runtime 1.18 names what it fuses by these nodes' names, and refuses two of the same.
 _NAMED = ("Gather", "Slice")
-
-
 #: Domain of the node that ``coded`` puts behind a weight; no file has it.
 _OWN_DOMAIN = "brevitas_defakeq"
 
-LogitReader = Callable[[Tensor], Tensor]
+
+@dataclass(frozen=True)
+class FileForm:
+    """What a written graph takes and returns.
+
+    Attributes:
+        read: what the network returns -> the graph's outputs.
+        layout: of the images, "NCHW" or "NHWC".
+        fixed_batch: the example's number of images alone.
+    """
+
+    read: Callable[[Any], Any]
+    input: str = INPUT
+    outputs: tuple[str, ...] = (OUTPUT,)
+    layout: str = "NCHW"
+    fixed_batch: bool = False
 
 
 class _Score(nn.Module):
-    """The detector with its fake logit as the only output."""
+    """The detector with the outputs of its file, of which the score is the first."""
 
-    def __init__(self, network: nn.Module, logit: LogitReader) -> None:
+    def __init__(self, network: nn.Module, form: FileForm) -> None:
         super().__init__()
-        self.form, self.logit = network, logit  # "form" is written to files: another name changes their size
+        self.form, self.file = network, form  # "form" is written to files: another name changes their size
 
-    def forward(self, image: Tensor) -> Tensor:
-        return self.logit(self.form(image))
+    def forward(self, image: Tensor) -> Any:
+        return self.file.read(self.form(image.permute(0, 3, 1, 2) if self.file.layout == "NHWC" else image))
 
 
-def write_graph(
-    network: nn.Module, logit: LogitReader, example: Tensor, opset: int, *, fixed_batch: bool = False
-) -> ModelProto:
-    """The graph of ``logit(network(image))`` for any batch size, or for the example's alone.
+def write_graph(network: nn.Module, form: FileForm, example: Tensor, opset: int) -> ModelProto:
+    """The graph of ``form.read(network(image))``.
 
     Its initializers and scopes are named ``form.`` and the path in ``network``.
 
     Args:
         network: export modules.
-        logit: raw output -> fake logit [N].
-        example: images [2, 3, H, W]; with one image the exporter would fix the batch size.
+        example: images [N, 3, H, W]; of one image, the exporter fixes the batch size.
 
     Raises:
         UserError: torch cannot export the model; the first line of its reason.
     """
-    wrapped = _Score(network, logit).eval()
-    shapes = None if fixed_batch else {"image": {0: torch.export.Dim("batch", min=1)}}
+    wrapped = _Score(network, form).eval()
+    example = example.permute(0, 2, 3, 1).contiguous() if form.layout == "NHWC" else example
+    shapes = None if form.fixed_batch else {"image": {0: torch.export.Dim("batch", min=1)}}
     with quiet(), torch.no_grad():
         try:
             program = torch.onnx.export(
                 wrapped, (example,), dynamo=True, opset_version=opset, verbose=False, optimize=True,
-                input_names=[INPUT], output_names=[OUTPUT], dynamic_shapes=shapes,
+                input_names=[form.input], output_names=list(form.outputs), dynamic_shapes=shapes,
             )  # fmt: skip
         except Exception as error:  # the exporter's errors share no other base
             reason = str(error.__cause__ or error).strip().splitlines()[0]

@@ -16,7 +16,8 @@ from brevitas_defakeq.artifact import QuantizedDetector
 from brevitas_defakeq.export.agreement import compare_with_model, optimized, ort_run
 from brevitas_defakeq.export.batch_size import batch_of, write_batch_graph
 from brevitas_defakeq.export.constant_pool import Constants
-from brevitas_defakeq.export.export_card import card_of, input_output_of, preprocessing_of, require_exportable
+from brevitas_defakeq.export.export_card import card_of, preprocessing_of, require_exportable
+from brevitas_defakeq.export.file_form import file_contract, form_of, restore_edges_
 from brevitas_defakeq.export.graph_writer import shorten_
 from brevitas_defakeq.export.integer_weights import integer_weight
 from brevitas_defakeq.export.onnx_modules import ONNX_OPSET, onnx_export_modules
@@ -75,7 +76,9 @@ def export_onnx(
         graph = coded_graph(result, network, pixels, packed=storage == "packed")
     file = graph.model.SerializeToString()
     session, operators = optimized(file)
-    input_output, checked = input_output_of(result, pixels=pixels, batch=batch_of(graph.model)), None
+    classes = session.get_outputs()[0].shape[-1:] or [1]
+    input_output = file_contract(result, pixels=pixels, classes=classes[0], batch=batch_of(graph.model))
+    checked = None
     if verify is not None:
         files = [ort_run(session), ort_run(open_session(file, optimize=False))]
         threshold = result.report["threshold"][variant]
@@ -122,7 +125,8 @@ def coded_graph(result: QuantizedDetector, network: nn.Module, pixels: bool, *, 
         for layer in result.plan.layers
     }
     converted = onnx_export_modules(network, result.plan, example)
-    model, constants = write_batch_graph(converted, result.observer.logit, example, ONNX_OPSET), Constants()
+    form, constants = form_of(result, pixels=pixels), Constants()
+    model = write_batch_graph(converted, form, example, ONNX_OPSET)
     fold_clips_(model)
     patterns = pack_weights_(model, weights, constants, packed=packed)
     pool_numbers_(model, constants)
@@ -131,7 +135,7 @@ def coded_graph(result: QuantizedDetector, network: nn.Module, pixels: bool, *, 
 
 def float_graph(result: QuantizedDetector, network: nn.Module, pixels: bool) -> OnnxGraph:
     """The float detector, as torch writes it."""
-    model = write_batch_graph(network, result.observer.logit, _example(result), _FLOAT_OPSET)
+    model = write_batch_graph(network, form_of(result, pixels=pixels), _example(result), _FLOAT_OPSET)
     return _finished(model, Constants(), Counter(), result, pixels)
 
 
@@ -140,6 +144,7 @@ def _finished(
 ) -> OnnxGraph:
     if pixels:
         take_pixels_(model, preprocessing_of(result), constants)
+    restore_edges_(model, result, pixels=pixels)
     sizes = constants.write_(model)
     shorten_(model)
     return OnnxGraph(model, patterns, sizes)

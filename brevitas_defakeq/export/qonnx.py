@@ -23,7 +23,7 @@ from brevitas_defakeq.export.export_card import (
     require_exportable,
 )
 from brevitas_defakeq.export.formats import get_format
-from brevitas_defakeq.export.graph_writer import write_graph
+from brevitas_defakeq.export.graph_writer import FileForm, write_graph
 from brevitas_defakeq.export.qonnx_modules import QONNX_OPSET, qonnx_export_modules
 from brevitas_defakeq.export.qonnx_runtime import compare_qonnx
 from brevitas_defakeq.export.quiet_converters import quiet
@@ -95,7 +95,7 @@ def qonnx_graph(result: QuantizedDetector, network: nn.Module) -> ModelProto:
 
     example = torch.zeros(1, 3, *preprocessing_of(result).input_size)
     modules = qonnx_export_modules(network, result.plan)
-    model = write_graph(modules, result.observer.logit, example, QONNX_OPSET, fixed_batch=True)
+    model = write_graph(modules, FileForm(result.observer.logit, fixed_batch=True), example, QONNX_OPSET)
     _note_layers_(model, modules)
     _part_repeated_inputs_(model)
     with quiet():

@@ -9,6 +9,7 @@ from rich.table import Table
 from brevitas_defakeq.artifact import float_bytes
 from brevitas_defakeq.config import DefakeQConfig
 from brevitas_defakeq.detectors.resolve import Detector
+from brevitas_defakeq.file_agreement import require_agreement
 from brevitas_defakeq.float_reference import prepare_float
 from brevitas_defakeq.prepare.plan import Plan
 from brevitas_defakeq.prepare.unquantized_outputs import paddings_of_values
@@ -27,6 +28,7 @@ def inspect_detector(detector: Detector, config: DefakeQConfig) -> dict[str, Any
         raise UserError("inspect estimates sizes from average_bits; give one")
     height, width = require_preprocessing(detector).input_size
     example = torch.zeros(1, 3, height, width)
+    require_agreement(detector, torch.randn(4, 3, height, width, generator=torch.Generator().manual_seed(0)))
     reference, plan, _ = prepare_float(detector, example, config.keep_float)
     per_image = seconds_per_image(reference, example)
     return {

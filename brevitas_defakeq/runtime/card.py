@@ -26,7 +26,7 @@ from brevitas_defakeq.utils.files import read_json, write_json
 CARD_VERSION = 1
 CARD_NAME = "model_card.json"
 LAYOUTS = ("NCHW", "NHWC")
-DTYPES = ("float32", "uint8")
+DTYPES = ("float32", "float16", "uint8")
 OUTPUT_KINDS = ("logit", "softmax", "probability")
 
 
@@ -34,11 +34,11 @@ OUTPUT_KINDS = ("logit", "softmax", "probability")
 class CardInput:
     """What the file takes.
 
-    ``dtype`` "float32" takes the crop resized and normalised; "uint8" takes raw RGB pixels, and the graph
-    does both. ``size`` (height, width in pixels), ``mean``, ``std`` (scale 0..1), ``interpolation``
-    and ``fit`` say how, in both cases (``imaging.preprocessing.Preprocessing``). ``crop`` and
-    ``crop_margin``: how faces were cut out in training (``imaging.crop.Crop``); None if unknown. ``batch``:
-    the one number of images that the file takes at once, left out of the card where it takes any.
+    ``dtype`` "float32" (or "float16") takes the crop resized and normalised; "uint8" takes raw RGB pixels,
+    and the graph does both. ``size`` (height, width in pixels), ``mean``, ``std`` (scale 0..1),
+    ``interpolation`` and ``fit`` say how, in both cases (``imaging.preprocessing.Preprocessing``).
+    ``crop`` and ``crop_margin``: how faces were cut out in training (``imaging.crop.Crop``); None if unknown.
+    ``batch``: the one number of images that the file takes at once, left out of the card where it takes any.
     """
 
     size: tuple[int, int]

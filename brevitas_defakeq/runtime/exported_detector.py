@@ -10,7 +10,7 @@ from brevitas_defakeq.runtime.onnx_file import one_line, onnxruntime, open_sessi
 from brevitas_defakeq.runtime.scores import fake_logit
 from brevitas_defakeq.utils.errors import UserError
 
-_TENSOR_TYPES = {"float32": "tensor(float)", "uint8": "tensor(uint8)"}
+_TENSOR_TYPES = {"float32": "tensor(float)", "float16": "tensor(float16)", "uint8": "tensor(uint8)"}
 
 
 class ExportedDetector:

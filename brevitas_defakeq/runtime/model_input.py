@@ -18,7 +18,7 @@ ImageLike = str | os.PathLike | Image.Image | np.ndarray
 
 
 def model_input(image: ImageLike, expected: CardInput) -> np.ndarray:
-    """One image as the graph takes it: float32 or uint8, [3, H, W] or [H, W, 3] by the card's layout.
+    """One image as the graph takes it: [3, H, W] or [H, W, 3] of the card's layout and type.
 
     A uint8 graph pre-processes by itself and gets the RGB pixels at their own size; otherwise they are
     resized and normalised by `preprocess_array`. Raises UserError if the image cannot be used.
@@ -27,7 +27,7 @@ def model_input(image: ImageLike, expected: CardInput) -> np.ndarray:
     if expected.dtype == "uint8":
         pixels = np.asarray(opened)  # [H, W, 3]
         return pixels if expected.layout == "NHWC" else np.ascontiguousarray(pixels.transpose(2, 0, 1))
-    values = preprocess_array(opened, expected.preprocessing)  # [3, H, W]
+    values = preprocess_array(opened, expected.preprocessing).astype(expected.dtype)  # [3, H, W]
     return values if expected.layout == "NCHW" else np.ascontiguousarray(values.transpose(1, 2, 0))
 
 

@@ -92,7 +92,7 @@ def test_the_help_names_every_format():
 @pytest.mark.parametrize(("arguments", "message"), [
     (("--format", "pdf"), "--format pdf: choose of onnx, qonnx, executorch, litert, coreml, finn"),
     (("--format", "litert", "--pixels"), "--pixels is for --format onnx, not litert"),
-    (("--format", "qonnx", "--storage", "int8"), "--storage is for --format onnx, not qonnx"),
+    (("--format", "qonnx", "--storage", "int8"), "--storage is for --format onnx or transformersjs, not"),
     (("--check",), "--check is for --format finn, not onnx"),
     (("--format", "finn", "--licence", "MIT"), "--licence is for --format onnx or qonnx or"),
     (("--format", "coreml", "--which", "float"), "--which float: choose of quantized, mixed"),

@@ -14,9 +14,13 @@ from brevitas_defakeq.quant.partial_float import weight_quantizer
 LAYERS = {
     "linear": (lambda: nn.Linear(6, 4, bias=False), qnn.QuantLinear, (2, 6)),
     "conv1d": (lambda: nn.Conv1d(6, 4, 3, stride=2, groups=2), TrainableQuantConv1d, (2, 6, 9)),
-    "conv2d": (lambda: nn.Conv2d(6, 4, (3, 1), padding=(1, 0), dilation=2), TrainableQuantConv2d, (2, 6, 7, 7)),
+    "conv2d": (
+        lambda: nn.Conv2d(6, 4, (3, 1), padding=(1, 0), dilation=2),
+        TrainableQuantConv2d,
+        (2, 6, 7, 7),
+    ),
     "static": (lambda: StaticPadConv2d(6, 4, 3, stride=2), StaticPadQuantConv2d, (2, 6, 8, 8)),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("symmetric", [False, True])

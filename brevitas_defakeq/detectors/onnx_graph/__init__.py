@@ -1,0 +1,1 @@
+"""ONNX files as detectors: a graph becomes torch modules, and a JSON program rebuilds them."""
