@@ -35,6 +35,8 @@ def plan_of(model):
         for ours, theirs in zip(tensors_in(quantized(IMAGES)), expected, strict=True):
             torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
     assert [(name, type(module)) for name, module in model.named_modules()] == types
+    for ours, theirs in zip(tensors_in(model(IMAGES)), expected, strict=True):
+        assert torch.equal(ours, theirs), "the user's model still works"
     after = model.state_dict()
     assert all(torch.equal(after[name], tensor) for name, tensor in state.items())
     inside = [layer for block in plan.blocks for layer in block.layers]

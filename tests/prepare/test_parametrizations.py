@@ -133,3 +133,4 @@ def test_a_run_loads_into_a_parametrized_architecture(images, quick_config, tmp_
     loaded = load(tmp_path, parametrized())
     torch.testing.assert_close(loaded.quantized(images), run.quantized(images))
     assert parametrize.is_parametrized(model.first, "weight")
+    assert model(images).isfinite().all(), "copies share the class of a parametrized module"
