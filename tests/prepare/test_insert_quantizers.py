@@ -33,7 +33,7 @@ def test_a_layer_keeps_its_function(kind, symmetric):
         layer.static_padding = (0, 1, 0, 1)
     weight = layer.weight.detach().clone()
     made = quantize_layer(layer, QuantScheme((2, 4, 8), None, symmetric), {})
-    assert type(made) is cls
+    assert isinstance(made, cls)
     assert not made.training
     assert torch.equal(made.weight, layer.weight)
     assert made.bias is not None and (layer.bias is not None or not made.bias.any())
