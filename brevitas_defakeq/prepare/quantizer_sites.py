@@ -44,7 +44,7 @@ class QuantizerSites:
                 self.made_at.setdefault(origin, []).append(key)
 
     def find(self, key: TensorVersion) -> tuple[str, list[TensorVersion]] | None:
-        """The name of a value's quantizer, and all values that it would see; None where there is no place for it.
+        """The name of a value's quantizer, and all values that it would see; None where it has no place.
 
         It belongs to the innermost module that returns the value, else to an event of a forward: outside a
         module that is called repeatedly and returns the value, so that each call has its own grid.
