@@ -44,11 +44,12 @@ def add_value_quantizer_(module: nn.Module, event: str, quantizer: nn.Module, ca
         module.value_quants = ValueQuantizers(callees, set(parts) - set(callees))
         # On the instance: it then also runs in a recomputed forward, which hooks would not see.
         module.forward = partial(_run_watched, module, module.forward)
-    module.value_quants[event] = quantizer
+    module.get_submodule("value_quants").register_module(event, quantizer)
 
 
 def _run_watched(module: nn.Module, forward: Callable, *args: Any, **options: Any) -> Any:
-    quantizers: ValueQuantizers = module.get_submodule("value_quants")
+    quantizers = module.get_submodule("value_quants")
+    assert isinstance(quantizers, ValueQuantizers)
     if IMAGE in quantizers:
         args = (quantizers[IMAGE](args[0]), *args[1:])
     with _Events(module, quantizers):
@@ -104,7 +105,7 @@ class _Events(TorchFunctionMode):
 
     def _next(self) -> nn.Module | None:
         key = str(self.count + 1)
-        return self.quantizers.get(key, None)
+        return self.quantizers[key] if key in self.quantizers else None  # noqa: SIM401 (a ModuleDict has no get)
 
     # Calls of modules ----------------------------------------------------------------------------
 

@@ -44,16 +44,15 @@ def move_scale_past_concat(model: ModelWrapper, node: NodeProto) -> bool:
         return False
     scales = [constant_input(model, producer) for producer in producers]
     alone = all(only_consumer(model, producer.output[0]) is not None for producer in producers)
-    if not alone or any(scale is None or scale.size != 1 for scale in scales):
-        return False
-    if len({scale.item() for scale in scales}) > 1:
+    known = [scale for scale in scales if scale is not None and scale.size == 1]
+    if not alone or len(known) < len(scales) or len({scale.item() for scale in known}) > 1:
         return False
     joined = new_tensor(model, model.get_tensor_shape(node.output[0]))
     insert_before(
         model, node, "Concat", [producer.input[0] for producer in producers], (joined,),
         axis=get_by_name(node.attribute, "axis").i,
     )  # fmt: skip
-    insert_before(model, node, "Mul", (joined, new_constant(model, scales[0])), (node.output[0],))
+    insert_before(model, node, "Mul", (joined, new_constant(model, known[0])), (node.output[0],))
     for each in (*producers, node):
         model.graph.node.remove(each)
     return True

@@ -32,11 +32,10 @@ def replace_by_constant_convolution_(
 def shuffle_by_convolution_(graph: GraphEditor) -> None:
     """Turn every shuffle of channels into a 1 x 1 convolution whose weights are a permutation."""
     for turn in graph.nodes:
-        order = shuffled_channels(graph, turn)
-        if order is None:
+        order, start = shuffled_channels(graph, turn), graph.producer(turn.input[0])
+        if order is None or start is None:
             continue
         (end,) = graph.consumers(turn.output[0])
-        start = graph.producer(turn.input[0])
         values = np.eye(len(order), dtype=np.float32)[order][:, :, None, None]  # [C, C, 1, 1]
         weights = graph.new_name(f"{turn.name}.weight", list(values.shape))
         permutation = quant_node(
