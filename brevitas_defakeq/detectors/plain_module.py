@@ -5,7 +5,7 @@ import logging
 import torch
 from torch import nn
 
-from brevitas_defakeq.nn.module_tree import copy_module, replace_module
+from brevitas_defakeq.nn.module_tree import copy_module, replace_modules
 from brevitas_defakeq.utils.errors import UserError
 
 _LOG = logging.getLogger(__name__)
@@ -28,9 +28,8 @@ def plain_module(model: nn.Module) -> nn.Module:
     if not others and all(_wrapped(module) is None for module in model.modules()):
         return model
     model = copy_module(model)
-    while wrappers := [module for module in model.modules() if _wrapped(module) is not None]:
-        for module in wrappers:
-            replace_module(model, module, _wrapped(module))
+    while inside := {module: inner for module in model.modules() if (inner := _wrapped(module)) is not None}:
+        replace_modules(model, inside)
     if others:
         names = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in others))
         _LOG.warning("the detector's weights are %s; a float32 copy of it is quantized", names)
@@ -41,10 +40,9 @@ def plain_module(model: nn.Module) -> nn.Module:
 def _wrapped(module: nn.Module) -> nn.Module | None:
     """The module inside a wrapper that computes the same; None for any other module."""
     if isinstance(module, _PARALLEL):
-        return module.module
+        return module.get_submodule("module")
     if type(module).__name__ == "OptimizedModule":  # torch.compile's; its class is slow to import
-        inner: nn.Module = module._orig_mod
-        return inner
+        return module.get_submodule("_orig_mod")
     return None
 
 

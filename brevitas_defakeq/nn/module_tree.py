@@ -66,7 +66,7 @@ def replace_modules(model: nn.Module, new: Mapping[nn.Module, nn.Module]) -> Non
     """Put ``new[old]`` wherever ``old`` is in the tree, for all of them in one pass."""
     for parent in list(model.modules()):
         for name, child in list(parent._modules.items()):
-            if child in new:
+            if child is not None and child in new:
                 parent._modules[name] = new[child]
 
 

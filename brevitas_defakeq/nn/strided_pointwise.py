@@ -6,19 +6,22 @@ With stride 1 on every second position it is right.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import brevitas.nn as qnn
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.modules.conv import _ConvNd
 
 
 def picked(inputs: Tensor, stride: Sequence[int]) -> Tensor:
     """Of [N, C, ...] the positions that a 1 x 1 convolution of this stride reads."""
-    return inputs[(..., *(slice(None, None, step) for step in stride))]
+    positions: Any = (..., *(slice(None, None, step) for step in stride))
+    return inputs[positions]
 
 
-class StridedPointwise(nn.Module):
+class StridedPointwise(_ConvNd):
     """Mixin: where a gradient of its weight is wanted, a strided 1 x 1 convolution picks positions first."""
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -28,7 +31,8 @@ class StridedPointwise(nn.Module):
         if not (pointwise and wanted and any(step > 1 for step in self.stride)):
             return super()._conv_forward(input, weight, bias)
         convolve = F.conv1d if weight.dim() == 3 else F.conv2d
-        return convolve(picked(input, self.stride), weight, bias, groups=self.groups)
+        taken = picked(input, self.stride)
+        return convolve(taken, weight, bias, groups=self.groups)
 
 
 class TrainableQuantConv1d(StridedPointwise, qnn.QuantConv1d):
