@@ -454,7 +454,7 @@ def test_bad_modules(tiny, images, quick_config):
     refused("nothing to quantize", nn.Sequential(nn.ReLU(), nn.Flatten()), images, config)
     refused("no module 'neck'", tiny.model(), images, config, feature="neck")
     clinging = tiny.model()
-    clinging.extra = clinging.head.weight * 2  # not a leaf: cannot be copied
+    clinging.extra = (number for number in range(3))  # a generator cannot be copied
     refused("cannot be copied", clinging, images, config)
     pinned = quick_config(haq__pinned={"heat": 8})
     refused("'heat' is not quantized here; did you mean head", tiny.model(), images, pinned)

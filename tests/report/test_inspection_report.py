@@ -44,7 +44,7 @@ def test_what_is_quantized_and_what_is_not(found):
     assert rows["first"]["shape"] == [4, 3, 3, 3] and rows["first"]["weights"] == 108
     assert rows["first"]["macs"] == 108 * 64, "8 x 8 positions"
     assert rows["again"]["calls"] == 2 and rows["again"]["macs"] == 2 * 16 * 256
-    assert rows["again"]["share"] == pytest.approx(16 / 128)
+    assert rows["again"]["share"] == pytest.approx(16 / 192)
     assert "never reached" in found["left_float"]["spare"]
     assert found["detector"] == "twice" and found["input_size"] == [8, 8] and found["average_bits"] == 4
 

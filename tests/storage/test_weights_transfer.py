@@ -163,7 +163,7 @@ def test_bytes_of_a_symmetric_and_a_mixed_form():
     found = sizes(write(model, plan, bits))
     assert "zero_points" not in found
     assert found["codes"] == 68 + 18  # 135 codes of 4 bits, 18 of 8
-    assert found["activations"] == 4 * 4, "both inputs, and the stem and the positions that are added to it"
+    assert found["activations"] == 5 * 4, "both inputs, the stem and the positions added to it, the mean"
     assert found["embeddings"] == 36 * 5
     model, plan = quantized(bits)
     restore_channels(model, [("stem", 2), ("head", 1)])

@@ -103,7 +103,7 @@ def test_a_run_that_does_not_map_is_refused_with_its_first_reason(run, images, t
 
 def test_a_run_without_preprocessing_or_with_another_variant_is_refused(run, images, quick_config, tmp_path):
     result = run(Residual, "any")
-    with pytest.raises(UserError, match="--which float: choose of quantized, mixed"):
+    with pytest.raises(UserError, match="variant='float': choose of quantized, mixed"):
         export_finn(result, tmp_path, variant="float")
     plain = quantize(
         Residual().eval(), images, quick_config(samples=16, reconstruction__iterations=1, final__steps=0)
