@@ -10,11 +10,8 @@ from torch import Tensor, nn
 
 from brevitas_defakeq import export_onnx, load, quantize
 from brevitas_defakeq.artifact import QuantizedDetector
-from brevitas_defakeq.detectors.output import OutputSpec
 from brevitas_defakeq.imaging.preprocessing import Preprocessing
 
-#: Name -> options of ``quantize`` that the user has to give.
-OPTIONS = {"sigmoid_inside": {"output": OutputSpec("probability")}}
 #: Name -> how often the plain network's error it may have. The learned prompt widens what the head reads, and
 #: with it the step of its 8 bits, three times.
 LIMITS = {"learned_prompt": 4}
@@ -32,14 +29,14 @@ class Tried:
 
 @pytest.fixture(scope="module")
 def tried(drawn, quick_config):
-    """``tried(model, output=...)``: quantized at 8 bits with few steps; model and images stay untouched."""
+    """``tried(model)``: quantized at 8 bits with few steps; model and images stay untouched."""
     config = quick_config(average_bits=8, candidate_bits=(8,), reconstruction__iterations=2, final__steps=2)
     images = (drawn(32, size=peoples_models.SIZE)[0] * 0.15 + 0.5).clamp(0, 1)
 
-    def run(model: nn.Module, **options) -> Tried:
+    def run(model: nn.Module) -> Tried:
         given, handed = copy.deepcopy(model.state_dict()), images.clone()
         preprocessing = Preprocessing((peoples_models.SIZE,) * 2, mean=0.0, std=1.0)
-        result = quantize(model, handed, config, preprocessing=preprocessing, **options)
+        result = quantize(model, handed, config, preprocessing=preprocessing)
         assert torch.equal(handed, images)
         assert all(torch.equal(tensor, given[name]) for name, tensor in model.state_dict().items())
         with torch.no_grad():
@@ -60,7 +57,7 @@ def usual(tried) -> float:
 @pytest.mark.parametrize("name", peoples_models.NAMES)
 def test_works(name, tried, usual, tmp_path):
     model, _ = peoples_models.build(name)
-    found = tried(model, **OPTIONS.get(name, {}))
+    found = tried(model)
     assert found.error < LIMITS.get(name, 2) * usual + 0.01
     found.run.save(tmp_path / "run")
     again = load(tmp_path / "run", detector=peoples_models.build(name)[0])
