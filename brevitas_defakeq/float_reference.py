@@ -72,11 +72,9 @@ def _needs_contiguous(model: nn.Module, detector: Detector, example: Tensor) -> 
         wanted = detector.output.fake_logit(model(images.clone()))
     if not wanted.isfinite().all():
         broken = _not_finite(detector.model)
-        reason = (
-            f"weight {broken[0]} holds such values, the checkpoint is broken"
-            if broken
-            else ("check its weights and input")
-        )
+        reason = "check its weights and input"
+        if broken:
+            reason = f"weight {broken[0]} holds such values, the checkpoint is broken"
         raise UserError(f"{detector.name} returns values that are not finite; {reason}")
     other = copy_module(model)
     to_channels_last_(other)

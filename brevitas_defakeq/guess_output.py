@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from brevitas_defakeq.config import FORWARD_BATCH, MINIMUM_SAMPLES
 from brevitas_defakeq.detectors.output import OutputSpec
+from brevitas_defakeq.prepare.trace import tensors_in
 
 _LOG = logging.getLogger(__name__)
 
@@ -92,8 +92,8 @@ class _Makers(TorchFunctionMode):
         result = func(*args, **(kwargs or {}))
         name = getattr(func, "__name__", "")
         in_place = name.endswith("_") and not name.endswith("__") or name.startswith("__i")
-        read = {_storage(tensor) for tensor in _tensors((args, kwargs or {}))}
-        for tensor in _tensors(result):
+        read = {_storage(tensor) for tensor in tensors_in((args, kwargs))}
+        for tensor in tensors_in(result):
             if in_place or _storage(tensor) not in read:  # else a view, which changes no values
                 self._names[_storage(tensor)] = name
         return result
@@ -105,14 +105,3 @@ class _Makers(TorchFunctionMode):
 
 def _storage(tensor: Tensor) -> int:
     return tensor.untyped_storage().data_ptr()
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    """The tensors in arguments or results, at any depth."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, (tuple, list)):
-        for part in value:
-            yield from _tensors(part)
-    elif isinstance(value, dict):
-        yield from _tensors(tuple(value.values()))

@@ -14,8 +14,6 @@ from timm.models.swin_transformer import WindowAttention
 from timm.models.vision_transformer import Attention
 from torch import Tensor, nn
 
-from brevitas_defakeq.nn.graph_network import GraphAttention, QuantGraphAttention
-
 Adopted = TypeVar("Adopted", bound=nn.Module)
 #: The quantizers that each attention carries.
 PRODUCT_OPERANDS = ("q_quant", "k_quant", "v_quant", "softmax_quant")
@@ -101,5 +99,4 @@ class QuantWindowAttention(WindowAttention):
 QUANTIZED_ATTENTION: dict[type[nn.Module], Any] = {
     Attention: QuantAttention,
     WindowAttention: QuantWindowAttention,
-    GraphAttention: QuantGraphAttention,
 }

@@ -3,11 +3,10 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from brevitas.nn import QuantIdentity
 from torch import Tensor, nn
 
-#: The quantizers of an attention's products.
-_OPERANDS = ("q_quant", "k_quant", "v_quant", "softmax_quant")
+from brevitas_defakeq.nn.attention import QUANTIZED_ATTENTION, adopt
+
 Operand = str | float | None
 
 
@@ -82,19 +81,16 @@ class QuantGraphAttention(GraphAttention):
 
     @classmethod
     def from_float(cls, module: nn.Module, operands: Mapping[str, dict]) -> "QuantGraphAttention":
-        adopted = cls.__new__(cls)
-        nn.Module.__init__(adopted)
-        adopted.__dict__.update(module.__dict__)
-        adopted._modules = dict(module._modules)
-        for name in _OPERANDS:
-            adopted.add_module(name, QuantIdentity(**operands[name]))
-        return adopted
+        return adopt(module, cls, operands)
 
     def call(self, step: GraphStep, operands: list) -> Tensor | Sequence[Tensor]:
         quantizers = {self.first: ("q_quant", "k_quant"), self.last: ("softmax_quant", "v_quant")}
         for index, name in enumerate(quantizers.get(step.module, ())):
             operands[index] = self.get_submodule(name)(operands[index])
         return super().call(step, operands)
+
+
+QUANTIZED_ATTENTION[GraphAttention] = QuantGraphAttention
 
 
 def _put(parent: nn.Module, name: str, module: nn.Module) -> None:

@@ -16,6 +16,7 @@ from brevitas_defakeq.nn.batch_input import hand_over_copies_, to_channels_last_
 from brevitas_defakeq.nn.layer_kind import Sides
 from brevitas_defakeq.nn.layer_kinds import find_layer_kind, layer_kind_of, product_functions, weight_and_bias
 from brevitas_defakeq.nn.module_tree import modules_by_name
+from brevitas_defakeq.nn.multihead_attention import without_fused_kernels_
 from brevitas_defakeq.prepare.blocks import Block, split_into_blocks
 from brevitas_defakeq.prepare.grids import Grids
 from brevitas_defakeq.prepare.hardware_grids import find_grids
@@ -25,7 +26,7 @@ from brevitas_defakeq.prepare.layer_subclasses import called_plainly
 from brevitas_defakeq.prepare.parametrizations import remove_parametrizations_
 from brevitas_defakeq.prepare.product_layers import ProductLayers
 from brevitas_defakeq.prepare.simplify import replay_, simplify_
-from brevitas_defakeq.prepare.trace import Trace, refused_if_it_fails
+from brevitas_defakeq.prepare.trace import Trace, trace
 from brevitas_defakeq.prepare.unquantized_outputs import open_outputs
 
 #: Torch functions that multiply by a matrix, besides those of the registered layer kinds.
@@ -136,12 +137,17 @@ def make_plan(
         contiguous: leave the weights in torch's default layout.
     """
     remove_parametrizations_(model)
+    without_fused_kernels_(model)
     if not contiguous:
         to_channels_last_(model)
-    changes_batch = _changes_batch(model, images)
+    batch = images.clone()
+    version = batch._version
+    traced = trace(model, batch)
+    changes_batch = batch._version != version or not torch.equal(batch, images)
     if changes_batch or contiguous:
         hand_over_copies_(model, contiguous=contiguous)
-    found, traced = simplify_(model, images)
+        traced = trace(model, images)
+    found, traced = simplify_(model, images, traced)
     dims = image_dimensions(model, traced, images)
     strangers = found.strangers | apart_from_images(model, dims) | _kept_outside(model, outside)
     start = Plan(
@@ -149,16 +155,6 @@ def make_plan(
         products=found.products, changes_batch=changes_batch, contiguous=contiguous,
     )  # fmt: skip
     return _read(model, traced, len(images), start, blocks, dims)
-
-
-@torch.no_grad()
-def _changes_batch(model: nn.Module, images: Tensor) -> bool:
-    """Whether the model writes to the images that it is handed."""
-    batch = images.clone()
-    version = batch._version
-    with refused_if_it_fails(batch):
-        model(batch)
-    return batch._version != version or not torch.equal(batch, images)
 
 
 def replay_preparation_(model: nn.Module, plan: Plan) -> None:

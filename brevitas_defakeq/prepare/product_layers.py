@@ -17,6 +17,7 @@ from brevitas_defakeq.prepare.functional_calls import (
     functional_products,
     make_functional_,
 )
+from brevitas_defakeq.prepare.layer_subclasses import called_plainly
 from brevitas_defakeq.prepare.trace import Call, Trace
 
 _QKV = ("query", "key", "value")
@@ -61,9 +62,8 @@ def find_product_layers(model: nn.Module, traced: Trace) -> ProductLayers:
             multihead[name] = one and attention._parameters["in_proj_weight"] is not None
     transposed = tuple(
         name
-        for name, calls in traced.calls.items()
-        if type(modules[name]).forward is nn.ConvTranspose2d.forward
-        and all(len(call.inputs) == 1 and not call.options for call in calls)
+        for name in traced.calls
+        if type(modules[name]).forward is nn.ConvTranspose2d.forward and called_plainly(traced, name)
     )
     return ProductLayers(transposed, multihead, tuple(functional_products(model, traced)))
 

@@ -4,7 +4,6 @@ These are optimizations. One that changes what the model returns, or that the mo
 with, is left out.
 """
 
-import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,8 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from brevitas_defakeq.nn.layer_kind import Sides
-from brevitas_defakeq.nn.module_tree import modules_by_name, replace_module
-from brevitas_defakeq.nn.multihead_attention import without_fused_kernels_
+from brevitas_defakeq.nn.module_tree import copy_module, replace_module
 from brevitas_defakeq.prepare.batch_norm_folding import batch_norm_pairs, fold_batch_norm_, folds_by_norm
 from brevitas_defakeq.prepare.functional_calls import constant_biases
 from brevitas_defakeq.prepare.layer_subclasses import examine_subclasses, plain_layer, with_padding
@@ -56,13 +54,17 @@ class _Change:
 
 
 @torch.no_grad()
-def simplify_(model: nn.Module, images: Tensor) -> tuple[Simplified, Trace]:
-    """Simplify a float model, in eval mode and without parametrizations, in place.
+def simplify_(model: nn.Module, images: Tensor, before: Trace) -> tuple[Simplified, Trace]:
+    """Simplify a float model in eval mode, in place.
+
+    Args:
+        model: without parametrizations and fused kernels.
+        before: a trace of it on ``images``.
 
     Returns:
         What was done, and a trace of the result.
     """
-    products, before = _products_made_(model, images)
+    products, before = _products_made_(model, images, before)
     found = examine_subclasses(model, before)
     pairs = batch_norm_pairs(model, before, found.strangers)
     changes = [
@@ -91,15 +93,13 @@ def simplify_(model: nn.Module, images: Tensor) -> tuple[Simplified, Trace]:
     ), after  # fmt: skip
 
 
-def _products_made_(model: nn.Module, images: Tensor) -> tuple[ProductLayers, Trace]:
+def _products_made_(model: nn.Module, images: Tensor, before: Trace) -> tuple[ProductLayers, Trace]:
     """Products made into layers, where that keeps the outputs, and a trace of the result."""
-    without_fused_kernels_(model)
-    before = trace(model, images)
     products = find_product_layers(model, before)
     if not products:
         return products, before
     biases = constant_biases(model, before, products.functional)
-    tried = copy.deepcopy(model)
+    tried = copy_module(model)
     make_product_layers_(tried, products, biases)
     if _trace_if_equal(tried, images, before) is None:
         return ProductLayers(), before
@@ -116,10 +116,9 @@ def replay_products_(model: nn.Module, products: ProductLayers) -> None:
 def replay_(
     model: nn.Module, plain: Iterable[str], paddings: Mapping[str, Sides], folds: Iterable[tuple[str, str]]
 ) -> None:
-    """Simplify a freshly built model as another one of its architecture was."""
-    remove_parametrizations_(model)
+    """Simplify a freshly built model as another one of its architecture was, after ``replay_products_``."""
     for name in plain:
-        _replace_(model, name, plain_layer(modules_by_name(model)[name]), None)
+        _replace_(model, name, plain_layer(model.get_submodule(name)), None)
     for name, sides in paddings.items():
         _replace_(model, name, None, sides)
     for norm, layers in folds_by_norm(folds).items():
@@ -128,7 +127,7 @@ def replay_(
 
 def _replace_(model: nn.Module, name: str, plain: nn.Module | None, sides: Sides | None) -> _Undo:
     """Put the plain layer, or the layer itself, behind a fixed padding if there is one."""
-    old = modules_by_name(model)[name]
+    old = model.get_submodule(name)
     new = old if plain is None else plain
     new = new if sides is None else with_padding(new, sides)
     replace_module(model, old, new)

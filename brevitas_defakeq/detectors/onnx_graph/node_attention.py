@@ -3,7 +3,7 @@
 import math
 
 from brevitas_defakeq.detectors.onnx_graph.converter import Node, Value
-from brevitas_defakeq.detectors.onnx_graph.program import Step
+from brevitas_defakeq.detectors.onnx_graph.program import Step, readers_by_value
 
 #: What may lie between the product of q and k, the softmax and the product with v.
 _BETWEEN = {"mul", "div", "add", "sub", "where", "reshape", "clamp", "maximum", "causal_mask", "isnan", "eq"}
@@ -63,10 +63,7 @@ def _attention_around(
 ) -> tuple[list[Step], Step, Step] | None:
     """The steps of an attention, and its first and last product; None if the softmax is in none."""
     makers = {name: step for step in steps for name in step.outputs}
-    readers: dict[str, list[Step]] = {}
-    for step in steps:
-        for name in step.values:
-            readers.setdefault(name, []).append(step)
+    readers = readers_by_value(steps)
     first, before = _back(softmax, makers, readers, kept)
     last, after = _on(softmax, readers, kept)
     if (

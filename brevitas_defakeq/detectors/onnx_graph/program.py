@@ -70,6 +70,15 @@ class Step:
         return module.requires_grad_(False)
 
 
+def readers_by_value(steps: Sequence[Step]) -> dict[str, list[Step]]:
+    """Value -> the steps that read it, once for each time."""
+    found: dict[str, list[Step]] = {}
+    for step in steps:
+        for name in step.values:
+            found.setdefault(name, []).append(step)
+    return found
+
+
 @dataclass
 class Program:
     """The steps of a whole network, with the names of its input and its outputs."""

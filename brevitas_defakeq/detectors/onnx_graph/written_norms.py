@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from brevitas_defakeq.detectors.onnx_graph.program import Step
+from brevitas_defakeq.detectors.onnx_graph.program import Step, readers_by_value
 
 #: (value, function) -> the step of that function that makes the value, if it does.
 _Maker = Callable[[object, str], Step | None]
@@ -15,10 +15,7 @@ def join_norms(steps: list[Step], shapes: Mapping[str, tuple[int, ...]], kept: s
         shapes: of the values. ``kept``: values that have to stay visible.
     """
     makers = {name: step for step in steps for name in step.outputs}
-    readers: dict[str, list[Step]] = {}
-    for step in steps:
-        for name in step.values:
-            readers.setdefault(name, []).append(step)
+    readers = readers_by_value(steps)
 
     def made_by(name: object, function: str) -> Step | None:
         step = makers.get(name) if isinstance(name, str) else None
