@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from brevitas_defakeq.config import DefakeQConfig
-from brevitas_defakeq.utils.errors import UserError
+from brevitas_defakeq.utils.errors import UserError, one_line
 
 
 def read_settings(path: Path) -> dict[str, Any]:
@@ -23,7 +23,7 @@ def read_settings(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
     except ValueError as error:
         kind = "JSON" if path.suffix.lower() == ".json" else "TOML"
-        raise UserError(f"{path} is no {kind}: {' '.join(str(error).split())}") from None
+        raise UserError(f"{path} is no {kind}: {one_line(error)}") from None
     if not isinstance(values, dict):
         raise UserError(f"{path} holds no fields; write it as in average_bits = 3.0")
     return values["config"] if "format_version" in values and "config" in values else values

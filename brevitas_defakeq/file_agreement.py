@@ -6,8 +6,8 @@ from torch import Tensor
 
 from brevitas_defakeq.detectors.onnx_detector import graph_interface
 from brevitas_defakeq.detectors.resolve import Detector
-from brevitas_defakeq.runtime.onnx_file import one_line, open_session
-from brevitas_defakeq.utils.errors import UserError
+from brevitas_defakeq.runtime.onnx_file import open_session
+from brevitas_defakeq.utils.errors import UserError, one_line
 
 #: Largest difference of the scores over their spread.
 _LARGEST_DIFFERENCE = 1e-4

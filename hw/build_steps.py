@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from brevitas_defakeq.progress import ProgressCallback, silent
-from brevitas_defakeq.utils.errors import UserError
+from brevitas_defakeq.utils.errors import UserError, first_line
 from hw.boards import Board
 from hw.finn_quirks import finn_versions, quiet_finn
 
@@ -112,7 +112,5 @@ def _run_step(name: str, step: Callable, graph: "ModelWrapper") -> "ModelWrapper
     except UserError:
         raise
     except Exception as error:
-        what = (str(error).strip().splitlines() or [""])[0]
-        raise StepError(
-            f"step {name} failed ({type(error).__name__}: {what[:200]}); please report it with the file"
-        ) from error
+        what = f"{type(error).__name__}: {first_line(error)}"
+        raise StepError(f"step {name} failed ({what}); please report it with the file") from error

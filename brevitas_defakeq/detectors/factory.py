@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from brevitas_defakeq.imaging.preprocessing import Preprocessing
-from brevitas_defakeq.utils.errors import UserError
+from brevitas_defakeq.utils.errors import UserError, one_line
 
 if TYPE_CHECKING:
     from torch import nn
@@ -93,5 +93,5 @@ def _working_folder_importable() -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    """The kind of the error and its first line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    """The kind of the error and its message."""
+    return f"{type(error).__name__}: {one_line(error)}"

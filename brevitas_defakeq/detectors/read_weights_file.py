@@ -17,7 +17,7 @@ import safetensors
 import safetensors.torch
 import torch
 
-from brevitas_defakeq.utils.errors import UserError
+from brevitas_defakeq.utils.errors import UserError, one_line
 
 TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".tar")
 KERAS_SUFFIXES = (".h5", ".hdf5")
@@ -66,7 +66,7 @@ def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
         return safetensors.torch.load_file(path)
     except (safetensors.SafetensorError, OSError, ValueError) as error:
         raise UserError(
-            f"{path} is not an intact safetensors file ({_one_line(error)}); fetch it again"
+            f"{path} is not an intact safetensors file ({one_line(error)}); fetch it again"
         ) from error
 
 
@@ -75,7 +75,7 @@ def _read_npz(path: Path) -> dict[str, torch.Tensor]:
         with np.load(path, allow_pickle=False) as arrays:
             return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
     except (OSError, ValueError, TypeError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is not an intact file of plain arrays ({_one_line(error)})") from error
+        raise UserError(f"{path} is not an intact file of plain arrays ({one_line(error)})") from error
 
 
 def _read_keras(path: Path) -> dict[str, torch.Tensor]:
@@ -95,7 +95,7 @@ def _read_keras(path: Path) -> dict[str, torch.Tensor]:
         with h5py.File(path, "r") as file:
             file.get("model_weights", file).visititems(visit)
     except (OSError, RuntimeError, ValueError) as error:
-        raise UserError(f"{path} is not an intact Keras file ({_one_line(error)})") from error
+        raise UserError(f"{path} is not an intact Keras file ({one_line(error)})") from error
     return arrays
 
 
@@ -109,7 +109,7 @@ def _read_torch(path: Path) -> Any:
             mapped = zipfile.is_zipfile(path)  # read as it is needed: a large detector is not held twice
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:
-        message = _one_line(error)
+        message = one_line(error)
         if _needs_code(path, message):
             raise UserError(_code_message(path, message)) from error
         raise UserError(
@@ -142,7 +142,3 @@ def _code_message(path: Path, message: str) -> str:
         "if you trust its source, convert it once, from the folder of its code if it has any, "
         f"and use {target}: {command}"
     )
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

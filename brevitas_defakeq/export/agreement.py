@@ -18,9 +18,9 @@ from brevitas_defakeq.export.pixel_input import pixels_of
 from brevitas_defakeq.nn.module_tree import copy_module
 from brevitas_defakeq.quant.fused import fused_quantizers
 from brevitas_defakeq.runtime.card import CardInput, CardOutput
-from brevitas_defakeq.runtime.onnx_file import one_line, open_session
+from brevitas_defakeq.runtime.onnx_file import open_session
 from brevitas_defakeq.runtime.scores import fake_logit
-from brevitas_defakeq.utils.errors import UserError
+from brevitas_defakeq.utils.errors import UserError, one_line
 
 #: A file in its runtime: a batch of images as the file takes them -> its first output.
 Run = Callable[[np.ndarray], np.ndarray]

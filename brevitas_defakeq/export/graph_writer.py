@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.onnx.ops import symbolic
 
 from brevitas_defakeq.export.quiet_converters import quiet
-from brevitas_defakeq.utils.errors import UserError
+from brevitas_defakeq.utils.errors import UserError, first_line
 
 INPUT, OUTPUT = "image", "score"
 #: ONNX Runtime 1.18 names what it fuses by these nodes' names, and refuses two of the same.
@@ -71,7 +71,7 @@ def write_graph(network: nn.Module, form: FileForm, example: Tensor, opset: int)
                 input_names=[form.input], output_names=list(form.outputs), dynamic_shapes=shapes,
             )  # fmt: skip
         except Exception as error:  # the exporter's errors share no other base
-            reason = str(error.__cause__ or error).strip().splitlines()[0]
+            reason = first_line(error.__cause__ or error)
             raise UserError(f"torch cannot write this detector as ONNX: {reason}") from error
     assert program is not None  # dynamo=True returns one
     model = program.model_proto

@@ -15,7 +15,7 @@ from brevitas_defakeq.export.integer_modules import LogitNetwork, RuntimeLayers,
 from brevitas_defakeq.export.integer_weights import IntegerWeight
 from brevitas_defakeq.export.quiet_converters import quiet
 from brevitas_defakeq.runtime.card import Card, card_beside
-from brevitas_defakeq.utils.errors import UserError
+from brevitas_defakeq.utils.errors import UserError, first_line
 from brevitas_defakeq.utils.files import size_on_disk, written_whole
 
 #: ``write(modules, weights by layer, image [1, 3, H, W], path)`` -> how often each operator is in the file.
@@ -75,9 +75,8 @@ class MobileExporter:
         except OSError:
             raise  # the disk's, with its own line
         except Exception as error:  # three converters, no common base
-            reason = str(error).strip().splitlines() or [type(error).__name__]
             converter = get_format(self.format).package
-            raise UserError(f"{converter} cannot convert this detector: {reason[0]}") from error
+            raise UserError(f"{converter} cannot convert this detector: {first_line(error)}") from error
 
     def _checked(
         self, path: Path, result: QuantizedDetector, variant: str, images: Tensor | None

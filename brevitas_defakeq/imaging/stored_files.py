@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
-from brevitas_defakeq.utils.errors import UserError
+from brevitas_defakeq.utils.errors import UserError, one_line
 
 #: Tables of contents kept at a time; files are read shard by shard, so a few are enough.
 _OPEN_SHARDS = 16
@@ -82,7 +82,7 @@ def members(shard: str) -> Iterator[tuple[str, int, int]]:
                     yield entry.name, entry.offset_data, entry.size
     except (tarfile.TarError, OSError) as error:
         raise UserError(
-            f"{shard} cannot be read as an uncompressed tar ({' '.join(str(error).split())}); write it again"
+            f"{shard} cannot be read as an uncompressed tar ({one_line(error)}); write it again"
         ) from None
 
 

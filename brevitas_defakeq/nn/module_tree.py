@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.checkpoint import checkpoint
 from torch.utils.hooks import RemovableHandle
 
-from brevitas_defakeq.utils.errors import UserError
+from brevitas_defakeq.utils.errors import UserError, first_line
 
 
 def copy_module(model: nn.Module) -> nn.Module:
@@ -19,9 +19,8 @@ def copy_module(model: nn.Module) -> nn.Module:
     try:
         return copy.deepcopy(model, _computed_tensors(model))
     except Exception as error:  # whatever the model holds decides
-        first = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(
-            f"the detector cannot be copied ({first}); remove non-leaf tensors and open handles"
+            f"the detector cannot be copied ({first_line(error)}); remove non-leaf tensors and open handles"
         ) from None
 
 

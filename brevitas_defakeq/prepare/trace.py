@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode, resolve_name
 
 from brevitas_defakeq.nn.batch_input import copied_containers
 from brevitas_defakeq.nn.module_tree import eval_mode, removed_after
-from brevitas_defakeq.utils.errors import UserError
+from brevitas_defakeq.utils.errors import UserError, first_line
 
 
 @dataclass
@@ -219,10 +219,9 @@ def refused_if_it_fails(images: Tensor) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:  # the user's code may raise anything
-        lines = str(error).strip().splitlines()
         shape = "x".join(str(size) for size in images.shape)
         raise UserError(
             f"the detector cannot be run on a batch of shape {shape}: "
-            f"{lines[0].rstrip('.') if lines else type(error).__name__}; give its --input-size, "
+            f"{first_line(error).rstrip('.')}; give its --input-size, "
             "or wrap it so that forward takes an image batch"
         ) from error

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from torch import Tensor, nn
 
 from brevitas_defakeq.nn.module_tree import restore_
+from brevitas_defakeq.utils.errors import first_line
 
 _LOG = logging.getLogger(__name__)
 #: In torch's messages: no gradient at all, or a value that backward needs was changed in place.
@@ -22,5 +23,5 @@ def untrained_if_refused(model: nn.Module, start: Mapping[str, Tensor], name: st
         if not any(words in str(error) for words in _REFUSALS):
             raise
         restore_(model, start)
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         _LOG.warning("%s is not trained, since no gradient passes its forward: %s", name, reason)

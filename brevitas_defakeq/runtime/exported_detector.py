@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from brevitas_defakeq.runtime.card import Card, CardInput, card_beside
-from brevitas_defakeq.runtime.onnx_file import one_line, onnxruntime, open_session, version_numbers
+from brevitas_defakeq.runtime.onnx_file import onnxruntime, open_session, version_numbers
 from brevitas_defakeq.runtime.scores import fake_logit
-from brevitas_defakeq.utils.errors import UserError
+from brevitas_defakeq.utils.errors import UserError, one_line
 
 _TENSOR_TYPES = {"float32": "tensor(float)", "float16": "tensor(float16)", "uint8": "tensor(uint8)"}
 

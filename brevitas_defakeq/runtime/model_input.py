@@ -11,7 +11,7 @@ from brevitas_defakeq.imaging.image_files import load_image
 from brevitas_defakeq.imaging.pixel_modes import to_rgb, upright_rgb
 from brevitas_defakeq.imaging.preprocessing import preprocess_array
 from brevitas_defakeq.runtime.card import CardInput
-from brevitas_defakeq.utils.errors import UserError
+from brevitas_defakeq.utils.errors import UserError, one_line
 
 #: A face crop: a file, a PIL image, or uint8 pixels [H, W], [H, W, 1], [H, W, 3] (RGB) or [H, W, 4] (RGBA).
 ImageLike = str | os.PathLike | Image.Image | np.ndarray
@@ -47,7 +47,7 @@ def open_image(image: ImageLike) -> Image.Image:
     try:
         return upright_rgb(image)
     except (OSError, SyntaxError, ValueError) as error:  # PIL reads the file only now
-        raise UserError(f"an image cannot be read ({' '.join(str(error).split())})") from None
+        raise UserError(f"an image cannot be read ({one_line(error)})") from None
 
 
 def each_image(images: ImageLike | Iterable[ImageLike]) -> Iterator[ImageLike]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from brevitas_defakeq.utils.errors import UserError
+from brevitas_defakeq.utils.errors import UserError, one_line
 
 _ERRORS_ONLY = 3  # onnxruntime's log level; its warnings would reach the user's terminal
 
@@ -77,8 +77,3 @@ def open_session(
         raise UserError(
             f"onnxruntime {runtime.__version__} cannot load {name}: {one_line(error)}; export it again"
         ) from None
-
-
-def one_line(error: Exception) -> str:
-    """The message of an error, on one line of at most 300 characters."""
-    return " ".join(str(error).split())[:300] or type(error).__name__

@@ -14,10 +14,10 @@ import numpy as np
 from PIL import Image
 
 from brevitas_defakeq.runtime.face_box import Face, face_from_row, largest_first
-from brevitas_defakeq.runtime.onnx_file import one_line, onnxruntime, open_session
+from brevitas_defakeq.runtime.onnx_file import onnxruntime, open_session
 from brevitas_defakeq.runtime.yunet_cells import INPUT_SIDE, STRIDES, decode_faces
 from brevitas_defakeq.runtime.yunet_weights import yunet_weights
-from brevitas_defakeq.utils.errors import UserError
+from brevitas_defakeq.utils.errors import UserError, one_line
 
 #: Black borders tried in order, as shares of the longer side: faces that fill the image are missed without.
 BORDERS = (0.0, 0.25, 0.5)

@@ -25,7 +25,7 @@ from brevitas_defakeq.detectors.onnx_graph.graph_file import (
 from brevitas_defakeq.detectors.onnx_graph.node_names import NodeNames
 from brevitas_defakeq.detectors.onnx_graph.program import Step
 from brevitas_defakeq.nn.graph_network import Operand
-from brevitas_defakeq.utils.errors import UserError
+from brevitas_defakeq.utils.errors import UserError, one_line
 
 
 @dataclass
@@ -101,7 +101,7 @@ class Graph:
             try:
                 handlers[node.op_type](wrapped)
             except (RuntimeError, ValueError, IndexError, TypeError, KeyError) as error:
-                wrapped.refuse(" ".join(str(error).split())[:200])
+                wrapped.refuse(one_line(error))
         else:
             raise UserError(
                 f"{self.path}: node {node_name(node)} is of operator {node.op_type}, which cannot be "
@@ -182,7 +182,7 @@ class Graph:
                 break
             except Exception as error:  # of numpy or of onnx, of any kind
                 if opset == NEWEST_OPSET:
-                    node.refuse(" ".join(str(error).split())[:200])
+                    node.refuse(one_line(error))
         sources = [value.source for value in node.inputs[:1] if value is not None]
         moved = node.op in ("Transpose", "Reshape", "Identity", "Cast", "Squeeze", "Unsqueeze", "Expand")
         if node.op == "Identity":  # torch's exporter names tensors with the same values so

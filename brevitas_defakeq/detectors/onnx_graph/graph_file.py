@@ -8,7 +8,7 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from brevitas_defakeq.utils.errors import UserError
+from brevitas_defakeq.utils.errors import UserError, one_line
 
 #: The operator sets of ONNX that the converter knows.
 OLDEST_OPSET, NEWEST_OPSET = 11, 25
@@ -67,8 +67,7 @@ def initializers(model: ModelProto) -> dict[str, np.ndarray]:
         try:
             found[tensor.name] = numpy_helper.to_array(tensor)
         except Exception as error:
-            reason = " ".join(str(error).split())
-            raise UserError(f"tensor {tensor.name} of the ONNX file is damaged ({reason})") from None
+            raise UserError(f"tensor {tensor.name} of the ONNX file is damaged ({one_line(error)})") from None
     return found
 
 
@@ -105,7 +104,7 @@ def _parsed(path: Path) -> ModelProto:
     try:
         model = onnx.load(path, load_external_data=False)
     except (DecodeError, ValueError, OSError) as error:
-        raise UserError(f"{path} is no ONNX file, or is damaged ({' '.join(str(error).split())})") from None
+        raise UserError(f"{path} is no ONNX file, or is damaged ({one_line(error)})") from None
     outside = {_location(tensor) for tensor in _tensors(model.graph) if _is_external(tensor)}
     files = [path.parent / name for name in outside]
     for name, file in zip(outside, files, strict=True):
@@ -117,8 +116,9 @@ def _parsed(path: Path) -> ModelProto:
     try:
         onnx.load_external_data_for_model(model, str(path.parent))
     except Exception as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path}: the weights in {', '.join(outside)} are damaged ({reason})") from None
+        raise UserError(
+            f"{path}: the weights in {', '.join(outside)} are damaged ({one_line(error)})"
+        ) from None
     return model
 
 

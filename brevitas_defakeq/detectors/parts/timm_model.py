@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from brevitas_defakeq.imaging.preprocessing import PIL_FILTERS, Preprocessing
-from brevitas_defakeq.utils.errors import UserError
+from brevitas_defakeq.utils.errors import UserError, one_line
 
 if TYPE_CHECKING:
     from torch import nn
@@ -24,9 +24,8 @@ def build_timm(timm_name: str, *, num_classes: int = 2, **model_args: Any) -> nn
         given = ", ".join(
             f"{key}={value!r}" for key, value in {"num_classes": num_classes, **model_args}.items()
         )
-        reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
-            f"timm cannot build {timm_name} with {given}: {reason}; change the model arguments"
+            f"timm cannot build {timm_name} with {given}: {one_line(error)}; change the model arguments"
         ) from error
 
 
