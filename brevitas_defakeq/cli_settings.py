@@ -63,11 +63,10 @@ def say_other_run(file: Path | None, detector: "Detector") -> None:
 
     Its settings are taken; the detector and its preprocessing are the command's own.
     """
-    path = None if file is None else file / "config.json" if file.is_dir() else file
-    if path is None or path.suffix.lower() != ".json":
-        return
-    saved = json.loads(path.read_text(encoding="utf-8"))  # `read_settings` has read it before
-    if "format_version" not in saved:
+    from brevitas_defakeq.config_file import is_of_run, read_values
+
+    saved = {} if file is None else read_values(file)
+    if not is_of_run(saved):
         return
     preprocessing = detector.preprocessing.to_dict() if detector.preprocessing else None
     present = {"detector": detector.spec, "preprocessing": preprocessing, "output": detector.output.to_dict()}
@@ -75,5 +74,5 @@ def say_other_run(file: Path | None, detector: "Detector") -> None:
         if name in saved and saved[name] != json.loads(json.dumps(value)):
             _LOG.warning(
                 "%s is of a run with another %s, which --config does not take over: %s there, %s here",
-                path, name, json.dumps(saved[name]), json.dumps(value),
+                file, name, json.dumps(saved[name]), json.dumps(value),
             )  # fmt: skip

@@ -15,6 +15,17 @@ def read_settings(path: Path) -> dict[str, Any]:
 
     Raises UserError for a file that is missing, neither TOML nor JSON, or holds no fields.
     """
+    values = read_values(path)
+    return values["config"] if is_of_run(values) else values
+
+
+def is_of_run(values: Mapping[str, Any]) -> bool:
+    """Whether these are the values of a run's ``config.json``."""
+    return "format_version" in values and "config" in values
+
+
+def read_values(path: Path) -> dict[str, Any]:
+    """All that a file holds, otherwise as `read_settings`."""
     path = path / "config.json" if path.is_dir() else path
     try:
         content = path.read_text(encoding="utf-8")
@@ -26,7 +37,7 @@ def read_settings(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is no {kind}: {one_line(error)}") from None
     if not isinstance(values, dict):
         raise UserError(f"{path} holds no fields; write it as in average_bits = 3.0")
-    return values["config"] if "format_version" in values and "config" in values else values
+    return values
 
 
 def config_from(values: Mapping[str, Any], source: object = None) -> DefakeQConfig:

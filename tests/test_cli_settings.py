@@ -65,7 +65,7 @@ def test_inspect_takes_it_too(workplace):
 def test_another_detector_or_other_preprocessing_is_said(inherited):
     outcome = inherited("inspect", "tiny_detector:build", "--config", "first", "--std", 0.3, "--json")
     assert outcome.status == 0
-    assert "first/config.json is of a run with another preprocessing, which --config does not take over" in (
+    assert "first is of a run with another preprocessing, which --config does not take over" in (
         outcome.errors
     )
     assert "another detector" not in outcome.errors

@@ -18,7 +18,9 @@ def notebook(name: str):
 def run(name: str, folder: Path):
     """The outputs of a run in ``folder``, from which the checkout is found as from ``notebooks/``."""
     read = notebook(name)
-    NotebookClient(read, timeout=600, kernel_name="python3", resources={"metadata": {"path": folder}}).execute()
+    NotebookClient(
+        read, timeout=600, kernel_name="python3", resources={"metadata": {"path": folder}}
+    ).execute()
     return "".join(
         output["text"]
         for cell in read.cells

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from brevitas_defakeq.detectors.architecture_spec import (
+    FORCE_TIMM,
+    entry_of,
+    is_known,
+    spec_of,
+    timm_name_of,
+)
 from brevitas_defakeq.detectors.detector import Detector, identity_of, output_as_given
 from brevitas_defakeq.detectors.entry import DetectorEntry, State
 from brevitas_defakeq.detectors.factory import call_factory, preprocessing_from_factory
@@ -22,7 +28,7 @@ from brevitas_defakeq.detectors.onnx_detector import build_onnx, fill_from_onnx_
 from brevitas_defakeq.detectors.onnx_resolve import resolve_onnx
 from brevitas_defakeq.detectors.output import OutputSpec
 from brevitas_defakeq.detectors.parts.timm_model import build_timm, preprocessing_from_timm
-from brevitas_defakeq.detectors.registry import REGISTRY, names
+from brevitas_defakeq.detectors.registry import REGISTRY
 from brevitas_defakeq.detectors.side_files import (
     class_order_beside,
     detector_in_folder,
@@ -37,8 +43,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 __all__ = ["Detector", "build", "parse_model_args", "resolve"]
-
-_FORCE_TIMM = "timm:"
 
 
 def resolve(
@@ -102,13 +106,13 @@ def resolve(
         )  # fmt: skip
     if from_quantized:
         raise UserError(f"--from-quantized is for ONNX files; leave it out with {name}")
-    if Path(name).is_dir() and (names_architecture(Path(name)) or not _is_known(name)):
+    if Path(name).is_dir() and (names_architecture(Path(name)) or not is_known(name)):
         weights = weights or name
         name, model_args = _in_folder(Path(name), model_args or {}, input_size)
-    spec = _spec(name, json_args(model_args))
+    spec = spec_of(name, json_args(model_args))
     if ignore_keys:
         spec["ignore_keys"] = list(ignore_keys)
-    entry, timm_name = _entry(spec), _timm_name(spec)
+    entry, timm_name = entry_of(spec), timm_name_of(spec)
     files = weights_files(weights or registered_weights(spec) or ())
     state, dropped = _read(files, ignore_keys) if files else (None, {})
     _check_ignored(dropped, ignore_keys, files)
@@ -145,11 +149,6 @@ def resolve(
     )
 
 
-def _is_known(name: str) -> bool:
-    """Whether a name is known without looking at folders."""
-    return name in REGISTRY or ":" in name or _is_timm(name)
-
-
 def _in_folder(
     folder: Path, model_args: Mapping[str, Any], input_size: int | tuple[int, int] | None
 ) -> tuple[str, dict[str, Any]]:
@@ -158,16 +157,12 @@ def _in_folder(
     args = dict(found.model_args)
     if input_size is not None:
         args.pop("img_size", None)
-    return f"{_FORCE_TIMM}{found.architecture}", {**args, **model_args}
-
-
-def _entry(spec: Mapping[str, Any]) -> DetectorEntry | None:
-    return REGISTRY.get(spec["name"]) if spec.get("kind") == "registry" else None
+    return f"{FORCE_TIMM}{found.architecture}", {**args, **model_args}
 
 
 def registered_weights(spec: Mapping[str, Any]) -> Path | None:
     """The file of the weights shipped for a detector, or None."""
-    entry = _entry(spec)
+    entry = entry_of(spec)
     return None if entry is None else entry.weights
 
 
@@ -178,7 +173,7 @@ def fill_(model: nn.Module, spec: Mapping[str, Any], weights: Files) -> None:
         fill_from_onnx_(model, files, spec)
     elif files:
         state, _ = _read(files, spec.get("ignore_keys", ()))
-        _load_(model, state, _entry(spec), files)
+        _load_(model, state, entry_of(spec), files)
 
 
 def build(spec: Mapping[str, Any], seed: int | None = None) -> nn.Module:
@@ -202,45 +197,6 @@ def seeded(seed: int | None) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield
-
-
-def _spec(name: str, model_args: dict[str, Any]) -> dict[str, Any]:
-    """The spec of the detector with that name."""
-    if name in REGISTRY:
-        return {"kind": "registry", "name": name, "model_args": model_args}
-    if ":" in name and not name.startswith(_FORCE_TIMM):
-        return {"kind": "factory", "name": name, "model_args": model_args}
-    timm_name = name.removeprefix(_FORCE_TIMM)
-    if not _is_timm(timm_name):
-        raise UserError(_unknown(name))
-    return {"kind": "timm", "name": timm_name, "model_args": model_args}
-
-
-def _is_timm(name: str) -> bool:
-    """Whether timm has the architecture and its tag, if any; names that would download do not count."""
-    import timm
-
-    try:
-        return ":" not in name and timm.is_model(name) and timm.get_pretrained_cfg(name) is not None
-    except RuntimeError:  # an unknown tag
-        return False
-
-
-def _unknown(name: str) -> str:
-    """The message for an unknown name, with the closest known ones."""
-    import timm
-
-    known = [*names(), *timm.list_models()]
-    close = difflib.get_close_matches(name.removeprefix(_FORCE_TIMM).lower(), known, n=3)
-    hint = f"did you mean {', '.join(close)}?" if close else f"registry names are {', '.join(names())}."
-    return f"detector {name!r} is unknown: {hint} Give a registry name, a timm name or module:factory"
-
-
-def _timm_name(spec: Mapping[str, Any]) -> str | None:
-    """The timm architecture behind a spec, or None."""
-    if spec["kind"] == "timm":
-        return spec["name"]
-    return REGISTRY[spec["name"]].timm_name if spec["kind"] == "registry" else None
 
 
 def _build_with_extras(spec: Mapping[str, Any]) -> tuple[nn.Module, dict[str, Any]]:
