@@ -162,7 +162,7 @@ def server(tmp_path_factory):
 
     yield run
     process.stdin.close()
-    process.wait(timeout=30)
+    process.wait(timeout=120)
     process.stdout.close()
 
 
