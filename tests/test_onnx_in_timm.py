@@ -1,5 +1,8 @@
 """Ten timm architectures through both of torch's exporters and back: equal scores, widths and interface."""
 
+import sys
+from pathlib import Path
+
 import onnx
 import pytest
 import torch
@@ -9,6 +12,10 @@ from timm import create_model
 from brevitas_defakeq import quantize
 from brevitas_defakeq.detectors.resolve import resolve
 from brevitas_defakeq.export import export
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+
+from architectures import liven_, made_up_images  # noqa: E402
 
 #: Architecture -> side of the images, and what makes it small.
 ARCHITECTURES = {
@@ -26,16 +33,6 @@ def names(path):
     return [value.name for value in (*graph.input, *graph.output)]
 
 
-@torch.no_grad()
-def lively_(network, images):
-    """BatchNorms with the statistics of the images, without which scores hardly spread."""
-    for module in network.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.momentum = 1.0
-    network.train()(images)
-    network.eval()
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -43,8 +40,9 @@ def test_there_and_back(name, quick_config, tmp_path):
     side, options = ARCHITECTURES[name]
     torch.manual_seed(0)
     network = create_model(name, num_classes=2, **options)
-    images = torch.randn(16, 3, side, side)
-    lively_(network, images)
+    images = made_up_images(side)[:16]
+    liven_(network, images)
+    network.eval()
     config = quick_config(samples=16, reconstruction__iterations=2, final__steps=2)
     with torch.no_grad():
         wanted = network(images)
