@@ -27,6 +27,8 @@ Run = Callable[[np.ndarray], np.ndarray]
 _IMAGES_AT_ONCE = 8
 #: Largest root mean square difference of the scores over their spread: rounding ties fall differently.
 _LARGEST_DIFFERENCE = 0.05
+#: Largest share of other verdicts, for the same reason.
+_LARGEST_FLIPS = 0.1
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class ModelAgreement:
         largest: largest difference, over the same; plain: the same, with all optimizations off, if run.
         unrest: how far the model's own scores change, as ``difference``, when it computes in float64: values
             half-way between two codes round to the other one, and later layers amplify that.
+        own_flips: share of its verdicts that changes so.
     """
 
     images: int
@@ -48,13 +51,18 @@ class ModelAgreement:
     largest: float
     plain: float | None
     unrest: float
+    own_flips: float
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
     def require(self) -> None:
         """Raises UserError if the file disagrees with the model."""
-        if not self.difference <= max(_LARGEST_DIFFERENCE, 3 * self.unrest) or self.verdicts < 0.9:
+        flips = 1 - self.verdicts
+        if not (
+            self.difference <= max(_LARGEST_DIFFERENCE, 3 * self.unrest)
+            and flips <= max(_LARGEST_FLIPS, 3 * self.own_flips)
+        ):
             raise UserError(
                 f"the exported file disagrees with the model: {100 * self.verdicts:.1f} % equal verdicts on "
                 f"{self.images} images, scores off by {100 * self.difference:.1f} % of their spread; nothing "
@@ -118,6 +126,7 @@ def compare_with_model(
         largest=float(np.abs(found - wanted).max() / spread),
         plain=float(np.abs(plain[0] - wanted).max() / spread) if plain else None,
         unrest=float(np.sqrt(np.mean((in_double - wanted) ** 2)) / spread),
+        own_flips=float(np.mean((in_double > threshold) != (wanted > threshold))),
     )
 
 

@@ -23,7 +23,7 @@ def check(found):
     assert all(found["left_float"].values())
     agreement = found["agreement"]
     # Random networks hardly tell images apart: what flips one code moves the score by its own spread.
-    assert agreement["verdicts"] >= 0.9, agreement
+    assert 1 - agreement["verdicts"] <= max(0.1, 3 * agreement.get("own_flips", 0.0)), agreement
     assert agreement["difference"] < 0.02 + 3 * agreement["unrest"], agreement
 
 
