@@ -249,7 +249,7 @@ def masked(program: Program) -> Step:
         side = rows.shape[1]
         mask = torch.full((side, side), float("-inf"), device=x.device).triu(1)
         weights = (rows @ rows.transpose(1, 2) * 0.1 + mask).softmax(-1)
-        return (weights @ p.run(layer, rows)).transpose(1, 2).reshape(x.shape)
+        return (weights @ p.run(layer, rows)).transpose(1, 2).contiguous().view(x.shape)
 
     return run
 
