@@ -169,6 +169,10 @@ def table(
         Path, typer.Argument(metavar="SPEC.toml", help="Description of detectors, data sets and methods.")
     ],
     *,
+    metric: Annotated[
+        Literal["auc", "flips"],
+        metrics_option(help="Metric to show: AUC, or verdicts changed against float. The files hold both."),
+    ] = "auc",
     device: Device = "cpu",
     threads: Threads = None,
     workers: Workers = 2,
@@ -192,7 +196,7 @@ def table(
     set_threads(threads)
     with stages() as on_progress:
         found = make_table(read_spec(spec), out, device=device, workers=workers, on_progress=on_progress)
-    show(found, overview_table(found), as_json=as_json)
+    show(found, overview_table(found, metric), as_json=as_json)
 
 
 @datasets_app.callback(invoke_without_command=True)

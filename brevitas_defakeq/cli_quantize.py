@@ -76,12 +76,12 @@ def demo(
 ) -> None:
     """Quantize and test a small built-in detector of drawn faces."""
     from brevitas_defakeq.demo import run_demo
-    from brevitas_defakeq.report.terminal import comparison, show, stages
+    from brevitas_defakeq.report.terminal import run_tables, show, stages
 
     set_threads(threads)
     with stages() as on_progress:
         report = run_demo(out, average_bits=average_bits, seed=seed, on_progress=on_progress)
-    show(report, comparison(report), as_json=as_json)
+    show(report, *run_tables(report), as_json=as_json)
 
 
 def quantize(
@@ -155,7 +155,7 @@ def quantize(
     from brevitas_defakeq.budget_search import quantize_within
     from brevitas_defakeq.data.labelled_set import check_labelled
     from brevitas_defakeq.data.open_source import FaceOptions, open_source
-    from brevitas_defakeq.report.terminal import comparison, show, stages
+    from brevitas_defakeq.report.terminal import run_tables, show, stages
 
     set_threads(threads)
     _require_one_budget(max_auc_drop, validation, average_bits, budget)
@@ -199,7 +199,7 @@ def quantize(
             found, calibration_samples, settings, test=test_samples, out=out, on_corrupt=on_corrupt,
             device=device, costs=costs, cache_memory=byte_count(cache_memory), on_progress=on_progress,
         )  # fmt: skip
-    show(result.report, comparison(result.report), as_json=as_json)
+    show(result.report, *run_tables(result.report), as_json=as_json)
 
 
 def inspect(

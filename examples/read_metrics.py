@@ -28,7 +28,9 @@ def make_run(out: Path, *, count: int = 32, tests: int = 120, iterations: int = 
 
 
 def print_metrics(run: Path) -> None:
-    """AUC with its interval by variant and dataset, the size, and how many verdicts equal the float ones."""
+    """AUC with its interval by variant and dataset, the size, and how many verdicts equal the float ones:
+    by the threshold that the variant carries, and by the float detector's (the others are flips).
+    """
     report = json.loads((run / "report.json").read_text())
     sizes = report["size_bytes"]
     for variant, metrics in report["metrics"].items():
@@ -37,7 +39,13 @@ def print_metrics(run: Path) -> None:
         print(f"{variant}: AUC {metrics['auc']:.4f} ({low:.4f} to {high:.4f}){share}")
         for name, part in metrics["per_dataset"].items():
             print(f"    {name}: AUC {part['auc']:.4f}, {part['n']} images")
-        print(f"    verdicts as float: {100 * metrics['fidelity']['verdict_agreement']:.1f} %")
+        fidelity = metrics["fidelity"]
+        print(f"    verdicts as float: {100 * fidelity['verdict_agreement']:.1f} %")
+        if "flips" in fidelity:
+            flips, (low, high) = fidelity["flips"], fidelity["flips"]["interval"]
+            print(
+                f"    flips: {flips['count']} of {flips['n']} images, {100 * low:.2f} to {100 * high:.2f} %"
+            )
 
 
 if __name__ == "__main__":

@@ -184,7 +184,9 @@ def test_report_has_every_key(result):
     assert set(report["metrics"]) == {"float", "round_to_nearest", "quantized", "mixed"}
     for metrics in report["metrics"].values():
         assert {"auc", "auc_interval", "fidelity"} <= set(metrics)
-        assert set(metrics["fidelity"]) == {"rank_correlation", "verdict_agreement", "feature_snr_db"}
+        assert set(metrics["fidelity"]) == {
+            "rank_correlation", "verdict_agreement", "feature_snr_db", "flips", "largest_probability_change",
+        }  # fmt: skip
     assert {"calibrate", "allocate", "reconstruct", "tune"} <= set(report["seconds"])
     assert report["forward_passes"] > 0
     assert len(report["calibration"]["hash"]) == 64 and report["calibration"]["count"] == 32
@@ -214,6 +216,8 @@ def test_metrics_are_those_of_scikit_learn_and_scipy(result, tiny, test_set):
         assert metrics["accuracy"] == pytest.approx(np.mean(verdicts == labels.numpy()))
         fidelity = metrics["fidelity"]
         assert fidelity["verdict_agreement"] == pytest.approx(np.mean(verdicts == (scores["float"] > 0)))
+        assert fidelity["flips"]["count"] == np.sum((scores[variant] > 0) != (scores["float"] > 0))
+        assert fidelity["flips"]["n"] == 40 and fidelity["flips"]["threshold"] == 0.0
         expected = spearmanr(scores["float"], scores[variant]).statistic
         assert fidelity["rank_correlation"] == pytest.approx(expected, abs=0.01)
     noise = (features["quantized"] - features["float"]).square().sum()

@@ -99,7 +99,7 @@ def test_tables_and_progress_stay_out_of_the_way(workplace):
     outcome = workplace.quantize("--test", "others", "--samples", 32, iterations=0)
     assert outcome.status == 0
     assert outcome.errors == "WARNING: 24 calibration images, fewer than the 32 asked for\n"
-    for word in ("DeFakeQ (M_q)", "round to nearest", "AUC", "kB"):
+    for word in ("DeFakeQ (M_q)", "round to nearest", "AUC", "kB", "flips", "flips: verdicts that change"):
         assert word in outcome.output
     metrics = workplace("evaluate", "run", "--data", "others", "--json")
     assert set(metrics.json()) >= {"auc", "n"} and "24 images" in metrics.errors
@@ -233,6 +233,8 @@ def test_an_exported_file_is_evaluated_and_timed(finished):
     card = finished("export", "run", "--out", "pixels", "--pixels", "--data", "faces", "--json").json()
     assert card["input"]["dtype"] == "uint8" and card["output"]["kind"] == "probability"
     assert card["provenance"]["agreement"]["images"] == 24
+    reported = read(finished.folder, "report.json")["metrics"]["quantized"]["fidelity"]
+    assert card["auc"]["fidelity"] == reported and reported["flips"]["n"] == 24
     model = finished.folder / "pixels" / "model.onnx"
     verdicts = predict(model, sorted((finished.folder / "faces").rglob("*.png")))
     assert len(verdicts) == 24 and all(0 <= verdict.fake_probability <= 1 for verdict in verdicts)
@@ -254,6 +256,10 @@ def test_the_float_file_to_compare_with(finished):
     files = finished(*arguments).json()["latency"]["files"]
     assert [file["path"] for file in files] == ["float/model.onnx", "small/model.onnx"]
     assert files[0]["ratio"] == 1 and all(file["median_ms"] > 0 for file in files)
+    found = finished("evaluate", "small/model.onnx", "--data", "others", *arguments[3:]).json()
+    flips = found["forms"]["exported"]["fidelity"]["flips"]
+    reported = read(finished.folder, "report.json")["metrics"]["quantized"]["fidelity"]["flips"]
+    assert flips["n"] == 24 and abs(flips["count"] - reported["count"]) <= 1, "the file rounds ties otherwise"
 
 
 def test_evaluate_a_csv(finished):

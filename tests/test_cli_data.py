@@ -7,16 +7,31 @@ from made_videos import backdrop, moving_face, write_video
 
 
 def test_several_variants_with_scores_and_convention(finished):
-    found = finished(
+    outcome = finished(
         "evaluate", "run", "--data", "others", "--which", "float,quantized", "--weights", "tiny.pth",
         "--convention", "deepfakebench", "--scores", "scores", "--json",
-    ).json()  # fmt: skip
+    )  # fmt: skip
+    found = outcome.json()
     assert set(found["forms"]) == {"float", "quantized"} and found["convention"] == "deepfakebench"
     low, high = found["forms"]["quantized"]["drop"]["auc_interval"]
     assert low <= high
     with open(finished.folder / "scores" / "quantized.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 24 and {row["label"] for row in rows} == {"0", "1"}
+    fidelity = found["forms"]["quantized"]["fidelity"]
+    assert fidelity["flips"]["count"] == flipped(finished.folder / "scores", "float", "quantized")
+    assert fidelity["flips"]["n"] == 24 and fidelity["flips"]["threshold"] == 0
+    assert "flips: verdicts that change at float's threshold, logit 0" in outcome.errors
+    assert f"{100 * fidelity['flips']['share']:.2f} %" in outcome.errors
+
+
+def flipped(folder, *names):
+    """Verdicts at logit 0 that differ between two score files."""
+    verdicts = []
+    for name in names:
+        with open(folder / f"{name}.csv", newline="") as file:
+            verdicts.append([float(row["logit"]) > 0 for row in csv.DictReader(file)])
+    return sum(first != second for first, second in zip(*verdicts, strict=True))
 
 
 def test_robustness_curves(finished):
@@ -86,6 +101,38 @@ def test_datasets(finished):
     assert found["layout"] == "class folders"
     said = finished("datasets", "check", "nowhere")
     assert said.status == 2 and "nowhere does not exist" in said.one_line()
+
+
+SPEC = """
+calibration = "faces"
+[settings]
+samples = 24
+[datasets]
+others = "others"
+[[detectors]]
+name = "tiny_detector:build"
+label = "tiny"
+[[methods]]
+method = "round_to_nearest"
+bits = 2
+label = "nearest"
+"""
+
+
+def test_a_table_of_flips(finished):
+    (finished.folder / "flips.toml").write_text(SPEC)
+    shown = finished("table", "flips.toml", "--out", "table", "--metric", "flips")
+    assert shown.status == 0, shown.errors
+    again = finished("table", "flips.toml", "--out", "table", "--json")
+    found = again.json()
+    share = found["flips"]["others"]["tiny"]["nearest"]
+    names = "tiny--float--others", "tiny--nearest--others"
+    assert share == flipped(finished.folder / "table" / "scores", *names) / 24 > 0
+    assert found["mean_flips"] == {"tiny": {"nearest": share}}
+    (line,) = [line for line in shown.output.splitlines() if "nearest" in line]
+    assert "flips in percent" in shown.output and f" {100 * share:.2f} " in line
+    assert "AUC in percent" in again.errors
+    assert f"| {100 * share:.2f} |" in (finished.folder / "table" / "table.md").read_text()
 
 
 @pytest.mark.parametrize("content", ["", "nothing = 1", "[["])

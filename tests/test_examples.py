@@ -40,6 +40,9 @@ def test_read_metrics(tmp_path, capsys):
     module.print_metrics(tmp_path)
     printed = capsys.readouterr().out
     assert "quantized: AUC" in printed and "cross domain: AUC" in printed and "% of the size" in printed
+    assert printed.count("of 32 images") == 4 and "    flips: 0 of 32 images, 0.00 to 10.72 %" in printed, (
+        "of float"
+    )
 
 
 @pytest.mark.fpga

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from brevitas_defakeq.evaluation.conventions import Convention
+from brevitas_defakeq.evaluation.fidelity import fidelity
 from brevitas_defakeq.evaluation.frame_table import FrameTable
 from brevitas_defakeq.evaluation.paired_auc import Estimates, Scores, auc_drops, auc_estimates, mean_estimates
 
@@ -42,12 +43,13 @@ class SubsetMetrics:
 
 
 def subset_metrics(frames: ScoredFrames, seed: Sequence[int]) -> SubsetMetrics:
-    """All metrics of the frames, and of their videos under "video"."""
+    """All metrics of the frames, and of their videos under "video"; fidelity to "float" needs no labels."""
     convention, labels = frames.convention, frames.table.labels
     scores = {variant: convention.scores(values) for variant, values in frames.logits.items()}
     counts = {"n": len(labels), "fake": int((labels == 1).sum()), "real": int((labels == 0).sum())}
+    close = _fidelities(frames.logits, frames.thresholds)
     if not (counts["fake"] and counts["real"]):
-        return SubsetMetrics({variant: dict(counts) for variant in scores})
+        return SubsetMetrics({variant: {**counts, **close.get(variant, {})} for variant in scores})
     videos = convention.videos(frames.table)
     by_frame = _level(frames, labels, scores, videos, seed)
     by_video = _videos(frames, scores, videos, seed, by_frame)
@@ -57,7 +59,8 @@ def subset_metrics(frames: ScoredFrames, seed: Sequence[int]) -> SubsetMetrics:
     found = {}
     for variant, own in by_frame.metrics.items():
         video = by_video.metrics[variant]
-        found[variant] = {**own, **counts, "video_auc": video.get("auc"), "video": video}
+        own = {**own, **counts, **close.get(variant, {})}
+        found[variant] = {**own, "video_auc": video.get("auc"), "video": video}
     return _with_intervals(found, aucs)
 
 
@@ -104,10 +107,29 @@ def _videos(
     elif video_labels.min() == video_labels.max():  # folders of both classes that share their name
         found = SubsetMetrics({variant: {} for variant in scores})
     else:
-        means = {variant: np.bincount(codes, values) / sizes for variant, values in scores.items()}
-        found = _level(frames, video_labels, means, None, seed)
-    counted = {variant: {**own, "n": len(sizes)} for variant, own in found.metrics.items()}
+        found = _level(frames, video_labels, _video_means(scores, codes), None, seed)
+    close = _fidelities(_video_means(frames.logits, codes), frames.thresholds)
+    counted = {
+        variant: {**own, "n": len(sizes), **close.get(variant, {})} for variant, own in found.metrics.items()
+    }
     return SubsetMetrics(counted, found.aucs)
+
+
+def _video_means(scores: Scores, codes: np.ndarray) -> dict[str, np.ndarray]:
+    """The mean score of each video; ``codes`` [N]: the video of each frame, numbered from 0."""
+    sizes = np.bincount(codes)
+    return {variant: np.bincount(codes, values) / sizes for variant, values in scores.items()}
+
+
+def _fidelities(logits: Scores, thresholds: Mapping[str, float]) -> dict[str, dict[str, Any]]:
+    """``fidelity`` to "float", by that key, of every other variant; nothing where "float" is missing."""
+    if "float" not in logits:
+        return {}
+    reference, threshold = logits["float"], thresholds.get("float", 0.0)
+    return {
+        variant: {"fidelity": fidelity(reference, own, None, threshold, thresholds.get(variant, 0.0))}
+        for variant, own in logits.items() if variant != "float"
+    }  # fmt: skip
 
 
 def _with_intervals(metrics: Mapping[str, dict[str, Any]], aucs: Mapping[str, Estimates]) -> SubsetMetrics:

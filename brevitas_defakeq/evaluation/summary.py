@@ -72,10 +72,10 @@ def summaries(
     Returns:
         variant -> ``auc``, ``auc_interval``, ``accuracy`` (at the variant's threshold), ``eer``, ``ap``,
         ``n`` and the other metrics of single frames; ``video_auc`` and, as ``video``, the same metrics of
-        videos; ``drop``, the AUC that it loses against float with its paired interval, where the variants
-        include "float"; ``per_dataset``, all of this for each, with ``per_manipulation`` (its fakes against
-        all reals of its data set) where fakes name theirs; ``mean`` over the data sets that have both
-        classes; ``notes``, warnings as sentences.
+        videos; where the variants include "float", ``drop``, the AUC that it loses against float with its
+        paired interval, and ``fidelity`` to it; ``per_dataset``, all of this for each, with
+        ``per_manipulation`` (its fakes against all reals of its data set) where fakes name theirs; ``mean``
+        over the data sets that have both classes; ``notes``, warnings as sentences.
 
     Raises:
         UserError: only one class, or scores that are not finite.

@@ -8,6 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from brevitas_defakeq.evaluation.conventions import CONVENTIONS
+from brevitas_defakeq.report.fidelity_table import fidelity_tables, flips_cell
 
 _VARIANTS = {"float": "float", "quantized": "M_q", "mixed": "M_q^v", "exported": "exported file"}
 #: Metric -> its column in the table of ranks, in order.
@@ -20,13 +21,20 @@ _VERDICTS = {
 }  # fmt: skip
 #: Metrics that only notes mention.
 _NOTED = ("distinct_scores", "tied_share")
+#: Metric of the overview -> its title, the key of its mean, and the decimals of its percentages.
+_OVERVIEWS = {"auc": ("AUC", "mean", 1), "flips": ("flips", "mean_flips", 2)}
 
 
 def evaluation_tables(found: Mapping[str, Any]) -> list[Table]:
-    """What ``evaluate_variants`` found: ranks, verdicts, and the AUC by data set and manipulation."""
+    """What ``evaluate_variants`` found: ranks, verdicts, those that change against float, and AUC and flips
+    by data set and manipulation.
+    """
     variants = found["forms"]
     subsets = _subsets(variants)
-    tables = [_ranks_table(found), _verdicts_table(variants, found["convention"])]
+    others = {_variant(name): own for name, own in variants.items() if name != "float"}
+    tables = [
+        _ranks_table(found), _verdicts_table(variants, found["convention"]), *fidelity_tables(others),
+    ]  # fmt: skip
     return [*tables, _subsets_table(variants, subsets)] if len(subsets) > 1 else tables
 
 
@@ -78,7 +86,7 @@ def _subsets(variants: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _subsets_table(variants: Mapping[str, Any], subsets: Sequence[tuple[str, dict[str, Any]]]) -> Table:
-    """AUC of frames; in brackets what is lost to float."""
+    """AUC of frames, what is lost to float with its interval, and the share of verdicts that flip."""
     table = Table(title="AUC by data set and manipulation")
     table.add_column("data")
     table.add_column("images", justify="right")
@@ -86,12 +94,13 @@ def _subsets_table(variants: Mapping[str, Any], subsets: Sequence[tuple[str, dic
         table.add_column(_variant(name), justify="right")
         if name != "float" and "float" in variants:
             table.add_column("lost to float", justify="right")
+            table.add_column("flips", justify="right")
     for title, metrics in subsets:
         cells = []
         for name, own in metrics.items():
             cells.append(_number(own.get("auc")))
             if name != "float" and "float" in variants:
-                cells.append(_difference(own.get("drop")))
+                cells += [_difference(own.get("drop")), flips_cell(own.get("fidelity", {}))]
         images = next(iter(metrics.values())).get("n")
         table.add_row(title, "" if images is None else f"{images:,}", *cells)
     return table
@@ -134,15 +143,17 @@ def _curve_rows(
                 yield f"{_variant(name)} {words}", cells, own[key]
 
 
-def overview_table(found: Mapping[str, Any]) -> Table:
-    """What ``make_table`` found: AUC by detector, method and data set, and sizes."""
+def overview_table(found: Mapping[str, Any], metric: str = "auc") -> Table:
+    """What ``make_table`` found: a metric ("auc" or "flips") by detector, method and data set, and sizes."""
+    word, mean_key, digits = _OVERVIEWS[metric]
+    values, mean = found[metric], found[mean_key]
     table = Table(
-        title="AUC in percent; the tables and all intervals are in table.md and table.json",
+        title=f"{word} in percent; the tables and all intervals are in table.md and table.json",
         caption="\n".join(found["notes"]) or None,
     )
     table.add_column("detector")
     table.add_column("method")
-    for title in (*found["auc"], "mean", "MiB", "smaller by"):
+    for title in (*values, "mean", "MiB", "smaller by"):
         table.add_column(title, justify="right")
     for row in found["spec"]["detectors"]:
         name = row["label"]
@@ -150,10 +161,9 @@ def overview_table(found: Mapping[str, Any]) -> Table:
             size = found["sizes"].get(name, {}).get(method)
             if size is None:
                 continue
-            aucs = [values.get(name, {}).get(method) for values in found["auc"].values()]
-            aucs.append(found["mean"].get(name, {}).get(method))
+            cells = [of_dataset.get(name, {}).get(method) for of_dataset in (*values.values(), mean)]
             table.add_row(
-                name, method, *("" if value is None else f"{100 * value:.1f}" for value in aucs),
+                name, method, *("" if value is None else f"{100 * value:.{digits}f}" for value in cells),
                 f"{size['mib']:.2f}", f"{size['compression_percent']:.1f} %",
             )  # fmt: skip
     return table

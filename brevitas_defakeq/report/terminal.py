@@ -12,6 +12,7 @@ from rich.table import Table
 
 from brevitas_defakeq.evaluation.reversed_labels import reversed_notes
 from brevitas_defakeq.progress import ProgressCallback, silent
+from brevitas_defakeq.report.fidelity_table import fidelity_tables, flips_cell, flips_interval
 
 #: Variant -> its label, in the order of the rows.
 _VARIANTS = {
@@ -54,6 +55,15 @@ def show(content: dict[str, Any], *tables: Table, as_json: bool) -> None:
     Console(stderr=as_json, width=None if sys.stdout.isatty() else 110).print(*tables)
 
 
+def run_tables(report: dict[str, Any]) -> list[Table]:
+    """What a run's ``report.json`` says of its variants: `comparison`, then the verdicts that they change."""
+    metrics = report["metrics"]
+    others = {
+        label: metrics[name] for name, label in _VARIANTS.items() if name in metrics and name != "float"
+    }
+    return [comparison(report), *fidelity_tables(others)]
+
+
 def comparison(report: dict[str, Any]) -> Table:
     """The metrics in a run's ``report.json``, one row per variant."""
     metrics = report["metrics"]
@@ -71,7 +81,7 @@ def comparison(report: dict[str, Any]) -> Table:
     table.add_column("detector")
     for column in (["AUC", "95 % interval"] if tested else []) + datasets * (len(datasets) > 1):
         table.add_column(column, justify="right")
-    for column in ("verdicts as float", "kB", "size"):
+    for column in ("verdicts as float", "flips", "kB", "size"):
         table.add_column(column, justify="right")
     for variant, label in _VARIANTS.items():
         if variant in metrics:
@@ -91,7 +101,8 @@ def _cells(metrics: dict[str, Any], tested: bool, datasets: list[str]) -> list[s
         cells = [f"{metrics['auc']:.4f}", f"{low:.3f}-{high:.3f}"]
     if len(datasets) > 1:
         cells += [f"{metrics['per_dataset'][name]['auc']:.4f}" for name in datasets]
-    return [*cells, f"{100 * metrics['fidelity']['verdict_agreement']:.1f} %"]
+    close = metrics["fidelity"]
+    return [*cells, f"{100 * close['verdict_agreement']:.1f} %", flips_cell(close)]
 
 
 def _size(report: dict[str, Any], variant: str) -> list[str]:
@@ -118,18 +129,25 @@ def latencies(found: dict[str, Any]) -> Table:
 
 
 def card_table(card: dict[str, Any]) -> Table:
-    """A model card: what is in the file, and how well it agrees with the model."""
+    """A model card: what is in the file, how well it agrees with the model, and that with the float one."""
     table = Table(title=f"{card['name']} for {card['format']}: {card['bytes']['file'] / 1e3:,.0f} kB")
     table.add_column("in the file and in the runtime")
     table.add_column("count", justify="right")
     for pattern, count in card["patterns"].items():
         table.add_row(pattern, str(count))
-    checked = card["provenance"]["agreement"]
+    checked, caption = card["provenance"]["agreement"], []
     if checked:
-        table.caption = (
+        caption.append(
             f"{100 * checked['verdicts']:.1f} % of {checked['images']} verdicts as the model's; "
             f"scores off by {100 * checked['difference']:.2f} % of their spread"
         )
+    close = (card["auc"] or {}).get("fidelity", {})
+    if "flips" in close:
+        caption.append(
+            f"in the run {flips_cell(close)} flips ({flips_interval(close)}) against float, "
+            f"largest change of P(fake) {close['largest_probability_change']:.3f}"
+        )
+    table.caption = "\n".join(caption) or None
     return table
 
 

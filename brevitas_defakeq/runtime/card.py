@@ -10,6 +10,7 @@ from typing import Any
 
 from brevitas_defakeq.imaging.crop import CROP_KINDS
 from brevitas_defakeq.imaging.preprocessing import Preprocessing
+from brevitas_defakeq.runtime.flips import Flips
 from brevitas_defakeq.runtime.json_records import (
     is_count,
     is_number,
@@ -115,7 +116,8 @@ class Card:
         bits: layer -> bit-width (1.6 for three levels).
         bytes: kind of content -> bytes in the file.
         patterns: operator pattern -> how often the file holds it.
-        auc: the variant's metrics in the run's report, or None.
+        auc: the variant's metrics in the run's report, or None. Its ``fidelity`` has ``flips`` and
+            ``largest_probability_change`` against the float detector; files of earlier versions have neither.
         licence: of the source weights, as the user gave it, or None.
         provenance: seed, versions, data hash.
     """
@@ -144,6 +146,7 @@ class Card:
         require_each(is_count, "bytes", self.bytes, "a whole number from 0 on")
         require_each(is_count, "patterns", self.patterns, "a whole number from 0 on")
         require(self.auc is None or isinstance(self.auc, dict), "auc", self.auc, "a JSON object or null")
+        _check_fidelity((self.auc or {}).get("fidelity", {}))
         require(self.licence is None or is_text(self.licence), "licence", self.licence, "text or null")
         require(isinstance(self.provenance, dict), "provenance", self.provenance, "a JSON object")
 
@@ -199,6 +202,16 @@ def card_beside(model: str | os.PathLike) -> Path:
 def _with(defaults: Mapping[str, Any], values: Any) -> Any:
     """A JSON object with what may be left out; anything else as it is."""
     return {**defaults, **values} if isinstance(values, Mapping) else values
+
+
+def _check_fidelity(found: Any) -> None:
+    """What a user decides by whether the file may take the place of the float one."""
+    require(isinstance(found, Mapping), "auc.fidelity", found, "a JSON object")
+    if "flips" in found:
+        record(Flips, found["flips"], "auc.fidelity.flips")
+    change = found.get("largest_probability_change", 0.0)
+    within = is_number(change) and 0 <= change <= 1
+    require(within, "auc.fidelity.largest_probability_change", change, "a number from 0 to 1")
 
 
 def _check_version(value: Any) -> None:

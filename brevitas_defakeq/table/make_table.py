@@ -12,7 +12,6 @@ from brevitas_defakeq.data.labelled_set import LabelledSet, check_labelled
 from brevitas_defakeq.data.source_overlap import refuse_shared
 from brevitas_defakeq.detectors.resolve import resolve
 from brevitas_defakeq.evaluation.evaluate_run import score
-from brevitas_defakeq.evaluation.fidelity import fidelity
 from brevitas_defakeq.evaluation.predict import model_outputs
 from brevitas_defakeq.evaluation.score_file import read_scores_together
 from brevitas_defakeq.evaluation.summary import summaries
@@ -105,13 +104,10 @@ def _evaluate_cell(cell: Cell, models: MethodModels, made: MethodModel, workers:
     outputs = model_outputs({cell.scores.stem: model}, models.observer, data.batches())
     score(outputs, data.samples, cell.scores.parent, models.on_progress)
     model.cpu()
-    is_float = cell.method.method == "float"
-    variant = "float" if is_float else "method"
+    variant = "float" if cell.method.method == "float" else "method"
     frames, scores = read_scores_together({"float": cell.of_float().scores, variant: cell.scores})
     thresholds = {"float": 0.0, variant: made.threshold}
     metrics = summaries(frames, scores, thresholds, convention=cell.spec.convention)[variant]
-    if not is_float:
-        metrics["fidelity"] = fidelity(scores["float"], scores[variant], None, 0.0, made.threshold)
     cell.finish(
         {
             "size_bytes": made.size_bytes, "float_bytes": models.float_bytes,

@@ -19,6 +19,7 @@ def markdown(found: Mapping[str, Any]) -> str:
         ("Table 4: AUC (%) by method", _by_method(found)),
         ("Table 5: storage (MiB) and compression (%) by method", _sizes_by_method(found)),
         ("Losses of AUC against float, with paired 95 % intervals over videos", _losses(found)),
+        ("Flips: verdicts (%) that change at float's threshold, with Wilson's 95 % intervals", _flips(found)),
     ]
     if found["notes"]:
         parts.insert(0, ("Notes", "".join(f"- {note}\n" for note in found["notes"])))
@@ -110,6 +111,27 @@ def _losses(found: Mapping) -> str:
     return _table(columns, rows)
 
 
+def _flips(found: Mapping) -> str:
+    columns = ["detector", "data set", "method", "images", "flips", "interval", "flips of videos"]
+    columns += ["verdicts as float", "largest change of P(fake)"]
+    rows = []
+    for cell in found["cells"]:
+        fidelity = cell["figures"].get("fidelity", {})
+        if "flips" not in fidelity:  # float, and cells of versions that did not count them
+            continue
+        flips, videos = fidelity["flips"], cell["figures"]["video"].get("fidelity", {}).get("flips", {})
+        low, high = flips["interval"]
+        rows.append(
+            [
+                cell["detector"], cell["dataset"], cell["method"], str(flips["n"]),
+                _percent(flips["share"], 2), f"{100 * low:.2f} to {100 * high:.2f}",
+                _percent(videos.get("share"), 2), _percent(fidelity["verdict_agreement"]),
+                _number(fidelity["largest_probability_change"], 3),
+            ]
+        )  # fmt: skip
+    return _table(columns, rows)
+
+
 def _aucs(values: Mapping[str, float], methods: Sequence[str]) -> list[str]:
     """AUCs in percent, those of other methods with their distance to float."""
     reference = values.get(methods[0])
@@ -135,8 +157,8 @@ def _number(value: float | None, digits: int = 1) -> str:
     return "" if value is None else f"{value:.{digits}f}"
 
 
-def _percent(value: float | None) -> str:
-    return "" if value is None else f"{100 * value:.1f}"
+def _percent(value: float | None, digits: int = 1) -> str:
+    return "" if value is None else f"{100 * value:.{digits}f}"
 
 
 def _interval(bounds: Sequence[float] | None) -> str:

@@ -70,6 +70,12 @@ def test_alone_and_against_float(models, faces, tmp_path):
     drop = both["forms"]["float"]["auc"] - both["auc"]
     assert both["drop"]["auc"] == pytest.approx(drop)
     assert both["fidelity"]["rank_correlation"] > 0.5 and both["fidelity"]["feature_snr_db"] is None
+    reference, logits = (by_hand(name, models[name], faces) for name in ("float", "small"))
+    flips = both["fidelity"]["flips"]
+    assert flips["threshold"] == 0.1, "that of the float file's card"
+    assert flips["count"] == np.sum((logits > 0.1) != (reference > 0.1)) > 0 and flips["n"] == 48
+    changes = np.abs(1 / (1 + np.exp(-logits)) - 1 / (1 + np.exp(-reference)))
+    assert both["fidelity"]["largest_probability_change"] == pytest.approx(changes.max(), abs=1e-5)
     alone = evaluate_variants(FilePredictor.of(models["small"], threads=1), faces[0], images=faces[1])
     assert alone["auc"] == both["auc"] and "drop" not in alone and "fidelity" not in alone
 

@@ -28,6 +28,12 @@ def test_fidelity_by_hand():
     assert fidelity["feature_snr_db"] == pytest.approx(10 * math.log10(9 / 0.09))
     assert metrics["float"]["fidelity"]["verdict_agreement"] == 1.0
     assert metrics["float"]["fidelity"]["rank_correlation"] == pytest.approx(1.0)
+    # at 0, the float threshold, quantized 0 1 1 1: one flip
+    assert (fidelity["flips"]["count"], fidelity["flips"]["threshold"]) == (1, 0.0)
+    assert metrics["float"]["fidelity"]["flips"]["count"] == 0
+    # float at 0.6: 0 0 0 1; quantized at 0.6: 0 0 0 1
+    moved = summarize(SCORES, {"float": 0.6}, None)["quantized"]["fidelity"]["flips"]
+    assert (moved["count"], moved["n"], moved["threshold"]) == (0, 4, 0.6)
 
 
 def test_a_missing_threshold_is_zero():

@@ -1,8 +1,11 @@
 """All metrics of several variants, each against scikit-learn on the frames or videos that it is about."""
 
 import json
+import math
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -154,6 +157,46 @@ def test_by_hand(as_samples):
     assert found["mean"]["datasets"] == 1 and found["mean"]["auc"] == 6 / 8
     assert "no AUC of their own for y: only fake images" in found["notes"]
     assert any("50.0 % of the scores tie (6 distinct" in note for note in found["notes"])
+
+
+@pytest.mark.parametrize("convention", ["default", "deepfakebench"])
+def test_flips_of_data_sets_manipulations_and_videos_by_hand(as_samples, convention):
+    labels = [0, 0, 1, 1, 1, 1, 1]
+    videos = ["r", "r", "f", "f", "g", "h", "h"]
+    datasets = ["x"] * 5 + ["y"] * 2
+    kinds = ["", "", "swap", "swap", "smile", "", ""]
+    samples = [
+        replace(sample, path=Path(f"{sample.video}/{index}.png"))
+        for index, sample in enumerate(as_samples(labels, videos, datasets, kinds))
+    ]
+    # at 0.5    float: 1 0 | 1 1 | 0 | 1 0  quantized: 0 0 | 1 0 | 0 | 1 1: frames 0, 3 and 6 flip
+    # video means: 0.75 -0.25 | 2 1.1 | -1 | 0.7 1: of r, f, g, h: r flips; h, a data set of fakes, does not
+    scores = {
+        "float": np.array([1.5, 0.0, 2.0, 2.0, -1.0, 1.4, 0.0]),
+        "quantized": np.array([-0.5, 0.0, 1.8, 0.4, -1.0, 1.4, 0.6]),
+    }
+    frames = FrameTable.from_samples(samples)
+    found = summaries(frames, scores, {"float": 0.5, "quantized": 0.1}, convention=convention)
+    assert not any("fidelity" in part for part in (found["float"], found["float"]["per_dataset"]["x"]))
+    own = found["quantized"]
+
+    def counted(part):
+        flips = part["fidelity"]["flips"]
+        assert flips["threshold"] == 0.5 and flips["share"] == flips["count"] / flips["n"]
+        return flips["count"], flips["n"]
+
+    assert counted(own) == (3, 7) and counted(own["video"]) == (1, 4)
+    x, y = own["per_dataset"]["x"], own["per_dataset"]["y"]
+    assert counted(x) == (2, 5) and counted(x["video"]) == (1, 3)
+    assert counted(y) == (1, 2) and "auc" not in y, "flips need no second class"
+    assert counted(x["per_manipulation"]["swap"]) == (2, 4)
+    assert counted(x["per_manipulation"]["smile"]) == (1, 3)
+    # at their own thresholds, quantized above 0.1: 0 0 | 1 1 | 0 | 1 1
+    assert own["fidelity"]["verdict_agreement"] == pytest.approx(5 / 7)
+    change = own["fidelity"]["largest_probability_change"]
+    assert change == pytest.approx(1 / (1 + math.exp(-1.5)) - 1 / (1 + math.exp(0.5)))
+    assert y["fidelity"]["largest_probability_change"] == pytest.approx(1 / (1 + math.exp(-0.6)) - 0.5)
+    json.dumps(found)
 
 
 def test_one_class_in_every_data_set(as_samples, scored):

@@ -46,7 +46,7 @@ def test_forms_and_parts(scores):
     found = evaluated(scores, no_face=3)
     text = shown(*evaluation_tables(found))
     own = found["forms"]["quantized"]
-    ranks, verdicts = (line for line in text.splitlines() if line.startswith("│ M_q "))
+    ranks, verdicts, verdict_changes = (line for line in text.splitlines() if line.startswith("│ M_q "))
     for row, keys in (
         (ranks, ("auc", "video_auc", "eer", "ap")),
         (verdicts, ("accuracy", "balanced_accuracy_at_half", "tpr_at_1_percent_fpr", "ece")),
@@ -55,18 +55,28 @@ def test_forms_and_parts(scores):
             assert f"{own[key]:.3f}" in row, key
     low, high = own["drop"]["auc_interval"]
     assert f"{own['drop']['auc']:.3f} ({low:.3f} to {high:.3f})" in ranks
+    changes, flips = own["fidelity"], own["fidelity"]["flips"]
+    assert 0 < flips["count"] == np.sum((scores["quantized"] > 0) != (scores["float"] > 0))
+    low, high = (f"{100 * end:.2f}" for end in flips["interval"])
+    for cell in (
+        "40 images", f"{100 * changes['verdict_agreement']:.1f} %", f"{100 * flips['share']:.2f} %",
+        f"{low} to {high} %", f"{changes['largest_probability_change']:.3f}",
+    ):  # fmt: skip
+        assert f"│ {cell} │" in " ".join(verdict_changes.split()), cell
     assert "3 frames had no face" in text and "40 images" in text
     for name in ("FF", "  swap", "  smile", "CDF", "mean of data sets"):
         assert name in text
     smile = next(line for line in text.splitlines() if "smile" in line)
     figures = own["per_dataset"]["FF"]["per_manipulation"]["smile"]
     assert f"{figures['auc']:.3f}" in smile and f"{figures['drop']['auc']:.3f} (" in smile
+    assert f"│ {100 * figures['fidelity']['flips']['share']:.2f} % │" in smile
 
 
 def test_one_form_of_that_benchmark(scores):
     found = evaluated({"float": scores["float"]}, convention="deepfakebench")
     text = shown(*evaluation_tables(found))
-    assert "by deepfakebench's convention" in text and "ECE" not in text and "lost to float" not in text
+    assert "by deepfakebench's convention" in text and "ECE" not in text
+    assert "lost to float" not in text and "flips" not in text
 
 
 def test_a_data_set_without_reals(scores):
@@ -124,7 +134,15 @@ def test_overview():
         "spec": {"detectors": [{"label": "UCF"}], "methods": [{"label": "float"}, {"label": "missing"}]},
         "sizes": {"UCF": {"float": {"mib": 80.0, "compression_percent": 0.0}}},
         "auc": {"DFD": {"UCF": {"float": 0.849}}, "CDF": {}}, "mean": {}, "notes": ["UCF looks reversed"],
+        "flips": {"DFD": {"UCF": {"DeFakeQ": 0.0045}}, "CDF": {"UCF": {"DeFakeQ": 0.02}}},
+        "mean_flips": {"UCF": {"DeFakeQ": 0.0123}},
     }  # fmt: skip
+    found["spec"]["methods"].append({"label": "DeFakeQ"})
+    found["sizes"]["UCF"]["DeFakeQ"] = {"mib": 8.0, "compression_percent": 90.0}
     text = shown(overview_table(found))
-    assert "UCF looks reversed" in text
+    assert "UCF looks reversed" in text and "AUC in percent" in text
     assert "84.9" in text and "80.00" in text and "missing" not in text
+    text = shown(overview_table(found, "flips"))
+    assert "flips in percent" in text and "84.9" not in text
+    line = next(line for line in text.splitlines() if "DeFakeQ" in line)
+    assert [cell.strip() for cell in line.split("│")[3:6]] == ["0.45", "2.00", "1.23"]

@@ -1,20 +1,27 @@
 """Tables, JSON and progress, on standard output or standard error."""
 
+import copy
 import io
 import json
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from brevitas_defakeq.report import terminal
-from brevitas_defakeq.report.terminal import comparison, detector_table, show, stages
+from brevitas_defakeq.report.terminal import card_table, comparison, detector_table, run_tables, show, stages
 
 METRICS = {
     "auc": 0.91234, "auc_interval": [0.9, 0.925], "accuracy": 0.8, "eer": 0.15, "ap": 0.93, "n": 50,
     "video_auc": 0.95,
     "per_dataset": {"one": {"n": 20, "auc": 0.87}, "two": {"n": 20, "auc": 0.99}, "three": {"n": 10}},
-    "fidelity": {"rank_correlation": 0.9, "verdict_agreement": 0.975, "feature_snr_db": 20.0},
+    "fidelity": {
+        "rank_correlation": 0.9, "verdict_agreement": 0.975, "feature_snr_db": 20.0,
+        "flips": {"count": 2, "n": 50, "share": 0.04, "interval": [0.011, 0.1346], "threshold": 0.5},
+        "largest_probability_change": 0.2134,
+    },
 }  # fmt: skip
+EARLIER = json.loads((Path(__file__).parents[1] / "data_files" / "run_013x" / "report.json").read_text())
 
 
 def report(**changes):
@@ -39,7 +46,7 @@ def row(text, label):
 def test_a_row_per_variant_with_sizes_and_data_sets():
     text = printed(comparison(report()))
     assert "tiny: 2.50 bits a weight on average" in text
-    wanted = ["0.9123", "0.900-0.925", "0.8700", "0.9900", "97.5 %"]
+    wanted = ["0.9123", "0.900-0.925", "0.8700", "0.9900", "97.5 %", "4.00 %"]
     assert row(text, "DeFakeQ (M_q)") == ["DeFakeQ (M_q)", *wanted, "20", "10.0 %"]
     assert row(text, "float") == ["float", *wanted, "200", "100.0 %"]
     assert row(text, "round to nearest")[1:] == [*wanted, "", ""]
@@ -70,7 +77,52 @@ def test_without_test_data_fidelity_is_shown():
     alone = {"fidelity": METRICS["fidelity"]}
     text = printed(comparison(report(metrics={"float": alone, "quantized": alone})))
     assert "no test data: fidelity on held-out calibration images" in text
-    assert "AUC" not in text and row(text, "DeFakeQ (M_q)")[1:] == ["97.5 %", "20", "10.0 %"]
+    assert "AUC" not in text and row(text, "DeFakeQ (M_q)")[1:] == ["97.5 %", "4.00 %", "20", "10.0 %"]
+
+
+def test_flips_have_a_table_with_their_interval():
+    first, second = run_tables(report())
+    text = printed(second)
+    assert "flips: verdicts that change at float's threshold, logit 0.5" in text and "│ float " not in text
+    for label in ("round to nearest", "DeFakeQ (M_q)", "DeFakeQ, channels restored (M_q^v)"):
+        assert row(text, label) == [label, "50 images", "97.5 %", "4.00 %", "1.10 to 13.46 %", "0.213"]
+    assert printed(first) == printed(comparison(report()))
+
+
+def test_flips_of_videos_where_there_are_fewer_than_images():
+    metrics = copy.deepcopy(METRICS)
+    metrics["video"] = {"fidelity": copy.deepcopy(METRICS["fidelity"])}
+    several = {"float": metrics, "quantized": metrics}
+    assert "videos" not in printed(run_tables(report(metrics=several))[1]), "a frame a video"
+    metrics["video"]["fidelity"]["flips"] |= {"count": 1, "n": 10, "share": 0.1, "interval": [0.0179, 0.404]}
+    (line,) = [
+        line for line in printed(run_tables(report(metrics=several))[1]).splitlines() if "10 vid" in line
+    ]
+    assert "10.00 %" in line and "1.79 to 40.40 %" in line
+
+
+def test_a_report_of_an_earlier_version_is_shown_without_flips():
+    assert "flips" not in EARLIER["metrics"]["quantized"]["fidelity"]
+    (table,) = run_tables(EARLIER)
+    assert row(printed(table), "DeFakeQ (M_q)")[1:3] == ["100.0 %", ""]
+
+
+def card(**metrics):
+    return {
+        "name": "tiny", "format": "onnx", "bytes": {"file": 3000}, "patterns": {"LUT3": 1},
+        "provenance": {"agreement": None}, "auc": metrics or None,
+    }  # fmt: skip
+
+
+def test_a_card_says_what_its_run_flipped():
+    text = " ".join(printed(card_table(card(**METRICS))).split())
+    assert "in the run 4.00 % flips (1.10 to 13.46 %) against float" in text
+    assert "largest change of P(fake) 0.213" in text
+    for known in (card(), card(**EARLIER["metrics"]["quantized"])):
+        assert "flips" not in printed(card_table(known))
+    checked = {"verdicts": 1.0, "images": 8, "difference": 0.001}
+    both = {**card(**METRICS), "provenance": {"agreement": checked}}
+    assert "100.0 % of 8 verdicts as the model's" in printed(card_table(both))
 
 
 def test_detectors():

@@ -86,6 +86,40 @@ def test_wrong_value_is_one_line_that_names_the_field(content, tmp_path, name, v
     assert message.startswith(f"{path}: ") and name.rpartition("__")[2] in message and "\n" not in message
 
 
+FLIPS = {"count": 1, "n": 4, "share": 0.25, "interval": [0.05, 0.7], "threshold": 0.0}
+FIDELITY = {"rank_correlation": 0.9, "flips": FLIPS, "largest_probability_change": 0.4}
+
+
+def test_flips_are_kept_and_may_be_missing(content):
+    metrics = {"auc": 0.9, "fidelity": FIDELITY}
+    card = Card.from_json(content(auc=metrics))
+    assert card.auc == metrics and Card.from_json(card.to_json()) == card
+    assert Card.from_json(content(auc={"fidelity": {"rank_correlation": 0.9}})), "of an earlier version"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"flips": {**FLIPS, "count": 5}}, "flips.count=5 must be a whole number from 0 to n, 4"),
+        ({"flips": {**FLIPS, "share": 0.5}}, "flips.share=0.5 must be count / n, 0.25"),
+        ({"flips": {"count": 1}}, "auc.fidelity.flips has wrong fields .missing: n, share"),
+        ({"flips": 0.25}, "auc.fidelity.flips=0.25 must be a JSON object"),
+        (
+            {"largest_probability_change": 1.5},
+            "auc.fidelity.largest_probability_change=1.5 must be a number from 0 to 1",
+        ),
+        ({"largest_probability_change": "0"}, "auc.fidelity.largest_probability_change='0' must be"),
+    ],
+)
+def test_flips_that_are_wrong_are_named(content, tmp_path, change, message):
+    path = tmp_path / "model_card.json"
+    path.write_text(json.dumps(content(auc={"fidelity": {**FIDELITY, **change}})))
+    with pytest.raises(UserError, match=rf"model_card.json: {message}"):
+        Card.read(path)
+    with pytest.raises(UserError, match="auc.fidelity=0.9 must be a JSON object"):
+        Card.from_json(content(auc={"fidelity": 0.9}))
+
+
 def test_a_real_class_is_kept_and_left_out_where_there_is_none(content):
     assert "real_index" not in Card.from_json(content()).to_json()["output"]
     card = Card.from_json(content(output__kind="softmax", output__real_index=0))

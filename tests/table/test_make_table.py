@@ -89,6 +89,10 @@ def test_every_cell_is_evaluate_celld(made, spec):
                 if model is not None:
                     truth, scores = logits(model, detector, data)
                     assert figures["auc"] == pytest.approx(roc_auc_score(truth, scores), abs=1e-9)
+                if "fidelity" in figures:
+                    share = figures["fidelity"]["flips"]["share"]
+                    assert found["flips"][dataset][row.label][method] == share
+                    assert figures["video"]["fidelity"]["flips"]["n"] <= figures["n"]
                 if "drop" in figures:
                     reference = found["auc"][dataset][row.label]["float"]
                     assert figures["drop"]["auc"] == pytest.approx(reference - figures["auc"])

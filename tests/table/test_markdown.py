@@ -10,6 +10,11 @@ SPEC = {
     "datasets": {"DFD": "", "CDF | v2": ""},
     "methods": [{"label": "float"}, {"label": "DeFakeQ 3 bits"}],
 }
+#: How DeFakeQ's verdicts differ on DFD; the cell of the other data set is of an earlier version.
+FIDELITY = {
+    "verdict_agreement": 0.995, "feature_snr_db": None, "largest_probability_change": 0.2134,
+    "flips": {"count": 18, "n": 4000, "share": 0.0045, "interval": [0.0028, 0.0071], "threshold": 0.0},
+}  # fmt: skip
 #: Detector and method -> bytes and the AUC on both data sets.
 CELLS = {
     ("UCF", "float"): (2**20 * 80, (0.849, 0.753)),
@@ -27,6 +32,8 @@ def found():
             if method != "float":
                 lost = CELLS[detector, "float"][1][list(SPEC["datasets"]).index(dataset)] - auc
                 figures["drop"] = {"auc": lost, "auc_interval": [-0.01, 0.02]}
+                figures["fidelity"] = FIDELITY if dataset == "DFD" else {"verdict_agreement": 0.99}
+                figures["video"] = {"fidelity": {"flips": {"share": 0.01}}}
             if auc is not None:
                 cells.append(
                     {
@@ -57,6 +64,17 @@ def test_the_json(found):
         "bytes": 2**20 * 8, "mib": 8.0, "compression_percent": 90.0, "average_bits": None,
     }  # fmt: skip
     assert found["mean"] == {"UCF": {"float": (0.849 + 0.753) / 2, "DeFakeQ 3 bits": (0.842 + 0.7535) / 2}}
+    assert found["flips"] == {"DFD": {"UCF": {"DeFakeQ 3 bits": 0.0045}}, "CDF | v2": {}}
+    assert found["mean_flips"] == {}, "not every data set has them"
+
+
+def test_the_mean_of_flips(found):
+    cells = [
+        {**cell, "figures": {**cell["figures"], "fidelity": {"flips": {"share": share}}}}
+        for cell, share in zip(found["cells"][2:4], (0.01, 0.04), strict=True)
+    ]
+    assert {cell["method"] for cell in cells} == {"DeFakeQ 3 bits"}
+    assert overview(SPEC, cells)["mean_flips"] == {"UCF": {"DeFakeQ 3 bits": pytest.approx(0.025)}}
 
 
 def test_the_tables(found):
@@ -89,6 +107,9 @@ def test_the_tables(found):
     assert losses[1] == ["UCF", "DFD", "float", "0.8490", "0.7000 to 0.9000", "", "", "", "0.2500"]
     quantized = next(row for row in losses if row[1:3] == ["DFD", "DeFakeQ 3 bits"])
     assert quantized[5:7] == ["0.0070", "-0.0100 to 0.0200"]
+    assert read["Flips"][1:] == [
+        ["UCF", "DFD", "DeFakeQ 3 bits", "4000", "0.45", "0.28 to 0.71", "1.00", "99.5", "0.213"],
+    ]  # fmt: skip
 
 
 def test_notes_come_first(found):
