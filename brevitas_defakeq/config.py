@@ -6,9 +6,9 @@ gave the best detectors at equal bytes and bounded time. ``_PAPER`` lists where 
 
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
-from brevitas_defakeq.config_values import check_values
+from brevitas_defakeq.config_values import check_values, in_todays_form
 from brevitas_defakeq.quant.widths import DEFAULT_CANDIDATE_BITS, WIDTHS
 from brevitas_defakeq.utils.errors import UserError
 
@@ -24,6 +24,7 @@ DEFAULT_CROPS_CACHE = Path("crops")
 FORWARD_BATCH = 16
 
 Sensitivity = Literal["haq", "taylor", "measured"]
+Matching = Literal["moments", "regression", "none"]
 _Config = TypeVar("_Config")
 
 
@@ -104,8 +105,9 @@ class VEFTConfig:
 class ReconstructionConfig:
     """Matching and learned rounding, block by block (eqs. 7-8)."""
 
-    #: Mean and spread of every layer's output matched to the float model's; costs no byte.
-    matching: bool = True
+    #: Every layer's output matched to the float model's, per channel, at no cost in bytes: in mean and spread
+    #: ("moments"), or by least squares on pairs of values ("regression", QwT-v2, arXiv 2505.20932).
+    matching: Matching = "moments"
     #: Learned rounding; False = nearest.
     learned_rounding: bool = True
     #: Steps a block.
@@ -124,7 +126,7 @@ class ReconstructionConfig:
     beta: tuple[float, float] = (8.0, 2.0)
     #: Input of a block: the quantized prefix's output, the float prefix's, or a mix of both per element.
     block_input: Literal["quantized", "float", "mixed"] = "mixed"
-    #: Images whose statistics are matched (fewer when they would not fit in memory).
+    #: Images whose outputs are matched (fewer when they would not fit in memory).
     matching_images: int = 128
     #: gamma_1 of eq. 10, used where widths are learned together with the blocks.
     horizontal_weight: float = 0.5
@@ -138,6 +140,7 @@ class ReconstructionConfig:
         _require(self.iterations >= 0, f"iterations={self.iterations}: must not be negative")
         _require(self.batch_size >= 1, f"batch_size={self.batch_size}: must be at least 1")
         _require(0 <= self.warm_up < 1, f"warm_up={self.warm_up}: must lie in [0, 1)")
+        _choose("matching", self.matching, *get_args(Matching))
         _choose("block_input", self.block_input, "quantized", "float", "mixed")
 
 
@@ -292,6 +295,7 @@ class DefakeQConfig:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "DefakeQConfig":
         """Inverse of ``to_dict``. Raises UserError that names an unknown field or a value of a wrong kind."""
+        data = in_todays_form(data)
         check_values(cls, data, cls)
         stages: dict[str, type] = {
             "haq": HAQConfig,
@@ -321,7 +325,7 @@ def without_haq(config: DefakeQConfig) -> DefakeQConfig:
 #: Changes of ``paper``: the paper's values where it gives them, METHOD's decisions where it does not.
 _PAPER: dict[str, Any] = {
     "haq": HAQConfig(error_base=2.0),
-    "reconstruction": ReconstructionConfig(matching=False, block_input="quantized"),
+    "reconstruction": ReconstructionConfig(matching="none", block_input="quantized"),
     "veft": VEFTConfig(enabled=True),
     "final": FinalPassConfig(steps=0),
 }

@@ -395,7 +395,7 @@ def test_matching_and_reconstruction_lower_the_output_error(run, tiny, drawn):
     uniform = {"average_bits": 3, "candidate_bits": (3,), "activation_bits": None}
     fixed = {**uniform, "reconstruction__learned_rounding": False, "final__steps": 0}
     runs = {
-        "plain": run(**fixed, reconstruction__matching=False),
+        "plain": run(**fixed, reconstruction__matching="none"),
         "matched": run(**fixed),
         "whole": run(**uniform, reconstruction__iterations=60, final__steps=40),
     }
