@@ -23,7 +23,7 @@ DEFAULT_CROPS_CACHE = Path("crops")
 #: Images of one forward pass without gradients.
 FORWARD_BATCH = 16
 
-Sensitivity = Literal["haq", "taylor", "measured"]
+Sensitivity = Literal["haq", "taylor", "measured", "fisher", "random"]
 Matching = Literal["moments", "regression", "none"]
 _Config = TypeVar("_Config")
 
@@ -48,7 +48,8 @@ class HAQConfig:
 
     #: False = every layer the largest candidate at or below the average (the ablation "no HAQ").
     enabled: bool = True
-    #: The score: the paper's S_l, first-order Taylor of the output, or the measured output error.
+    #: The score: the paper's S_l, first-order Taylor of the output, the measured output error, the diagonal
+    #: Fisher information, or widths drawn at random by ``seed``.
     sensitivity: Sensitivity = "haq"
     #: E(b) = error_base^-b. Measured errors fall by 4 a bit; the paper writes 2.
     error_base: float = 4.0
@@ -60,13 +61,13 @@ class HAQConfig:
     relaxed_lr: float = 0.1
     #: Layer name -> fixed width; counted in the budget.
     pinned: dict[str, float] = field(default_factory=dict)
-    #: Images for "taylor" and "measured".
+    #: Images for "taylor", "measured" and "fisher".
     sensitivity_images: int = 32
 
     def __post_init__(self) -> None:
         for name, bits in self.pinned.items():
             _require_width(f"pinned {name}", bits)
-        _choose("sensitivity", self.sensitivity, "haq", "taylor", "measured")
+        _choose("sensitivity", self.sensitivity, *get_args(Sensitivity))
         _require(self.sensitivity_images >= 1, "sensitivity_images: at least 1 is needed")
         _require(self.error_base > 1, f"error_base={self.error_base}: must exceed 1")
 

@@ -317,7 +317,7 @@ def test_recipes(run, recipe):
     assert sum((a != b).any(dim=1).sum() for a, b in pairs) > 0, "M_q^v has no channel restored"
 
 
-@pytest.mark.parametrize("sensitivity", ["taylor", "measured"])
+@pytest.mark.parametrize("sensitivity", ["taylor", "measured", "fisher", "random"])
 def test_sensitivities(run, sensitivity):
     result = run(
         haq__sensitivity=sensitivity, haq__sensitivity_images=8, final__steps=0, reconstruction__iterations=0

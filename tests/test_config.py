@@ -159,7 +159,7 @@ def test_a_run_refuses(values, match):
 @pytest.mark.parametrize(
     ("stage", "values", "match"),
     [
-        ("haq", {"sensitivity": "hessian"}, "haq, taylor, measured"),
+        ("haq", {"sensitivity": "hessian"}, "choose one of haq, taylor, measured, fisher, random"),
         ("haq", {"error_base": 1.0}, "error_base=1.0"),
         ("veft", {"fraction": 1.0}, "fraction=1.0"),
         ("veft", {"fraction": -0.1}, "fraction=-0.1"),

@@ -1,4 +1,4 @@
-"""Cost of each layer's width: HAQ's score, Taylor's first order, or the measured error of the logit.
+"""Cost of each layer's width: HAQ's score, Taylor's first order, the measured error of the logit, or chance.
 
 Each function gives ``{layer: [cost at every candidate, ascending]}`` for the exact solver. The estimate
 has to match the deployed model: with output matching on, "measured" applies it too.
@@ -30,6 +30,23 @@ def haq_costs(
     """``S_l E(b)`` with ``E(b) = error_base^-b`` (eq. 5)."""
     widths = [float(effective_bits(torch.tensor(float(bits)))) for bits in candidate_bits]
     return {name: [score * error_base**-bits for bits in widths] for name, score in importance.items()}
+
+
+def random_costs(
+    sizes: Mapping[str, int], candidate_bits: Sequence[float], seed: int
+) -> dict[str, list[float]]:
+    """Costs for widths drawn at random, the baseline of every other choice: ``p_l 4^(v_l - b)``.
+
+    v_l is uniform over the span of the candidates. Of such costs the least sum within a budget is where each
+    width lies as near to v_l, up or down by the same for all layers, as candidates allow, whatever p_l is.
+    """
+    span = max(candidate_bits) - min(candidate_bits)
+    generator = torch.Generator().manual_seed(seed)
+    drawn = span * torch.rand(len(sizes), generator=generator, dtype=torch.float64)
+    importance = {
+        name: size * 4.0**bits for (name, size), bits in zip(sizes.items(), drawn.tolist(), strict=True)
+    }
+    return haq_costs(importance, candidate_bits, error_base=4.0)
 
 
 def rounded(weight: Tensor, bits: float, symmetric: bool) -> Tensor:

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from brevitas_defakeq.haq.sensitivity import haq_costs, measured_costs, rounded, taylor_costs
-from brevitas_defakeq.haq.solver import monotone
+from brevitas_defakeq.haq.sensitivity import haq_costs, measured_costs, random_costs, rounded, taylor_costs
+from brevitas_defakeq.haq.solver import monotone, solve
 
 BITS = (1.6, 2, 4, 8)
 
@@ -71,6 +71,34 @@ def test_haq_costs_by_hand():
     assert costs["a"] == pytest.approx([1.0, 0.75, 0.375])  # three levels: 2^-log2(3) = 1/3
     assert costs["b"] == pytest.approx([1 / 3, 0.25, 0.125])
     assert haq_costs({"a": 1.0}, (2, 4), 4.0)["a"] == [1 / 16, 1 / 256]
+
+
+SIZES = {f"layer{index}": size for index, size in enumerate([40, 700, 90, 900, 300, 60, 500, 800])}
+
+
+def widths_at_random(seed, average=4.0):
+    return solve(random_costs(SIZES, (2, 3, 4, 6, 8), seed), SIZES, (2, 3, 4, 6, 8), average)
+
+
+def test_random_widths_use_up_the_budget_and_repeat():
+    total, wider = sum(SIZES.values()), {2: 3, 3: 4, 4: 6, 6: 8}
+    drawn = [widths_at_random(seed) for seed in range(30)]
+    for seed, widths in enumerate(drawn):
+        used = sum(bits * SIZES[name] for name, bits in widths.items())
+        assert used <= 4 * total
+        for name, bits in widths.items():
+            more = (wider.get(bits, bits) - bits) * SIZES[name]
+            assert more == 0 or used + more > 4 * total, "the budget has bits left"
+        assert widths_at_random(seed) == widths
+    assert len({tuple(widths.values()) for widths in drawn}) > 25
+
+
+def test_random_widths_hardly_hang_on_the_size():
+    """Only what is left of the budget in the end fits a small layer sooner than a large one."""
+    drawn = [widths_at_random(seed) for seed in range(40)]
+    mean = {name: sum(widths[name] for widths in drawn) / 40 for name in SIZES}
+    assert max(mean.values()) - min(mean.values()) < 2, mean
+    assert all(len({widths[name] for widths in drawn}) >= 4 for name in SIZES), "every layer varies"
 
 
 @pytest.mark.parametrize("symmetric", [False, True])
