@@ -186,6 +186,9 @@ class DefakeQConfig:
     candidate_bits: tuple[float, ...] = DEFAULT_CANDIDATE_BITS
     #: Width of every activation; None leaves them in float.
     activation_bits: int | None = 8
+    #: "log": on a logarithmic scale where they come from a softmax or a GELU, what no exported file can hold
+    #: (AdaLog, ECCV 2024); the others stay uniform.
+    activation_quantizer: Literal["uniform", "log"] = "uniform"
     recipe: Literal["best", "paper"] = "best"
     #: "any": asymmetric, as in the paper. "mobile": for the integer kernels of phones and browsers, 7 bits in
     #: place of 8. "fpga": for FINN, symmetric integers of 2 to 8 bits everywhere.
@@ -221,6 +224,7 @@ class DefakeQConfig:
         _require(act is None or 2 <= act <= 16, f"activation_bits={act}: must be 2 to 16, or none")
         _choose("recipe", self.recipe, "best", "paper")
         _choose("target", self.target, "any", "mobile", "fpga")
+        self._check_activation_quantizer()
         _require(self.seed >= 0, f"seed={self.seed}: must not be negative")
         _require(
             self.samples >= MINIMUM_SAMPLES,
@@ -254,6 +258,19 @@ class DefakeQConfig:
             f'mixed_channel_bits={self.mixed_channel_bits}: target="fpga" has no float; leave it out',
         )
         object.__setattr__(self, "mixed_channel_bits", 16)
+
+    def _check_activation_quantizer(self) -> None:
+        _choose("activation_quantizer", self.activation_quantizer, "uniform", "log")
+        if self.activation_quantizer == "log":
+            _require(
+                self.target == "any",
+                f'activation_quantizer="log": target="{self.target}" has uniform activations alone; '
+                "leave one of them out",
+            )
+            _require(
+                self.activation_bits is not None and self.activation_bits <= 8,
+                f'activation_bits={self.activation_bits}: activation_quantizer="log" takes 2 to 8',
+            )
 
     def _check_budgets(self) -> None:
         if self.average_bits is None and not self.budget:

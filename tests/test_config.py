@@ -150,6 +150,14 @@ def refused(match, make, /, **values):
         ({"target": "fpga", "activation_bits": None}, 'activation_bits=None: target="fpga" takes 2 to 8'),
         ({"target": "fpga", "activation_bits": 9}, "activation_bits=9"),
         ({"target": "fpga", "mixed_channel_bits": 32}, "mixed_channel_bits=32"),
+        ({"activation_quantizer": "sqrt"}, "activation_quantizer='sqrt': choose one of uniform, log"),
+        (
+            {"activation_quantizer": "log", "target": "mobile"},
+            'target="mobile" has uniform activations alone',
+        ),
+        ({"activation_quantizer": "log", "target": "fpga"}, 'target="fpga" has uniform activations alone'),
+        ({"activation_quantizer": "log", "activation_bits": None}, "activation_bits=None: .*takes 2 to 8"),
+        ({"activation_quantizer": "log", "activation_bits": 9}, "activation_bits=9: .*takes 2 to 8"),
     ],
 )
 def test_a_run_refuses(values, match):
