@@ -40,7 +40,7 @@ PARTS = {
     "best, E = 2^-b": ("best", stage("haq", error_base=2.0)),
     "best, measured costs": ("best", stage("haq", sensitivity="measured")),
     "best, Taylor costs": ("best", stage("haq", sensitivity="taylor")),
-    "best, no matching": ("best", stage("reconstruction", matching=False)),
+    "best, no matching": ("best", stage("reconstruction", matching="none")),
     "best, nearest in blocks": ("best", stage("reconstruction", learned_rounding=False)),
     "best, quantized inputs": ("best", stage("reconstruction", block_input="quantized")),
     "best, no last pass": ("best", NO_FINAL),

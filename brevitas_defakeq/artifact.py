@@ -105,7 +105,10 @@ def float_bytes(model: nn.Module) -> int:
 @torch.random.fork_rng(devices=[])  # new layers draw weights that are overwritten at once
 def quantized_copy(reference: nn.Module, plan: Plan, config: DefakeQConfig) -> nn.Module:
     """A quantized copy of a prepared float model; shares nothing with it."""
-    scheme = QuantScheme.of_target(config.target, config.candidate_bits, config.activation_bits)
+    scheme = QuantScheme.of_target(
+        config.target, config.candidate_bits, config.activation_bits,
+        logarithmic=config.activation_quantizer == "log",
+    )  # fmt: skip
     model = copy_module(reference)
     insert_quantizers_(model, plan, scheme)
     return model.to(device_of(reference)).eval()

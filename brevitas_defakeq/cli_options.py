@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from brevitas_defakeq.config import DEFAULT_CACHE_BYTES, DefakeQConfig
+from brevitas_defakeq.config import DEFAULT_CACHE_BYTES, DefakeQConfig, Sensitivity
 
 #: Defaults of the options that set a field of `DefakeQConfig`.
 DEFAULTS = DefakeQConfig()
@@ -156,7 +156,7 @@ Recipe = Annotated[
     method_option(help="Preset of all settings: best results, or the paper's values."),
 ]
 SensitivityOption = Annotated[
-    Literal["haq", "taylor", "measured"],
+    Sensitivity,
     method_option(help="Sensitivity score that determines the bit-widths."),
 ]
 TargetOption = Annotated[

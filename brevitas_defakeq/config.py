@@ -6,9 +6,9 @@ gave the best detectors at equal bytes and bounded time. ``_PAPER`` lists where 
 
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
-from brevitas_defakeq.config_values import check_values
+from brevitas_defakeq.config_values import check_values, in_todays_form
 from brevitas_defakeq.quant.widths import DEFAULT_CANDIDATE_BITS, WIDTHS
 from brevitas_defakeq.utils.errors import UserError
 
@@ -23,7 +23,8 @@ DEFAULT_CROPS_CACHE = Path("crops")
 #: Images of one forward pass without gradients.
 FORWARD_BATCH = 16
 
-Sensitivity = Literal["haq", "taylor", "measured"]
+Sensitivity = Literal["haq", "taylor", "measured", "fisher", "random"]
+Matching = Literal["moments", "regression", "none"]
 _Config = TypeVar("_Config")
 
 
@@ -47,7 +48,8 @@ class HAQConfig:
 
     #: False = every layer the largest candidate at or below the average (the ablation "no HAQ").
     enabled: bool = True
-    #: The score: the paper's S_l, first-order Taylor of the output, or the measured output error.
+    #: The score: the paper's S_l, first-order Taylor of the output, the measured output error, the diagonal
+    #: Fisher information, or widths drawn at random by ``seed``.
     sensitivity: Sensitivity = "haq"
     #: E(b) = error_base^-b. Measured errors fall by 4 a bit; the paper writes 2.
     error_base: float = 4.0
@@ -59,13 +61,13 @@ class HAQConfig:
     relaxed_lr: float = 0.1
     #: Layer name -> fixed width; counted in the budget.
     pinned: dict[str, float] = field(default_factory=dict)
-    #: Images for "taylor" and "measured".
+    #: Images for "taylor", "measured" and "fisher".
     sensitivity_images: int = 32
 
     def __post_init__(self) -> None:
         for name, bits in self.pinned.items():
             _require_width(f"pinned {name}", bits)
-        _choose("sensitivity", self.sensitivity, "haq", "taylor", "measured")
+        _choose("sensitivity", self.sensitivity, *get_args(Sensitivity))
         _require(self.sensitivity_images >= 1, "sensitivity_images: at least 1 is needed")
         _require(self.error_base > 1, f"error_base={self.error_base}: must exceed 1")
 
@@ -104,8 +106,9 @@ class VEFTConfig:
 class ReconstructionConfig:
     """Matching and learned rounding, block by block (eqs. 7-8)."""
 
-    #: Mean and spread of every layer's output matched to the float model's; costs no byte.
-    matching: bool = True
+    #: Every layer's output matched to the float model's, per channel, at no cost in bytes: in mean and spread
+    #: ("moments"), or by least squares on pairs of values ("regression", QwT-v2, arXiv 2505.20932).
+    matching: Matching = "moments"
     #: Learned rounding; False = nearest.
     learned_rounding: bool = True
     #: Steps a block.
@@ -124,7 +127,7 @@ class ReconstructionConfig:
     beta: tuple[float, float] = (8.0, 2.0)
     #: Input of a block: the quantized prefix's output, the float prefix's, or a mix of both per element.
     block_input: Literal["quantized", "float", "mixed"] = "mixed"
-    #: Images whose statistics are matched (fewer when they would not fit in memory).
+    #: Images whose outputs are matched (fewer when they would not fit in memory).
     matching_images: int = 128
     #: gamma_1 of eq. 10, used where widths are learned together with the blocks.
     horizontal_weight: float = 0.5
@@ -138,6 +141,7 @@ class ReconstructionConfig:
         _require(self.iterations >= 0, f"iterations={self.iterations}: must not be negative")
         _require(self.batch_size >= 1, f"batch_size={self.batch_size}: must be at least 1")
         _require(0 <= self.warm_up < 1, f"warm_up={self.warm_up}: must lie in [0, 1)")
+        _choose("matching", self.matching, *get_args(Matching))
         _choose("block_input", self.block_input, "quantized", "float", "mixed")
 
 
@@ -182,6 +186,9 @@ class DefakeQConfig:
     candidate_bits: tuple[float, ...] = DEFAULT_CANDIDATE_BITS
     #: Width of every activation; None leaves them in float.
     activation_bits: int | None = 8
+    #: "log": on a logarithmic scale where they come from a softmax or a GELU, what no exported file can hold
+    #: (AdaLog, ECCV 2024); the others stay uniform.
+    activation_quantizer: Literal["uniform", "log"] = "uniform"
     recipe: Literal["best", "paper"] = "best"
     #: "any": asymmetric, as in the paper. "mobile": for the integer kernels of phones and browsers, 7 bits in
     #: place of 8. "fpga": for FINN, symmetric integers of 2 to 8 bits everywhere.
@@ -217,6 +224,7 @@ class DefakeQConfig:
         _require(act is None or 2 <= act <= 16, f"activation_bits={act}: must be 2 to 16, or none")
         _choose("recipe", self.recipe, "best", "paper")
         _choose("target", self.target, "any", "mobile", "fpga")
+        self._check_activation_quantizer()
         _require(self.seed >= 0, f"seed={self.seed}: must not be negative")
         _require(
             self.samples >= MINIMUM_SAMPLES,
@@ -250,6 +258,19 @@ class DefakeQConfig:
             f'mixed_channel_bits={self.mixed_channel_bits}: target="fpga" has no float; leave it out',
         )
         object.__setattr__(self, "mixed_channel_bits", 16)
+
+    def _check_activation_quantizer(self) -> None:
+        _choose("activation_quantizer", self.activation_quantizer, "uniform", "log")
+        if self.activation_quantizer == "log":
+            _require(
+                self.target == "any",
+                f'activation_quantizer="log": target="{self.target}" has uniform activations alone; '
+                "leave one of them out",
+            )
+            _require(
+                self.activation_bits is not None and self.activation_bits <= 8,
+                f'activation_bits={self.activation_bits}: activation_quantizer="log" takes 2 to 8',
+            )
 
     def _check_budgets(self) -> None:
         if self.average_bits is None and not self.budget:
@@ -292,6 +313,7 @@ class DefakeQConfig:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "DefakeQConfig":
         """Inverse of ``to_dict``. Raises UserError that names an unknown field or a value of a wrong kind."""
+        data = in_todays_form(data)
         check_values(cls, data, cls)
         stages: dict[str, type] = {
             "haq": HAQConfig,
@@ -321,7 +343,7 @@ def without_haq(config: DefakeQConfig) -> DefakeQConfig:
 #: Changes of ``paper``: the paper's values where it gives them, METHOD's decisions where it does not.
 _PAPER: dict[str, Any] = {
     "haq": HAQConfig(error_base=2.0),
-    "reconstruction": ReconstructionConfig(matching=False, block_input="quantized"),
+    "reconstruction": ReconstructionConfig(matching="none", block_input="quantized"),
     "veft": VEFTConfig(enabled=True),
     "final": FinalPassConfig(steps=0),
 }

@@ -13,6 +13,18 @@ _WORDS: dict[Any, str] = {
 }  # fmt: skip
 
 
+def in_todays_form(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a whole configuration with those of earlier versions as they are written today.
+
+    >>> in_todays_form({"reconstruction": {"matching": False}})  # it was true or false
+    {'reconstruction': {'matching': 'none'}}
+    """
+    stage = values.get("reconstruction")
+    if not isinstance(stage, Mapping) or not isinstance(stage.get("matching"), bool):
+        return dict(values)
+    return {**values, "reconstruction": {**stage, "matching": "moments" if stage["matching"] else "none"}}
+
+
 def check_values(cls: type, values: Mapping[str, Any], whole: type) -> None:
     """Raises UserError that names the first field which there is not, or whose value is of another kind.
 

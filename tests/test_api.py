@@ -321,7 +321,7 @@ def test_recipes(run, recipe):
     assert sum((a != b).any(dim=1).sum() for a, b in pairs) > 0, "M_q^v has no channel restored"
 
 
-@pytest.mark.parametrize("sensitivity", ["taylor", "measured"])
+@pytest.mark.parametrize("sensitivity", ["taylor", "measured", "fisher", "random"])
 def test_sensitivities(run, sensitivity):
     result = run(
         haq__sensitivity=sensitivity, haq__sensitivity_images=8, final__steps=0, reconstruction__iterations=0
@@ -399,7 +399,7 @@ def test_matching_and_reconstruction_lower_the_output_error(run, tiny, drawn):
     uniform = {"average_bits": 3, "candidate_bits": (3,), "activation_bits": None}
     fixed = {**uniform, "reconstruction__learned_rounding": False, "final__steps": 0}
     runs = {
-        "plain": run(**fixed, reconstruction__matching=False),
+        "plain": run(**fixed, reconstruction__matching="none"),
         "matched": run(**fixed),
         "whole": run(**uniform, reconstruction__iterations=60, final__steps=40),
     }

@@ -14,7 +14,7 @@ from brevitas_defakeq import UserError, load, quantize
 from brevitas_defakeq.artifact import WEIGHTS_FILES, load_float
 from brevitas_defakeq.detectors import resolve
 from brevitas_defakeq.evaluation.evaluate_run import evaluate
-from brevitas_defakeq.quant.activation_quantizer import range_parameters
+from brevitas_defakeq.quant.activation_quantizer import activation_proxies, is_shared, stored_range
 from brevitas_defakeq.quant.coded_weight import read_codes
 from brevitas_defakeq.quant.partial_float import weight_quantizer
 from brevitas_defakeq.quant.widths import width_of
@@ -27,6 +27,7 @@ SETTINGS = {
     "asymmetric": {"average_bits": 3},
     "three levels": {"average_bits": 1.8, "candidate_bits": (1.6, 2, 4)},
     "integer hardware": {"average_bits": 2.5, "target": "fpga"},
+    "logarithmic activations": {"activation_bits": 4, "activation_quantizer": "log"},
     "float activations, channels in float": {"activation_bits": None, "mixed_channel_bits": 32},
 }
 
@@ -240,10 +241,10 @@ def test_another_tool_reads_the_weights_by_name(result, tmp_path, variant):
         assert torch.equal(torch.from_numpy(found[f"{layer.name}.weight"]), used), layer.name
         assert torch.equal(torch.from_numpy(found[f"{layer.name}.scale"]).flatten(), kept_scales(module))
         assert found[f"{layer.name}.codes"].max(initial=0) < width_of(result.bits[layer.name]).levels
-    proxy = model.get_submodule("stem.3.input_quant")
-    if proxy.is_quant_enabled:
-        width = range_parameters(proxy)[0].detach().numpy()
-        assert np.array_equal(found["stem.3.input_quant.range"][:1], width.reshape(-1))
+    for name, proxy in activation_proxies(model).items():
+        if not is_shared(proxy):
+            stored = torch.stack([part.detach().flatten()[0] for part in stored_range(proxy)])
+            assert np.array_equal(found[f"{name}.range"], stored.numpy()), name
     assert np.array_equal(found["norm.weight"], model.norm.weight.numpy())
 
 

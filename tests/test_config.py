@@ -16,6 +16,7 @@ from brevitas_defakeq.config import (
     without_haq,
     without_veft,
 )
+from brevitas_defakeq.config_file import config_from
 from brevitas_defakeq.utils.errors import UserError
 
 STAGES = {
@@ -43,7 +44,7 @@ def test_every_changed_value_survives_json():
         average_bits=2.25, candidate_bits=(1.6, 2, 4), activation_bits=None, recipe="paper", target="mobile",
         samples=64, held_out=0.25, seed=7, mixed_channel_bits=32,
         haq=HAQConfig(enabled=False, sensitivity="taylor", pinned={"head": 8}),
-        reconstruction=ReconstructionConfig(matching=False, beta=(18.0, 3.0), block_input="float"),
+        reconstruction=ReconstructionConfig(matching="regression", beta=(18.0, 3.0), block_input="float"),
         veft=VEFTConfig(enabled=True, masks="fixed", negatives="quantized", alignment="detector"),
         final=FinalPassConfig(steps=3, loss="contrastive"),
     )  # fmt: skip
@@ -81,6 +82,15 @@ def test_what_is_left_out_has_its_default():
     assert (
         DefakeQConfig.from_dict({"haq": {"sensitivity": "measured"}}).haq.error_base == HAQConfig().error_base
     )
+
+
+@pytest.mark.parametrize(("written", "kind"), [(True, "moments"), (False, "none"), ("none", "none")])
+def test_matching_was_true_or_false_in_earlier_files(written, kind):
+    values = {"reconstruction": {"matching": written, "iterations": 7}}
+    found = DefakeQConfig.from_dict(values).reconstruction
+    assert found == ReconstructionConfig(matching=kind, iterations=7)
+    assert config_from(values).reconstruction.matching == kind, "a settings file too"
+    assert values["reconstruction"]["matching"] is written
 
 
 @pytest.mark.parametrize(
@@ -140,6 +150,14 @@ def refused(match, make, /, **values):
         ({"target": "fpga", "activation_bits": None}, 'activation_bits=None: target="fpga" takes 2 to 8'),
         ({"target": "fpga", "activation_bits": 9}, "activation_bits=9"),
         ({"target": "fpga", "mixed_channel_bits": 32}, "mixed_channel_bits=32"),
+        ({"activation_quantizer": "sqrt"}, "activation_quantizer='sqrt': choose one of uniform, log"),
+        (
+            {"activation_quantizer": "log", "target": "mobile"},
+            'target="mobile" has uniform activations alone',
+        ),
+        ({"activation_quantizer": "log", "target": "fpga"}, 'target="fpga" has uniform activations alone'),
+        ({"activation_quantizer": "log", "activation_bits": None}, "activation_bits=None: .*takes 2 to 8"),
+        ({"activation_quantizer": "log", "activation_bits": 9}, "activation_bits=9: .*takes 2 to 8"),
     ],
 )
 def test_a_run_refuses(values, match):
@@ -149,12 +167,13 @@ def test_a_run_refuses(values, match):
 @pytest.mark.parametrize(
     ("stage", "values", "match"),
     [
-        ("haq", {"sensitivity": "hessian"}, "haq, taylor, measured"),
+        ("haq", {"sensitivity": "hessian"}, "choose one of haq, taylor, measured, fisher, random"),
         ("haq", {"error_base": 1.0}, "error_base=1.0"),
         ("veft", {"fraction": 1.0}, "fraction=1.0"),
         ("veft", {"fraction": -0.1}, "fraction=-0.1"),
         ("veft", {"temperature": 0.0}, "temperature=0.0"),
         ("reconstruction", {"iterations": -1}, "iterations=-1"),
+        ("reconstruction", {"matching": "mean"}, "matching='mean': choose one of moments, regression, none"),
         ("reconstruction", {"batch_size": 0}, "batch_size=0"),
         ("final", {"steps": -1}, "steps=-1"),
     ],
@@ -207,13 +226,13 @@ def test_the_papers_values():
     assert paper.candidate_bits == (2, 3, 4, 6, 8)
     assert paper.haq.sensitivity == "haq" and paper.haq.error_base == 2.0  # E(b) = 2^-b
     assert paper.veft.enabled and paper.veft.masks == "random" and paper.veft.fraction == 0.1
-    assert not paper.reconstruction.matching and paper.reconstruction.learned_rounding
+    assert paper.reconstruction.matching == "none" and paper.reconstruction.learned_rounding
     assert paper.final.steps == 0
 
 
 def test_best_is_the_default():
     assert DefakeQConfig.for_recipe() == DefakeQConfig() == DefakeQConfig.for_recipe("best")
-    assert DefakeQConfig().reconstruction.matching
+    assert DefakeQConfig().reconstruction.matching == "moments"
 
 
 def test_an_unknown_recipe_is_refused():

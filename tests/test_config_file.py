@@ -37,7 +37,7 @@ def test_toml(tmp_path):
     assert config.haq.sensitivity == "taylor" and config.haq.error_base == 2.0, "the rest is the recipe's"
     assert config.haq.pinned == {"head": 8} and config.reconstruction.beta == (18, 3)
     assert config.veft == paper.veft and config.final == paper.final
-    assert not config.reconstruction.matching
+    assert config.reconstruction.matching == "none"
 
 
 @pytest.mark.parametrize("recipe", ["best", "paper"])

@@ -19,7 +19,7 @@ def test_devices_that_are_not_there(workplace):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("recipe", ["best", "paper"])
-@pytest.mark.parametrize("sensitivity", ["haq", "taylor", "measured"])
+@pytest.mark.parametrize("sensitivity", ["haq", "taylor", "measured", "fisher"])
 def test_a_graphics_card_gives_the_same(recipe, sensitivity, tiny, images, labels, quick_config):
     """Scores within a thousandth of their spread."""
     config = quick_config(recipe=recipe, haq__sensitivity=sensitivity)

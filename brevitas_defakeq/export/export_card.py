@@ -8,6 +8,7 @@ from brevitas_defakeq.artifact import QuantizedDetector
 from brevitas_defakeq.export.formats import get_format
 from brevitas_defakeq.imaging.preprocessing import Preprocessing
 from brevitas_defakeq.provenance import provenance
+from brevitas_defakeq.quant.activation_quantizer import activation_proxies, is_logarithmic
 from brevitas_defakeq.runtime.card import Card, CardInput, CardOutput
 from brevitas_defakeq.runtime.onnx_file import version_numbers
 from brevitas_defakeq.utils.errors import UserError
@@ -17,11 +18,19 @@ def require_exportable(result: QuantizedDetector, variant: str, format: str) -> 
     """The run's preprocessing.
 
     Raises:
-        UserError: the run has none, the format does not take the variant, or its package is missing.
+        UserError: the run has none, the format does not take the variant, its package is missing, or the
+            variant has logarithmic activations.
     """
     preprocessing = preprocessing_of(result)
     chosen = get_format(format)
     chosen.require(variant)
+    proxies = {} if variant == "float" else activation_proxies(getattr(result, variant))
+    logarithmic = [name for name, proxy in proxies.items() if is_logarithmic(proxy)]
+    if logarithmic:
+        raise UserError(
+            f"{format} has no form for the logarithmic activations of {logarithmic[0]} and "
+            f'{len(logarithmic) - 1} more; quantize with activation_quantizer="uniform"'
+        )
     chosen.require_package()
     return preprocessing
 

@@ -7,11 +7,12 @@ from difflib import get_close_matches
 from torch import Tensor, nn
 
 from brevitas_defakeq.config import DefakeQConfig
+from brevitas_defakeq.haq.fisher import fisher_costs
 from brevitas_defakeq.haq.hardware_costs import HardwareCosts
 from brevitas_defakeq.haq.hardware_widths import hardware_widths, uniform_hardware_width
 from brevitas_defakeq.haq.importance import layer_importance, normalized
 from brevitas_defakeq.haq.relaxed import learn_bit_widths_
-from brevitas_defakeq.haq.sensitivity import Logit, haq_costs, measured_costs, taylor_costs
+from brevitas_defakeq.haq.sensitivity import Logit, haq_costs, measured_costs, random_costs, taylor_costs
 from brevitas_defakeq.haq.solver import solve
 from brevitas_defakeq.nn.module_tree import weight_of
 from brevitas_defakeq.prepare.plan import Plan
@@ -42,7 +43,7 @@ def allocate(
         reference: M_f, prepared.
         layers: M_q's layers; their quantizers carry b̂ afterwards.
         energies: A_j per layer.
-        images: calibration images for "taylor" and "measured", [M, 3, H, W].
+        images: calibration images for "taylor", "measured" and "fisher", [M, 3, H, W].
         logit: output of the detector -> fake logit.
         hardware: costs of layers on a chip, for a ``config.budget``.
 
@@ -58,6 +59,8 @@ def allocate(
     importance = layer_scores(floats, energies)
     if config.haq.sensitivity == "haq":
         costs = haq_costs(importance, config.candidate_bits, config.haq.error_base)
+    elif config.haq.sensitivity == "random":
+        costs = random_costs(sizes, config.candidate_bits, config.seed)
     else:
         batches = images[: config.haq.sensitivity_images].split(_BATCH)
         costs = _observed_costs(reference, floats, plan, config, batches, logit, meter, on_progress)
@@ -103,11 +106,14 @@ def _observed_costs(
     meter: Meter,
     on_progress: ProgressCallback,
 ) -> dict[str, list[float]]:
-    """Costs that need images: Taylor's, or the measured output error."""
+    """Costs that need images: Taylor's, Fisher's, or the measured output error."""
     widths, count, symmetric = config.candidate_bits, sum(map(len, batches)), config.target == "fpga"
     if config.haq.sensitivity == "taylor":
         meter.add("allocate", count * (1 + len(widths)), training=True)
         return taylor_costs(reference, floats, batches, logit, widths, symmetric=symmetric)
+    if config.haq.sensitivity == "fisher":
+        meter.add("allocate", count, training=True)
+        return fisher_costs(reference, floats, batches, logit, widths, symmetric=symmetric)
     blocks = [(block.name, block.layers) for block in plan.blocks]
     done = 0
 

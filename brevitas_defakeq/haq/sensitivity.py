@@ -1,4 +1,4 @@
-"""Cost of each layer's width: HAQ's score, Taylor's first order, or the measured error of the logit.
+"""Cost of each layer's width: HAQ's score, Taylor's first order, the measured error of the logit, or chance.
 
 Each function gives ``{layer: [cost at every candidate, ascending]}`` for the exact solver. The estimate
 has to match the deployed model: with output matching on, "measured" applies it too.
@@ -11,11 +11,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from brevitas_defakeq.config import Matching
 from brevitas_defakeq.haq.solver import monotone
 from brevitas_defakeq.nn.layer_kinds import channel_dim, layer_kind_of
 from brevitas_defakeq.nn.module_tree import removed_after, replayed, weight_of
 from brevitas_defakeq.quant.integer_range import effective_bits, num_levels
-from brevitas_defakeq.quant.moments import ChannelMoments, along_channels, matching_affine
+from brevitas_defakeq.quant.matching import MATCHING_TARGETS, MatchingTarget
+from brevitas_defakeq.quant.moments import along_channels
 from brevitas_defakeq.quant.range_search import search_rows
 
 #: Output of the detector -> fake logit [N].
@@ -28,6 +30,23 @@ def haq_costs(
     """``S_l E(b)`` with ``E(b) = error_base^-b`` (eq. 5)."""
     widths = [float(effective_bits(torch.tensor(float(bits)))) for bits in candidate_bits]
     return {name: [score * error_base**-bits for bits in widths] for name, score in importance.items()}
+
+
+def random_costs(
+    sizes: Mapping[str, int], candidate_bits: Sequence[float], seed: int
+) -> dict[str, list[float]]:
+    """Costs for widths drawn at random, the baseline of every other choice: ``p_l 4^(v_l - b)``.
+
+    v_l is uniform over the span of the candidates. Of such costs the least sum within a budget is where each
+    width lies as near to v_l, up or down by the same for all layers, as candidates allow, whatever p_l is.
+    """
+    span = max(candidate_bits) - min(candidate_bits)
+    generator = torch.Generator().manual_seed(seed)
+    drawn = span * torch.rand(len(sizes), generator=generator, dtype=torch.float64)
+    importance = {
+        name: size * 4.0**bits for (name, size), bits in zip(sizes.items(), drawn.tolist(), strict=True)
+    }
+    return haq_costs(importance, candidate_bits, error_base=4.0)
 
 
 def rounded(weight: Tensor, bits: float, symmetric: bool) -> Tensor:
@@ -102,7 +121,7 @@ def measured_costs(
     logit: Logit,
     candidate_bits: Sequence[float],
     *,
-    matching: bool,
+    matching: Matching,
     symmetric: bool = False,
     progress: Callable[[int], None] = lambda done: None,
 ) -> dict[str, list[float]]:
@@ -111,18 +130,19 @@ def measured_costs(
     Args:
         blocks: (module name, layer names), in data-flow order; outputs of earlier blocks that run once are
             replayed.
-        matching: match the rounded layer's output in mean and spread to the float layer's first.
+        matching: how the rounded layer's output is matched to the float layer's first.
     """
     modules = dict(model.named_modules())
-    recording = _record(model, layers, {name: modules[name] for name, _ in blocks}, batches, logit)
+    kind = MATCHING_TARGETS.get(matching)
+    recording = _record(model, layers, {name: modules[name] for name, _ in blocks}, batches, logit, kind)
     images = sum(map(len, batches))
     costs: dict[str, list[float]] = {}
     for index, (_, inside) in enumerate(blocks):
         earlier = [name for name, _ in blocks[:index] if len(recording.outputs[name]) == len(batches)]
         outputs = {modules[name]: recording.outputs[name] for name in earlier}
         for name in inside:
-            moments = recording.moments[name]
-            targets = moments if matching and len(moments) == len(batches) else None  # called once
+            recorded = recording.targets[name]
+            targets = recorded if len(recorded) == len(batches) else None  # called once
             errors = []
             for bits in candidate_bits:
                 with _rounded(layers[name], bits, symmetric):
@@ -151,7 +171,7 @@ def _logits_with(
     layer: nn.Module,
     batches: Sequence[Tensor],
     outputs: Mapping[nn.Module, Sequence[Tensor]],
-    targets: Sequence[ChannelMoments] | None,
+    targets: Sequence[MatchingTarget] | None,
     logit: Logit,
 ) -> Iterator[Tensor]:
     """Logits of each batch, with ``outputs`` replayed and the layer's output matched to ``targets``."""
@@ -164,10 +184,10 @@ def _logits_with(
 
 @dataclass(frozen=True)
 class _Recording:
-    """Outputs of blocks, moments of layers' outputs, and logits of the float model, by batch."""
+    """Outputs of blocks, what layers' outputs are matched to, and logits of the float model, by batch."""
 
     outputs: Mapping[str, list[Tensor]]
-    moments: Mapping[str, list[ChannelMoments]]
+    targets: Mapping[str, list[MatchingTarget]]
     logits: Sequence[Tensor]
 
 
@@ -177,38 +197,40 @@ def _record(
     blocks: Mapping[str, nn.Module],
     batches: Sequence[Tensor],
     logit: Logit,
+    kind: type[MatchingTarget] | None,
 ) -> _Recording:
     outputs: dict[str, list[Tensor]] = {name: [] for name in blocks}
-    moments: dict[str, list[ChannelMoments]] = {name: [] for name in layers}
+    targets: dict[str, list[MatchingTarget]] = {name: [] for name in layers}
 
     def keep_output(name: str) -> Callable[..., None]:
         return lambda _, __, output: outputs[name].append(output.clone())
 
-    def keep_moments(name: str, layer: nn.Module) -> Callable[..., None]:
+    def keep_target(name: str, layer: nn.Module, kind: type[MatchingTarget]) -> Callable[..., None]:
         def hook(_: nn.Module, __: object, output: Tensor) -> None:
-            moments[name].append(ChannelMoments())
-            moments[name][-1].add(output, channel_dim(layer))
+            targets[name].append(kind())
+            targets[name][-1].add(output, channel_dim(layer))
 
         return hook
 
     handles = [block.register_forward_hook(keep_output(name)) for name, block in blocks.items()]
-    handles += [layer.register_forward_hook(keep_moments(name, layer)) for name, layer in layers.items()]
+    if kind is not None:
+        handles += [
+            layer.register_forward_hook(keep_target(name, layer, kind)) for name, layer in layers.items()
+        ]
     with removed_after(handles):
-        return _Recording(outputs, moments, [logit(model(batch)) for batch in batches])
+        return _Recording(outputs, targets, [logit(model(batch)) for batch in batches])
 
 
 @contextmanager
-def _matched(layer: nn.Module, target: ChannelMoments | None) -> Iterator[None]:
-    """Within the context the layer's output is matched to ``target`` in mean and spread."""
+def _matched(layer: nn.Module, target: MatchingTarget | None) -> Iterator[None]:
+    """Within the context the layer's output is matched to ``target``."""
     if target is None:
         yield
         return
 
     def hook(_: nn.Module, __: object, output: Tensor) -> Tensor:
-        actual = ChannelMoments()
-        actual.add(output, channel_dim(layer))
-        gain, shift = matching_affine(target, actual)
         dim = channel_dim(layer)
+        gain, shift = target.affine(output, dim)
         return output * along_channels(gain, output, dim) + along_channels(shift, output, dim)
 
     with removed_after([layer.register_forward_hook(hook)]):

@@ -92,8 +92,8 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def flag_set(modules: Iterable[nn.Module], flag: str) -> Iterator[None]:
-    """Within the context the attribute ``flag`` of the modules is True, afterwards what it was."""
+def flag_set(modules: Iterable[nn.Module | Tensor], flag: str) -> Iterator[None]:
+    """Within the context the attribute ``flag`` of modules or tensors is True, afterwards what it was."""
     before = {module: getattr(module, flag) for module in modules}
     try:
         for module in before:

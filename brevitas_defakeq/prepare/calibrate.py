@@ -19,9 +19,12 @@ from brevitas_defakeq.quant.activation_quantizer import (
     activation_quantizer,
     code_range,
     has_zero_point,
+    is_logarithmic,
     set_activation_range_,
+    set_logarithm_,
     set_step_,
 )
+from brevitas_defakeq.quant.logarithmic_search import search_logarithm
 from brevitas_defakeq.quant.range_search import search_interval, search_step
 
 #: Values kept of each activation.
@@ -53,6 +56,10 @@ class ActivationSample:
 def fit_range_(proxies: Sequence[ActivationProxy], samples: Sequence[ActivationSample]) -> None:
     """Set the clipping range of a quantizer, or of those that share a step, by least squared error."""
     first = proxies[0]
+    if is_logarithmic(first):
+        bits = activation_quantizer(first).msb_clamp_bit_width_impl().item()
+        set_logarithm_(first, *search_logarithm(samples[0].values(), int(2**bits)))
+        return
     if has_zero_point(first):
         levels = int(2 ** float(activation_grid(first)[2]))
         set_activation_range_(first, *search_interval(samples[0].values(), levels))

@@ -17,6 +17,7 @@ from brevitas_defakeq.prepare.hardware_quantizers import (
 )
 from brevitas_defakeq.prepare.plan import Plan
 from brevitas_defakeq.quant.presets import (
+    HAQActLogarithmic,
     HAQActPerTensorFloat,
     HAQWeightPerChannelFloat,
     HAQWeightPerChannelMobile,
@@ -35,19 +36,29 @@ class QuantScheme:
             plan's ``grids`` ask for one.
         mobile: what integer kernels of phones and browsers take: the widest weights centred, quantizers at
             the outputs that no quantized layer reads.
+        logarithmic: logarithmic activations behind softmaxes and GELUs (AdaLog, ECCV 2024).
     """
 
     candidate_bits: tuple[float, ...]
     activation_bits: int | None
     symmetric: bool = False
     mobile: bool = False
+    logarithmic: bool = False
 
     @classmethod
     def of_target(
-        cls, target: str, candidate_bits: tuple[float, ...], activation_bits: int | None
+        cls,
+        target: str,
+        candidate_bits: tuple[float, ...],
+        activation_bits: int | None,
+        *,
+        logarithmic: bool = False,
     ) -> "QuantScheme":
         """The scheme of "any", "mobile" or "fpga"."""
-        return cls(candidate_bits, activation_bits, symmetric=target == "fpga", mobile=target == "mobile")
+        return cls(
+            candidate_bits, activation_bits, symmetric=target == "fpga", mobile=target == "mobile",
+            logarithmic=logarithmic,
+        )  # fmt: skip
 
 
 def insert_quantizers_(model: nn.Module, plan: Plan, scheme: QuantScheme) -> None:
@@ -55,7 +66,7 @@ def insert_quantizers_(model: nn.Module, plan: Plan, scheme: QuantScheme) -> Non
     modules, bits = modules_by_name(model), scheme.activation_bits
     if bits is not None:
         for name in plan.attentions:
-            attention, operands = modules[name], _operands(scheme.symmetric, bits)
+            attention, operands = modules[name], _operands(scheme, bits)
             quantized = QUANTIZED_ATTENTION[type(attention)].from_float(attention, operands)
             replace_module(model, attention, quantized)
     quantized_layers = {}
@@ -67,13 +78,17 @@ def insert_quantizers_(model: nn.Module, plan: Plan, scheme: QuantScheme) -> Non
         add_quantizers_(model, plan.grids, bits)
 
 
-def _operands(symmetric: bool, bits: int) -> dict[str, dict]:
+def _operands(scheme: QuantScheme, bits: int) -> dict[str, dict]:
     """What an attention's quantizers are made with; only the softmax is never negative."""
-    presets = {
-        name: hardware_preset(name == "softmax_quant") if symmetric else HAQActPerTensorFloat
-        for name in PRODUCT_OPERANDS
-    }
-    return {name: activation_options(preset, bits) for name, preset in presets.items()}
+
+    def preset(softmax: bool) -> type:
+        return hardware_preset(softmax) if scheme.symmetric else _preset(softmax, scheme)
+
+    return {name: activation_options(preset(name == "softmax_quant"), bits) for name in PRODUCT_OPERANDS}
+
+
+def _preset(long_tailed: bool, scheme: QuantScheme) -> type:
+    return HAQActLogarithmic if long_tailed and scheme.logarithmic else HAQActPerTensorFloat
 
 
 def _layer_options(name: str, plan: Plan, scheme: QuantScheme, bits: int) -> dict[str, object]:
@@ -82,7 +97,8 @@ def _layer_options(name: str, plan: Plan, scheme: QuantScheme, bits: int) -> dic
     kinds = ("input", "output") if scheme.mobile and name in plan.open_outputs else ("input",)
     options: dict[str, object] = {}
     for kind in kinds:
-        options |= activation_options(HAQActPerTensorFloat, bits, kind)
+        preset = _preset(kind == "input" and name in plan.long_tailed, scheme)
+        options |= activation_options(preset, bits, kind)
     return options
 
 

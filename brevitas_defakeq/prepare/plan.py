@@ -23,6 +23,7 @@ from brevitas_defakeq.prepare.hardware_grids import find_grids
 from brevitas_defakeq.prepare.image_dimension import ImageDimensions, apart_from_images, image_dimensions
 from brevitas_defakeq.prepare.kept_float import KEPT_FLOAT
 from brevitas_defakeq.prepare.layer_subclasses import called_plainly
+from brevitas_defakeq.prepare.long_tails import long_tailed_inputs
 from brevitas_defakeq.prepare.parametrizations import remove_parametrizations_
 from brevitas_defakeq.prepare.product_layers import ProductLayers
 from brevitas_defakeq.prepare.simplify import replay_, simplify_
@@ -76,6 +77,7 @@ class Plan:
         plain: layers with a computed weight, replaced by one of their kind's own class that holds it.
         changes_batch: the model writes to the images that it is handed.
         contiguous: the model cannot compute in channels-last layout.
+        long_tailed: linear layers whose input comes from a softmax or a GELU.
     """
 
     folds: tuple[tuple[str, str], ...]
@@ -92,6 +94,7 @@ class Plan:
     plain: tuple[str, ...] = ()
     changes_batch: bool = False
     contiguous: bool = False
+    long_tailed: tuple[str, ...] = ()
 
     def to_dict(self) -> dict:
         return asdict(self)
@@ -116,6 +119,7 @@ class Plan:
             plain=tuple(data.get("plain", ())),
             changes_batch=data.get("changes_batch", False),
             contiguous=data.get("contiguous", False),
+            long_tailed=tuple(data.get("long_tailed", ())),
         )
 
 
@@ -200,6 +204,9 @@ def _read(
         head=plan.products.in_the_original(_head(modules, traced, names, left_float)),
         open_outputs=open_outputs(modules, traced, names),
         grids=find_grids(model, traced, names, attentions),
+        long_tailed=long_tailed_inputs(
+            traced, [name for name in names if isinstance(modules[name], nn.Linear)], names
+        ),
     )
 
 

@@ -7,6 +7,7 @@ from brevitas.core.quant import RescalingIntQuant
 from brevitas.proxy.runtime_quant import ActQuantProxyFromInjectorBase as ActivationProxy
 from torch import Tensor, nn
 
+from brevitas_defakeq.quant.logarithmic import LogarithmicQuant
 from brevitas_defakeq.quant.range_search import SMALLEST_SCALE
 
 
@@ -37,8 +38,13 @@ def activation_proxies(model: nn.Module) -> dict[str, ActivationProxy]:
 
 
 def has_zero_point(proxy: ActivationProxy) -> bool:
-    """Whether its zero point is free; otherwise it is 0."""
-    return hasattr(activation_quantizer(proxy).zero_point_impl, "value")
+    """Whether its zero point is free; otherwise it is 0, or there is none."""
+    quantizer = activation_quantizer(proxy)
+    return not is_logarithmic(proxy) and hasattr(quantizer.zero_point_impl, "value")
+
+
+def is_logarithmic(proxy: ActivationProxy) -> bool:
+    return isinstance(activation_quantizer(proxy), LogarithmicQuant)
 
 
 def is_shared(proxy: ActivationProxy) -> bool:
@@ -84,19 +90,33 @@ def set_step_(proxy: ActivationProxy, step: float) -> None:
     mark_calibrated_(proxy)
 
 
+@torch.no_grad()
+def set_logarithm_(proxy: ActivationProxy, largest: float, shift: float, step: float) -> None:
+    """The settings of a logarithmic quantizer: s, d and q."""
+    quantizer = activation_quantizer(proxy)
+    quantizer.scaling_impl.value.fill_(largest)
+    quantizer.shift.fill_(shift)
+    quantizer.step.fill_(step)
+
+
 def mark_calibrated_(proxy: ActivationProxy) -> None:
     """End the statistics phase: from now on the learned range is used, in training mode too."""
-    quantizer = activation_quantizer(proxy)
-    for observer in (quantizer.scaling_impl, quantizer.zero_point_impl):
+    for observer in activation_quantizer(proxy).children():
         if hasattr(observer, "collect_stats_steps"):
             observer.counter = observer.collect_stats_steps + 1
 
 
 def range_parameters(proxy: ActivationProxy) -> list[nn.Parameter]:
-    """The learnable parameters of the range: its width and, with a zero point, its lower end."""
+    """The learnable parameters of the range: its width and, with a zero point, its lower end; or s alone."""
     quantizer = activation_quantizer(proxy)
     learned = [quantizer.scaling_impl.value]
     return [*learned, quantizer.zero_point_impl.value] if has_zero_point(proxy) else learned
+
+
+def stored_range(proxy: ActivationProxy) -> list[Tensor]:
+    """What a file holds of the range: the parameters and, of a logarithmic one, d and q."""
+    quantizer, learned = activation_quantizer(proxy), range_parameters(proxy)
+    return [*learned, quantizer.shift, quantizer.step] if is_logarithmic(proxy) else [*learned]
 
 
 @torch.no_grad()

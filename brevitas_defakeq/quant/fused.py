@@ -15,7 +15,7 @@ from brevitas.core.quant import RescalingIntQuant
 from brevitas.nn.quant_layer import QuantWeightBiasInputOutputLayer as QuantLayer
 from torch import Tensor, nn
 
-from brevitas_defakeq.quant.activation_quantizer import activation_proxies
+from brevitas_defakeq.quant.activation_quantizer import activation_proxies, is_logarithmic
 from brevitas_defakeq.quant.partial_float import weight_quantizer
 
 #: Elements worked on at a time: 1 MB of float32, within a core's cache.
@@ -105,13 +105,15 @@ class ConstantWeight(nn.Module):
 
 @contextmanager
 def fused_quantizers(model: nn.Module, *, frozen: bool = False) -> Iterator[None]:
-    """Within the context activations are quantized by fused kernels and proxies return plain tensors.
+    """Within the context fused kernels quantize uniform activations, and proxies return plain tensors.
 
     Args:
         frozen: weights do not change inside: each is quantized once.
     """
     swaps: list[tuple[Any, nn.Module]] = []  # what holds a ``tensor_quant``, and what replaces that
     for name, proxy in activation_proxies(model).items():
+        if is_logarithmic(proxy):
+            continue
         holder = proxy.fused_activation_quant_proxy
         copied = "output_quant" in name or "value_quants" in name
         fused = FusedActivation(holder.tensor_quant, copied=copied)

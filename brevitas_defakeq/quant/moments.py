@@ -18,7 +18,7 @@ class ChannelMoments:
     squares: Tensor | float = 0.0
 
     def add(self, output: Tensor, channel_dim: int) -> None:
-        rows = output.detach().movedim(channel_dim, 0).flatten(1).double()  # [C, N * positions]
+        rows = channel_rows(output, channel_dim)
         self.count += rows.shape[1]
         self.total = self.total + rows.sum(dim=1)
         self.squares = self.squares + rows.square().sum(dim=1)
@@ -28,6 +28,17 @@ class ChannelMoments:
 
     def spread(self) -> Tensor:
         return torch.as_tensor(self.squares / self.count - self.mean().square()).clamp_min(0.0).sqrt()
+
+    def affine(self, output: Tensor, channel_dim: int) -> tuple[Tensor, Tensor]:
+        """Gain and shift per channel, [C] each, that give ``output`` these moments (`matching_affine`)."""
+        actual = ChannelMoments()
+        actual.add(output, channel_dim)
+        return matching_affine(self, actual)
+
+
+def channel_rows(output: Tensor, channel_dim: int) -> Tensor:
+    """All values of each channel, [C, N * positions], in double precision."""
+    return output.detach().movedim(channel_dim, 0).flatten(1).double()
 
 
 def matching_affine(reference: ChannelMoments, actual: ChannelMoments) -> tuple[Tensor, Tensor]:

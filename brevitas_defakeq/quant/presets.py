@@ -7,6 +7,7 @@
 | ``IntegerZeroPoint`` | ours | learned rounding and learned scales corrupt the stock one |
 | ``CodeIntQuant``, ``CodeScaling`` | ours | exact integer bounds for three levels (1.6 bits) |
 | ``PartialFloatIntQuant`` | ours | float channels (VEFT); range search repeated when the width changes |
+| ``LogarithmicQuant`` | ours | stock has no logarithmic quantizer |
 | activations: ``ShiftedUint8``, ``Int8``, ``Uint8ActPerTensorFloat`` | stock | the width is learnable |
 """
 
@@ -21,6 +22,7 @@ from brevitas.quant.solver.weight import WeightQuantSolver
 
 from brevitas_defakeq.quant.bit_width import CandidateBitWidth
 from brevitas_defakeq.quant.integer_range import CodeIntQuant, CodeScaling
+from brevitas_defakeq.quant.logarithmic import LogarithmicQuant
 from brevitas_defakeq.quant.partial_float import PartialFloatIntQuant
 from brevitas_defakeq.quant.widths import DEFAULT_CANDIDATE_BITS
 from brevitas_defakeq.quant.zero_point import IntegerZeroPoint
@@ -78,6 +80,14 @@ class HAQActPerTensorFloat(ShiftedUint8ActPerTensorFloat):
     restrict_bit_width_impl = CandidateBitWidth
     candidate_bits = DEFAULT_CANDIDATE_BITS
     min_bit_width = 1
+
+
+class HAQActLogarithmic(HAQActPerTensorFloat):
+    """Codes of a logarithmic scale, for what comes from a softmax or a GELU; see ``logarithmic``."""
+
+    tensor_quant = LogarithmicQuant
+    scaling_impl_type = ScalingImplType.PARAMETER
+    scaling_init = 1.0
 
 
 class HAQActPerTensorSymmetric(Int8ActPerTensorFloat):

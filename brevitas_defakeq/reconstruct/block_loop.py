@@ -11,12 +11,13 @@ from brevitas_defakeq.nn.module_tree import modules_by_name, replayed
 from brevitas_defakeq.prepare.blocks import Block
 from brevitas_defakeq.prepare.plan import Plan
 from brevitas_defakeq.progress import Meter
+from brevitas_defakeq.quant.matching import MATCHING_TARGETS, PairedOutputs
 from brevitas_defakeq.quant.partial_float import weight_quantizer
 from brevitas_defakeq.reconstruct.block_task import BlockTask
 from brevitas_defakeq.reconstruct.capture import TensorStore, capture
 from brevitas_defakeq.reconstruct.joint_widths import learn_block_widths_
 from brevitas_defakeq.reconstruct.learned_rounding import reconstruct_block_
-from brevitas_defakeq.reconstruct.output_matching import float_moments, peak_bytes_per_image, prepare_block_
+from brevitas_defakeq.reconstruct.output_matching import float_targets, peak_bytes_per_image, prepare_block_
 
 #: Memory that matching may take for one large batch.
 _MATCHING_BYTES = 1 << 30
@@ -119,10 +120,11 @@ class Reconstruction:
         limit = _MATCHING_BYTES // peak_bytes_per_image(task.reference, task.reference_data)
         count = max(4, min(self.config.matching_images, limit, len(self.train)))
         images = self.train[:count]
-        targets = None
-        if self.config.matching:
-            targets = float_moments(
-                task.reference, task.reference_layers, task.reference_data, images, FORWARD_BATCH
+        targets, kind = None, MATCHING_TARGETS.get(self.config.matching)
+        if kind is not None:
+            chunk = count if kind is PairedOutputs else FORWARD_BATCH  # pairs are of whole passes
+            targets = float_targets(
+                kind, task.reference, task.reference_layers, task.reference_data, images, chunk
             )
         prepare_block_(task.quantized, task.layers, task.quantized_data, images, targets)
         self.meter.add("match", count, 2 * self.share((block,)))

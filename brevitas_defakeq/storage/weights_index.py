@@ -4,8 +4,9 @@ A weights file holds one tensor a kind (``codes``, ``half``, ...): on small netw
 hundred tensors would outweigh their data. The index names what the tensors hold, in order:
 
 ``layers``       [name, bits, shape] of each quantized weight
-``activations``  [name, count] of each activation quantizer's range: width, then lower end where it is free; a
-                 number instead of the name is the place in ``layers`` of the layer whose input it quantizes
+``activations``  [name, count] of each activation quantizer's range: width, then lower end where it is free
+                 (s, d and q of a logarithmic one: ``quant.logarithmic``); a number instead of the name is
+                 the place in ``layers`` of the layer whose input it quantizes
 ``others``       [name, kind, shape] of all else: "half", "embedding", "grid", "full" or "integers"
 ``symmetric``    whether codes have no zero points
 ``mixed``        bits of the restored channels (8, 16 or 32); null in M_q's file
@@ -25,7 +26,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from brevitas_defakeq.prepare.plan import Plan
-from brevitas_defakeq.quant.activation_quantizer import activation_proxies, range_parameters
+from brevitas_defakeq.quant.activation_quantizer import activation_proxies, stored_range
 from brevitas_defakeq.quant.partial_float import weight_quantizer
 from brevitas_defakeq.quant.widths import width_of
 from brevitas_defakeq.storage.packing import packed_size, unpack
@@ -54,7 +55,7 @@ def weights_index(
     index = {
         "layers": [[layer.name, bits[layer.name], list(layer.weight_shape)] for layer in plan.layers],
         "activations": [
-            [inputs.get(name, name), len(range_parameters(proxy))]
+            [inputs.get(name, name), len(stored_range(proxy))]
             for name, proxy in activation_proxies(model).items()
         ],
         "others": [

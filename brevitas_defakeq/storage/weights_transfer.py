@@ -21,7 +21,7 @@ from brevitas_defakeq.quant.activation_quantizer import (
     activation_proxies,
     code_range,
     mark_calibrated_,
-    range_parameters,
+    stored_range,
 )
 from brevitas_defakeq.quant.bias import round_bias_
 from brevitas_defakeq.quant.bit_width import set_bits_
@@ -131,8 +131,8 @@ def transfer(
     for layer in plan.layers:
         _transfer_layer(modules[layer.name], bits[layer.name], stream, mixed_bits)
     for proxy in activation_proxies(model).values():
-        for parameter in range_parameters(proxy):
-            parameter.copy_(stream.exact(parameter, "activations"))
+        for tensor in stored_range(proxy):
+            tensor.copy_(stream.exact(tensor, "activations"))
         mark_calibrated_(proxy)
     for kind, name, tensor in tensors_outside_layers(model, plan):
         if kind == "half":

@@ -51,7 +51,7 @@ def test_the_fake_logit_whatever_comes_out(adapter):
 def test_quantized_without_rewriting_it():
     adapted = Adapter(Foreign(), output="cls", feature="feat").eval()
     config = DefakeQConfig.for_recipe("paper", samples=8)
-    small = config.reconstruction.__class__(iterations=2, matching=False)
+    small = config.reconstruction.__class__(iterations=2, matching="none")
     result = quantize(adapted, IMAGES, DefakeQConfig(samples=8, reconstruction=small))
     assert set(result.bits) == {"model.body.0", "model.head"}
     assert result.observer.path == "feature" and result.quantized(IMAGES).shape == (8, 1)

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from brevitas_defakeq import UserError, cli, quantize
 from brevitas_defakeq.detectors.resolve import resolve
 from brevitas_defakeq.export import ExportFormat, export, export_formats, formats, register_format
+from brevitas_defakeq.export.export_card import require_exportable
 from brevitas_defakeq.runtime import Card
 
 DATA_FILES = Path(__file__).resolve().parents[1] / "data_files"
@@ -28,10 +29,28 @@ def npz(monkeypatch):
 
 
 @pytest.fixture(scope="module")
+def logarithmic(tiny, images, quick_config):
+    """A run with logarithmic activations."""
+    changes = {"reconstruction__iterations": 1, "final__steps": 0, "activation_quantizer": "log"}
+    return quantize(resolve(f"{tiny.__name__}:build", input_size=16), images, quick_config(**changes))
+
+
+@pytest.fixture(scope="module")
 def run(tiny, images, quick_config):
     config = quick_config(reconstruction__iterations=1, final__steps=0)
     detector = resolve(f"{tiny.__name__}:build", input_size=16)
     return quantize(detector, images, config)
+
+
+@pytest.mark.parametrize("format", formats.format_names())
+def test_no_format_holds_logarithmic_activations(format, logarithmic):
+    with pytest.raises(UserError, match=rf"^{format} has no form for the logarithmic .* block.* and 1 more"):
+        require_exportable(logarithmic, "quantized", format)
+
+
+def test_a_float_file_has_none(logarithmic, tiny, tmp_path):
+    export(logarithmic, tmp_path, "onnx", variant="float", float_model=tiny.build()[0])
+    assert (tmp_path / "model.onnx").exists()
 
 
 def command(*arguments):

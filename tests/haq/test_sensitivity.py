@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from brevitas_defakeq.haq.sensitivity import haq_costs, measured_costs, rounded, taylor_costs
-from brevitas_defakeq.haq.solver import monotone
+from brevitas_defakeq.haq.sensitivity import haq_costs, measured_costs, random_costs, rounded, taylor_costs
+from brevitas_defakeq.haq.solver import monotone, solve
 
 BITS = (1.6, 2, 4, 8)
 
@@ -73,6 +73,34 @@ def test_haq_costs_by_hand():
     assert haq_costs({"a": 1.0}, (2, 4), 4.0)["a"] == [1 / 16, 1 / 256]
 
 
+SIZES = {f"layer{index}": size for index, size in enumerate([40, 700, 90, 900, 300, 60, 500, 800])}
+
+
+def widths_at_random(seed, average=4.0):
+    return solve(random_costs(SIZES, (2, 3, 4, 6, 8), seed), SIZES, (2, 3, 4, 6, 8), average)
+
+
+def test_random_widths_use_up_the_budget_and_repeat():
+    total, wider = sum(SIZES.values()), {2: 3, 3: 4, 4: 6, 6: 8}
+    drawn = [widths_at_random(seed) for seed in range(30)]
+    for seed, widths in enumerate(drawn):
+        used = sum(bits * SIZES[name] for name, bits in widths.items())
+        assert used <= 4 * total
+        for name, bits in widths.items():
+            more = (wider.get(bits, bits) - bits) * SIZES[name]
+            assert more == 0 or used + more > 4 * total, "the budget has bits left"
+        assert widths_at_random(seed) == widths
+    assert len({tuple(widths.values()) for widths in drawn}) > 25
+
+
+def test_random_widths_hardly_hang_on_the_size():
+    """Only what is left of the budget in the end fits a small layer sooner than a large one."""
+    drawn = [widths_at_random(seed) for seed in range(40)]
+    mean = {name: sum(widths[name] for widths in drawn) / 40 for name in SIZES}
+    assert max(mean.values()) - min(mean.values()) < 2, mean
+    assert all(len({widths[name] for widths in drawn}) >= 4 for name in SIZES), "every layer varies"
+
+
 @pytest.mark.parametrize("symmetric", [False, True])
 @pytest.mark.parametrize("bits", BITS)
 def test_rounded_weights_lie_on_a_grid_of_that_many_levels(bits, symmetric):
@@ -128,22 +156,25 @@ def recomputed(model, name, bits, matching, symmetric=False):
         reference = logit(changed(batch))
         handle.remove()
         layer.weight.data = rounded(layer.weight, bits, symmetric)
-        if matching and len(targets) == 1:
+        if matching != "none" and len(targets) == 1:
             dims = (0, 2, 3) if targets[0].dim() == 4 else tuple(range(targets[0].dim() - 1))
 
             def match(_, __, output, dims=dims, target=targets[0]):
                 wanted, present = (
                     torch.std_mean(t, dims, correction=0, keepdim=True) for t in (target, output)
                 )
-                gain = (wanted[0] / present[0]).clamp(0.25, 4.0)
-                return (output - present[1]) * gain + wanted[1]
+                gain = wanted[0] / present[0]
+                if matching == "regression":
+                    product = ((target - wanted[1]) * (output - present[1])).mean(dims, keepdim=True)
+                    gain = product / present[0].square()
+                return (output - present[1]) * gain.clamp(0.25, 4.0) + wanted[1]
 
             layer.register_forward_hook(match)
         total += float((logit(changed(batch)) - reference).square().sum())
     return total / 6
 
 
-@pytest.mark.parametrize("matching", [False, True])
+@pytest.mark.parametrize("matching", ["none", "moments", "regression"])
 def test_measured_against_full_recomputation(model, matching):
     found = measured_costs(model, layers(model), BLOCKS, batches(), logit, BITS, matching=matching)
     assert list(found) == list(NAMES)
@@ -164,12 +195,12 @@ def test_measured_symmetric_counts_layers_and_leaves_nothing_behind(model):
         batches(),
         logit,
         (2, 4),
-        matching=True,
+        matching="moments",
         symmetric=True,
         progress=steps.append,
     )
     assert sum(steps) == len(NAMES)
-    plain = monotone([recomputed(model, "tokens", bits, True, symmetric=True) for bits in (2, 4)])
+    plain = monotone([recomputed(model, "tokens", bits, "moments", symmetric=True) for bits in (2, 4)])
     assert found["tokens"] == pytest.approx(plain, rel=2e-3)
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
     assert not any(part._forward_hooks or "forward" in part.__dict__ for part in model.modules())

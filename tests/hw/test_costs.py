@@ -54,7 +54,7 @@ def run(quick_config):
     prepared = Preprocessing((SIZE, SIZE), mean=(0.5,) * 3, std=(0.5,) * 3)
 
     def get(costs=None, residual=True, **settings):
-        fixed = {"reconstruction__iterations": 0, "reconstruction__matching": False, "final__steps": 0}
+        fixed = {"reconstruction__iterations": 0, "reconstruction__matching": "none", "final__steps": 0}
         config = quick_config(**{"samples": 16, "target": "fpga", **fixed, **settings})
         return quantize(networks[residual], images, config, costs=costs, preprocessing=prepared)
 

@@ -25,7 +25,7 @@ def state(model):
 def test_never_worse_than_its_start(begun, block):
     """Steps that wreck the block are taken back whole; matching is off, so the start is the model itself."""
     job, model = begun(
-        2, reconstruction__matching=False, reconstruction__scale_lr=30.0, reconstruction__rounding_lr=30.0
+        2, reconstruction__matching="none", reconstruction__scale_lr=30.0, reconstruction__rounding_lr=30.0
     )
     work = job.reconstruction(model)
     name = job.plan.blocks[block].name
@@ -42,7 +42,7 @@ def test_never_worse_than_its_start(begun, block):
 @pytest.mark.parametrize("veft", [False, True])
 def test_learning_lowers_the_error(begun, veft):
     job, model = begun(
-        2, reconstruction__matching=False, reconstruction__iterations=60, veft__enabled=veft,
+        2, reconstruction__matching="none", reconstruction__iterations=60, veft__enabled=veft,
         veft__contrastive_weight=0.1,
     )  # fmt: skip
     work = job.reconstruction(model)
