@@ -17,7 +17,7 @@ PACKAGE = Path(brevitas_defakeq.__file__).parent
 #: Arguments that messages name and that no command has as an option: fields of a configuration file, ...
 FIELDS = {
     "error_base", "fraction", "temperature", "batch_size", "warm_up", "steps", "held_out", "joint", "masks",
-    "mixed_channel_bits", "negatives", "alignment", "block_input", "loss",
+    "mixed_channel_bits", "negatives", "alignment", "block_input", "loss", "matching", "activation_quantizer",
 }  # fmt: skip
 #: ... arguments of functions that only Python calls, and ...
 PYTHON = {

@@ -109,7 +109,7 @@ def _read_torch(path: Path) -> Any:
             mapped = zipfile.is_zipfile(path)  # read as it is needed: a large detector is not held twice
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:
-        message = one_line(error)
+        message = " ".join(str(error).split())
         if _needs_code(path, message):
             raise UserError(_code_message(path, message)) from error
         raise UserError(
