@@ -64,7 +64,7 @@ def test_heic_where_the_plugin_is_installed(monkeypatch):
     before = dict(Image.EXTENSION), dict(Image.OPEN)
 
     def register_heif_opener():
-        Image.register_open("HEIF", Image.OPEN["PNG"][0])
+        Image.OPEN["HEIF"] = Image.OPEN["PNG"]  # as register_open does, without the list of all names
         Image.register_extension("HEIF", ".heic")
 
     monkeypatch.setitem(
