@@ -25,6 +25,7 @@ BOXES = {
     "runtime": (0, 2, "runs exported files, no torch"),
     "imaging": (0, 1, "crop, resize, preprocessing"),
     "utils": (0, 0, "errors, files"),
+    "saliency": (2, 5, "maps, float beside quantized"),
     "storage": (1, 5, "codes packed at their width"),
     "reconstruct": (2.8, 4, "block reconstruction (eq. 7)"),
     "haq": (2.3, 3, "bit-widths (eq. 2 to 6)"),

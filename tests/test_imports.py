@@ -29,7 +29,7 @@ ROWS = {name: row for name, (_, row, _) in DRAW.BOXES.items()}
 HEAVY = {"torch", "torchvision", "timm", "brevitas", "onnx", "onnxruntime", "scipy", "sklearn"}
 STAGES = {"prepare", "haq", "reconstruct", "veft"}
 #: Packages that never import the stages that learn.
-READERS = {"export", "evaluation", "report"}
+READERS = {"export", "evaluation", "saliency", "report"}
 #: What makes runs: each may import those after it.
 TOP = ("table", "budget_search", "api", "run_report", "quantization_request", "pipeline")
 #: The runtime distribution: whole packages, without torch.
