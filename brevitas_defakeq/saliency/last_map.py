@@ -13,7 +13,7 @@ from brevitas_defakeq.nn.module_tree import modules_by_name, removed_after
 from brevitas_defakeq.utils.errors import UserError
 
 #: What modules returned, with their names, in order.
-Outputs = list[tuple[str, Tensor]]
+ModuleOutputs = list[tuple[str, Tensor]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,9 +30,9 @@ class LastMap:
 
 
 @contextmanager
-def recorded(model: nn.Module) -> Iterator[Outputs]:
+def recorded(model: nn.Module) -> Iterator[ModuleOutputs]:
     """Within the context the tensors that modules return are collected, in order of their return."""
-    found: Outputs = []
+    found: ModuleOutputs = []
 
     def note(_: nn.Module, __: tuple, output: object, *, name: str) -> None:
         values = getattr(output, "value", output)  # of a Brevitas QuantTensor
@@ -47,7 +47,7 @@ def recorded(model: nn.Module) -> Iterator[Outputs]:
         yield found
 
 
-def last_map(outputs: Outputs, logit: Tensor, images: Tensor) -> LastMap:
+def last_map(outputs: ModuleOutputs, logit: Tensor, images: Tensor) -> LastMap:
     """The last output with positions that the fake logit [N] depends on.
 
     Raises:
