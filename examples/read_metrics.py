@@ -28,9 +28,7 @@ def make_run(out: Path, *, count: int = 32, tests: int = 120, iterations: int = 
 
 
 def print_metrics(run: Path) -> None:
-    """AUC with its interval by variant and dataset, the size, and how many verdicts equal the float ones:
-    by the threshold that the variant carries, and by the float detector's (the others are flips).
-    """
+    """By variant: AUC with its interval, size, AUC by dataset, share of verdicts as float, and flips."""
     report = json.loads((run / "report.json").read_text())
     sizes = report["size_bytes"]
     for variant, metrics in report["metrics"].items():
