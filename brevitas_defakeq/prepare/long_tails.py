@@ -18,6 +18,8 @@ _GELUS: tuple[Callable[[Tensor], Tensor], ...] = (
     lambda x: F.gelu(x, approximate="tanh"),
     lambda x: x * torch.sigmoid(1.702 * x),
 )
+#: Below the least value of each (-0.170, -0.170, -0.164).
+_LEAST_GELU = -0.171
 
 
 def long_tailed_inputs(traced: Trace, linear: Sequence[str], layers: Sequence[str]) -> tuple[str, ...]:
@@ -48,10 +50,12 @@ class _Sources:
             key = self.makers[key].inputs[0]
         if key not in self.makers:
             return False
-        return self.makers[key].name == "softmax" or any(
-            _equal(self.tensors[key], gelu, self.tensors[source])
-            for source in self._before(key) for gelu in _GELUS
-        )  # fmt: skip
+        if self.makers[key].name == "softmax":
+            return True
+        value = self.tensors[key]
+        return bool(value.amin() >= _LEAST_GELU) and any(
+            _equal(value, gelu, self.tensors[source]) for source in self._before(key) for gelu in _GELUS
+        )
 
     def _before(self, key: TensorVersion) -> Iterator[TensorVersion]:
         """The values that a value was computed of, back to the layers."""
