@@ -11,6 +11,7 @@ from onnx import ModelProto, numpy_helper
 from torch import Tensor, nn
 from torch.onnx.ops import symbolic
 
+from brevitas_defakeq.export.attention_rank import FourDimensionalAttention
 from brevitas_defakeq.export.quiet_converters import quiet
 from brevitas_defakeq.utils.errors import UserError, first_line
 
@@ -46,7 +47,10 @@ class _Score(nn.Module):
         self.form, self.file = network, form  # "form" is written to files: another name changes their size
 
     def forward(self, image: Tensor) -> Any:
-        return self.file.read(self.form(image.permute(0, 3, 1, 2) if self.file.layout == "NHWC" else image))
+        with FourDimensionalAttention():
+            return self.file.read(
+                self.form(image.permute(0, 3, 1, 2) if self.file.layout == "NHWC" else image)
+            )
 
 
 def write_graph(network: nn.Module, form: FileForm, example: Tensor, opset: int) -> ModelProto:
