@@ -92,7 +92,9 @@ def main() -> None:
     for name in options.vehicles:
         print(name, flush=True)
         found[name] = train_vehicle(name, images, labels, options)
-        found[name]["configuration"] = {key: value for key, value in vars(options).items() if key != "vehicles"}
+        found[name]["configuration"] = {
+            key: value for key, value in vars(options).items() if key != "vehicles"
+        }
         content = json.dumps(found, indent=2) + "\n"
         write_whole(RESULT, lambda path, content=content: path.write_text(content))
         print(json.dumps(found[name]), flush=True)

@@ -1,0 +1,118 @@
+"""Published methods as settings of one harness: each names its paper, and differs from it only where it says so.
+
+What all of them share here, also where a paper has other values: the calibration images, the number of steps and
+their batch (a block gets as many forward passes from each), ranges of weights by MSE, activations of the layers'
+inputs and of the attention's products, BatchNorm folded. Losses on the verdict of a one-logit head take two
+classes, the logit and 0, for a softmax of one logit is constant. The papers' first and last layer of 8 bits are
+kept (`ENDS`); they cost little in bytes, which are counted.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from brevitas_defakeq.config import DefakeQConfig, without_haq, without_veft
+
+Change = Callable[[DefakeQConfig], DefakeQConfig]
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A method.
+
+    Attributes:
+        paper: where it comes from.
+        change: of the recipe's configuration.
+        differs: how it differs from the paper, beyond what all presets share.
+        recipe: whose other values it takes.
+        ends: first and last layer have 8 bits.
+    """
+
+    paper: str
+    change: Change
+    differs: str = ""
+    recipe: str = "best"
+    ends: bool = False
+
+    def config(self, **settings: Any) -> DefakeQConfig:
+        return self.change(DefakeQConfig.for_recipe(self.recipe, **settings))
+
+
+def changed(*, top: dict[str, Any] | None = None, **stages: dict[str, Any]) -> Change:
+    """A change of fields: ``changed(top={"equalize_layernorm": True}, reconstruction={"rounding": "gptq"})``."""
+
+    def change(config: DefakeQConfig) -> DefakeQConfig:
+        parts = {name: replace(getattr(config, name), **fields) for name, fields in stages.items()}
+        return replace(config, **(top or {}), **parts)
+
+    return change
+
+
+def _peer(
+    paper: str, *, differs: str = "", top: dict[str, Any] | None = None, **reconstruction: Any
+) -> Preset:
+    """Uniform widths, nothing of ours before or after the blocks."""
+    fields = {"matching": "none", **reconstruction}
+    change = changed(top=top, haq={"enabled": False}, reconstruction=fields, final={"steps": 0})
+    return Preset(paper, change, differs, ends=True)
+
+
+_LOG = {"activation_quantizer": "log", "equalize_layernorm": True}
+
+PEERS: dict[str, Preset] = {
+    "nearest": _peer("round to nearest, ranges by MSE", rounding="nearest"),
+    "GPTQ": _peer("Frantar et al., ICLR 2023", rounding="gptq"),
+    "GPTAQ": _peer("Li et al., ICML 2025", rounding="gptaq"),
+    "AdaRound": _peer("Nagel et al., ICML 2020", unit="layer", block_input="quantized"),
+    "BRECQ": _peer(
+        "Li et al., ICLR 2021", block_input="float",
+        differs="the form that ViT papers compare with: squared error, inputs of the float model, activation "
+        "ranges learned together with the rounding",
+    ),
+    "QDrop": _peer("Wei et al., ICLR 2022", block_input="mixed", activation_drop=0.5),
+    "PD-Quant": _peer(
+        "Liu et al., CVPR 2023", block_input="mixed", activation_drop=0.5, loss="prediction-difference",
+        differs="no correction of the targets towards BatchNorm's statistics",
+    ),
+    "RepQ-ViT": _peer(
+        "Li et al., ICCV 2023", rounding="nearest", top=_LOG,
+        differs="the logarithm's base is searched, not the root of 2",
+    ),
+    "AdaLog": _peer("Wu et al., ECCV 2024", block_input="float", top=_LOG),
+    "FIMA-Q": _peer(
+        "Wu et al., CVPR 2025", block_input="mixed", activation_drop=0.5, loss="fisher-low-rank",
+        top={"equalize_layernorm": True},
+    ),
+    "APHQ-ViT": _peer(
+        "Wu et al., CVPR 2025", block_input="mixed", activation_drop=0.5, loss="perturbation",
+        differs="GELU stays: the paper replaces it by ReLU and tunes the MLP",
+    ),
+    "joint": Preset(
+        "all layers at once from round to nearest, distilled to logit and feature",
+        changed(haq={"enabled": False}, reconstruction={"rounding": "nearest"},
+                final={"steps": 400, "rounding_lr": 0.01}),
+        ends=True,
+    ),
+}  # fmt: skip
+
+OURS: dict[str, Preset] = {
+    "paper": Preset("DeFakeQ as printed", lambda config: config, recipe="paper"),
+    "paper, no HAQ": Preset("DeFakeQ, uniform widths", without_haq, recipe="paper"),
+    "paper, no VEFT": Preset("DeFakeQ without eqs. 9 and 10", without_veft, recipe="paper"),
+    "best": Preset("DeFakeQ, our recipe", lambda config: config),
+    "best, uniform widths": Preset("our recipe without HAQ", without_haq),
+    "best, Taylor": Preset("our recipe, widths by Taylor scores", changed(haq={"sensitivity": "taylor"})),
+    "best, measured": Preset("our recipe, widths by measured errors", changed(haq={"sensitivity": "measured"})),
+    "best, Fisher": Preset("our recipe, widths by Fisher information", changed(haq={"sensitivity": "fisher"})),
+    "best, random widths": Preset("our recipe, widths drawn at random", changed(haq={"sensitivity": "random"})),
+    "best, regression": Preset("our recipe, QwT-v2's matching", changed(reconstruction={"matching": "regression"})),
+    "best, no last pass": Preset("our recipe without the last pass", changed(final={"steps": 0})),
+    "best, activations first": Preset("our recipe, GPLQ's order", changed(reconstruction={"activations_first": True})),
+    "best, GPTQ start": Preset("our recipe, GPTQ in place of learned rounding",
+                               changed(reconstruction={"rounding": "gptq"})),
+    "best, activation drop": Preset("our recipe, QDrop's drop", changed(reconstruction={"activation_drop": 0.5})),
+    "best, low-rank Fisher": Preset("our recipe, FIMA-Q's loss", changed(reconstruction={"loss": "fisher-low-rank"})),
+    "best, equalized LayerNorm": Preset("our recipe, RepQ-ViT's LayerNorm", changed(top={"equalize_layernorm": True})),
+}  # fmt: skip
+
+PRESETS = PEERS | OURS

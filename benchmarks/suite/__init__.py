@@ -1,0 +1,1 @@
+"""Every method on the same detectors, calibration images and bytes: ``python -m benchmarks``."""

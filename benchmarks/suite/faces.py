@@ -1,0 +1,82 @@
+"""The drawn faces that the suite calibrates and tests with, drawn once and kept in the user's cache folder."""
+
+import functools
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from brevitas_defakeq.data.labelled_set import LabelledSet
+from brevitas_defakeq.data.procedural import FAMILIES, HELD_OUT_FAMILIES, draw_many
+from brevitas_defakeq.demo import as_tensors
+from brevitas_defakeq.detectors.demo_detector import DEMO_PREPROCESSING, DEMO_TRAINING_SEED
+
+_CALIBRATION_SEED, _TEST_SEED, _UNKNOWN_SEED, _CHOICE_SEED = 41_000, 42_000, 43_000, 44_000
+assert _CHOICE_SEED < DEMO_TRAINING_SEED, "the detectors have seen the faces from there on"
+
+
+@dataclass(frozen=True)
+class TestSize:
+    """Drawn test images: of the forgery families used in training, and of the families kept out."""
+
+    in_domain: int
+    held_out: int
+
+
+QUICK, FULL = TestSize(1000, 200), TestSize(4000, 1000)
+
+
+def calibration_faces(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Images [count, 3, 128, 128] and labels [count]; another seed draws other faces."""
+    return _drawn(count, _CALIBRATION_SEED + seed, FAMILIES)
+
+
+def choice_faces(count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Faces on which settings are chosen: no detector trains on them, and no table reports on them."""
+    return _drawn(count, _CHOICE_SEED, FAMILIES)
+
+
+@functools.cache
+def test_faces(size: TestSize) -> LabelledSet:
+    """Data sets "in domain" and "held out"."""
+    images, labels = _drawn(size.in_domain, _TEST_SEED, FAMILIES)
+    others, their_labels = _drawn(size.held_out, _UNKNOWN_SEED, HELD_OUT_FAMILIES)
+    datasets = ["in domain"] * len(images) + ["held out"] * len(others)
+    return LabelledSet.from_tensors(torch.cat([images, others]), torch.cat([labels, their_labels]), datasets)
+
+
+def _drawn(count: int, seed: int, families: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
+    key = hashlib.sha256(f"{count} {seed} {families} {DEMO_PREPROCESSING}".encode()).hexdigest()[:16]
+    file = cache_folder() / f"faces-{key}.npz"
+    if not file.exists():
+        faces = draw_many(count, seed=seed, families=families, workers=os.cpu_count() or 1)
+        images, labels = as_tensors(faces, DEMO_PREPROCESSING)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = file.with_suffix(".part.npz")
+        # 8 bits a channel, as drawn: (x - mean) / std is made again when they are read
+        np.savez(temporary, images=_as_bytes(images), labels=labels.numpy())
+        os.replace(temporary, file)
+    with np.load(file) as stored:
+        return _as_input(stored["images"]), torch.from_numpy(stored["labels"])
+
+
+def _as_bytes(images: torch.Tensor) -> np.ndarray:
+    return ((images * _STD + _MEAN) * 255).round().byte().numpy()
+
+
+def _as_input(images: np.ndarray) -> torch.Tensor:
+    return (torch.from_numpy(images).float() / 255 - _MEAN) / _STD
+
+
+_MEAN, _STD = (
+    torch.tensor(value).reshape(3, 1, 1) for value in (DEMO_PREPROCESSING.mean, DEMO_PREPROCESSING.std)
+)
+
+
+def cache_folder() -> Path:
+    """Where drawn faces and other tools' environments are kept."""
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "brevitas_defakeq" / "benchmarks"
