@@ -21,8 +21,8 @@ def measures(
 
     Returns:
         JSON: ``auc``, ``auc_interval``, ``auc_kept`` (over the float AUC), ``relative_error`` (mean squared
-        error of the logit over the variance of the float one), ``fidelity`` (flips with Wilson's interval, rank
-        correlation, largest change of probability), ``per_dataset``.
+        error of the logit over the variance of the float one), ``fidelity`` (flips with Wilson's interval,
+        rank correlation, largest change of probability), ``per_dataset``.
     """
     whole = _measures(scores, reference, labels)
     parts = {str(name): datasets == name for name in dict.fromkeys(datasets.tolist())}

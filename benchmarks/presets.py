@@ -1,10 +1,10 @@
-"""Published methods as settings of one harness: each names its paper, and differs from it only where it says so.
+"""Published methods as settings of one harness: each names its paper, and says where it differs from it.
 
-What all of them share here, also where a paper has other values: the calibration images, the number of steps and
-their batch (a block gets as many forward passes from each), ranges of weights by MSE, activations of the layers'
-inputs and of the attention's products, BatchNorm folded. Losses on the verdict of a one-logit head take two
-classes, the logit and 0, for a softmax of one logit is constant. The papers' first and last layer of 8 bits are
-kept (`ENDS`); they cost little in bytes, which are counted.
+What all of them share here, also where a paper has other values: the calibration images, the number of steps
+and their batch (a block gets as many forward passes from each), ranges of weights by MSE, activations of the
+layers' inputs and of the attention's products, BatchNorm folded. Losses on the verdict of a one-logit head
+take two classes, the logit and 0, for a softmax of one logit is constant. First and last layer have 8 bits, as
+in the papers; their bytes are counted.
 """
 
 from collections.abc import Callable
@@ -95,24 +95,28 @@ PEERS: dict[str, Preset] = {
     ),
 }  # fmt: skip
 
+
+def _best(what: str, *, top: dict[str, Any] | None = None, **stages: dict[str, Any]) -> Preset:
+    return Preset(f"our recipe, {what}", changed(top=top, **stages))
+
+
 OURS: dict[str, Preset] = {
     "paper": Preset("DeFakeQ as printed", lambda config: config, recipe="paper"),
     "paper, no HAQ": Preset("DeFakeQ, uniform widths", without_haq, recipe="paper"),
     "paper, no VEFT": Preset("DeFakeQ without eqs. 9 and 10", without_veft, recipe="paper"),
     "best": Preset("DeFakeQ, our recipe", lambda config: config),
     "best, uniform widths": Preset("our recipe without HAQ", without_haq),
-    "best, Taylor": Preset("our recipe, widths by Taylor scores", changed(haq={"sensitivity": "taylor"})),
-    "best, measured": Preset("our recipe, widths by measured errors", changed(haq={"sensitivity": "measured"})),
-    "best, Fisher": Preset("our recipe, widths by Fisher information", changed(haq={"sensitivity": "fisher"})),
-    "best, random widths": Preset("our recipe, widths drawn at random", changed(haq={"sensitivity": "random"})),
-    "best, regression": Preset("our recipe, QwT-v2's matching", changed(reconstruction={"matching": "regression"})),
-    "best, no last pass": Preset("our recipe without the last pass", changed(final={"steps": 0})),
-    "best, activations first": Preset("our recipe, GPLQ's order", changed(reconstruction={"activations_first": True})),
-    "best, GPTQ start": Preset("our recipe, GPTQ in place of learned rounding",
-                               changed(reconstruction={"rounding": "gptq"})),
-    "best, activation drop": Preset("our recipe, QDrop's drop", changed(reconstruction={"activation_drop": 0.5})),
-    "best, low-rank Fisher": Preset("our recipe, FIMA-Q's loss", changed(reconstruction={"loss": "fisher-low-rank"})),
-    "best, equalized LayerNorm": Preset("our recipe, RepQ-ViT's LayerNorm", changed(top={"equalize_layernorm": True})),
-}  # fmt: skip
+    "best, Taylor": _best("widths by Taylor scores", haq={"sensitivity": "taylor"}),
+    "best, measured": _best("widths by measured errors", haq={"sensitivity": "measured"}),
+    "best, Fisher": _best("widths by Fisher information", haq={"sensitivity": "fisher"}),
+    "best, random widths": _best("widths drawn at random", haq={"sensitivity": "random"}),
+    "best, regression": _best("QwT-v2's matching", reconstruction={"matching": "regression"}),
+    "best, no last pass": _best("no last pass", final={"steps": 0}),
+    "best, activations first": _best("GPLQ's order", reconstruction={"activations_first": True}),
+    "best, GPTQ start": _best("GPTQ in place of learned rounding", reconstruction={"rounding": "gptq"}),
+    "best, activation drop": _best("QDrop's drop", reconstruction={"activation_drop": 0.5}),
+    "best, low-rank Fisher": _best("FIMA-Q's loss", reconstruction={"loss": "fisher-low-rank"}),
+    "best, equalized LayerNorm": _best("RepQ-ViT's LayerNorm", top={"equalize_layernorm": True}),
+}
 
 PRESETS = PEERS | OURS

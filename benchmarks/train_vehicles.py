@@ -2,9 +2,9 @@
 
     python benchmarks/train_vehicles.py resnet mobilenet plain_vit
 
-Three families: residual blocks of plain convolutions, inverted residuals with squeeze-excitation and hard-swish,
-and a plain vision transformer. Each starts from random weights and is saved in half precision, which is what the
-benchmark takes for float. The same seed, machine and thread count give the same weights.
+Three families: residual blocks of plain convolutions, inverted residuals with squeeze-excitation and
+hard-swish, and a plain vision transformer. Each starts from random weights and is saved in half precision,
+which is what the benchmark takes for float. The same seed, machine and thread count give the same weights.
 """
 
 import argparse

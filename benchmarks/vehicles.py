@@ -1,7 +1,7 @@
 """The detectors that ``python -m benchmarks`` quantizes: four families that know drawn faces.
 
-The bundled one comes with the package, the others are trained by ``benchmarks/train_vehicles.py``, their weights
-stand in ``benchmarks/weights`` in half precision. All take drawn faces of 128 x 128.
+The bundled one comes with the package, the others are trained by ``benchmarks/train_vehicles.py``; their
+weights stand in ``benchmarks/weights`` in half precision. All take drawn faces of 128 x 128.
 """
 
 from pathlib import Path

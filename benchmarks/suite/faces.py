@@ -1,4 +1,4 @@
-"""The drawn faces that the suite calibrates and tests with, drawn once and kept in the user's cache folder."""
+"""The drawn faces that the suite calibrates and tests with, drawn once and kept in the cache folder."""
 
 import functools
 import hashlib

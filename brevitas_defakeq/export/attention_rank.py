@@ -11,8 +11,8 @@ from torch.overrides import TorchFunctionMode
 class FourDimensionalAttention(TorchFunctionMode):
     """``F.scaled_dot_product_attention`` of [..., L, E] computed as that of [N, H, L, E], and shaped back.
 
-    Windowed attention has the windows as a dimension of their own (Twins), others leave the heads out. Calls with
-    a mask that does not fit all leading dimensions at once are left as they are.
+    Windowed attention has the windows as a dimension of their own (Twins), others leave the heads out. Calls
+    with a mask that does not fit all leading dimensions at once are left as they are.
     """
 
     def __torch_function__(

@@ -1,0 +1,81 @@
+"""Every method on the same detectors, calibration images and bytes.
+
+    python -m benchmarks --suite quick      the main table on two detectors, about 20 minutes on two cores
+    python -m benchmarks --suite full       everything; goes on where it was interrupted
+    python -m benchmarks --table            only write the page and the pictures
+
+A row that has its JSON is not measured again. ``docs/comparison.md`` and its pictures are written from
+the JSON files.
+"""
+
+import argparse
+import gc
+import sys
+from pathlib import Path
+
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from benchmarks.suite.run import run
+from benchmarks.suite.table import write_page
+from benchmarks.suite.tasks import SUITES, Task, tasks
+from brevitas_defakeq.utils.errors import UserError
+from brevitas_defakeq.utils.files import write_json
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS, PAGE = ROOT / "benchmarks" / "results" / "suite", ROOT / "docs" / "comparison.md"
+PICTURES = ROOT / "docs" / "pictures"
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--suite", choices=SUITES, default="quick")
+    parser.add_argument("--only", default="", help="part of a row's name, such as demo-best")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--table", action="store_true", help="only write the page and the pictures")
+    parser.add_argument("--list", action="store_true", help="only name the rows that are left")
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = parse()
+    torch.set_num_threads(options.threads)
+    left = [
+        task for task in tasks(options.suite)
+        if options.only in task.name and not (RESULTS / f"{task.name}.json").exists()
+    ]  # fmt: skip
+    if options.list:
+        print("\n".join(task.name for task in left))
+        return
+    if not options.table:
+        measure(left)
+    write_page(RESULTS, PAGE, PICTURES)
+
+
+def measure(left: list[Task]) -> None:
+    """Run the tasks; an interrupted one is run again next time."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns) as progress:
+        bar = progress.add_task("rows", total=len(left))
+        for task in left:
+            progress.update(bar, description=task.name)
+            row = run(task)
+            write_json(RESULTS / f"{task.name}.json", row)
+            flips = row["metrics"]["fidelity"]["flips"]["share"]
+            progress.console.print(f"{task.name}: AUC {row['metrics']['auc']:.4f}, flips {100 * flips:.2f} %")
+            progress.advance(bar)
+            gc.collect()
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except UserError as error:
+        print(f"benchmarks: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("benchmarks: interrupted; the same command goes on", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,73 @@
+"""What the suites run, the most wanted first."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from benchmarks.presets import OURS, PEERS, PRESETS
+from benchmarks.suite.faces import FULL, QUICK, TestSize
+
+
+@dataclass(frozen=True)
+class Task:
+    """One detector by one method at one budget.
+
+    Attributes:
+        vehicle: a name that ``vehicles.detector`` knows.
+        method: of ``PRESETS``.
+        bits: average of the weights.
+        test: how many test images.
+    """
+
+    vehicle: str
+    method: str
+    bits: float
+    activation_bits: int = 8
+    seed: int = 0
+    samples: int = 256
+    test: TestSize = FULL
+
+    @property
+    def name(self) -> str:
+        """Of its JSON file."""
+        method = re.sub(r"[^a-z0-9.]+", "_", self.method.lower())
+        size = "" if self.test == FULL else f"-t{self.test.in_domain}"
+        images = "" if self.samples == 256 else f"-n{self.samples}"
+        return f"{self.vehicle}-{method}-w{self.bits:g}a{self.activation_bits}-s{self.seed}{images}{size}"
+
+
+WHOLE, REST = ("demo", "mobilenet"), ("resnet", "plain_vit")
+_FEW = ("best", "BRECQ", "FIMA-Q", "nearest")
+_QUICK = ("best", "paper", "nearest", "GPTQ", "AdaRound", "BRECQ", "QDrop", "FIMA-Q")
+
+
+def quick() -> Iterator[Task]:
+    """The main table on two vehicles at 3 bits, tested on fewer images."""
+    for method in _QUICK:
+        yield from (Task(vehicle, method, 3.0, test=QUICK) for vehicle in WHOLE)
+
+
+def full() -> Iterator[Task]:
+    """Two vehicles whole, four methods on the others; then seeds, 4-bit activations, parts and settings."""
+    yield from (Task(vehicle, method, 3.0) for method in _FEW for vehicle in (*WHOLE, *REST))
+    for bits in (3.0, 2.5, 2.0, 4.0):
+        yield from (Task(vehicle, method, bits) for method in (*PEERS, "paper", "best") for vehicle in WHOLE)
+    for activation_bits, bits in ((4, 3.0), (4, 4.0)):
+        methods = (*PEERS, "paper", "best")
+        yield from (Task(vehicle, method, bits, activation_bits) for method in methods for vehicle in WHOLE)
+    for seed in (1, 2):
+        yield from (Task(vehicle, method, 3.0, seed=seed) for method in _FEW for vehicle in WHOLE)
+    for bits in (3.0, 2.25):
+        yield from (Task(vehicle, method, bits) for method in OURS for vehicle in WHOLE)
+    for samples in (64, 128, 512, 1024):
+        yield from (Task(vehicle, "best", 2.5, samples=samples) for vehicle in WHOLE)
+
+
+SUITES = {"quick": quick, "full": full}
+
+
+def tasks(suite: str) -> list[Task]:
+    """Each once, in order."""
+    found = list(dict.fromkeys(SUITES[suite]()))
+    assert all(task.method in PRESETS for task in found)
+    return found
