@@ -2,6 +2,7 @@
 
     python -m benchmarks --suite quick      the main table on two detectors, about 20 minutes on two cores
     python -m benchmarks --suite full       everything; goes on where it was interrupted
+    python -m benchmarks --suite real --data DATA   trained detectors on photographs
     python -m benchmarks --table            only write the page and the pictures
 
 A row that has its JSON is not measured again. ``docs/comparison.md`` and its pictures are written from
@@ -32,6 +33,7 @@ def parse() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--suite", choices=SUITES, default="quick")
+    parser.add_argument("--data", type=Path, help="folder of the real detectors and photographs")
     parser.add_argument("--only", default="", help="part of a row's name, such as demo-best")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--table", action="store_true", help="only write the page and the pictures")
@@ -50,11 +52,11 @@ def main() -> None:
         print("\n".join(task.name for task in left))
         return
     if not options.table:
-        measure(left)
+        measure(left, options.data)
     write_page(RESULTS, PAGE, PICTURES)
 
 
-def measure(left: list[Task]) -> None:
+def measure(left: list[Task], data: Path | None) -> None:
     """Run the tasks; an interrupted one is run again next time."""
     RESULTS.mkdir(parents=True, exist_ok=True)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
@@ -62,7 +64,7 @@ def measure(left: list[Task]) -> None:
         bar = progress.add_task("rows", total=len(left))
         for task in left:
             progress.update(bar, description=task.name)
-            row = run(task)
+            row = run(task, data)
             write_json(RESULTS / f"{task.name}.json", row)
             flips = row["metrics"]["fidelity"]["flips"]["share"]
             progress.console.print(f"{task.name}: AUC {row['metrics']['auc']:.4f}, flips {100 * flips:.2f} %")

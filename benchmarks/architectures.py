@@ -1,7 +1,7 @@
 """timm's architectures through ``quantize`` and ONNX: the share that is quantized, and how far file and model
 agree.
 
-    python benchmarks/architectures.py [--only beit_base_patch16_224] [--again] [--table]
+    python -m benchmarks.architectures [--only beit_base_patch16_224] [--again] [--table]
 
 Weights are random, BatchNorm statistics those of made-up images; deep networks are cut to few blocks.
 Results are kept after each architecture, and one that has its result is not measured again. ``--table`` only
@@ -10,7 +10,6 @@ writes the page.
 
 import argparse
 import json
-import sys
 import tempfile
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -22,17 +21,14 @@ import timm
 import torch
 from torch import nn
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from tables import markdown  # noqa: E402
-
-from brevitas_defakeq import DefakeQConfig, export_onnx, quantize  # noqa: E402
-from brevitas_defakeq.imaging.preprocessing import Preprocessing  # noqa: E402
-from brevitas_defakeq.prepare.plan import Plan  # noqa: E402
-from brevitas_defakeq.provenance import provenance  # noqa: E402
-from brevitas_defakeq.storage.weights_transfer import tensors_outside_layers  # noqa: E402
-from brevitas_defakeq.utils.errors import UserError  # noqa: E402
-from brevitas_defakeq.utils.files import write_bytes, write_json  # noqa: E402
+from benchmarks.tables import markdown
+from brevitas_defakeq import DefakeQConfig, export_onnx, quantize
+from brevitas_defakeq.imaging.preprocessing import Preprocessing
+from brevitas_defakeq.prepare.plan import Plan
+from brevitas_defakeq.provenance import provenance
+from brevitas_defakeq.storage.weights_transfer import tensors_outside_layers
+from brevitas_defakeq.utils.errors import UserError
+from brevitas_defakeq.utils.files import write_bytes, write_json
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS, PAGE = ROOT / "benchmarks" / "results" / "architectures.json", ROOT / "docs" / "architectures.md"
@@ -235,7 +231,7 @@ def page(found: dict[str, Any]) -> str:
     return (
         "# Architectures\n\n"
         f"{len(done)} timm architectures with random weights, cut to few blocks, were quantized and exported "
-        f"with\n`python benchmarks/architectures.py`; at least {100 * least:.1f} % of the parameters of each "
+        f"with\n`python -m benchmarks.architectures`; at least {100 * least:.1f} % of the parameters of each "
         "are quantized.\n\n"
         "- quantized: share of the parameters that is in quantized layers or in 8-bit embeddings.\n"
         "- outside: what the others are; they are kept in half precision, matrices in float.\n"

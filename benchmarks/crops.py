@@ -1,6 +1,6 @@
 """From 1080p video to aligned face crops: frames a second through decode, find, cut and save.
 
-    python benchmarks/crops.py [--workers 2] [--table]
+    python -m benchmarks.crops [--workers 2] [--table]
 
 The video is made here: a drawn face that moves over a wall with grain, H.264 at CRF 23. "one video" searches
 each of its frames, "four videos" 32 of 200 each, as data sets are read; there most of the time goes into
@@ -20,8 +20,8 @@ from pathlib import Path
 import av
 import numpy as np
 from PIL import Image
-from tables import markdown, reports
 
+from benchmarks.tables import markdown, reports
 from brevitas_defakeq.data.crop_samples import crop_videos
 from brevitas_defakeq.data.face_crops import CropSettings
 from brevitas_defakeq.data.procedural import draw

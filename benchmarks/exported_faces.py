@@ -1,6 +1,6 @@
 """Exported files on real faces: do they say what the quantized model says?
 
-    python benchmarks/exported_faces.py DATA [--only mobilenetv2_035] [--threads 1] [--table]
+    python -m benchmarks.exported_faces DATA [--only mobilenetv2_035] [--threads 1] [--table]
 
 DATA is the folder that ``real_faces.py`` takes. Each detector is quantized for ``--target mobile`` with the
 default recipe and exported in every format whose extra is installed; model and file score all test images.
@@ -14,10 +14,10 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
-from real_detectors import DETECTORS
-from real_faces import metrics_of
-from tables import markdown, reports
 
+from benchmarks.real_detectors import DETECTORS
+from benchmarks.real_faces import metrics_of
+from benchmarks.tables import markdown, reports
 from brevitas_defakeq import DefakeQConfig, UserError, export_onnx, load, quantize
 from brevitas_defakeq.artifact import QuantizedDetector
 from brevitas_defakeq.data.labelled_set import LabelledSet

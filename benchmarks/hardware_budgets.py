@@ -1,4 +1,4 @@
-"""LUTs that a LUT budget saves over average bits at equal AUC: ``python benchmarks/hardware_budgets.py``.
+"""LUTs that a LUT budget saves over average bits at equal AUC: ``python -m benchmarks.hardware_budgets``.
 
 Each row of average bits is one run; beside it are the runs with the fewest estimated LUTs whose AUC is as
 good (``AS_GOOD``), found by bisection: LUTs alone bounded, and LUTs while DSPs and BRAMs stay within that
@@ -8,24 +8,20 @@ all is written anew.
 """
 
 import argparse
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from tables import markdown, reports  # noqa: E402
-
-from brevitas_defakeq.artifact import QuantizedDetector  # noqa: E402
-from brevitas_defakeq.data.labelled_set import LabelledSet  # noqa: E402
-from brevitas_defakeq.haq.hardware_costs import HardwareCosts  # noqa: E402
-from brevitas_defakeq.haq.hardware_costs_file import read_costs  # noqa: E402
-from brevitas_defakeq.haq.solver import assign  # noqa: E402
-from brevitas_defakeq.provenance import provenance  # noqa: E402
-from brevitas_defakeq.utils.files import write_bytes, write_json  # noqa: E402
+from benchmarks.tables import markdown, reports
+from brevitas_defakeq.artifact import QuantizedDetector
+from brevitas_defakeq.data.labelled_set import LabelledSet
+from brevitas_defakeq.haq.hardware_costs import HardwareCosts
+from brevitas_defakeq.haq.hardware_costs_file import read_costs
+from brevitas_defakeq.haq.solver import assign
+from brevitas_defakeq.provenance import provenance
+from brevitas_defakeq.utils.files import write_bytes, write_json
 
 RESULTS = Path(__file__).parent / "results" / "hardware_budgets"
 #: Loss of AUC that counts as none: a fifth of the half-width of its 95 % interval on 2,000 faces.

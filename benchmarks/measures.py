@@ -1,5 +1,6 @@
 """What every benchmark says of one compressed detector's scores, beside the float one's."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,23 +11,22 @@ from brevitas_defakeq.evaluation.metrics import auc
 
 
 def measures(
-    scores: np.ndarray, reference: np.ndarray, labels: np.ndarray, datasets: np.ndarray
+    scores: np.ndarray, reference: np.ndarray, labels: np.ndarray, parts: Mapping[str, np.ndarray]
 ) -> dict[str, Any]:
     """AUC with its interval, share of the float AUC, flips at the float threshold 0, error of the logit.
 
     Args:
         scores, reference: fake logits [N] of the compressed and of the float detector.
         labels: [N], 1 = fake.
-        datasets: names [N]; ``per_dataset`` has the same figures of each.
+        parts: name -> mask [N] of images with both labels; ``parts`` has the same figures of each.
 
     Returns:
         JSON: ``auc``, ``auc_interval``, ``auc_kept`` (over the float AUC), ``relative_error`` (mean squared
         error of the logit over the variance of the float one), ``fidelity`` (flips with Wilson's interval,
-        rank correlation, largest change of probability), ``per_dataset``.
+        rank correlation, largest change of probability), ``parts``.
     """
     whole = _measures(scores, reference, labels)
-    parts = {str(name): datasets == name for name in dict.fromkeys(datasets.tolist())}
-    whole["per_dataset"] = {
+    whole["parts"] = {
         name: _measures(scores[here], reference[here], labels[here]) for name, here in parts.items()
     }
     return whole

@@ -1,6 +1,6 @@
 """Size and latency of exported files beside the float file and ONNX Runtime's own int8 files.
 
-    python benchmarks/on_device.py [--only deit_tiny] [--threads 1] [--table]
+    python -m benchmarks.on_device [--only deit_tiny] [--threads 1] [--table]
 
 Weights are random: neither size nor time depends on them. A detector that has its JSON is not measured again.
 The files take turns in one process, batch 1. A peer's file that does not load is named under "failed".
@@ -22,8 +22,8 @@ from onnxruntime.quantization import (
     quantize_dynamic,
     quantize_static,
 )
-from tables import markdown, reports
 
+from benchmarks.tables import markdown, reports
 from brevitas_defakeq import DefakeQConfig, export_onnx, quantize
 from brevitas_defakeq.demo import drawn_calibration
 from brevitas_defakeq.detectors.resolve import Detector, resolve

@@ -1,6 +1,6 @@
 """A plain ViT for the benchmarks on real faces, trained here because none was at hand.
 
-    python benchmarks/plain_vit.py DATA --out weights.safetensors
+    python -m benchmarks.plain_vit DATA --out weights.safetensors
 
 Four blocks of width 192 on 16-pixel patches of 112 x 112 images, trained from scratch on ``train.csv``. Its
 AUC is modest; the benchmark asks how near the quantized one stays to it.

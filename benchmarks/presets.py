@@ -3,8 +3,8 @@
 What all of them share here, also where a paper has other values: the calibration images, the number of steps
 and their batch (a block gets as many forward passes from each), ranges of weights by MSE, activations of the
 layers' inputs and of the attention's products, BatchNorm folded. Losses on the verdict of a one-logit head
-take two classes, the logit and 0, for a softmax of one logit is constant. First and last layer have 8 bits, as
-in the papers; their bytes are counted.
+take two classes, the logit and 0, for a softmax of one logit is constant. First and last layer have 8 bits,
+as in the papers; their bytes are counted.
 """
 
 from collections.abc import Callable
@@ -39,7 +39,7 @@ class Preset:
 
 
 def changed(*, top: dict[str, Any] | None = None, **stages: dict[str, Any]) -> Change:
-    """A change of fields: ``changed(top={"equalize_layernorm": True}, reconstruction={"rounding": "gptq"})``."""
+    """A change of fields, as in ``changed(top={"samples": 64}, reconstruction={"rounding": "gptq"})``."""
 
     def change(config: DefakeQConfig) -> DefakeQConfig:
         parts = {name: replace(getattr(config, name), **fields) for name, fields in stages.items()}

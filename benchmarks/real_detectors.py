@@ -3,8 +3,7 @@
 from functools import partial
 from pathlib import Path
 
-from plain_vit import PREPROCESSING, plain_vit
-
+from benchmarks.plain_vit import PREPROCESSING, plain_vit
 from brevitas_defakeq.detectors.checkpoint import read_checkpoint
 from brevitas_defakeq.detectors.load_weights import load_state
 from brevitas_defakeq.detectors.resolve import Detector, resolve
@@ -53,4 +52,17 @@ def vit(data: Path) -> Detector:
     return Detector(model, "plain_vit", PREPROCESSING)
 
 
-DETECTORS = {"mobilenetv2_035": mobilenet, "hybrid": hybrid, "classnseg": classnseg, "plain_vit": vit}
+def clip(data: Path) -> Detector:
+    """CLIP ViT-B/16 with a head fitted on photographs, 224 x 224; ``make_clip.py`` makes its weights."""
+    import timm
+
+    weights = data / "registry_models/clip_vitb16_faces256.safetensors"
+    model = timm.create_model("vit_base_patch16_clip_quickgelu_224", num_classes=1)
+    load_state(model, read_checkpoint(weights), source=str(weights))
+    mean, std = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+    return Detector(model.eval(), "clip", Preprocessing((224, 224), "bicubic", mean, std))
+
+
+DETECTORS = {
+    "mobilenetv2_035": mobilenet, "hybrid": hybrid, "classnseg": classnseg, "plain_vit": vit, "clip": clip
+}  # fmt: skip

@@ -1,6 +1,6 @@
 """Real faces, real detectors: every method at every budget, one JSON a run, resumable.
 
-    python benchmarks/real_faces.py DATA [--group main parts veft low] [--only mobilenetv2_035]
+    python -m benchmarks.real_faces DATA [--group main parts veft low] [--only mobilenetv2_035]
 
 DATA is a folder with ``faces256/`` (``train.csv``, ``test.csv``, the two fair pairs as CSV) and ``weights/``.
 ``train.csv`` calibrates, ``test.csv`` and the pairs only report. A run that has its JSON is not repeated; the
@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from methods import METHODS, PARTS, VEFT, configuration
-from real_detectors import DETECTORS
-from tables import reports
 
+from benchmarks.methods import METHODS, PARTS, VEFT, configuration
+from benchmarks.real_detectors import DETECTORS
+from benchmarks.tables import reports
 from brevitas_defakeq.api import quantize
 from brevitas_defakeq.calibration_set import from_source
 from brevitas_defakeq.config import DefakeQConfig

@@ -1,4 +1,4 @@
-"""Train the shipped demo detector from scratch: ``python benchmarks/train_demo.py --out FILE``.
+"""Train the shipped demo detector from scratch: ``python -m benchmarks.train_demo --out FILE``.
 
 The same seed, machine and thread count give the same weights. Everything is drawn ahead of time into one
 array, so training itself is a single process: first the convolutions under a small head, since grain has to

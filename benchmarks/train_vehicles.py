@@ -1,6 +1,6 @@
 """Train the detectors that the benchmarks quantize beside the bundled one, on the same drawn faces.
 
-    python benchmarks/train_vehicles.py resnet mobilenet plain_vit
+    python -m benchmarks.train_vehicles resnet mobilenet vit
 
 Three families: residual blocks of plain convolutions, inverted residuals with squeeze-excitation and
 hard-swish, and a plain vision transformer. Each starts from random weights and is saved in half precision,
@@ -9,7 +9,6 @@ which is what the benchmark takes for float. The same seed, machine and thread c
 
 import argparse
 import json
-import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -19,16 +18,13 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from train_demo import draw_set, train, training_seed, validate, write_whole  # noqa: E402
-from vehicles import VEHICLES, first_filters, weights_of  # noqa: E402
-
-from brevitas_defakeq.data.procedural import FAMILIES, HELD_OUT_FAMILIES  # noqa: E402
+from benchmarks.train_demo import draw_set, train, training_seed, validate, write_whole
+from benchmarks.vehicles import VEHICLES, first_filters, weights_of
+from brevitas_defakeq.data.procedural import FAMILIES, HELD_OUT_FAMILIES
 
 RESULT = Path(__file__).parent / "results" / "train_vehicles.json"
 #: epochs and learning rate of each; chosen on the validation images, which no benchmark reports.
-SCHEDULES = {"resnet": (6, 3e-3), "mobilenet": (8, 3e-3), "plain_vit": (12, 1e-3)}
+SCHEDULES = {"resnet": (6, 3e-3), "mobilenet": (8, 3e-3), "vit": (12, 1e-3)}
 
 
 def arguments() -> argparse.Namespace:

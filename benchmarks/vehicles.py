@@ -33,7 +33,7 @@ def mobilenet() -> nn.Module:
     return timm.create_model("mobilenetv3_small_050", num_classes=1)
 
 
-def plain_vit() -> nn.Module:
+def vit() -> nn.Module:
     """Four blocks of width 128 on 16 x 16 patches, mean of the tokens; 0.9 million parameters."""
     from timm.models.vision_transformer import VisionTransformer
 
@@ -43,7 +43,7 @@ def plain_vit() -> nn.Module:
     )  # fmt: skip
 
 
-VEHICLES = {"resnet": resnet, "mobilenet": mobilenet, "plain_vit": plain_vit}
+VEHICLES = {"resnet": resnet, "mobilenet": mobilenet, "vit": vit}
 
 
 def first_filters(model: nn.Module) -> torch.Tensor:

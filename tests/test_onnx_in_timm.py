@@ -13,9 +13,9 @@ from brevitas_defakeq import quantize
 from brevitas_defakeq.detectors.resolve import resolve
 from brevitas_defakeq.export import export
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from architectures import liven_, made_up_images  # noqa: E402
+from benchmarks.architectures import liven_, made_up_images  # noqa: E402
 
 #: Architecture -> side of the images, and what makes it small.
 ARCHITECTURES = {

@@ -8,17 +8,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from benchmarks.measures import measures
 from benchmarks.presets import PRESETS
-from benchmarks.suite.faces import TestSize, calibration_faces, test_faces
+from benchmarks.suite.faces import TestSize
+from benchmarks.suite.material import Material, material
 from benchmarks.suite.tasks import Task
-from benchmarks.vehicles import detector
 from brevitas_defakeq import export_onnx
 from brevitas_defakeq.artifact import QuantizedDetector
-from brevitas_defakeq.calibration_set import from_tensors
 from brevitas_defakeq.config import DefakeQConfig
 from brevitas_defakeq.detectors.observer import Observer
+from brevitas_defakeq.evaluation.metrics import auc
 from brevitas_defakeq.evaluation.predict import observe_all
 from brevitas_defakeq.prepare.plan import Plan
 from brevitas_defakeq.quantization_request import prepare_request
@@ -29,15 +30,15 @@ from brevitas_defakeq.utils.errors import UserError
 _ENDS_BITS = 8.0
 
 
-def run(task: Task) -> dict[str, Any]:
-    """The row of a task, ready for JSON."""
-    preset, vehicle = PRESETS[task.method], detector(task.vehicle)
-    calibration = from_tensors(*calibration_faces(task.samples, task.seed), task.samples)
+def run(task: Task, data: Path | None = None) -> dict[str, Any]:
+    """The row of a task, ready for JSON; ``data`` is the folder of the real detectors and photographs."""
+    preset = PRESETS[task.method]
+    given = material(task.vehicle, samples=task.samples, seed=task.seed, size=task.test, data=data)
     config = preset.config(
         average_bits=task.bits, activation_bits=task.activation_bits, seed=task.seed, samples=task.samples
     )
     start = time.perf_counter()
-    request = prepare_request(vehicle, calibration, config, device=torch.device("cpu"))
+    request = prepare_request(given.detector, given.calibration, config, device=torch.device("cpu"))
     if preset.ends:
         request = replace(request, config=_with_ends(config, request.plan))
     if not float(task.bits).is_integer():  # no uniform width has this average
@@ -46,26 +47,23 @@ def run(task: Task) -> dict[str, Any]:
     result = request.carry_out(job)
     seconds = time.perf_counter() - start
     add_report_(result, request, job)
-    report, test = result.report, test_faces(task.test)
-    scores = observe_all({"quantized": result.quantized}, request.observer, test.batches())[
-        "quantized"
-    ].scores
-    labels, datasets = (
-        np.array([getattr(sample, key) for sample in test.samples]) for key in ("label", "dataset")
-    )
-    reference = float_scores(task.vehicle, request.observer, task.test)
+    report = result.report
+    scores = _scores(result.quantized, request.observer, given)
+    reference = float_scores(task, request.observer, given)
+    size = report["size_bytes"]
     return {
-        "task": asdict(task), "paper": preset.paper, "differs": preset.differs,
-        "bytes": {"float": report["size_bytes"]["float"], "weights": report["size_bytes"]["quantized"],
-                  "onnx": _file_bytes(result)},
+        "task": asdict(task),
+        "paper": preset.paper,
+        "differs": preset.differs,
+        "bytes": {"float": size["float"], "weights": size["quantized"], "onnx": _file_bytes(result)},
         "average_bits": report["average_bits"],
         "seconds": {"whole": round(seconds, 1), **report["seconds"]},
         "forward_passes": report["forward_passes"],
-        "float_auc": measures(reference, reference, labels, datasets)["auc"],
-        "metrics": measures(scores, reference, labels, datasets),
+        "float_auc": auc(given.labels, reference),
+        "metrics": measures(scores, reference, given.labels, given.parts),
         "bits": report["bits"],
         "provenance": report["provenance"],
-    }  # fmt: skip
+    }
 
 
 def _with_ends(config: DefakeQConfig, plan: Plan) -> DefakeQConfig:
@@ -90,11 +88,13 @@ def _file_bytes(result: QuantizedDetector) -> int | None:
 _FLOAT_SCORES: dict[tuple[str, TestSize], np.ndarray] = {}
 
 
-def float_scores(vehicle: str, observer: Observer, size: TestSize) -> np.ndarray:
+def float_scores(task: Task, observer: Observer, given: Material) -> np.ndarray:
     """Logits [N] of the float detector on the test images, computed once a process."""
-    if (vehicle, size) not in _FLOAT_SCORES:
-        model = detector(vehicle).model.eval()
-        _FLOAT_SCORES[vehicle, size] = observe_all({"float": model}, observer, test_faces(size).batches())[
-            "float"
-        ].scores
-    return _FLOAT_SCORES[vehicle, size]
+    key = task.vehicle, task.test
+    if key not in _FLOAT_SCORES:
+        _FLOAT_SCORES[key] = _scores(given.detector.model.eval(), observer, given)
+    return _FLOAT_SCORES[key]
+
+
+def _scores(model: nn.Module, observer: Observer, given: Material) -> np.ndarray:
+    return observe_all({"": model}, observer, given.test.batches())[""].scores

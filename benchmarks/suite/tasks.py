@@ -36,7 +36,7 @@ class Task:
         return f"{self.vehicle}-{method}-w{self.bits:g}a{self.activation_bits}-s{self.seed}{images}{size}"
 
 
-WHOLE, REST = ("demo", "mobilenet"), ("resnet", "plain_vit")
+WHOLE, REST = ("demo", "mobilenet"), ("resnet", "vit")
 _FEW = ("best", "BRECQ", "FIMA-Q", "nearest")
 _QUICK = ("best", "paper", "nearest", "GPTQ", "AdaRound", "BRECQ", "QDrop", "FIMA-Q")
 
@@ -63,7 +63,16 @@ def full() -> Iterator[Task]:
         yield from (Task(vehicle, "best", 2.5, samples=samples) for vehicle in WHOLE)
 
 
-SUITES = {"quick": quick, "full": full}
+def real() -> Iterator[Task]:
+    """The trained detectors on photographs."""
+    for method in (*_FEW, "paper", "QDrop", "GPTQ"):
+        for bits in (3.0, 2.25):
+            yield from (Task(vehicle, method, bits) for vehicle in ("mobilenetv2_035", "hybrid"))
+    yield from (Task("classnseg", method, 3.0) for method in _FEW)
+    yield from (Task("clip", method, 4.0, samples=64) for method in ("best", "best, uniform widths", "BRECQ"))
+
+
+SUITES = {"quick": quick, "full": full, "real": real}
 
 
 def tasks(suite: str) -> list[Task]:

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-sys.path.insert(0, str(BENCHMARKS))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-import architectures  # noqa: E402
+from benchmarks import architectures  # noqa: E402
 
 
 def check(found):
