@@ -1,17 +1,16 @@
-"""What a method makes of a detector at one strength, and the search for the strength that a size needs."""
+"""What a method makes of a detector, and the search for how much has to go for a size."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from benchmarks.compression.stored_file import file_bytes
 from brevitas_defakeq.utils.errors import UserError
 
 #: Largest share by which the bytes may stay below the target.
 TOLERANCE = 0.01
-#: Halvings of the interval of strengths; beyond them neighbours differ by a unit at most.
-_HALVINGS = 40
 
 
 @dataclass(frozen=True)
@@ -32,30 +31,66 @@ class Candidate:
         return cls(model, lambda: model)
 
 
-#: Strength 0..1 -> the candidate; 0 takes nothing away, and the bytes fall with the strength.
-AtStrength = Callable[[float], Candidate]
+@dataclass(frozen=True)
+class Removal:
+    """What a method can take away: units, the least missed first.
+
+    Attributes:
+        name: of the method.
+        count: number of units.
+        without: indices of the units that go, int64 [n] -> the candidate without them.
+    """
+
+    name: str
+    count: int
+    without: Callable[[Tensor], Candidate]
 
 
-def of_size(at: AtStrength, target: int, name: str) -> tuple[Candidate, float]:
-    """The candidate whose file has ``target`` bytes or up to 1 % less, by bisection, and its strength.
+def of_size(removal: Removal, target: int) -> tuple[Candidate, float]:
+    """The candidate whose file has ``target`` bytes or up to 1 % less, and the share of units that are gone.
+
+    Bisection over how many of the first units go. Where the last of them is too large a step (a head of a small
+    network), it goes before all others and the search is repeated, which gives back some that went before it.
 
     Raises:
         UserError: the method cannot reach that size.
     """
-    low, high = 0.0, 1.0
-    most, least = file_bytes(at(low).finished()), file_bytes(at(high).finished())
+    order = torch.arange(removal.count)
+    least = file_bytes(removal.without(order).finished())
+    most = file_bytes(removal.without(order[:0]).finished())
+    lowest = target * (1 - TOLERANCE)
     if target < least:
-        raise UserError(f"{name} needs at least {least:,} bytes; {target:,} were asked for, so raise --bytes")
-    if most < target * (1 - TOLERANCE):
-        raise UserError(f"{name} takes {most:,} bytes at most; {target:,} were asked for, so lower --bytes")
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        candidate = at(middle)
+        raise UserError(
+            f"{removal.name} needs at least {least:,} bytes; {target:,} were asked for, so raise --bytes"
+        )
+    if most < lowest:
+        raise UserError(
+            f"{removal.name} takes {most:,} bytes at most; {target:,} were asked for, so lower --bytes"
+        )
+    moved: set[int] = set()
+    while True:
+        size, gone, candidate = _first_within(removal, order, target)
+        if size >= lowest:
+            return candidate, gone / removal.count
+        last = int(order[gone - 1])
+        if last in moved:
+            raise UserError(
+                f"the units of {removal.name} are too large for {target:,} bytes within 1 %; change --bytes"
+            )
+        moved.add(last)
+        order = torch.cat([order[gone - 1 : gone], order[: gone - 1], order[gone:]])
+
+
+def _first_within(removal: Removal, order: Tensor, target: int) -> tuple[int, int, Candidate]:
+    """The fewest of the first units without which the file is within the target: its bytes, their number."""
+    low, high = 0, len(order)
+    while high - low > 1:
+        middle = (low + high) // 2
+        within = file_bytes(removal.without(order[:middle]).finished()) <= target
+        low, high = (low, middle) if within else (middle, high)
+    for gone in (low, high):
+        candidate = removal.without(order[:gone])
         size = file_bytes(candidate.finished())
-        if target * (1 - TOLERANCE) <= size <= target:
-            return candidate, middle
-        low, high = (middle, high) if size > target else (low, middle)
-    raise UserError(
-        f"{name} has no strength between {target * (1 - TOLERANCE):,.0f} and {target:,} bytes: "
-        f"its steps are too large for a detector of this size; change --bytes (the nearest is {size:,})"
-    )
+        if size <= target:
+            break
+    return size, gone, candidate

@@ -69,6 +69,8 @@ def train_block_(
     """
     variance = target_variance(task)
     before = held_out_error(task, variance)
+    if before == 0:  # nothing of the block, or of what is before it, was compressed
+        return {"before": 0.0, "after": 0.0}
     start, draws = snapshot(task.quantized), task.generator.get_state()
     best, least = start, before
     for rate in rates:

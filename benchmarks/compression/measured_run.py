@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.compression.candidate import AtStrength, of_size
+from benchmarks.compression.candidate import Removal, of_size
 from benchmarks.compression.float_reconstruction import reconstruct_, tune_
 from benchmarks.compression.sign_rank_one import sign_rank_one
 from benchmarks.compression.stored_file import file_of, read_file_
@@ -30,7 +30,7 @@ from brevitas_defakeq.provenance import provenance
 from brevitas_defakeq.quantization_request import prepare_request
 from brevitas_defakeq.resume import Checkpoint
 
-METHODS: dict[str, Callable[[Job], AtStrength]] = {
+METHODS: dict[str, Callable[[Job], Removal]] = {
     "structured_pruning": structured_pruning, "truncated_svd": truncated_svd, "sign_rank_one": sign_rank_one,
 }  # fmt: skip
 
@@ -41,7 +41,7 @@ class Compressed:
 
     Attributes:
         content: the file.
-        strength: 0..1, as the bisection found it.
+        removed: share of the units that the method can take away, as the bisection found it.
         before: the same detector before reconstruction.
         seconds: by stage.
         blocks: held-out errors of each block before and after.
@@ -49,7 +49,7 @@ class Compressed:
 
     model: nn.Module
     content: bytes
-    strength: float
+    removed: float
     before: nn.Module
     seconds: dict[str, float]
     blocks: list[dict[str, float]]
@@ -62,7 +62,7 @@ def compress(job: Job, method: str, target: int) -> Compressed:
         UserError: the method cannot reach that size.
     """
     with job.stage("compress"):
-        candidate, strength = of_size(METHODS[method](job), target, method)
+        candidate, removed = of_size(METHODS[method](job), target)
         before = copy.deepcopy(candidate.finished())
     blocks = reconstruct_(job, candidate.model)
     tune_(job, candidate.model)
@@ -71,7 +71,7 @@ def compress(job: Job, method: str, target: int) -> Compressed:
     read_file_(model, content)
     seconds = {stage: round(value, 2) for stage, value in job.seconds.items()}
     return Compressed(
-        model=model.requires_grad_(False), content=content, strength=strength,
+        model=model.requires_grad_(False), content=content, removed=removed,
         before=before.requires_grad_(False), seconds=seconds, blocks=blocks,
     )  # fmt: skip
 
@@ -104,7 +104,7 @@ def measured(
         "wall_seconds": seconds,
         "size_bytes": {"float": size, "compressed": len(found.content)},
         "share_of_float": len(found.content) / size,
-        "strength": found.strength,
+        "removed": found.removed,
         "seconds": found.seconds,
         "forward_passes": round(job.meter.passes(), 1),
         "block_errors": found.blocks,

@@ -8,7 +8,7 @@ as much as float16 stays in it.
 import torch
 from torch import Tensor, nn
 
-from benchmarks.compression.candidate import AtStrength, Candidate
+from benchmarks.compression.candidate import Candidate, Removal
 from benchmarks.compression.layer_statistics import output_sensitivities
 from benchmarks.compression.sign_layer import SignLayer, sign_terms, signs_of
 from brevitas_defakeq.config import FORWARD_BATCH
@@ -41,7 +41,7 @@ def stored_values(terms: Tensor, width: int) -> float:
     return used * width / 8 + 2 * used + 2 * int(terms.max()) * width + len(terms)
 
 
-def sign_rank_one(job: Job) -> AtStrength:
+def sign_rank_one(job: Job) -> Removal:
     """Takes terms of single channels away, the least logit error for each byte first; one always stays."""
     layers = job.reference_layers
     sensitivities = output_sensitivities(job.reference, layers, job.images, job.observer.logit, FORWARD_BATCH)
@@ -60,9 +60,8 @@ def sign_rank_one(job: Job) -> AtStrength:
     order = torch.argsort(torch.cat([gain.flip(0) for gain in gains]), stable=True)
     owner = torch.cat([names.flip(0) for names in owners])[order]
 
-    def at(strength: float) -> Candidate:
-        kept = owner[round(strength * len(owner)) :]
-        terms = (torch.bincount(kept, minlength=offset) + 1).to(torch.uint8)
+    def without(gone: Tensor) -> Candidate:
+        terms = (MOST_TERMS - torch.bincount(owner[gone], minlength=offset)).to(torch.uint8)
         model = copy_module(job.reference).requires_grad_(True)
         modules = modules_by_name(model)
         new: dict[nn.Module, nn.Module] = {}
@@ -76,4 +75,4 @@ def sign_rank_one(job: Job) -> AtStrength:
         replace_modules(model, new)
         return Candidate.whole(model)
 
-    return at
+    return Removal("sign with rank-1 magnitude", len(owner), without)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from benchmarks.compression.candidate import AtStrength, Candidate
+from benchmarks.compression.candidate import Candidate, Removal
 from benchmarks.compression.channel_groups import Unit, channel_units, head_units
 from benchmarks.compression.channel_removal import mask_, remove_
 from benchmarks.compression.layer_statistics import GRADIENT_IMAGES
@@ -28,13 +28,13 @@ ROUNDS = 10
 _ROUNDING = 1e-3
 
 
-def structured_pruning(job: Job) -> AtStrength:
+def structured_pruning(job: Job) -> Removal:
     """Removes units, the least score for each stored value first; one unit of each group stays."""
     groups = removable_units(job)
     order = removal_order(job, groups)
 
-    def at(strength: float) -> Candidate:
-        units = order[: round(strength * len(order))]
+    def without(gone: Tensor) -> Candidate:
+        units = [order[index] for index in gone.tolist()]
         model = copy_module(job.reference).requires_grad_(True)
         mask_(model, units)
 
@@ -45,7 +45,7 @@ def structured_pruning(job: Job) -> AtStrength:
 
         return Candidate(model, removed)
 
-    return at
+    return Removal("structured pruning", len(order), without)
 
 
 def removable_units(job: Job) -> list[list[Unit]]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from benchmarks.compression.candidate import AtStrength, Candidate
+from benchmarks.compression.candidate import Candidate, Removal
 from benchmarks.compression.layer_statistics import is_matrix, output_sensitivities, second_moments
 from brevitas_defakeq.config import FORWARD_BATCH
 from brevitas_defakeq.nn.module_tree import copy_module, modules_by_name, replace_modules
@@ -70,7 +70,7 @@ def thin_layers(layer: nn.Module, factors: Factors, rank: int) -> ThinLayers:
     return ThinLayers(first, second)
 
 
-def truncated_svd(job: Job) -> AtStrength:
+def truncated_svd(job: Job) -> Removal:
     """Drops components of all layers, the least logit error for each stored value first."""
     layers = {name: layer for name, layer in job.reference_layers.items() if is_matrix(layer)}
     moments = second_moments(job.reference, layers, job.batches())
@@ -86,10 +86,10 @@ def truncated_svd(job: Job) -> AtStrength:
         owners.append(torch.full((len(found.energies),), index))
     order = torch.argsort(torch.cat(gains), stable=True)
     owner = torch.cat(owners)[order]
+    full = torch.bincount(owner)
 
-    def at(strength: float) -> Candidate:
-        kept = owner[round(strength * len(owner)) :]
-        ranks = torch.bincount(kept, minlength=len(factors)).clamp_min(1).tolist()
+    def without(gone: Tensor) -> Candidate:
+        ranks = (full - torch.bincount(owner[gone], minlength=len(full))).clamp_min(1).tolist()
         model = copy_module(job.reference).requires_grad_(True)
         modules, thin = modules_by_name(model), {}
         for (name, found), rank in zip(factors.items(), ranks, strict=True):
@@ -99,4 +99,4 @@ def truncated_svd(job: Job) -> AtStrength:
         replace_modules(model, thin)
         return Candidate.whole(model)
 
-    return at
+    return Removal("truncated SVD", len(owner), without)
