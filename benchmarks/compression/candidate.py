@@ -49,8 +49,8 @@ class Removal:
 def of_size(removal: Removal, target: int) -> tuple[Candidate, float]:
     """The candidate whose file has ``target`` bytes or up to 1 % less, and the share of units that are gone.
 
-    Bisection over how many of the first units go. Where the last of them is too large a step (a head of a small
-    network), it goes before all others and the search is repeated, which gives back some that went before it.
+    Bisection over how many of the first units go. Where the last of them is too large a step (a head of a
+    small network), it goes before all others and the search is repeated, which gives back some of the others.
 
     Raises:
         UserError: the method cannot reach that size.

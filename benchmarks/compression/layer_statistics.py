@@ -1,4 +1,4 @@
-"""What the methods weigh a layer's errors by: its inputs on the calibration images, and the verdict's gradient."""
+"""What the methods weigh a layer's errors by: its inputs on calibration images, and the logit's gradient."""
 
 from collections.abc import Callable, Mapping, Sequence
 

@@ -2,8 +2,8 @@
 
 The score of a unit is Taylor's first order of what its removal does to the logit, ``E[(sum x dz/dx)^2]`` over
 the inputs x of the layers that read it (Molchanov et al., CVPR 2019, on the logit in place of a loss, since
-there are no labels), for each value that it stores. It is computed anew as units go. What is removed is masked
-while blocks are reconstructed, so that blocks keep their shapes, and taken out at the end.
+there are no labels), for each value that it stores. It is computed anew as units go. What is removed is
+masked while blocks are reconstructed, so that they keep their shapes, and taken out at the end.
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,8 @@
 """Truncated SVD of each layer's weight, weighted by the layer's calibration inputs.
 
 With ``C = sum x x^T = S S^T`` over the inputs x of a layer, ``||(W - W') S||^2`` is the squared error of its
-output. Its minimum over W' of rank r is the truncated SVD ``W S ~ P_r D_r Q_r^T``, ``W' = P_r D_r Q_r^T S^-1``
-(Wang et al., SVD-LLM, ICLR 2025), and each singular value dropped adds its square. Two thin layers take the
+output. Its minimum over W' of rank r is ``W' = P_r D_r Q_r^T S^-1`` with the truncated SVD ``P_r D_r Q_r^T`` of
+``W S`` (Wang et al., SVD-LLM, ICLR 2025), and each singular value dropped adds its square. Two thin layers take the
 layer's place: K -> r with its kernel, and r -> C_out. Linear layers and convolutions with one group are
 decomposed, where that saves bytes; depthwise and grouped ones stay.
 """
@@ -25,7 +25,7 @@ _RIDGE = 1e-6
 
 @dataclass(frozen=True)
 class Factors:
-    """``left @ right`` = W [C_out, K]; ``energies`` [R]: squared output error of an image by each component."""
+    """``left @ right`` = W [C_out, K]; ``energies`` [R]: squared output error of an image without each."""
 
     left: Tensor
     right: Tensor
@@ -33,7 +33,7 @@ class Factors:
 
 
 class ThinLayers(nn.Sequential):
-    """K -> r without a bias, then r -> C_out; ``weight`` is that of the second, for code that asks its type."""
+    """K -> r without a bias, then r -> C_out; ``weight`` is the second's, for code that asks its type."""
 
     @property
     def weight(self) -> Tensor:

@@ -1,4 +1,4 @@
-"""What the tests of `benchmarks/` share: its folder on the path, and jobs of small networks that have not begun."""
+"""What the tests of `benchmarks/` share: its folder on the path, and jobs of small networks."""
 
 import sys
 from pathlib import Path

@@ -12,7 +12,7 @@ from torch import nn
 
 from benchmarks.compression.__main__ import target_bytes
 from benchmarks.compression.candidate import Candidate, Removal, of_size
-from benchmarks.compression.measured_run import METHODS, compress, measured, metrics_of, new_job
+from benchmarks.compression.measured_run import METHODS, compress, measured, metrics_of
 from benchmarks.compression.stored_file import file_bytes
 from brevitas_defakeq.artifact import float_bytes
 from brevitas_defakeq.calibration_set import from_tensors

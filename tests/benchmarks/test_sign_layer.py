@@ -20,7 +20,7 @@ def test_one_term_is_the_closed_form():
 
 
 def test_a_second_term_by_hand():
-    """The rest is [[.5, .5], [.5, -.5]], whose magnitude has rank 1 exactly: nothing is left."""
+    """The rest is [[.5, .5], [.5, -.5]], whose magnitude has rank 1: nothing is left."""
     (_, _, _), (rest, rows, columns) = sign_terms(torch.tensor([[2.0, -1.0], [-1.0, -2.0]]), 2)
     assert torch.allclose(rest, torch.tensor([[0.5, 0.5], [0.5, -0.5]]), atol=1e-5)
     assert torch.allclose(torch.outer(rows, columns), torch.full((2, 2), 0.5), atol=1e-5)
@@ -79,7 +79,7 @@ def test_all_terms_come_near_the_weight_and_none_leaves_one(jobs):
     assert len(layers) > 3 and all((layer.terms == 1).all() for layer in layers)
     few = removal.without(torch.arange(removal.count // 2)).model
     wanted = job.reference(job.images)
-    errors = [float((model(job.images) - wanted).square().mean()) for model in (everything, few)]
+    errors = [(model(job.images) - wanted).square().mean().item() for model in (everything, few)]
     assert errors[1] < 0.2 * errors[0]
 
 

@@ -44,8 +44,7 @@ def test_a_file_reads_back_into_a_network_of_that_structure():
             tensor.add_(torch.randn_like(tensor))
     read_file_(other, file_of(model))
     assert file_of(other) == file_of(model)
-    assert torch.allclose(other[4].weight, model[4].weight, rtol=2e-3, atol=1e-6)
-    assert torch.equal(other[4].weight.sign(), other[4].weight.sign())
+    assert torch.allclose(other[4].weight, model[4].weight, atol=1e-3)
     images = torch.randn(2, 3, 3, 3)
     assert torch.allclose(other.eval()(images), model.eval()(images), rtol=1e-2, atol=1e-2)
 

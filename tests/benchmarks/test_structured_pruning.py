@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.compression.channel_groups import channel_units
+from benchmarks.compression.channel_groups import Unit, channel_units
 from benchmarks.compression.channel_removal import mask_, remove_
 from benchmarks.compression.structured_pruning import (
     removable_units,
@@ -25,7 +25,10 @@ def names(group):
 def test_groups_of_a_network_with_gates_sums_and_concatenation(jobs):
     """``join`` is behind GroupNorm, which mixes its channels, so that they stay."""
     groups = removable_units(jobs("residual"))
-    assert sorted((sorted(rows), sorted(columns), len(group)) for group in groups for rows, columns in [names(group)]) == [
+    found = [
+        (sorted(rows), sorted(columns), len(group)) for group in groups for rows, columns in [names(group)]
+    ]
+    assert sorted(found) == [
         (["depthwise", "excite", "expand"], ["project", "squeeze"], 10),
         (["left"], ["join"], 4),
         (["project", "stem"], ["expand", "left", "right"], 6),
@@ -94,8 +97,6 @@ def test_scores_are_exact_where_the_network_is_linear():
     """Of z = sum_c v_c (u_c . x) the loss of unit c is its term: E[(v_c u_c . x)^2] over 4 + 1 values."""
     model = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 1)).eval()
     images = torch.randn(20, 3, generator=torch.Generator().manual_seed(0))
-    from benchmarks.compression.channel_groups import Unit
-
     units = [Unit({"0": torch.tensor([c])}, {"1": torch.tensor([c])}) for c in (0, 1)]
     observer = Observer(OutputSpec(), "1", "input")
     (scores,) = unit_scores(model, [units], observer, images)

@@ -44,7 +44,7 @@ def test_the_error_is_the_energy_of_what_was_dropped_and_no_product_has_less(lay
     factors = weighted_factors(layer.weight.flatten(1), moment_of(layer, inputs))
     thin = thin_layers(layer, factors, 2)
     error = (thin(inputs) - layer(inputs)).square().sum() / len(inputs)
-    assert float(error) == pytest.approx(float(factors.energies[2:].sum()), rel=1e-3)
+    assert error.item() == pytest.approx(float(factors.energies[2:].sum()), rel=1e-3)
     left, sizes, right = torch.linalg.svd(layer.weight.detach().flatten(1), full_matrices=False)
     plain = (left[:, :2] * sizes[:2]) @ right[:2]
     unweighted = thin_layers(layer, factors, 2)
@@ -65,7 +65,7 @@ def test_sensitivity_is_the_mean_square_of_the_gradient():
     """For z = w . (A x) the gradient at A's output is w for every image."""
     model = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 1))
     found = output_sensitivities(model, {"0": model[0]}, torch.randn(10, 4), lambda z: z[:, 0], 4)
-    assert found["0"] == pytest.approx(float(model[1].weight.square().mean()), rel=1e-5)
+    assert found["0"] == pytest.approx(model[1].weight.square().mean().item(), rel=1e-5)
 
 
 def test_it_takes_the_least_harmful_components_first(jobs):
@@ -74,8 +74,8 @@ def test_it_takes_the_least_harmful_components_first(jobs):
     wanted = job.reference(job.images)
     sizes = [0, removal.count // 4, removal.count // 2, removal.count]
     made = [removal.without(torch.arange(size)).model for size in sizes]
-    errors = [float((model(job.images) - wanted).square().mean()) for model in made]
+    errors = [(model(job.images) - wanted).square().mean().item() for model in made]
     assert errors[0] == 0 and errors == sorted(errors)
     reversed_order = removal.without(torch.arange(removal.count - sizes[2], removal.count)).model
-    assert float((reversed_order(job.images) - wanted).square().mean()) > 3 * errors[2]
+    assert (reversed_order(job.images) - wanted).square().mean().item() > 3 * errors[2]
     assert any(isinstance(module, ThinLayers) for module in made[2].modules())
