@@ -6,9 +6,9 @@
 | `truncated_svd` | each weight matrix as two thin ones, least squares on the layer's calibration inputs |
 | `sign_rank_one` | each weight as signs times the outer product of two positive vectors, in several terms |
 
-What is left is stored as float16, like what our own files do not quantize, and computes in float. These are not
-the rows "ADD", "GAC-FAS", "X-Pruner", "OneBit" and "HOLa" of the paper's table. None of them can be rerun as a
-compression of a given detector from calibration images:
+What is left is stored as float16, like what our own files do not quantize, and computes in float. These are
+not the rows "ADD", "GAC-FAS", "X-Pruner", "OneBit" and "HOLa" of the paper's table. None of them can be rerun
+as a compression of a given detector from calibration images:
 
 * ADD (Le and Woo, AAAI 2022) distils a detector for low-quality video by attention to frequencies; the model
   does not get smaller.

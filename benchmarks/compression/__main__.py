@@ -19,7 +19,7 @@ from benchmarks.compression.measured_run import METHODS, measured
 from benchmarks.tables import markdown, reports
 from brevitas_defakeq.artifact import float_bytes
 from brevitas_defakeq.calibration_set import CalibrationSet, from_source, from_tensors
-from brevitas_defakeq.config import DefakeQConfig
+from brevitas_defakeq.config import DEFAULT_SAMPLES, DefakeQConfig, ReconstructionConfig
 from brevitas_defakeq.data.labelled_set import LabelledSet
 from brevitas_defakeq.demo import drawn_calibration, drawn_test
 from brevitas_defakeq.detectors.resolve import Detector, resolve
@@ -60,6 +60,14 @@ def data_of(
     return images, LabelledSet.from_source(options.test, preprocessing)
 
 
+def run_name(detector: str, method: str, size: str, config: DefakeQConfig) -> str:
+    """Of the JSON file; settings that are not the usual ones are in it."""
+    standard, steps = DefakeQConfig.for_recipe("best"), config.reconstruction.iterations
+    name = f"{detector}-{method}-{size.replace('%', 'percent')}-seed{config.seed}"
+    name += f"-n{config.samples}" * (config.samples != standard.samples)
+    return name + f"-i{steps}" * (steps != standard.reconstruction.iterations)
+
+
 def table(out: Path) -> str:
     """Markdown from the JSON files, a row a run."""
 
@@ -93,6 +101,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--calibration", type=Path)
     parser.add_argument("--test", type=Path)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--samples", type=int, default=DEFAULT_SAMPLES, help="calibration images")
+    parser.add_argument("--iterations", type=int, default=ReconstructionConfig().iterations, help="a block")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/compression"))
     parser.add_argument("--threads", type=int, default=2)
     return parser.parse_args()
@@ -104,12 +114,15 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     given = dict(pair.split("=", 1) for pair in options.option)
     detector = resolve(options.detector, **given)
-    config = DefakeQConfig.for_recipe("best", seed=options.seed)
+    steps = ReconstructionConfig(iterations=options.iterations)
+    config = DefakeQConfig.for_recipe(
+        "best", seed=options.seed, samples=options.samples, reconstruction=steps
+    )
     sizes = [target_bytes(text, float_bytes(detector.model)) for text in options.bytes]
     data = data_of(detector, options, config)
     for text, size in zip(options.bytes, sizes, strict=True):
         for method in options.method:
-            name = f"{detector.name}-{method}-{text.replace('%', 'percent')}-seed{options.seed}"
+            name = run_name(detector.name, method, text, config)
             if not (options.out / f"{name}.json").exists():
                 print(name, flush=True)
                 write_json(options.out / f"{name}.json", measured(detector, *data, method, size, config))

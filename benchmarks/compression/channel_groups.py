@@ -5,8 +5,8 @@ channels, and every layer's input is looked at for where they arrive. Two rounds
 
 1. one image for each layer, all of whose outputs are NaN: which input channels of other layers it reaches;
 2. two images for each bit of a channel's number, all layers at once: NaN where the bit is set, and where it
-   is not. An input channel that has NaN in one of the two for every bit has one channel before it, whose number
-   the bits are. Norms and products over channels spread NaN over all: such channels stay.
+   is not. An input channel that has NaN in one of the two for every bit has one channel before it, whose
+   number the bits are. Norms and products over channels spread NaN over all: such channels stay.
 
 A layer stops NaN; a depthwise convolution passes it on, channel by channel, and loses those channels with its
 neighbours. Layers whose channels arrive together (sums, gates) form one group. Heads of timm's ``Attention``

@@ -99,7 +99,7 @@ def measured(
     return {
         "task": {
             "detector": detector.name, "method": method, "bytes": target, "seed": config.seed,
-            "samples": len(calibration.images),
+            "samples": len(calibration.images), "iterations": config.reconstruction.iterations,
         },
         "wall_seconds": seconds,
         "size_bytes": {"float": size, "compressed": len(found.content)},

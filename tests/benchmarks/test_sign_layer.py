@@ -9,7 +9,7 @@ from benchmarks.compression.sign_rank_one import MOST_TERMS, sign_rank_one, term
 
 
 def test_one_term_is_the_closed_form():
-    """|W| = [[2, 1], [1, 2]] has singular values 3 and 1; the first pair is (1, 1) / sqrt 2 twice: all 1.5."""
+    """|W| = [[2, 1], [1, 2]] has singular values 3 and 1, the first pair (1, 1) / sqrt 2 twice: all 1.5."""
     weight = torch.tensor([[2.0, -1.0], [-1.0, -2.0]])
     layer = nn.Linear(2, 2)
     layer.weight.data = weight
