@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from brevitas_defakeq.data.labelled_set import LabelledSet
 from brevitas_defakeq.evaluation.bootstrap import auc_interval
 from brevitas_defakeq.evaluation.fidelity import fidelity
 from brevitas_defakeq.evaluation.metrics import auc
@@ -30,6 +31,12 @@ def measures(
         name: _measures(scores[here], reference[here], labels[here]) for name, here in parts.items()
     }
     return whole
+
+
+def by_dataset(test: LabelledSet) -> dict[str, np.ndarray]:
+    """Masks [N] of the images of each data set."""
+    datasets = np.array([sample.dataset for sample in test.samples])
+    return {name: datasets == name for name in dict.fromkeys(datasets.tolist())}
 
 
 def _measures(scores: np.ndarray, reference: np.ndarray, labels: np.ndarray) -> dict[str, Any]:

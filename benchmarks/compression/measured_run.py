@@ -16,15 +16,13 @@ from benchmarks.compression.sign_rank_one import sign_rank_one
 from benchmarks.compression.stored_file import file_of, read_file_
 from benchmarks.compression.structured_pruning import structured_pruning
 from benchmarks.compression.truncated_svd import truncated_svd
+from benchmarks.measures import by_dataset, measures
 from brevitas_defakeq.artifact import float_bytes
 from brevitas_defakeq.calibration_set import CalibrationSet
 from brevitas_defakeq.config import DefakeQConfig
 from brevitas_defakeq.data.labelled_set import LabelledSet
 from brevitas_defakeq.detectors.observer import Observer
 from brevitas_defakeq.detectors.resolve import Detector
-from brevitas_defakeq.evaluation.bootstrap import auc_interval
-from brevitas_defakeq.evaluation.fidelity import count_flips, fidelity
-from brevitas_defakeq.evaluation.metrics import auc
 from brevitas_defakeq.pipeline import Job
 from brevitas_defakeq.provenance import provenance
 from brevitas_defakeq.quantization_request import prepare_request
@@ -94,7 +92,7 @@ def measured(
     models = {"float": job.reference, "before_reconstruction": found.before, "compressed": found.model}
     scores = logits(models, job.observer, test)
     labels = np.array([sample.label for sample in test.samples])
-    datasets = np.array([sample.dataset for sample in test.samples])
+    parts = by_dataset(test)
     size = float_bytes(detector.model)
     return {
         "task": {
@@ -110,7 +108,7 @@ def measured(
         "block_errors": found.blocks,
         "provenance": provenance(config.seed),
         "metrics": {
-            name: metrics_of(values, scores["float"], labels, datasets) for name, values in scores.items()
+            name: measures(values, scores["float"], labels, parts) for name, values in scores.items()
         },
     }  # fmt: skip
 
@@ -124,29 +122,3 @@ def logits(models: Mapping[str, nn.Module], observer: Observer, test: LabelledSe
         for name, model in models.items():
             found[name].append(observer(model.eval(), batch)[0].numpy())
     return {name: np.concatenate(parts) for name, parts in found.items()}
-
-
-def metrics_of(
-    scores: np.ndarray, reference: np.ndarray, labels: np.ndarray, datasets: np.ndarray
-) -> dict[str, Any]:
-    """AUC with its interval, share of the float AUC, flips at threshold 0, rank correlation, logit error.
-
-    ``relative_error`` is the mean squared error of the logit over the variance of the float one;
-    ``per_dataset`` has AUC and flips of each data set.
-    """
-    whole = auc(labels, scores)
-    per_dataset = {}
-    for name in dict.fromkeys(datasets.tolist()):
-        here = datasets == name
-        per_dataset[name] = {
-            "auc": auc(labels[here], scores[here]),
-            "flips": count_flips(reference[here], scores[here]).to_json(),
-        }
-    return {
-        "auc": whole,
-        "auc_interval": list(auc_interval(labels, scores)),
-        "auc_kept": whole / auc(labels, reference),
-        "relative_error": float(np.mean((scores - reference) ** 2) / reference.var()),
-        "fidelity": fidelity(reference, scores),
-        "per_dataset": per_dataset,
-    }

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.measures import by_dataset
 from benchmarks.real_detectors import DETECTORS
 from benchmarks.suite.faces import FULL, TestSize, calibration_faces, test_faces
 from benchmarks.vehicles import detector as drawn_faces_detector
@@ -48,9 +49,8 @@ def material(vehicle: str, *, samples: int, seed: int, size: TestSize, data: Pat
     if vehicle not in DETECTORS:
         images, labels = calibration_faces(samples, seed)
         test = test_faces(size)
-        datasets = np.array([sample.dataset for sample in test.samples])
-        parts = {name: datasets == name for name in dict.fromkeys(datasets.tolist())}
-        return Material(drawn_faces_detector(vehicle), from_tensors(images, labels, samples), test, parts)
+        calibration = from_tensors(images, labels, samples)
+        return Material(drawn_faces_detector(vehicle), calibration, test, by_dataset(test))
     if data is None:
         raise UserError(f"{vehicle} is measured on photographs; give --data")
     detector, faces = DETECTORS[vehicle](data), data / "faces256"

@@ -1,4 +1,4 @@
-"""LayerNorms re-parameterized: ranges by hand, the same function, the codes of a quantizer for each channel."""
+"""LayerNorms re-parameterized: ranges by hand, the same function, the codes of a quantizer a channel."""
 
 import pytest
 import timm
@@ -39,7 +39,7 @@ def equalized(model, images, levels=16, results=None):
 
 
 def test_ranges_by_hand():
-    """Two channels on grids of 16 values, which hold their means: 0..15 and 100..130; s = 1 and 2, mean 1.5."""
+    """Two channels on grids of 16 values that hold their means: 0..15 and 100..130; s = 1 and 2, mean 1.5."""
     grid = torch.tensor([*range(16), 12, 12]).float()
     sample = torch.stack([grid, 100 + 2 * grid], dim=1)
     ratio, middle = equalize_norms._channel_ranges(sample, 16)
