@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from brevitas_defakeq.config import Matching
 from brevitas_defakeq.haq.solver import monotone
+from brevitas_defakeq.nn.hook_state import has_hooks_inside
 from brevitas_defakeq.nn.layer_kinds import channel_dim, layer_kind_of
 from brevitas_defakeq.nn.module_tree import removed_after, replayed, weight_of
 from brevitas_defakeq.quant.integer_range import effective_bits, num_levels
@@ -95,7 +96,7 @@ def _recorded_changes(layers: Mapping, deltas: Mapping, changes: dict, images: i
         kind = layer_kind_of(layer)
 
         def hook(_: nn.Module, inputs: tuple, output: Tensor) -> None:
-            source = inputs[0].detach()
+            source = inputs[0].detach().to(weight_of(layer).dtype)  # not so inside torch.autocast
 
             @torch.no_grad()
             def at_output(gradient: Tensor) -> None:
@@ -107,7 +108,9 @@ def _recorded_changes(layers: Mapping, deltas: Mapping, changes: dict, images: i
 
         return hook
 
-    handles = [layer.register_forward_hook(attach(name, layer)) for name, layer in layers.items()]
+    handles = [
+        layer.register_forward_hook(attach(name, layer), prepend=True) for name, layer in layers.items()
+    ]
     with removed_after(handles):
         yield
 
@@ -138,7 +141,11 @@ def measured_costs(
     images = sum(map(len, batches))
     costs: dict[str, list[float]] = {}
     for index, (_, inside) in enumerate(blocks):
-        earlier = [name for name, _ in blocks[:index] if len(recording.outputs[name]) == len(batches)]
+        earlier = [
+            name
+            for name, _ in blocks[:index]
+            if len(recording.outputs[name]) == len(batches) and not has_hooks_inside(modules[name])
+        ]
         outputs = {modules[name]: recording.outputs[name] for name in earlier}
         for name in inside:
             recorded = recording.targets[name]
@@ -215,7 +222,8 @@ def _record(
     handles = [block.register_forward_hook(keep_output(name)) for name, block in blocks.items()]
     if kind is not None:
         handles += [
-            layer.register_forward_hook(keep_target(name, layer, kind)) for name, layer in layers.items()
+            layer.register_forward_hook(keep_target(name, layer, kind), prepend=True)
+            for name, layer in layers.items()
         ]
     with removed_after(handles):
         return _Recording(outputs, targets, [logit(model(batch)) for batch in batches])
@@ -233,5 +241,5 @@ def _matched(layer: nn.Module, target: MatchingTarget | None) -> Iterator[None]:
         gain, shift = target.affine(output, dim)
         return output * along_channels(gain, output, dim) + along_channels(shift, output, dim)
 
-    with removed_after([layer.register_forward_hook(hook)]):
+    with removed_after([layer.register_forward_hook(hook, prepend=True)]):
         yield
