@@ -14,6 +14,7 @@ from brevitas_defakeq.detectors.output import OutputSpec
 from brevitas_defakeq.detectors.resolve import Detector
 from brevitas_defakeq.haq.hardware_costs_file import open_costs
 from brevitas_defakeq.imaging.preprocessing import Preprocessing
+from brevitas_defakeq.nn.gradients import gradients_on
 from brevitas_defakeq.progress import ProgressCallback, silent
 from brevitas_defakeq.quantization_request import prepare_request
 from brevitas_defakeq.resume import Checkpoint
@@ -21,6 +22,7 @@ from brevitas_defakeq.run_inputs import as_detector, found_device, labelled_set
 from brevitas_defakeq.run_report import add_report_
 
 
+@gradients_on()
 def quantize(
     detector: nn.Module | Detector,
     calibration: Tensor | Iterable[Tensor] | str | Path | Sequence[Sample],

@@ -29,6 +29,7 @@ from brevitas_defakeq.evaluation.reversed_labels import reversed_notes
 from brevitas_defakeq.evaluation.smallest_budget import Trial, check_drop, smallest_budget
 from brevitas_defakeq.haq.hardware_costs_file import open_costs
 from brevitas_defakeq.imaging.preprocessing import Preprocessing
+from brevitas_defakeq.nn.gradients import gradients_on
 from brevitas_defakeq.pipeline import Job
 from brevitas_defakeq.prepare.plan import Plan
 from brevitas_defakeq.progress import ProgressCallback, silent
@@ -46,6 +47,7 @@ _SCORES = "validation-logits.bin"
 STEP = 0.25
 
 
+@gradients_on()
 def quantize_within(
     detector: nn.Module | Detector,
     calibration: Tensor | Iterable[Tensor] | str | Path | Sequence[Sample],

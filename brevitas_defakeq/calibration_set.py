@@ -102,6 +102,7 @@ def from_tensors(images: Tensor | Iterable[Tensor], labels: Tensor | None, count
     """Preprocessed images as one tensor or as batches [N, 3, H, W]; the first ``count`` are used."""
     images = images if isinstance(images, Tensor) else torch.cat(list(images))
     images = images[:count].float()
+    images = images.clone() if images.is_inference() else images  # autograd keeps no such tensor
     if images.dim() != 4 or len(images) < MINIMUM_SAMPLES:
         shape = "x".join(map(str, images.shape))
         raise UserError(f"calibration tensor of shape {shape}: give [N, 3, H, W] with N >= {MINIMUM_SAMPLES}")

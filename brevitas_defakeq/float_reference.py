@@ -11,8 +11,10 @@ from brevitas_defakeq.detectors.resolve import Detector
 from brevitas_defakeq.nn.batch_input import hand_over_copies_, to_channels_last_
 from brevitas_defakeq.nn.module_tree import copy_module, modules_by_name
 from brevitas_defakeq.prepare.kept_float import kept_float
+from brevitas_defakeq.prepare.outside_weights import WeightsRead
 from brevitas_defakeq.prepare.parametrizations import remove_parametrizations_
 from brevitas_defakeq.prepare.plan import Plan, make_plan
+from brevitas_defakeq.prepare.single_image import require_single_image
 from brevitas_defakeq.prepare.trace import refused_if_it_fails
 from brevitas_defakeq.utils.errors import UserError
 
@@ -34,6 +36,7 @@ def prepare_float(
             not finite, no layer can be quantized, or a pattern matches none.
     """
     reference = copy_module(detector.model).eval()
+    require_single_image(reference, example, detector.output)
     contiguous = _needs_contiguous(reference, detector, example)
     outside = {**detector.outside, **kept_float(reference, keep_float)}
     plan = make_plan(reference, example, outside=outside, blocks=detector.blocks, contiguous=contiguous)
@@ -68,8 +71,9 @@ def _needs_contiguous(model: nn.Module, detector: Detector, example: Tensor) -> 
         UserError: it fails in its own layout, or its logits are not finite.
     """
     images = torch.cat([example, example.flip(3)])
-    with refused_if_it_fails(images):
+    with refused_if_it_fails(images), WeightsRead() as read:
         wanted = detector.output.fake_logit(model(images.clone()))
+    read.check(model, detector.model)
     if not wanted.isfinite().all():
         broken = _not_finite(detector.model)
         reason = "check its weights and input"

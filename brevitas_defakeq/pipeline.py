@@ -258,7 +258,7 @@ class Job:
 
     def images_at_once(self) -> int:
         """Number of images whose activations for a backward pass fit in ``TUNING_BYTES``."""
-        outputs = sum(layer.macs * layer.weight_shape[0] // layer.num_params for layer in self.plan.layers)
+        outputs = sum(layer.outputs for layer in self.plan.layers)
         return max(1, min(self.config.final.batch_size, TUNING_BYTES // max(1, outputs * _BYTES_AN_OUTPUT)))
 
     def quantized_layers(self, model: nn.Module) -> dict[str, nn.Module]:

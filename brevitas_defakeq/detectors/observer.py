@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from brevitas_defakeq.detectors.feature import FeatureTap
 from brevitas_defakeq.detectors.output import OutputSpec
+from brevitas_defakeq.utils.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -23,10 +24,19 @@ class Observer:
     side: str
 
     def __call__(self, model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Fake logit [N] and feature [N, C] of images [N, 3, H, W]; gradients flow."""
+        """Fake logit [N] and feature [N, C] of images [N, 3, H, W]; gradients flow.
+
+        Raises UserError where the verdicts are not one an image.
+        """
         with FeatureTap(model, self.path, self.side) as tap:
             raw = model(images)
-        return self.output.fake_logit(raw), tap.value
+        logits = self.output.fake_logit(raw)
+        if len(logits) != len(images):
+            raise UserError(
+                f"the detector returns {len(logits)} verdicts for {len(images)} images; does a squeeze() without "
+                "a dimension, or a reshape, drop the batch?"
+            )
+        return logits, tap.value
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form."""

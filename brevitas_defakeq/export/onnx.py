@@ -5,6 +5,7 @@ Any ONNX Runtime from ``RUNTIME`` on unpacks the weights as it loads the file an
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,13 +19,14 @@ from brevitas_defakeq.export.batch_size import batch_of, write_batch_graph
 from brevitas_defakeq.export.constant_pool import Constants
 from brevitas_defakeq.export.export_card import card_of, preprocessing_of, require_exportable
 from brevitas_defakeq.export.file_form import file_contract, form_of, restore_edges_
-from brevitas_defakeq.export.graph_writer import shorten_
+from brevitas_defakeq.export.graph_writer import FileForm, shorten_
 from brevitas_defakeq.export.integer_weights import integer_weight
 from brevitas_defakeq.export.onnx_modules import ONNX_OPSET, onnx_export_modules
 from brevitas_defakeq.export.pixel_input import take_pixels_
-from brevitas_defakeq.export.weight_packing import fold_clips_, pack_weights_, pool_numbers_
+from brevitas_defakeq.export.weight_packing import absent_weights, fold_clips_, pack_weights_, pool_numbers_
 from brevitas_defakeq.float_reference import as_planned
-from brevitas_defakeq.nn.module_tree import modules_by_name
+from brevitas_defakeq.nn.module_tree import flag_set, modules_by_name, weight_of
+from brevitas_defakeq.prepare.trace import tensors_in
 from brevitas_defakeq.runtime.card import Card, card_beside
 from brevitas_defakeq.runtime.onnx_file import is_version, open_session, version_numbers
 from brevitas_defakeq.utils.errors import UserError
@@ -128,9 +130,26 @@ def coded_graph(result: QuantizedDetector, network: nn.Module, pixels: bool, *, 
     form, constants = form_of(result, pixels=pixels), Constants()
     model = write_batch_graph(converted, form, example, ONNX_OPSET)
     fold_clips_(model)
+    unread = _without_effect(network, form, example, absent_weights(model, weights))
+    weights = {name: weight for name, weight in weights.items() if name not in unread}
     patterns = pack_weights_(model, weights, constants, packed=packed)
     pool_numbers_(model, constants)
     return _finished(model, constants, patterns, result, pixels)
+
+
+def _without_effect(
+    network: nn.Module, form: FileForm, example: Tensor, weights: Sequence[str]
+) -> set[str]:  # fmt: skip
+    """Those of the weights, named as in the graph, that no output of the file depends on: of another head."""
+    if not weights:
+        return set()
+    layers = modules_by_name(network)
+    held = [weight_of(layers[name.removeprefix("form.").removesuffix(".weight")]) for name in weights]
+    with flag_set(held, "requires_grad"), torch.enable_grad():
+        outputs = list(tensors_in(form.read(network(example))))
+        reached = [output.double().sum() for output in outputs if output.requires_grad]
+        found = torch.autograd.grad(sum(reached), held, allow_unused=True) if reached else [None] * len(held)
+    return {name for name, gradient in zip(weights, found, strict=True) if gradient is None}
 
 
 def float_graph(result: QuantizedDetector, network: nn.Module, pixels: bool) -> OnnxGraph:

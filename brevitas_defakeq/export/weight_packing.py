@@ -71,16 +71,17 @@ def pack_weights_(
     slower than signed ones, but two products with activations never overflow 16 bits on the way.
 
     Args:
-        weights: initializer name -> its codes.
+        weights: initializer name -> its codes; none of them ``absent_weights``.
 
     Returns:
         how often each pattern was used.
     """
     graph, values, used = _Graph(model), initializers(model), Counter[str]()
+    absent = absent_weights(model, weights)
+    if absent:
+        raise KeyError(f"the graph has no {', '.join(absent)}")
     for name, weight in weights.items():
-        if name not in values:
-            continue  # equal to another layer's, which the exporter has kept
-        for node in graph.readers[name]:
+        for node in graph.readers.get(name, ()):  # none of one that is kept under another's name
             x_scale = _scale_of(node.input[0], graph, values)
             integer = x_scale is not None and _has_integer_kernel(node, weight, x_scale, graph, values)
             kind = ("integer" if weight.is_safe else "unsigned") if integer else "float"
@@ -95,6 +96,21 @@ def pack_weights_(
                 node.input[2] = _integer_bias(constants, w_scale, bias, x_scale)
     drop_unread_(model)
     return used
+
+
+def absent_weights(model: ModelProto, weights: Mapping[str, IntegerWeight]) -> list[str]:
+    """Those that the graph holds neither by name nor as an equal one, of which the exporter keeps one."""
+    held = {tensor.name for tensor in model.graph.initializer}
+    kept = {_digest(weight) for name, weight in weights.items() if name in held}
+    return [name for name, weight in weights.items() if name not in held and _digest(weight) not in kept]
+
+
+def _digest(weight: IntegerWeight) -> tuple[tuple[int, ...], bytes]:
+    """Shape and values of the weight in float."""
+    kept = weight.centred * weight.scale.reshape(weight.along_channels)
+    restored = weight.restored * weight.restored_scale.reshape(weight.along_channels)
+    values = weight.joined(kept.astype(np.float32), restored.astype(np.float32))
+    return values.shape, values.tobytes()
 
 
 def _has_integer_kernel(

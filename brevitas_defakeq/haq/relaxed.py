@@ -12,7 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from brevitas_defakeq.nn.module_tree import device_of
-from brevitas_defakeq.quant.bit_width import CandidateBitWidth, candidate_parameter, relaxed_bits, set_bits_
+from brevitas_defakeq.quant.bit_width import (
+    candidate_parameter,
+    candidates_of,
+    relaxed_bits,
+    set_relaxed_bits_,
+)
 
 
 def horizontal_loss(
@@ -70,7 +75,7 @@ def learn_bit_widths_(
     size = torch.tensor([float(sizes[name]) for name in names], dtype=torch.float64, device=device)
     lowest, highest = _bounds(next(iter(quantizers.values())))
     for name in names:
-        set_bits_(quantizers[name], min(max(average_bits, lowest), highest))
+        set_relaxed_bits_(quantizers[name], min(max(average_bits, lowest), highest))
     carriers = [candidate_parameter(quantizers[name]) for name in names]
     parameters: list[Tensor] = [carrier.get_parameter("bit_width_offset") for carrier in carriers]
     base = cast(int, carriers[0].bit_width_base)
@@ -96,14 +101,13 @@ def learn_bit_widths_(
     learned = torch.stack([relaxed_bits(quantizers[name]).detach() for name in names]).double()
     learned = shift_to_budget(learned, size, average_bits, lowest, highest)
     for name, bits in zip(names, learned.tolist(), strict=True):
-        set_bits_(quantizers[name], bits)
+        set_relaxed_bits_(quantizers[name], bits)
     return dict(zip(names, learned.tolist(), strict=True))
 
 
 def _bounds(quantizer: nn.Module) -> tuple[float, float]:
     """The smallest and the largest candidate."""
-    parts = candidate_parameter(quantizer).modules()
-    candidates = next(part.candidates for part in parts if isinstance(part, CandidateBitWidth))
+    candidates = candidates_of(quantizer)
     return candidates[0], candidates[-1]
 
 

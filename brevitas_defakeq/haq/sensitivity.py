@@ -107,7 +107,9 @@ def _recorded_changes(layers: Mapping, deltas: Mapping, changes: dict, images: i
 
         return hook
 
-    handles = [layer.register_forward_hook(attach(name, layer)) for name, layer in layers.items()]
+    handles = [
+        layer.register_forward_hook(attach(name, layer), prepend=True) for name, layer in layers.items()
+    ]
     with removed_after(handles):
         yield
 
@@ -215,7 +217,8 @@ def _record(
     handles = [block.register_forward_hook(keep_output(name)) for name, block in blocks.items()]
     if kind is not None:
         handles += [
-            layer.register_forward_hook(keep_target(name, layer, kind)) for name, layer in layers.items()
+            layer.register_forward_hook(keep_target(name, layer, kind), prepend=True)
+            for name, layer in layers.items()
         ]
     with removed_after(handles):
         return _Recording(outputs, targets, [logit(model(batch)) for batch in batches])
@@ -233,5 +236,5 @@ def _matched(layer: nn.Module, target: MatchingTarget | None) -> Iterator[None]:
         gain, shift = target.affine(output, dim)
         return output * along_channels(gain, output, dim) + along_channels(shift, output, dim)
 
-    with removed_after([layer.register_forward_hook(hook)]):
+    with removed_after([layer.register_forward_hook(hook, prepend=True)]):
         yield

@@ -1,9 +1,11 @@
 """Small handles on module trees, used on both sides of quantization."""
 
 import copy
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,17 +13,31 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.checkpoint import checkpoint
 from torch.utils.hooks import RemovableHandle
 
+from brevitas_defakeq.nn.copied_functions import rebind_copy_, rebind_replaced_
 from brevitas_defakeq.utils.errors import UserError, first_line
+
+#: Of ``nn.Module``: id of a hook -> the hook, or a flag of it.
+_HOOKS = (
+    "_forward_pre_hooks", "_forward_pre_hooks_with_kwargs", "_forward_hooks", "_forward_hooks_with_kwargs",
+    "_forward_hooks_always_called",
+)  # fmt: skip
 
 
 def copy_module(model: nn.Module) -> nn.Module:
-    """A copy that shares nothing with ``model``; UserError where torch cannot copy it."""
+    """A copy that shares nothing with ``model``, functions that it holds included.
+
+    Raises:
+        UserError: torch cannot copy it, or a function that it holds cannot be led to the copy.
+    """
+    memo: dict[int, Any] = dict(_computed_tensors(model))
     try:
-        return copy.deepcopy(model, _computed_tensors(model))
+        copied = copy.deepcopy(model, memo)
     except Exception as error:  # whatever the model holds decides
         raise UserError(
             f"the detector cannot be copied ({first_line(error)}); remove non-leaf tensors and open handles"
         ) from None
+    rebind_copy_(copied, memo)
+    return copied
 
 
 def _computed_tensors(model: nn.Module) -> dict[int, Tensor]:
@@ -62,11 +78,31 @@ def replace_module(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
 
 
 def replace_modules(model: nn.Module, new: Mapping[nn.Module, nn.Module]) -> None:
-    """Put ``new[old]`` wherever ``old`` is in the tree, for all of them in one pass."""
+    """Put ``new[old]`` wherever ``old`` is in the tree, for all of them in one pass.
+
+    Hooks of ``old`` run on ``new[old]``; lists, functions and bound methods that hold ``old`` get it too.
+    """
     for parent in list(model.modules()):
         for name, child in list(parent._modules.items()):
             if child is not None and child in new:
                 parent._modules[name] = new[child]
+    for old, made in new.items():
+        take_hooks_(made, old)
+    rebind_replaced_(model, new)
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Whether a forward hook or a forward pre-hook is registered on the module."""
+    return bool(module._forward_hooks or module._forward_pre_hooks)
+
+
+def take_hooks_(new: nn.Module, old: nn.Module) -> None:
+    """Let the forward hooks and pre-hooks of ``old`` run on ``new``, around those that it has."""
+    for name in _HOOKS:
+        inner, outer = getattr(new, name), getattr(old, name)
+        if outer and outer is not inner:
+            pairs = (outer, inner) if "pre" in name else (inner, outer)
+            setattr(new, name, OrderedDict(item for hooks in pairs for item in hooks.items()))
 
 
 def parents_of(model: nn.Module, module: nn.Module) -> list[tuple[nn.Module, str]]:

@@ -100,7 +100,10 @@ def _hidden(scores: Tensor, mask: Tensor) -> Tensor:
 def can_be_layered(module: nn.Module) -> TypeGuard[nn.MultiheadAttention]:
     """Whether it is torch's own attention, without learned keys beside those of the tokens."""
     return (
-        type(module) is nn.MultiheadAttention and module.bias_k is None and not module.add_zero_attn
+        type(module) is nn.MultiheadAttention
+        and "forward" not in vars(module)
+        and module.bias_k is None
+        and not module.add_zero_attn
     )  # fmt: skip
 
 

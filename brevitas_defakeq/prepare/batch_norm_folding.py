@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from brevitas_defakeq.nn.layer_kinds import channel_dim, find_layer_kind, layer_kind_of
-from brevitas_defakeq.nn.module_tree import modules_by_name, parents_of
+from brevitas_defakeq.nn.module_tree import has_hooks, modules_by_name, parents_of
 from brevitas_defakeq.prepare.layer_subclasses import called_plainly, noise_like
 from brevitas_defakeq.prepare.trace import TensorVersion, Trace, tensors_in
 
@@ -25,14 +25,19 @@ def batch_norm_pairs(model: nn.Module, trace: Trace, outside: Iterable[str] = ()
     """(layer, BatchNorm) names where the norm alone reads the layer's output.
 
     A norm that runs several times is behind one layer or several. A norm over a Linear's [N, tokens, C]
-    normalizes tokens, and an output that the model hands out must stay.
+    normalizes tokens, and an output that the model hands out must stay. Nothing is folded where a hook of the
+    user's sees, or changes, what lies between or behind the two.
 
     Args:
         outside: layers into which nothing can be folded.
     """
     modules = modules_by_name(model)
     layers = {
-        name for name in trace.calls if find_layer_kind(modules[name]) and called_plainly(trace, name)
+        name
+        for name in trace.calls
+        if find_layer_kind(modules[name])
+        and called_plainly(trace, name)
+        and not modules[name]._forward_hooks
     }.difference(outside)
     maker = {value: name for value, names in trace.makers.items() for name in layers.intersection(names)}
     returned: dict[str, set[TensorVersion]] = {}
@@ -64,7 +69,8 @@ def batch_norm_pairs(model: nn.Module, trace: Trace, outside: Iterable[str] = ()
 def _sources(norm: nn.Module, trace: Trace, name: str) -> list[Tensor]:
     """What a module with a BatchNorm's statistics reads, call by call; nothing for any other module."""
     statistics = (norm._buffers.get(part) for part in ("running_mean", "running_var"))
-    if norm.training or not all(isinstance(part, Tensor) for part in statistics):
+    hooked = any(has_hooks(part) for part in norm.modules())
+    if norm.training or hooked or not all(isinstance(part, Tensor) for part in statistics):
         return []
     return [call.inputs[0] for call in trace.calls[name]] if called_plainly(trace, name) else []
 

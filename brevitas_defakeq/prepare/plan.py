@@ -42,13 +42,21 @@ _NORMS = {"batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm"}
 
 @dataclass(frozen=True)
 class LayerPlan:
-    """A layer to quantize: its weights, its work for one image, and how often it runs."""
+    """A layer to quantize.
+
+    Attributes:
+        macs: multiply-accumulates for one image, all calls together.
+        calls: how often it runs in one forward pass.
+        outputs: values of its outputs for one image, all calls together; 0 in run folders that have no such
+            entry.
+    """
 
     name: str
     kind: str
     weight_shape: tuple[int, ...]
     macs: int
     calls: int
+    outputs: int = 0
 
     @property
     def num_params(self) -> int:
@@ -192,7 +200,11 @@ def _read(
     layers, left_float = _layers(modules, traced, images, plan.left_float)
     names = tuple(layer.name for layer in layers)
     attentions = tuple(
-        name for name in traced.calls if type(modules[name]) in QUANTIZED_ATTENTION and name not in left_float
+        name
+        for name in traced.calls
+        if type(modules[name]) in QUANTIZED_ATTENTION
+        and name not in left_float
+        and "forward" not in vars(modules[name])
     )
     return replace(
         plan,
@@ -251,13 +263,21 @@ def _layers(
 def _layer_plan(name: str, module: nn.Module, traced: Trace, images: int) -> LayerPlan:
     calls = traced.calls[name]
     weight, _ = weight_and_bias(module)
-    macs = sum(call.tensor().numel() for call in calls) * weight[0].numel() // images
-    return LayerPlan(name, layer_kind_of(module).name, tuple(weight.shape), macs, len(calls))
+    kind = layer_kind_of(module)
+    outputs = sum(call.tensor().numel() for call in calls) // images
+    if kind.exchanged is None:
+        macs = outputs * weight[0].numel()
+    else:  # each input value is multiplied by its kernels, wherever the stride puts the products
+        read = sum(call.inputs[0].numel() for call in calls) // images
+        macs = read * (weight.numel() * kind.exchanged(module) // module.in_channels)
+    return LayerPlan(name, kind.name, tuple(weight.shape), macs, len(calls), outputs)
 
 
 def _why_float(module: nn.Module, traced: Trace) -> str | None:
     """Why a module with a product of its own (a matrix it multiplies by, attention) is not quantized."""
     kind = type(module)
+    if kind in QUANTIZED_ATTENTION and "forward" in vars(module):
+        return f"products of {kind.__name__} with a forward of its own have no quantized form here"
     if kind in QUANTIZED_ATTENTION:
         return None
     if isinstance(module, tuple(QUANTIZED_ATTENTION)):

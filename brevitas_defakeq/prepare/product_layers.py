@@ -63,7 +63,9 @@ def find_product_layers(model: nn.Module, traced: Trace) -> ProductLayers:
     transposed = tuple(
         name
         for name in traced.calls
-        if type(modules[name]).forward is nn.ConvTranspose2d.forward and called_plainly(traced, name)
+        if type(modules[name]).forward is nn.ConvTranspose2d.forward
+        and "forward" not in vars(modules[name])
+        and called_plainly(traced, name)
     )
     return ProductLayers(transposed, multihead, tuple(functional_products(model, traced)))
 

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from brevitas_defakeq.nn.module_tree import flag_set
 from brevitas_defakeq.quant.integer_range import effective_bits
-from brevitas_defakeq.quant.widths import DEFAULT_CANDIDATE_BITS
+from brevitas_defakeq.quant.widths import DEFAULT_CANDIDATE_BITS, SAME_BITS
+from brevitas_defakeq.utils.errors import UserError
 
 
 class CandidateBitWidth(nn.Module):
@@ -62,10 +63,18 @@ def candidate_parameter(quantizer: RescalingIntQuant) -> BitWidthParameter:
     return quantizer.msb_clamp_bit_width_impl
 
 
+def candidates_of(quantizer: RescalingIntQuant) -> tuple[float, ...]:
+    """The widths that the quantizer can have, ascending."""
+    candidates: tuple[float, ...] = candidate_parameter(
+        quantizer
+    ).restrict_clamp_bit_width_impl.restrict_value_impl.candidates
+    return candidates
+
+
 def relaxed_bits(quantizer: RescalingIntQuant) -> Tensor:
     """b̂ of eq. 6 as a tensor with its gradient, whether or not the quantizer is relaxed now."""
     impl = candidate_parameter(quantizer)
-    candidates = impl.restrict_clamp_bit_width_impl.restrict_value_impl.candidates
+    candidates = candidates_of(quantizer)
     return scalar_clamp_ste(impl.bit_width_offset.abs() + impl.bit_width_base, candidates[0], candidates[-1])
 
 
@@ -75,7 +84,16 @@ def is_relaxed(quantizer: nn.Module) -> bool:
 
 
 def set_bits_(quantizer: RescalingIntQuant, bits: float) -> None:
-    """Put the learned width at ``bits`` (a candidate, or any value in between while relaxed)."""
+    """Put the width at ``bits``. Raises UserError unless it is a candidate."""
+    candidates = candidates_of(quantizer)
+    if all(abs(bits - candidate) >= SAME_BITS for candidate in candidates):
+        known = ", ".join(f"{candidate:g}" for candidate in candidates)
+        raise UserError(f"{bits:g} bits is none of the layer's candidates; choose of {known}")
+    set_relaxed_bits_(quantizer, bits)
+
+
+def set_relaxed_bits_(quantizer: RescalingIntQuant, bits: float) -> None:
+    """Put b̂ at ``bits``: a candidate, or any value in between, of which a snapped width is the nearest."""
     impl = candidate_parameter(quantizer)
     with torch.no_grad():
         impl.bit_width_offset.fill_(float(bits) - impl.bit_width_base)

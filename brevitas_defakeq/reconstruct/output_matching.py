@@ -34,7 +34,8 @@ def float_targets(
     targets = {name: kind() for name in layers}
     handles = [
         layer.register_forward_hook(
-            lambda _, __, output, name=name, layer=layer: targets[name].add(output, channel_dim(layer))
+            lambda _, __, output, name=name, layer=layer: targets[name].add(output, channel_dim(layer)),
+            prepend=True,  # before a hook of the user's, which may change the output
         )
         for name, layer in layers.items()
     ]
@@ -97,7 +98,9 @@ def _matching(layers: Mapping[str, nn.Module], targets: Mapping[str, MatchingTar
 
         return hook
 
-    handles = [layers[name].register_forward_hook(match(target)) for name, target in targets.items()]
+    handles = [
+        layers[name].register_forward_hook(match(target), prepend=True) for name, target in targets.items()
+    ]
     with removed_after(handles):
         yield
 

@@ -82,7 +82,7 @@ class FloatChannels:
                 coded, original = self.coded[name], weight_of(self.float_layers[name]).detach()
                 coded.float_weight = original
                 coded.float_mask = self.masks[name].view(-1, *[1] * (original.dim() - 1))
-                handles.append(layer.register_forward_hook(bias_back(name)))
+                handles.append(layer.register_forward_hook(bias_back(name), prepend=True))
             yield
         finally:
             for handle in handles:
