@@ -1,5 +1,6 @@
 """M_f: a prepared copy of the user's float detector, its plan, and its observer."""
 
+import logging
 from collections.abc import Sequence
 
 import torch
@@ -14,9 +15,11 @@ from brevitas_defakeq.prepare.kept_float import kept_float
 from brevitas_defakeq.prepare.outside_weights import WeightsRead
 from brevitas_defakeq.prepare.parametrizations import remove_parametrizations_
 from brevitas_defakeq.prepare.plan import Plan, make_plan
-from brevitas_defakeq.prepare.single_image import require_single_image
+from brevitas_defakeq.prepare.single_image import single_image_logit
 from brevitas_defakeq.prepare.trace import refused_if_it_fails
 from brevitas_defakeq.utils.errors import UserError
+
+_LOG = logging.getLogger(__name__)
 
 #: Relative difference of a logit between memory layouts that is rounding.
 _ROUNDING = 1e-2
@@ -36,8 +39,15 @@ def prepare_float(
             not finite, no layer can be quantized, or a pattern matches none.
     """
     reference = copy_module(detector.model).eval()
-    require_single_image(reference, example, detector.output)
-    contiguous = _needs_contiguous(reference, detector, example)
+    names = dict(reference.named_modules())
+    alone = single_image_logit(reference, example, detector.output)
+    late = [name for name, _ in reference.named_modules() if name not in names]
+    if late:
+        raise UserError(
+            f"{detector.name} makes {late[0]} in its first forward pass, with random weights; run it once on "
+            "a batch, and load its weights"
+        )
+    contiguous = _needs_contiguous(reference, detector, example, alone)
     outside = {**detector.outside, **kept_float(reference, keep_float)}
     plan = make_plan(reference, example, outside=outside, blocks=detector.blocks, contiguous=contiguous)
     if not plan.layers and keep_float:
@@ -64,8 +74,11 @@ def as_planned(model: nn.Module, plan: Plan) -> nn.Module:
 
 
 @torch.no_grad()
-def _needs_contiguous(model: nn.Module, detector: Detector, example: Tensor) -> bool:
+def _needs_contiguous(model: nn.Module, detector: Detector, example: Tensor, alone: Tensor) -> bool:
     """Whether a copy of the detector fails, or gives other logits, in channels-last layout.
+
+    Args:
+        alone: the logit [1] of ``example``, which is said where it is another one beside other images.
 
     Raises:
         UserError: it fails in its own layout, or its logits are not finite.
@@ -80,13 +93,22 @@ def _needs_contiguous(model: nn.Module, detector: Detector, example: Tensor) -> 
         if broken:
             reason = f"weight {broken[0]} holds such values, the checkpoint is broken"
         raise UserError(f"{detector.name} returns values that are not finite; {reason}")
+    if not _close(wanted[:1], alone) and _close(detector.output.fake_logit(model(example.clone())), alone):
+        _LOG.warning(
+            "%s gives an image another score beside other images: something in it computes over the batch, "
+            "such as a BatchNorm without running statistics", detector.name,
+        )  # fmt: skip
     other = copy_module(model)
     to_channels_last_(other)
     try:
         found = detector.output.fake_logit(other(images.to(memory_format=torch.channels_last, copy=True)))
     except Exception:  # the user's code may raise anything
         return True
-    return bool((found - wanted).abs().max() > _ROUNDING * wanted.abs().max().clamp_min(1e-3))
+    return not _close(found, wanted)
+
+
+def _close(found: Tensor, wanted: Tensor) -> bool:
+    return not (found - wanted).abs().max() > _ROUNDING * wanted.abs().max().clamp_min(1e-3)
 
 
 def _refuse_broken_layers(reference: nn.Module, plan: Plan) -> None:

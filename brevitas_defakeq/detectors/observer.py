@@ -33,8 +33,8 @@ class Observer:
         logits = self.output.fake_logit(raw)
         if len(logits) != len(images):
             raise UserError(
-                f"the detector returns {len(logits)} verdicts for {len(images)} images; does a squeeze() without "
-                "a dimension, or a reshape, drop the batch?"
+                f"the detector returns {len(logits)} verdicts for {len(images)} images; does a squeeze() "
+                "without a dimension, or a reshape, drop the batch?"
             )
         return logits, tap.value
 

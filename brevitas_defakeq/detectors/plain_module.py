@@ -4,6 +4,7 @@ import logging
 
 import torch
 from torch import nn
+from torch.nn.modules.lazy import LazyModuleMixin
 
 from brevitas_defakeq.nn.module_tree import copy_module, replace_modules
 from brevitas_defakeq.utils.errors import UserError
@@ -23,6 +24,7 @@ def plain_module(model: nn.Module) -> nn.Module:
     while (inner := _wrapped(model)) is not None:
         model = inner
     _refuse_torchscript(model)
+    _refuse_unmade(model)
     dtypes = {parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()}
     others = dtypes - {torch.float32}
     if not others and all(_wrapped(module) is None for module in model.modules()):
@@ -44,6 +46,15 @@ def _wrapped(module: nn.Module) -> nn.Module | None:
     if type(module).__name__ == "OptimizedModule":  # torch.compile's; its class is slow to import
         return module.get_submodule("_orig_mod")
     return None
+
+
+def _refuse_unmade(model: nn.Module) -> None:
+    for name, module in model.named_modules():
+        if isinstance(module, LazyModuleMixin) and module.has_uninitialized_params():
+            raise UserError(
+                f"{name or 'the detector'} is a {type(module).__name__} whose weights are not made yet; run "
+                "the detector once on a batch, and load its weights"
+            )
 
 
 def _refuse_torchscript(model: nn.Module) -> None:

@@ -110,14 +110,15 @@ def compare_with_model(
     precise = copy_module(model).double()
     with fused_quantizers(model, frozen=True), fused_quantizers(precise, frozen=True):
         for batch in images.split(_IMAGES_AT_ONCE):
-            raw = [observer(model, batch)[0], observer(precise, batch.double())[0].float()]
+            raw = [observer(model, batch)[0]]
+            raw.append(in_double(precise, observer, batch, raw[0]))
             if card_output.kind == "probability":
                 raw = [logits.sigmoid() for logits in raw]
             outputs = [(logits.numpy(), of_model) for logits in raw]
             outputs += [(run(_as_taken(batch, card_input)), card_output) for run in files]
             for kept, (output, meaning) in zip(scores, outputs, strict=True):
                 kept.append(fake_logit(output, len(batch), meaning))
-    wanted, in_double, found, *plain = (np.concatenate(kept) for kept in scores)
+    wanted, precisely, found, *plain = (np.concatenate(kept) for kept in scores)
     spread = max(float(wanted.std()), 1e-6)
     return ModelAgreement(
         images=len(wanted),
@@ -125,9 +126,17 @@ def compare_with_model(
         difference=float(np.sqrt(np.mean((found - wanted) ** 2)) / spread),
         largest=float(np.abs(found - wanted).max() / spread),
         plain=float(np.abs(plain[0] - wanted).max() / spread) if plain else None,
-        unrest=float(np.sqrt(np.mean((in_double - wanted) ** 2)) / spread),
-        own_flips=float(np.mean((in_double > threshold) != (wanted > threshold))),
+        unrest=float(np.sqrt(np.mean((precisely - wanted) ** 2)) / spread),
+        own_flips=float(np.mean((precisely > threshold) != (wanted > threshold))),
     )
+
+
+def in_double(precise: nn.Module, observer: Observer, batch: Tensor, logits: Tensor) -> Tensor:
+    """The logits in float64 arithmetic, as float32; ``logits`` of a model that names a precision itself."""
+    try:
+        return observer(precise, batch.double())[0].float()
+    except RuntimeError:  # such a model mixes both
+        return logits
 
 
 def _as_taken(batch: Tensor, card_input: CardInput) -> np.ndarray:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.onnx.ops import symbolic
 
 from brevitas_defakeq.export.quiet_converters import quiet
+from brevitas_defakeq.nn.module_tree import names_by_alias
 from brevitas_defakeq.utils.errors import UserError, first_line
 
 INPUT, OUTPUT = "image", "score"
@@ -76,6 +77,7 @@ def write_graph(network: nn.Module, form: FileForm, example: Tensor, opset: int)
     assert program is not None  # dynamo=True returns one
     model = program.model_proto
     _uncover_weights_(model)
+    _name_shared_(model, wrapped)
     return model
 
 
@@ -97,6 +99,21 @@ def _uncover_weights_(model: ModelProto) -> None:
         node.input[:] = [weights.get(name, name) for name in node.input]
     for opset in [opset for opset in model.opset_import if opset.domain == _OWN_DOMAIN]:
         model.opset_import.remove(opset)
+
+
+def _name_shared_(model: ModelProto, wrapped: nn.Module) -> None:
+    """The initializers of a module with several paths get the name that the module has elsewhere."""
+    held = {tensor.name: tensor for tensor in model.graph.initializer}
+    new: dict[str, str] = {}
+    for path, name in names_by_alias(wrapped).items():
+        for tensor in held if path != name else ():
+            owner, _, last = tensor.rpartition(".")
+            if owner == path and f"{name}.{last}" not in held:
+                new[tensor] = f"{name}.{last}"
+    for tensor, name in new.items():
+        held[tensor].name = name
+    for node in model.graph.node if new else ():
+        node.input[:] = [new.get(name, name) for name in node.input]
 
 
 def initializers(model: ModelProto) -> dict[str, np.ndarray]:

@@ -28,6 +28,7 @@ from brevitas_defakeq.export.qonnx_modules import QONNX_OPSET, qonnx_export_modu
 from brevitas_defakeq.export.qonnx_runtime import compare_qonnx
 from brevitas_defakeq.export.quiet_converters import quiet
 from brevitas_defakeq.export.verification_images import evenly_spaced
+from brevitas_defakeq.nn.module_tree import names_by_alias
 from brevitas_defakeq.runtime.card import Card, card_beside
 from brevitas_defakeq.utils.files import written_whole
 
@@ -141,7 +142,9 @@ def _is_idle(model: "ModelWrapper", node: NodeProto) -> bool:
 def _note_layers_(model: ModelProto, modules: nn.Module) -> None:
     """Each product's layer into its doc_string, which qonnx's cleanup leaves alone (it renames the rest)."""
     layers = {
-        f"form.{name}": name for name, module in modules.named_modules() if hasattr(module, "weight_quant")
+        f"form.{path}": name
+        for path, name in names_by_alias(modules).items()
+        if hasattr(modules.get_submodule(path), "weight_quant")
     }
     for node in model.graph.node:
         scopes = {entry.key: entry.value for entry in node.metadata_props}.get(_SCOPES, "['', '']")

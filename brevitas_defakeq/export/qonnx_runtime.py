@@ -9,6 +9,7 @@ from onnx import ModelProto
 from torch import Tensor, nn
 
 from brevitas_defakeq.detectors.observer import Observer
+from brevitas_defakeq.export.agreement import in_double
 from brevitas_defakeq.export.quiet_converters import quiet
 from brevitas_defakeq.nn.module_tree import copy_module
 from brevitas_defakeq.quant.fused import fused_quantizers
@@ -61,8 +62,11 @@ def compare_qonnx(
     """Execute the graph with qonnx on images [N, 3, H, W], one by one, beside the model itself."""
     precise = copy_module(network).double()
     with fused_quantizers(network, frozen=True), fused_quantizers(precise, frozen=True):
-        wanted = np.array([float(observer(network, image[None])[0]) for image in images])
-        in_double = np.array([float(observer(precise, image[None].double())[0]) for image in images])
+        logits = [observer(network, image[None])[0] for image in images]
+        exact = [
+            in_double(precise, observer, image[None], own) for image, own in zip(images, logits, strict=True)
+        ]
+    wanted, precisely = (np.array([float(logit) for logit in each]) for each in (logits, exact))
     found = np.array([executed(model, image[None].numpy()) for image in images])
     scale = max(float(np.ptp(wanted)), float(np.abs(wanted).max()), 1e-12)
     differences = np.abs(found - wanted)
@@ -72,7 +76,7 @@ def compare_qonnx(
         difference=float(np.sqrt(np.mean(differences**2)) / max(wanted.std(), 1e-6)),
         typical=float(np.median(differences) / scale),
         largest=float(differences.max() / scale),
-        unrest=float(np.median(np.abs(in_double - wanted)) / scale),
+        unrest=float(np.median(np.abs(precisely - wanted)) / scale),
     )
 
 

@@ -30,7 +30,8 @@ class ChannelEnergy:
     @torch.no_grad()
     def add(self, inputs: Tensor) -> None:
         """One batch of the layer's inputs, [N, C, H, W], [N, C] or [N, tokens, C]."""
-        self.total = self.total + self.kind.sum_of_squares(self.layer, inputs.detach().float()).double()
+        with torch.autocast(inputs.device.type, enabled=False):  # the detector may have turned it on
+            self.total = self.total + self.kind.sum_of_squares(self.layer, inputs.detach().float()).double()
 
     def energy(self, images: int) -> Tensor:
         """A_j over ``images`` samples (eq. 2): [groups, K] with K = C_in/groups * kh * kw."""

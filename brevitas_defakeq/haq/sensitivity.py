@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from brevitas_defakeq.config import Matching
 from brevitas_defakeq.haq.solver import monotone
+from brevitas_defakeq.nn.hook_state import has_hooks_inside
 from brevitas_defakeq.nn.layer_kinds import channel_dim, layer_kind_of
 from brevitas_defakeq.nn.module_tree import removed_after, replayed, weight_of
 from brevitas_defakeq.quant.integer_range import effective_bits, num_levels
@@ -140,7 +141,11 @@ def measured_costs(
     images = sum(map(len, batches))
     costs: dict[str, list[float]] = {}
     for index, (_, inside) in enumerate(blocks):
-        earlier = [name for name, _ in blocks[:index] if len(recording.outputs[name]) == len(batches)]
+        earlier = [
+            name
+            for name, _ in blocks[:index]
+            if len(recording.outputs[name]) == len(batches) and not has_hooks_inside(modules[name])
+        ]
         outputs = {modules[name]: recording.outputs[name] for name in earlier}
         for name in inside:
             recorded = recording.targets[name]

@@ -29,6 +29,8 @@ _CALLS = frozenset({"forward", "_wrapped_call_impl", "_call_impl"})
 def rebind_copy_(copied: nn.Module, memo: Mapping[int, Any]) -> None:
     """Lead the functions that ``copied`` holds to the copies of what they enclose, in place.
 
+    A held ``module.forward`` becomes a call of the module, which is what tracing and later passes see.
+
     Args:
         memo: that of the ``deepcopy``: ``id`` of an original -> its copy.
 
@@ -142,18 +144,19 @@ class _Rebinding:
 
     def _refusal(self, value: Any, reason: str) -> UserError:
         return UserError(
-            f"{self.where} of the detector holds a {type(value).__name__} with modules of the detector in it, "
-            f"which a copy of the detector would go on to call ({reason}); make it a method or a submodule"
+            f"{self.where} of the detector holds a {type(value).__name__} with modules of the detector in "
+            f"it, which a copy of the detector would go on to call ({reason}); make it a method or a submodule"
         )
 
     # Functions -----------------------------------------------------------------------------------
 
     def _method(self, method: Any) -> Any:
         owner = method.__self__
-        led = self(owner)
+        led, name = self(owner), method.__name__
+        if name == "forward" and self._can_be_called(led):
+            return led.__call__
         if led is owner:
             return method
-        name = method.__name__
         function = getattr(method, "__func__", None)
         if function is not None and (type(led) is type(owner) or not hasattr(type(owner), name)):
             return MethodType(function, led)
@@ -165,6 +168,16 @@ class _Rebinding:
                 f"the {type(led).__name__} that takes its place lacks; call the layer itself"
             )
         return getattr(led, name)
+
+    def _can_be_called(self, owner: Any) -> bool:
+        """Whether a copied module's forward is all that a call of it runs, and is not held by its own."""
+        return (
+            self.owned is not None
+            and isinstance(owner, nn.Module)
+            and not isinstance(owner, torch.jit.ScriptModule)
+            and "forward" not in vars(owner)
+            and not (owner._forward_hooks or owner._forward_pre_hooks)
+        )
 
     def _partial(self, value: partial) -> partial:
         parts = (value.func, value.args, value.keywords)
@@ -200,7 +213,11 @@ class _Rebinding:
         )
         for index in own:
             closure[index].cell_contents = made
-        made.__kwdefaults__, made.__qualname__, made.__doc__ = options, function.__qualname__, function.__doc__
+        made.__kwdefaults__, made.__qualname__, made.__doc__ = (
+            options,
+            function.__qualname__,
+            function.__doc__,
+        )
         vars(made).update(attributes)
         return made
 

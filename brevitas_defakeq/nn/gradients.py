@@ -8,6 +8,6 @@ import torch
 
 @contextmanager
 def gradients_on() -> Iterator[None]:
-    """Within the context, or the function that it decorates, gradients are recorded whatever the caller set."""
+    """Within the context, or a function that it decorates, gradients are recorded."""
     with torch.inference_mode(False), torch.enable_grad():
         yield

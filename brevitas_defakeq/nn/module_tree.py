@@ -96,6 +96,12 @@ def has_hooks(module: nn.Module) -> bool:
     return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
+def names_by_alias(model: nn.Module) -> dict[str, str]:
+    """Every path to a submodule -> the module's name: a shared module has several paths."""
+    names = {id(module): name for name, module in model.named_modules()}
+    return {path: names[id(module)] for path, module in model.named_modules(remove_duplicate=False)}
+
+
 def take_hooks_(new: nn.Module, old: nn.Module) -> None:
     """Let the forward hooks and pre-hooks of ``old`` run on ``new``, around those that it has."""
     for name in _HOOKS:
@@ -153,7 +159,7 @@ def removed_after(handles: Iterable[RemovableHandle]) -> Iterator[None]:
 @contextmanager
 def replayed(outputs: Mapping[nn.Module, object]) -> Iterator[None]:
     """Within the context the modules return the given outputs without running."""
-    with _own_forwards(outputs):
+    with own_forwards(outputs):
         for module, output in outputs.items():
             module.forward = lambda *args, _output=output, **options: _output
         yield
@@ -162,14 +168,14 @@ def replayed(outputs: Mapping[nn.Module, object]) -> Iterator[None]:
 @contextmanager
 def recomputed(modules: Sequence[nn.Module]) -> Iterator[None]:
     """Within the context the modules keep only their inputs for the backward pass, and run again in it."""
-    with _own_forwards(modules):
+    with own_forwards(modules):
         for module in modules:
             module.forward = partial(checkpoint, module.forward, use_reentrant=False)
         yield
 
 
 @contextmanager
-def _own_forwards(modules: Iterable[nn.Module]) -> Iterator[None]:
+def own_forwards(modules: Iterable[nn.Module]) -> Iterator[None]:
     """Forwards that are set on the modules within the context are taken off again."""
     own = {module: module.__dict__.get("forward") for module in modules}  # set on the instance by a wrapper
     try:
@@ -188,9 +194,12 @@ def snapshot(model: nn.Module) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def restore_(model: nn.Module, saved: Mapping[str, Tensor]) -> None:
-    """Put a ``snapshot`` back into a model of the same structure."""
+    """Put a ``snapshot`` back into a model of the same structure; a forward may have resized a buffer."""
     for name, tensor in _tensors(model):
-        tensor.copy_(saved[name])
+        if tensor.shape == saved[name].shape:
+            tensor.copy_(saved[name])
+        else:
+            tensor.data = saved[name].to(tensor.device, copy=True)
 
 
 def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -35,9 +35,7 @@ def batch_norm_pairs(model: nn.Module, trace: Trace, outside: Iterable[str] = ()
     layers = {
         name
         for name in trace.calls
-        if find_layer_kind(modules[name])
-        and called_plainly(trace, name)
-        and not modules[name]._forward_hooks
+        if find_layer_kind(modules[name]) and called_plainly(trace, name) and not modules[name]._forward_hooks
     }.difference(outside)
     maker = {value: name for value, names in trace.makers.items() for name in layers.intersection(names)}
     returned: dict[str, set[TensorVersion]] = {}

@@ -1,6 +1,6 @@
 """Calls of torch functions with a parameter, found in a trace: ``F.linear(x, self.weight)`` and the like."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,8 @@ from brevitas_defakeq.nn.functional_products import (
     operands,
 )
 from brevitas_defakeq.nn.layer_kinds import find_layer_kind
-from brevitas_defakeq.prepare.trace import Operation, Trace, version_of
+from brevitas_defakeq.nn.module_tree import own_forwards
+from brevitas_defakeq.prepare.trace import Operation, Trace, trace, version_of
 
 _CLASSES: dict[str, type[nn.Module]] = {"linear": nn.Linear, "conv1d": nn.Conv1d, "conv2d": nn.Conv2d}
 _GEOMETRY = ("stride", "padding", "dilation", "groups")
@@ -70,7 +71,28 @@ def functional_products(model: nn.Module, traced: Trace) -> list[FunctionalProdu
             product = _product(name, parameter, readers, modules, traced, constants)
             if product is not None:
                 found.append(product)
-    return found
+    direct = _called_directly(model, traced, [product.layer for product in found if not product.made])
+    return [product for product in found if product.layer not in direct]
+
+
+def _called_directly(model: nn.Module, traced: Trace, layers: Sequence[str]) -> set[str]:
+    """The layers whose ``forward`` is called and not they themselves: hooks would see nothing of it."""
+    direct: set[str] = set()
+    modules = {name: model.get_submodule(name) for name in layers}
+
+    def noting(name: str, forward: Callable) -> Callable:
+        def run(*args: Any, **options: Any) -> Any:
+            direct.add(name)
+            return forward(*args, **options)
+
+        return run
+
+    with own_forwards(modules.values()):
+        for name, layer in modules.items():
+            layer.forward = noting(name, layer.forward)
+        if modules:
+            trace(model, traced.images)
+    return direct
 
 
 def _calls_by_weight(model: nn.Module, traced: Trace) -> dict[int, list[Operation]]:

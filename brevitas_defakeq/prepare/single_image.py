@@ -15,8 +15,8 @@ from brevitas_defakeq.utils.errors import UserError
 
 
 @torch.no_grad()
-def require_single_image(model: nn.Module, image: Tensor, output: OutputSpec) -> None:
-    """Run the model on one image, and on two where it returns no verdict of one.
+def single_image_logit(model: nn.Module, image: Tensor, output: OutputSpec) -> Tensor:
+    """The fake logit [1] of one image; the model runs on two as well where it returns no verdict of one.
 
     Args:
         image: [1, 3, H, W].
@@ -26,23 +26,23 @@ def require_single_image(model: nn.Module, image: Tensor, output: OutputSpec) ->
             drops the batch, or what else fails.
     """
     one = _Shapes.of(model, image, output)
-    if one.error is None and one.verdicts == 1:
-        return
+    if one.error is None and len(one.logits) == 1:
+        return one.logits
     two = _Shapes.of(model, torch.cat([image, image.flip(3)]), output)
-    if two.error is None and two.verdicts == 2:
+    if two.error is None and len(two.logits) == 2:
         dropped = _first_dropped(one, two)
         if dropped is not None:
             name, owner = dropped
             raise UserError(
-                f"{name}() in {owner or 'the forward pass of the detector'} drops the batch of a single image; "
-                f"{_ADVICE.get(name, 'keep the first dimension')}"
+                f"{name}() in {owner or 'the forward pass of the detector'} drops the batch of a single "
+                f"image; {_ADVICE.get(name, 'keep the first dimension')}"
             )
     with refused_if_it_fails(image):
         if one.error is not None:
             raise one.error
     raise UserError(
-        f"the detector returns {one.verdicts} verdicts for one image; expected is one score, or one row of "
-        "scores, an image: name the right part by its key, or wrap the model"
+        f"the detector returns {len(one.logits)} verdicts for one image; expected is one score, or one row "
+        "of scores, an image: name the right part by its key, or wrap the model"
     )
 
 
@@ -59,14 +59,14 @@ class _Made:
 
 
 class _Shapes(TorchFunctionMode):
-    """What a forward pass made, operation by operation, and how many verdicts came out."""
+    """What a forward pass made, operation by operation, and the verdicts."""
 
     def __init__(self) -> None:
         super().__init__()
         self.made: list[_Made] = []
         self.inside: list[str] = [""]
         self.error: Exception | None = None
-        self.verdicts = 0
+        self.logits = torch.empty(0)
 
     @classmethod
     def of(cls, model: nn.Module, images: Tensor, output: OutputSpec) -> "_Shapes":
@@ -79,7 +79,7 @@ class _Shapes(TorchFunctionMode):
             try:
                 with shapes:
                     raw = model(images.clone())
-                shapes.verdicts = len(output.fake_logit(raw))
+                shapes.logits = output.fake_logit(raw)
             except Exception as error:  # the user's code may raise anything
                 shapes.error = error
         return shapes

@@ -77,7 +77,7 @@ class Trace:
         entered: module -> the first tensor of each call.
         origins: value -> where it arises, innermost module first.
         callees: module -> the modules that its own forward calls.
-        image: the model's input.
+        image: the model's input; images: its values, [N, 3, H, W].
     """
 
     calls: dict[str, list[Call]] = field(default_factory=dict)
@@ -88,6 +88,7 @@ class Trace:
     origins: dict[TensorVersion, list[Origin]] = field(default_factory=dict)
     callees: dict[str, list[str]] = field(default_factory=dict)
     image: TensorVersion | None = None
+    images: Tensor = field(default_factory=lambda: torch.empty(0))
     output: object = None
 
     def readers_of(self, tensor: Tensor) -> list[str]:
@@ -181,7 +182,7 @@ def trace(model: nn.Module, images: Tensor) -> Trace:
     Raises:
         UserError: the model cannot be run on such images.
     """
-    result = Trace(image=version_of(images))
+    result = Trace(image=version_of(images), images=images.clone())
     names = {module: name for name, module in model.named_modules() if name}
     handles = []
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from brevitas_defakeq.config import FORWARD_BATCH, DefakeQConfig, ReconstructionConfig, VEFTConfig
+from brevitas_defakeq.nn.hook_state import has_hooks_inside
 from brevitas_defakeq.nn.module_tree import modules_by_name, replayed
 from brevitas_defakeq.prepare.blocks import Block
 from brevitas_defakeq.prepare.plan import Plan
@@ -100,6 +101,8 @@ class Reconstruction:
             image_dim=block.image_dim,
         )  # fmt: skip
         source.overwrites = target.overwrites
+        # Hooks in a block that is replayed do not run.
+        through = self.veft.alignment == "detector" and not has_hooks_inside(reference[block.name])
         to_feature = self._to_feature(reference[block.name], block.image_dim)
         return BlockTask(
             name=block.name,
@@ -113,7 +116,7 @@ class Reconstruction:
             held_out=self.held_out,
             labels=self.labels,
             generator=torch.Generator().manual_seed(self.seed * 1_000_003 + index),
-            to_feature=to_feature if self.veft.alignment == "detector" else None,
+            to_feature=to_feature if through else None,
         )
 
     def _match_(self, block: Block, task: BlockTask) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from brevitas_defakeq.config import DEFAULT_CACHE_BYTES
 from brevitas_defakeq.nn.batch_input import copied_containers
+from brevitas_defakeq.nn.hook_state import HookState
 from brevitas_defakeq.nn.module_tree import removed_after
 from brevitas_defakeq.utils.errors import UserError
 
@@ -65,6 +66,7 @@ class Captured:
         memory_format, device: of the block's own input.
         image_dim: where the block itself has the dimension of images.
         overwrites: the block writes to its input.
+        hook_state: of the model's own hooks, before the block ran alone.
     """
 
     inputs: Tensor
@@ -75,6 +77,7 @@ class Captured:
     device: torch.device = torch.device("cpu")
     image_dim: int = 0
     overwrites: bool = False
+    hook_state: HookState | None = None
 
     @property
     def targets(self) -> Tensor:
@@ -87,6 +90,8 @@ class Captured:
         """Output of ``block`` with the captured further arguments."""
         rows = rows.clone() if self.overwrites else rows
         output: Tensor = block(rows.movedim(0, self.image_dim), *self.rest, **self.options)
+        if self.hook_state is not None:
+            self.hook_state.restore()
         return output.movedim(self.image_dim, 0)
 
     def rows(self, tensor: Tensor, images: Tensor) -> Tensor:
@@ -142,6 +147,7 @@ def capture(
         if len(observed_outputs) == calls:
             raise _Enough
 
+    hook_state = HookState(model)  # before there are hooks of ours
     handles = [block.register_forward_pre_hook(before, with_kwargs=True)]
     if outputs:
         handles.append(block.register_forward_hook(after))
@@ -151,6 +157,7 @@ def capture(
             observed_outputs.clear()
             with suppress(_Enough):
                 model(batch)
+            hook_state.restore()
             stop = start + len(batch)
             kept_inputs = _keep(kept_inputs, observed_inputs, images, start, stop, store)
             if outputs:
@@ -162,6 +169,7 @@ def capture(
     return Captured(
         inputs=kept_inputs, outputs=kept_outputs, rest=tuple(rest), options=options,
         memory_format=_layout(first), device=first.device, image_dim=image_dim, overwrites=overwrites,
+        hook_state=hook_state,
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from brevitas_defakeq.quant.bit_width import (
     relaxed,
     relaxed_bits,
     set_bits_,
+    set_relaxed_bits_,
 )
 from brevitas_defakeq.quant.partial_float import weight_quantizer
 from brevitas_defakeq.quant.presets import HAQWeightPerChannelFloat, HAQWeightPerChannelSymmetric
@@ -73,7 +74,7 @@ def test_set_and_nominal_bits(bits):
 def test_a_width_in_between_is_kept_while_relaxed_and_snapped_after():
     made = layer()
     quantizer = weight_quantizer(made)
-    set_bits_(quantizer, 4.4)
+    set_relaxed_bits_(quantizer, 4.4)
     with relaxed(made):
         assert quantizer.msb_clamp_bit_width_impl().item() == pytest.approx(4.4)
     assert float(quantizer.msb_clamp_bit_width_impl()) == 4.0
@@ -101,7 +102,7 @@ def test_more_bits_lower_the_rounding_error_and_the_gradient_says_so(preset):
     with torch.no_grad():  # widen it so that nothing is clamped
         quantizer.scaling_impl.value.mul_(4.0)
     with relaxed(made):
-        set_bits_(quantizer, 4.5)
+        set_relaxed_bits_(quantizer, 4.5)
         value, scale, *_ = quantizer(made.weight)
         error = (value - made.weight).square().sum()
         (gradient,) = torch.autograd.grad(error, quantizer.msb_clamp_bit_width_impl.bit_width_offset)
