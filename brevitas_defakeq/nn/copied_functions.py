@@ -145,7 +145,7 @@ class _Rebinding:
     def _refusal(self, value: Any, reason: str) -> UserError:
         return UserError(
             f"{self.where} of the detector holds a {type(value).__name__} with modules of the detector in "
-            f"it, which a copy of the detector would go on to call ({reason}); make it a method or a submodule"
+            f"it, which a copy would go on to call ({reason}); make it a method or a submodule"
         )
 
     # Functions -----------------------------------------------------------------------------------

@@ -104,3 +104,31 @@ def test_one_norm_behind_one_convolution_twice():
     )  # fmt: skip
     plan, _ = plan_of(model)
     assert plan.folds == (("conv", "norm"),)
+
+
+@pytest.mark.parametrize(
+    ("hooked", "kind", "folded"),
+    [
+        ("conv", "register_forward_hook", False),
+        ("conv", "register_forward_pre_hook", True),
+        ("norm", "register_forward_hook", False),
+        ("norm", "register_forward_pre_hook", False),
+    ],
+)
+def test_a_hook_keeps_its_norm(hooked, kind, folded):
+    """Folded, the norm would no longer be there to run it, or would come before what it does."""
+    model, seen = network(nn.BatchNorm2d(4)).eval(), []
+
+    def hook(module, inputs, *outputs):
+        seen.append(type(module).__name__)
+        return
+
+    getattr(model.get_submodule(hooked), kind)(hook)
+    image = torch.randn(1, 3, 8, 8)
+    plan, prepared = plan_of(model)
+    with torch.no_grad():
+        wanted = model(image)
+        seen.clear()
+        torch.testing.assert_close(prepared(image), wanted)
+    assert plan.folds == ((("conv", "norm"),) if folded else ())
+    assert seen == ["Conv2d" if hooked == "conv" else "BatchNorm2d"]

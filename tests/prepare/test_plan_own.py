@@ -203,6 +203,20 @@ def test_a_transposed_convolution():
     assert [layer.kind for layer in plan.layers] == ["Conv2d", "ConvTranspose2d", "Conv1d"]
 
 
+@pytest.mark.parametrize("groups", [1, 2])
+def test_a_transposed_convolution_multiplies_each_input_by_its_kernels(groups):
+    """9 x 9 positions of 4 channels, each into 8 / groups channels of a 4 x 4 kernel, at any stride."""
+    for stride, side in ((1, 10), (2, 18), (3, 26)):
+        up = nn.ConvTranspose2d(4, 8, 4, stride=stride, padding=1, groups=groups)
+        model = Net(
+            lambda m, x: m.head(pooled(m.up(m.stem(x)))), stem=nn.Conv2d(3, 4, 3, padding=1), up=up,
+            head=nn.Linear(8, 1),
+        )  # fmt: skip
+        plan, _ = plan_of(model)
+        layer = plan.layers[1]
+        assert (layer.macs, layer.outputs) == (9 * 9 * 4 * (8 // groups) * 16, 8 * side * side)
+
+
 @pytest.mark.parametrize(
     "options",
     [

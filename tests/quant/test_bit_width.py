@@ -18,6 +18,7 @@ from brevitas_defakeq.quant.bit_width import (
 )
 from brevitas_defakeq.quant.partial_float import weight_quantizer
 from brevitas_defakeq.quant.presets import HAQWeightPerChannelFloat, HAQWeightPerChannelSymmetric
+from brevitas_defakeq.utils.errors import UserError
 
 CANDIDATES = (1.6, 2.0, 3.0, 4.0, 8.0)
 
@@ -69,6 +70,14 @@ def test_set_and_nominal_bits(bits):
     assert relaxed_bits(quantizer).item() == pytest.approx(bits)
     effective = math.log2(3) if bits == 1.6 else bits
     assert quantizer.msb_clamp_bit_width_impl().item() == pytest.approx(effective, abs=1e-6)
+
+
+@pytest.mark.parametrize("bits", [1.6, 5, 2.5, 16])
+def test_a_width_that_is_no_candidate_is_refused_with_those_that_are(bits):
+    quantizer = weight_quantizer(layer(4, candidates=(2, 3, 4, 6, 8)))
+    with pytest.raises(UserError, match=f"^{bits:g} bits is none of .* choose of 2, 3, 4, 6, 8$"):
+        set_bits_(quantizer, bits)
+    assert nominal_bits(quantizer) == 4
 
 
 def test_a_width_in_between_is_kept_while_relaxed_and_snapped_after():
