@@ -48,6 +48,7 @@ def prepare_float(
             "a batch, and load its weights"
         )
     contiguous = _needs_contiguous(reference, detector, example, alone)
+    _refuse_resized_buffers(reference, detector.model)
     outside = {**detector.outside, **kept_float(reference, keep_float)}
     plan = make_plan(reference, example, outside=outside, blocks=detector.blocks, contiguous=contiguous)
     if not plan.layers and keep_float:
@@ -109,6 +110,17 @@ def _needs_contiguous(model: nn.Module, detector: Detector, example: Tensor, alo
 
 def _close(found: Tensor, wanted: Tensor) -> bool:
     return not (found - wanted).abs().max() > _ROUNDING * wanted.abs().max().clamp_min(1e-3)
+
+
+def _refuse_resized_buffers(ran: nn.Module, original: nn.Module) -> None:
+    """Raises UserError where a forward pass of two images has given a buffer of the file another shape."""
+    before = {name: value.shape for name, value in original.state_dict().items() if isinstance(value, Tensor)}
+    for name, value in ran.state_dict().items():
+        if name in before and value.shape != before[name]:
+            raise UserError(
+                f"the forward pass puts values of the batch into the buffer {name}, which files would hold; "
+                "register it with persistent=False, or keep it as a plain attribute"
+            )
 
 
 def _refuse_broken_layers(reference: nn.Module, plan: Plan) -> None:

@@ -4,7 +4,7 @@ import logging
 
 import torch
 from torch import nn
-from torch.nn.modules.lazy import LazyModuleMixin
+from torch.nn.parameter import is_lazy
 
 from brevitas_defakeq.nn.module_tree import copy_module, replace_modules
 from brevitas_defakeq.utils.errors import UserError
@@ -50,7 +50,7 @@ def _wrapped(module: nn.Module) -> nn.Module | None:
 
 def _refuse_unmade(model: nn.Module) -> None:
     for name, module in model.named_modules():
-        if isinstance(module, LazyModuleMixin) and module.has_uninitialized_params():
+        if any(is_lazy(parameter) for parameter in module.parameters(recurse=False)):
             raise UserError(
                 f"{name or 'the detector'} is a {type(module).__name__} whose weights are not made yet; run "
                 "the detector once on a batch, and load its weights"

@@ -148,7 +148,9 @@ def _without_effect(
     with flag_set(held, "requires_grad"), torch.enable_grad():
         outputs = list(tensors_in(form.read(network(example))))
         reached = [output.double().sum() for output in outputs if output.requires_grad]
-        found = torch.autograd.grad(sum(reached), held, allow_unused=True) if reached else [None] * len(held)
+        found: Sequence[Tensor | None] = [None] * len(held)
+        if reached:
+            found = torch.autograd.grad(reached, held, allow_unused=True)
     return {name for name, gradient in zip(weights, found, strict=True) if gradient is None}
 
 

@@ -96,7 +96,7 @@ def _recorded_changes(layers: Mapping, deltas: Mapping, changes: dict, images: i
         kind = layer_kind_of(layer)
 
         def hook(_: nn.Module, inputs: tuple, output: Tensor) -> None:
-            source = inputs[0].detach()
+            source = inputs[0].detach().to(weight_of(layer).dtype)  # not so inside torch.autocast
 
             @torch.no_grad()
             def at_output(gradient: Tensor) -> None:

@@ -269,7 +269,7 @@ def _layer_plan(name: str, module: nn.Module, traced: Trace, images: int) -> Lay
         macs = outputs * weight[0].numel()
     else:  # each input value is multiplied by its kernels, wherever the stride puts the products
         read = sum(call.inputs[0].numel() for call in calls) // images
-        macs = read * (weight.numel() * kind.exchanged(module) // module.in_channels)
+        macs = read * weight[:, 0].numel() // kind.exchanged(module)
     return LayerPlan(name, kind.name, tuple(weight.shape), macs, len(calls), outputs)
 
 

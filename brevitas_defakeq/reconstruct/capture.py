@@ -3,7 +3,7 @@
 import os
 import tempfile
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,6 +67,7 @@ class Captured:
         image_dim: where the block itself has the dimension of images.
         overwrites: the block writes to its input.
         hook_state: of the model's own hooks, before the block ran alone.
+        autocast: options of ``torch.autocast`` where the block runs inside one; else empty.
     """
 
     inputs: Tensor
@@ -78,6 +79,7 @@ class Captured:
     image_dim: int = 0
     overwrites: bool = False
     hook_state: HookState | None = None
+    autocast: dict[str, Any] = field(default_factory=dict)
 
     @property
     def targets(self) -> Tensor:
@@ -89,7 +91,8 @@ class Captured:
     def run(self, block: nn.Module, rows: Tensor) -> Tensor:
         """Output of ``block`` with the captured further arguments."""
         rows = rows.clone() if self.overwrites else rows
-        output: Tensor = block(rows.movedim(0, self.image_dim), *self.rest, **self.options)
+        with torch.autocast(self.device.type, **self.autocast) if self.autocast else nullcontext():
+            output: Tensor = block(rows.movedim(0, self.image_dim), *self.rest, **self.options)
         if self.hook_state is not None:
             self.hook_state.restore()
         return output.movedim(self.image_dim, 0)
@@ -127,6 +130,7 @@ def capture(
     observed_outputs: list[Tensor] = []
     last_call: tuple[tuple[Any, ...], dict[str, Any]] | None = None
     overwrites = False
+    autocast: dict[str, Any] = {}
     kept_inputs: Tensor | None = None
     kept_outputs: Tensor | None = None
 
@@ -135,6 +139,9 @@ def capture(
         # Copies: the block, or one behind it, may write to them.
         observed_inputs.append(arguments[0].detach().movedim(image_dim, 0).clone())
         last_call = copied_containers(arguments), copied_containers(options)
+        kind = arguments[0].device.type
+        if torch.is_autocast_enabled(kind):
+            autocast["dtype"] = torch.get_autocast_dtype(kind)
         if not outputs and len(observed_inputs) == calls:
             raise _Enough
 
@@ -169,7 +176,7 @@ def capture(
     return Captured(
         inputs=kept_inputs, outputs=kept_outputs, rest=tuple(rest), options=options,
         memory_format=_layout(first), device=first.device, image_dim=image_dim, overwrites=overwrites,
-        hook_state=hook_state,
+        hook_state=hook_state, autocast=autocast,
     )  # fmt: skip
 
 
