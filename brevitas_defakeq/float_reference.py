@@ -40,7 +40,7 @@ def prepare_float(
     """
     reference = copy_module(detector.model).eval()
     names = dict(reference.named_modules())
-    alone = single_image_logit(reference, example, detector.output)
+    alone = single_image_logit(reference, example, detector.output.fake_logit)
     late = [name for name, _ in reference.named_modules() if name not in names]
     if late:
         raise UserError(
