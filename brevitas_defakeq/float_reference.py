@@ -1,7 +1,8 @@
 """M_f: a prepared copy of the user's float detector, its plan, and its observer."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -40,17 +41,17 @@ def prepare_float(
     """
     reference = copy_module(detector.model).eval()
     names = dict(reference.named_modules())
-    alone = single_image_logit(reference, example, detector.output)
+    contiguous, beside = _needs_contiguous(reference, detector, example)
     late = [name for name, _ in reference.named_modules() if name not in names]
     if late:
         raise UserError(
             f"{detector.name} makes {late[0]} in its first forward pass, with random weights; run it once on "
             "a batch, and load its weights"
         )
-    contiguous = _needs_contiguous(reference, detector, example, alone)
     _refuse_resized_buffers(reference, detector.model)
     outside = {**detector.outside, **kept_float(reference, keep_float)}
-    plan = make_plan(reference, example, outside=outside, blocks=detector.blocks, contiguous=contiguous)
+    with _single_image_explained(detector, example):
+        plan = make_plan(reference, example, outside=outside, blocks=detector.blocks, contiguous=contiguous)
     if not plan.layers and keep_float:
         raise UserError(
             f"keep_float={','.join(keep_float)} leaves nothing of {detector.name} to quantize; name less"
@@ -60,9 +61,32 @@ def prepare_float(
     _refuse_broken_layers(reference, plan)
     side = "input" if detector.feature is None else "output"
     observer = Observer(detector.output, detector.feature or plan.head, side)
-    with torch.no_grad():
-        observer(reference, example)
+    with torch.no_grad(), _single_image_explained(detector, example):
+        alone, _ = observer(reference, example)
+    _say_dependence(detector, reference, example, alone, beside)
     return reference, plan, observer
+
+
+@contextmanager
+def _single_image_explained(detector: Detector, example: Tensor) -> Iterator[None]:
+    """A UserError that comes of a batch of one image names the operation that drops it."""
+    try:
+        yield
+    except UserError:
+        single_image_logit(copy_module(detector.model).eval(), example, detector.output.fake_logit)
+        raise
+
+
+@torch.no_grad()
+def _say_dependence(
+    detector: Detector, model: nn.Module, example: Tensor, alone: Tensor, beside: Tensor
+) -> None:
+    """A line where an image's logit [1] beside another image is not that of the image alone."""
+    if not _close(beside, alone) and _close(detector.output.fake_logit(model(example.clone())), alone):
+        _LOG.warning(
+            "%s gives an image another score beside other images: something in it computes over the batch, "
+            "such as a BatchNorm without running statistics", detector.name,
+        )  # fmt: skip
 
 
 def as_planned(model: nn.Module, plan: Plan) -> nn.Module:
@@ -75,11 +99,11 @@ def as_planned(model: nn.Module, plan: Plan) -> nn.Module:
 
 
 @torch.no_grad()
-def _needs_contiguous(model: nn.Module, detector: Detector, example: Tensor, alone: Tensor) -> bool:
+def _needs_contiguous(model: nn.Module, detector: Detector, example: Tensor) -> tuple[bool, Tensor]:
     """Whether a copy of the detector fails, or gives other logits, in channels-last layout.
 
-    Args:
-        alone: the logit [1] of ``example``, which is said where it is another one beside other images.
+    Returns:
+        that, and the logit [1] of ``example`` beside its mirror image.
 
     Raises:
         UserError: it fails in its own layout, or its logits are not finite.
@@ -104,8 +128,8 @@ def _needs_contiguous(model: nn.Module, detector: Detector, example: Tensor, alo
     try:
         found = detector.output.fake_logit(other(images.to(memory_format=torch.channels_last, copy=True)))
     except Exception:  # the user's code may raise anything
-        return True
-    return not _close(found, wanted)
+        return True, wanted[:1]
+    return not _close(found, wanted), wanted[:1]
 
 
 def _close(found: Tensor, wanted: Tensor) -> bool:

@@ -28,7 +28,7 @@ PYTHON = {
 #: ... what belongs to the user's own network and files.
 OTHERS = {
     "num_classes", "padding_mode", "pad_type", "global_pool", "ceil_mode", "count_include_pad", "cycles",
-    "lut", "bram", "KEY", "NAME", "method", "form",
+    "lut", "bram", "KEY", "NAME", "method", "form", "persistent",
 }  # fmt: skip
 
 

@@ -22,6 +22,8 @@ _ATOMS = frozenset(
     {int, float, complex, bool, str, bytes, type(None), Tensor, nn.Parameter, torch.Size, torch.dtype,
      torch.device, torch.Generator, type, range, slice}
 )  # fmt: skip
+#: What every module holds and this walk has no need of: submodules, for one, are walked through themselves.
+_STANDARD = frozenset(vars(nn.Module())) - {"_forward_hooks", "_forward_pre_hooks"}
 #: Methods by which a module is called.
 _CALLS = frozenset({"forward", "_wrapped_call_impl", "_call_impl"})
 
@@ -115,7 +117,7 @@ class _Rebinding:
 
     def _attributes_(self, module: nn.Module) -> None:
         for name, held in list(vars(module).items()):
-            if name in ("_parameters", "_buffers"):
+            if type(held) in _ATOMS or name in _STANDARD or _holds_nothing(held):
                 continue
             self.where = ".".join(filter(None, (self.names.get(id(module), ""), name)))
             led = self(held)
@@ -230,6 +232,13 @@ class _Rebinding:
             self.done[id(cell)] = cell if led is content else CellType(led)
         made: CellType = self.done[id(cell)]
         return made
+
+
+def _holds_nothing(held: Any) -> bool:
+    """Whether it is a tuple of numbers or an empty dict, as most attributes of layers are."""
+    if type(held) is tuple:
+        return all(type(item) in _ATOMS for item in held)
+    return isinstance(held, dict) and not held
 
 
 def _content(cell: CellType) -> Any:

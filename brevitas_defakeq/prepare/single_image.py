@@ -8,27 +8,27 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from brevitas_defakeq.detectors.output import OutputSpec
 from brevitas_defakeq.nn.module_tree import removed_after
 from brevitas_defakeq.prepare.trace import function_name, refused_if_it_fails
 from brevitas_defakeq.utils.errors import UserError
 
 
 @torch.no_grad()
-def single_image_logit(model: nn.Module, image: Tensor, output: OutputSpec) -> Tensor:
+def single_image_logit(model: nn.Module, image: Tensor, logit: Callable[[Any], Tensor]) -> Tensor:
     """The fake logit [1] of one image; the model runs on two as well where it returns no verdict of one.
 
     Args:
         image: [1, 3, H, W].
+        logit: output of the detector -> fake logit of each image.
 
     Raises:
         UserError: one image gives no verdict, or not one, while two images give two; names the operation that
             drops the batch, or what else fails.
     """
-    one = _Shapes.of(model, image, output)
+    one = _Shapes.of(model, image, logit)
     if one.error is None and len(one.logits) == 1:
         return one.logits
-    two = _Shapes.of(model, torch.cat([image, image.flip(3)]), output)
+    two = _Shapes.of(model, torch.cat([image, image.flip(3)]), logit)
     if two.error is None and len(two.logits) == 2:
         dropped = _first_dropped(one, two)
         if dropped is not None:
@@ -69,7 +69,7 @@ class _Shapes(TorchFunctionMode):
         self.logits = torch.empty(0)
 
     @classmethod
-    def of(cls, model: nn.Module, images: Tensor, output: OutputSpec) -> "_Shapes":
+    def of(cls, model: nn.Module, images: Tensor, logit: Callable[[Any], Tensor]) -> "_Shapes":
         shapes = cls()
         handles = []
         for name, module in model.named_modules():
@@ -79,7 +79,7 @@ class _Shapes(TorchFunctionMode):
             try:
                 with shapes:
                     raw = model(images.clone())
-                shapes.logits = output.fake_logit(raw)
+                shapes.logits = logit(raw)
             except Exception as error:  # the user's code may raise anything
                 shapes.error = error
         return shapes

@@ -83,6 +83,8 @@ class HoldsLayersTwice(Base):
         super().__init__()
         self.first, self.second = (nn.Conv2d(16, 16, 3, padding=1) for _ in range(2))
         self.third = nn.Conv2d(16, 16, 1)
+        for layer in (self.first, self.second, self.third):
+            layer.weight = nn.Parameter(3 * layer.weight.detach())
         self.again, self.layers = self.third, [self.first]
         self.call, self.last = self.second.forward, self.third_twice
 

@@ -28,7 +28,7 @@ def net(flow, classes=2):
 )
 def test_squeeze_is_named_with_what_to_write(flow, classes):
     with pytest.raises(UserError, match=r"^squeeze\(\) in the forward pass .* write flatten\(1\)"):
-        single_image_logit(net(flow, classes), IMAGE, OutputSpec())
+        single_image_logit(net(flow, classes), IMAGE, OutputSpec().fake_logit)
 
 
 def test_the_module_is_named():
@@ -38,7 +38,7 @@ def test_the_module_is_named():
 
     model = nn.Sequential(nn.Sequential(Pool()), nn.Linear(3, 2))
     with pytest.raises(UserError, match=r"^squeeze\(\) in 0\.0 drops"):
-        single_image_logit(model, IMAGE, OutputSpec())
+        single_image_logit(model, IMAGE, OutputSpec().fake_logit)
 
 
 @pytest.mark.parametrize(
@@ -50,14 +50,14 @@ def test_the_module_is_named():
 )
 def test_a_batch_that_is_kept_or_put_back_is_fine(flow):
     model = net(flow)
-    found = single_image_logit(model, IMAGE, OutputSpec())
+    found = single_image_logit(model, IMAGE, OutputSpec().fake_logit)
     scores = model.head(IMAGE.mean((2, 3)))[0]
     torch.testing.assert_close(found, (scores[1] - scores[0])[None])
 
 
 def test_several_verdicts_for_one_image_are_refused():
     with pytest.raises(UserError, match="returns 16 verdicts for one image"):
-        single_image_logit(net(lambda self, x: x[:, 0].reshape(-1)), IMAGE, OutputSpec())
+        single_image_logit(net(lambda self, x: x[:, 0].reshape(-1)), IMAGE, OutputSpec().fake_logit)
 
 
 def test_an_observer_counts_verdicts_too():
