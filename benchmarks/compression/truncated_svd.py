@@ -2,9 +2,9 @@
 
 With ``C = sum x x^T = S S^T`` over the inputs x of a layer, ``||(W - W') S||^2`` is the squared error of its
 output. Its minimum over W' of rank r is ``W' = P_r D_r Q_r^T S^-1`` with the truncated SVD ``P_r D_r Q_r^T``
-of ``W S`` (Wang et al., SVD-LLM, ICLR 2025), and each singular value dropped adds its square. Two thin layers
-take the layer's place: K -> r with its kernel, and r -> C_out. Linear layers and convolutions with one group
-are decomposed, where that saves bytes; depthwise and grouped ones stay.
+of ``W S`` (Wang et al., SVD-LLM, ICLR 2025), and each singular value dropped adds its square. Two thin
+layers take the layer's place: K -> r with its kernel, and r -> C_out. Linear layers and convolutions with one
+group are decomposed, where that saves bytes; depthwise and grouped ones stay.
 """
 
 import copy
