@@ -118,11 +118,6 @@ def _needs_contiguous(model: nn.Module, detector: Detector, example: Tensor) -> 
         if broken:
             reason = f"weight {broken[0]} holds such values, the checkpoint is broken"
         raise UserError(f"{detector.name} returns values that are not finite; {reason}")
-    if not _close(wanted[:1], alone) and _close(detector.output.fake_logit(model(example.clone())), alone):
-        _LOG.warning(
-            "%s gives an image another score beside other images: something in it computes over the batch, "
-            "such as a BatchNorm without running statistics", detector.name,
-        )  # fmt: skip
     other = copy_module(model)
     to_channels_last_(other)
     try:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from brevitas_defakeq.config import FORWARD_BATCH, DefakeQConfig, ReconstructionConfig, VEFTConfig
 from brevitas_defakeq.nn.hook_state import has_hooks_inside
-from brevitas_defakeq.nn.module_tree import modules_by_name, replayed
+from brevitas_defakeq.nn.module_tree import flag_set, modules_by_name, replayed
 from brevitas_defakeq.prepare.blocks import Block
 from brevitas_defakeq.prepare.plan import Plan
 from brevitas_defakeq.progress import Meter

@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: its tasks, a row for real on a tiny detector, the page, presets against each other."""
+"""``python -m benchmarks``: its tasks, rows for real on a tiny detector, the page."""
 
 import json
 from dataclasses import replace
@@ -53,10 +53,12 @@ def quick(preset):
 
     def change(config):
         config = preset.change(config)
+        work, final = config.reconstruction, config.final
         return replace(
-            config, reconstruction=replace(config.reconstruction, iterations=min(4, config.reconstruction.iterations)),
-            final=replace(config.final, steps=min(2, config.final.steps)),
-        )  # fmt: skip
+            config,
+            reconstruction=replace(work, iterations=min(4, work.iterations)),
+            final=replace(final, steps=min(2, final.steps)),
+        )
 
     return replace(preset, change=change)
 
@@ -69,7 +71,7 @@ def test_every_preset_gives_a_row(method, tiny_material, monkeypatch):
     flips = row["metrics"]["fidelity"]["flips"]
     assert flips["n"] == 32 and set(row["metrics"]["parts"]) == {"in domain", "held out"}
     assert row["bytes"]["weights"] < 0.5 * row["bytes"]["float"]
-    uniform = {width for width in row["bits"].values()}
+    uniform = set(row["bits"].values())
     assert uniform <= ({4.0, 8.0} if method in PEERS else set(range(1, 9)))
 
 
@@ -93,7 +95,9 @@ def rows(tmp_path, **changes):
         "bytes": {"float": 1000, "weights": 100, "onnx": 150},
         "metrics": {
             "auc": 0.891, "auc_kept": 0.99, "relative_error": 0.02,
-            "fidelity": {"flips": {"share": 0.015, "interval": [0.01, 0.02]}, "largest_probability_change": 0.3},
+            "fidelity": {
+                "flips": {"share": 0.015, "interval": [0.01, 0.02]}, "largest_probability_change": 0.3
+            },
             "parts": {"in domain": {"auc": 0.9}, "held out": {"auc": 0.75}},
         },
     }  # fmt: skip
