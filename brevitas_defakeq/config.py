@@ -25,6 +25,7 @@ FORWARD_BATCH = 16
 
 Sensitivity = Literal["haq", "taylor", "measured", "fisher", "random"]
 Matching = Literal["moments", "regression", "none"]
+ReconstructionLoss = Literal["mse", "fisher", "fisher-low-rank", "perturbation", "prediction-difference"]
 _Config = TypeVar("_Config")
 
 
@@ -111,6 +112,10 @@ class ReconstructionConfig:
     matching: Matching = "moments"
     #: Learned rounding; False = nearest.
     learned_rounding: bool = True
+    #: The error of a block's output: squared; weighted by the Fisher information of the verdict, diagonal
+    #: (BRECQ) or also of low rank (FIMA-Q), or by a perturbation's Hessian (APHQ-ViT); or squared, plus the
+    #: change of the verdict behind the rest of the network (PD-Quant: it runs in every step).
+    loss: ReconstructionLoss = "mse"
     #: Steps a block.
     iterations: int = 400
     batch_size: int = 8
@@ -142,6 +147,7 @@ class ReconstructionConfig:
         _require(self.batch_size >= 1, f"batch_size={self.batch_size}: must be at least 1")
         _require(0 <= self.warm_up < 1, f"warm_up={self.warm_up}: must lie in [0, 1)")
         _choose("matching", self.matching, *get_args(Matching))
+        _choose("loss", self.loss, *get_args(ReconstructionLoss))
         _choose("block_input", self.block_input, "quantized", "float", "mixed")
 
 

@@ -271,7 +271,7 @@ class Job:
             labels=self.labels, train=self.train, held_out=self.held_out,
             config=self.config.reconstruction, veft=self.config.veft, seed=self.config.seed,
             meter=self.meter, store=TensorStore(self.cache_bytes),
-            feature=lambda network, images: self.observer(network, images)[1],
+            observe=self.observer,
         )  # fmt: skip
 
     def set_bits_(self, model: nn.Module, bits: dict[str, float], *, weighted: bool = True) -> None:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from brevitas_defakeq.config import DefakeQConfig
 from brevitas_defakeq.prepare.plan import Plan
+from brevitas_defakeq.reconstruct.output_losses import OUTPUT_LOSSES
 
 #: Seconds of a quantized image pass over those of a float one, and of fitting ranges per million weights.
 _OVERHEAD = 2.5
@@ -41,6 +42,9 @@ def expected_passes(plan: Plan, config: DefakeQConfig, images: int) -> float:
     iterations = work.iterations * work.learned_rounding
     forwards = 2 if config.veft.enabled and config.veft.contrastive_weight else 1
     rounding = 3 * forwards * iterations * work.batch_size / images
+    if iterations:
+        train = images - round(images * config.held_out)
+        rounding += len(shares) * OUTPUT_LOSSES[work.loss].network_images(work, train) / images
     tuning = 3 * config.final.steps * config.final.batch_size / images
     return 3 + prefix + rounding + tuning
 

@@ -44,7 +44,9 @@ def test_every_changed_value_survives_json():
         average_bits=2.25, candidate_bits=(1.6, 2, 4), activation_bits=None, recipe="paper", target="mobile",
         samples=64, held_out=0.25, seed=7, mixed_channel_bits=32,
         haq=HAQConfig(enabled=False, sensitivity="taylor", pinned={"head": 8}),
-        reconstruction=ReconstructionConfig(matching="regression", beta=(18.0, 3.0), block_input="float"),
+        reconstruction=ReconstructionConfig(
+            matching="regression", beta=(18.0, 3.0), block_input="float", loss="fisher-low-rank"
+        ),
         veft=VEFTConfig(enabled=True, masks="fixed", negatives="quantized", alignment="detector"),
         final=FinalPassConfig(steps=3, loss="contrastive"),
     )  # fmt: skip
@@ -175,6 +177,7 @@ def test_a_run_refuses(values, match):
         ("reconstruction", {"iterations": -1}, "iterations=-1"),
         ("reconstruction", {"matching": "mean"}, "matching='mean': choose one of moments, regression, none"),
         ("reconstruction", {"batch_size": 0}, "batch_size=0"),
+        ("reconstruction", {"loss": "kl"}, "loss='kl': choose one of mse, fisher, fisher-low-rank, pert"),
         ("final", {"steps": -1}, "steps=-1"),
     ],
 )

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from brevitas_defakeq.config import FORWARD_BATCH, DefakeQConfig, ReconstructionConfig, VEFTConfig
-from brevitas_defakeq.nn.module_tree import modules_by_name, replayed
+from brevitas_defakeq.nn.module_tree import modules_by_name
 from brevitas_defakeq.prepare.blocks import Block
 from brevitas_defakeq.prepare.plan import Plan
 from brevitas_defakeq.progress import Meter
@@ -18,6 +18,7 @@ from brevitas_defakeq.reconstruct.capture import TensorStore, capture
 from brevitas_defakeq.reconstruct.joint_widths import learn_block_widths_
 from brevitas_defakeq.reconstruct.learned_rounding import reconstruct_block_
 from brevitas_defakeq.reconstruct.output_matching import float_targets, peak_bytes_per_image, prepare_block_
+from brevitas_defakeq.reconstruct.rest_of_network import substituted
 
 #: Memory that matching may take for one large batch.
 _MATCHING_BYTES = 1 << 30
@@ -32,7 +33,7 @@ class Reconstruction:
         images: calibration images, [M, 3, H, W]; ``labels`` 0/1 per image or None.
         train, held_out: image indices.
         seed: every block draws from a generator of its own, so a resumed run repeats.
-        feature: M_f's feature of images, for ``alignment="detector"``.
+        observe: reads the fake logit [N] and the feature [N, C] of images in a network.
     """
 
     quantized: nn.Module
@@ -47,7 +48,7 @@ class Reconstruction:
     seed: int
     meter: Meter
     store: TensorStore
-    feature: Callable[[nn.Module, Tensor], Tensor]
+    observe: Callable[[nn.Module, Tensor], tuple[Tensor, Tensor]]
 
     def block_(self, index: int) -> dict[str, float]:
         """Reconstruct block ``index`` of the plan in place; returns its errors on held-out images."""
@@ -100,7 +101,6 @@ class Reconstruction:
             image_dim=block.image_dim,
         )  # fmt: skip
         source.overwrites = target.overwrites
-        to_feature = self._to_feature(reference[block.name], block.image_dim)
         return BlockTask(
             name=block.name,
             quantized=quantized[block.name],
@@ -113,7 +113,8 @@ class Reconstruction:
             held_out=self.held_out,
             labels=self.labels,
             generator=torch.Generator().manual_seed(self.seed * 1_000_003 + index),
-            to_feature=to_feature if self.veft.alignment == "detector" else None,
+            observe=self._observe_behind(reference[block.name], block.image_dim),
+            store=self.store,
         )
 
     def _match_(self, block: Block, task: BlockTask) -> None:
@@ -129,11 +130,15 @@ class Reconstruction:
         prepare_block_(task.quantized, task.layers, task.quantized_data, images, targets)
         self.meter.add("match", count, 2 * self.share((block,)))
 
-    def _to_feature(self, reference_block: nn.Module, image_dim: int) -> Callable[[Tensor, Tensor], Tensor]:
-        """Block output -> the detector's feature, through the rest of the float network."""
+    def _observe_behind(
+        self, block: nn.Module, image_dim: int
+    ) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Block output and images -> the detector's fake logit and feature, through the rest of M_f."""
 
-        def run(output: Tensor, images: Tensor) -> Tensor:
-            with replayed({reference_block: output.movedim(0, image_dim).clone()}):
-                return self.feature(self.reference, self.images[images])
+        def run(output: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
+            trained = torch.is_grad_enabled() and output.requires_grad
+            self.meter.add("reconstruct", len(images), training=trained)
+            with substituted(block, output, len(images), image_dim):
+                return self.observe(self.reference, self.images[images])
 
         return run

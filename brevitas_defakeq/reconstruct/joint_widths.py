@@ -15,7 +15,8 @@ from brevitas_defakeq.nn.module_tree import device_of
 from brevitas_defakeq.quant.bit_width import candidate_parameter, relaxed_bits
 from brevitas_defakeq.quant.partial_float import weight_quantizer
 from brevitas_defakeq.reconstruct.block_task import BlockTask
-from brevitas_defakeq.reconstruct.losses import block_loss, target_variance
+from brevitas_defakeq.reconstruct.losses import block_loss
+from brevitas_defakeq.reconstruct.output_losses import output_loss
 from brevitas_defakeq.veft.masks import FloatChannels
 
 
@@ -46,11 +47,11 @@ def learn_block_widths_(
     rounding = {name: weight_quantizer(layer) for name, layer in task.layers.items()}
     channels = FloatChannels(task.layers, rounding, task.reference_layers)
     optimizer = torch.optim.Adam(own, lr=work.width_lr)
-    variance = target_variance(task)
+    error = output_loss(task, work)
     for step in range(work.iterations):
         images = task.draw_images(work.batch_size)
         loss = block_loss(
-            task, channels, images, config=work, veft=config.veft, variance=variance,
+            task, channels, images, config=work, veft=config.veft, loss=error,
             progress=step / work.iterations,
         )  # fmt: skip
         bits = torch.stack([relaxed_bits(quantizers[name]) for name in names])

@@ -19,6 +19,7 @@ from brevitas_defakeq.reconstruct.losses import (
     rounding_regularizer,
     target_variance,
 )
+from brevitas_defakeq.reconstruct.output_losses import output_loss
 from brevitas_defakeq.reconstruct.untrainable import untrained_if_refused
 from brevitas_defakeq.veft.masks import FloatChannels
 
@@ -34,7 +35,7 @@ def reconstruct_block_(task: BlockTask, config: ReconstructionConfig, veft: VEFT
     saved = snapshot(task.quantized)
     training = untrained_if_refused(task.quantized, saved, task.name)
     with training, coded_weights(task.layers, learn_rounding=True) as coded:
-        _optimize(task, coded, config, veft, variance)
+        _optimize(task, coded, config, veft)
     after = _held_out_error(task, variance)
     if not after < before:
         restore_(task.quantized, saved)
@@ -46,7 +47,6 @@ def _optimize(
     coded: Mapping[str, CodedWeight],
     config: ReconstructionConfig,
     veft: VEFTConfig,
-    variance: float,
 ) -> None:
     channels = FloatChannels(task.layers, coded, task.reference_layers)
     if veft.enabled and veft.masks == "fixed":
@@ -56,9 +56,10 @@ def _optimize(
     # The rate of V stays, because V still has to reach 0 or 1 at the end; the others decay.
     paces = [lambda step: 1.0] + [lambda step: _decay(step, config.iterations)] * (len(groups) - 1)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, paces)
+    error = output_loss(task, config)
     for step in range(config.iterations):
         loss = block_loss(
-            task, channels, task.draw_images(config.batch_size), config=config, veft=veft, variance=variance,
+            task, channels, task.draw_images(config.batch_size), config=config, veft=veft, loss=error,
             progress=step / config.iterations,
         )  # fmt: skip
         beta = annealed_beta(step, config)

@@ -93,3 +93,7 @@ def test_expected_passes_grow_with_the_work(plan):
     assert passes(iterations=20) - base == pytest.approx(3 * 20 * 16 / 64)
     assert passes(iterations=20, veft=True) - base == pytest.approx(2 * 3 * 20 * 16 / 64)
     assert passes(iterations=20, learned_rounding=False) == base
+    steps, train = 3 * 20 * 16 / 64, 51 / 64  # a fifth is held out; two layers that are a block each
+    assert passes(iterations=20, loss="fisher") - base == pytest.approx(steps + 2 * 4 * train)
+    with_network = steps + 2 * (train + steps)
+    assert passes(iterations=20, loss="prediction-difference") - base == pytest.approx(with_network)
