@@ -25,6 +25,7 @@ FORWARD_BATCH = 16
 
 Sensitivity = Literal["haq", "taylor", "measured", "fisher", "random"]
 Matching = Literal["moments", "regression", "none"]
+Rounding = Literal["nearest", "learned", "gptq", "gptaq"]
 ReconstructionLoss = Literal["mse", "fisher", "fisher-low-rank", "perturbation", "prediction-difference"]
 _Config = TypeVar("_Config")
 
@@ -110,8 +111,9 @@ class ReconstructionConfig:
     #: Every layer's output matched to the float model's, per channel, at no cost in bytes: in mean and spread
     #: ("moments"), or by least squares on pairs of values ("regression", QwT-v2, arXiv 2505.20932).
     matching: Matching = "moments"
-    #: Learned rounding; False = nearest.
-    learned_rounding: bool = True
+    #: "nearest"; "learned" with the whole block (AdaRound); or layer by layer in closed form behind the
+    #: quantized prefix: "gptq" (arXiv 2210.17323), "gptaq" towards the outputs on float inputs (2504.02692).
+    rounding: Rounding = "learned"
     #: The error of a block's output: squared; weighted by the Fisher information of the verdict, diagonal
     #: (BRECQ) or also of low rank (FIMA-Q), or by a perturbation's Hessian (APHQ-ViT); or squared, plus the
     #: change of the verdict behind the rest of the network (PD-Quant: it runs in every step).
@@ -147,6 +149,7 @@ class ReconstructionConfig:
         _require(self.batch_size >= 1, f"batch_size={self.batch_size}: must be at least 1")
         _require(0 <= self.warm_up < 1, f"warm_up={self.warm_up}: must lie in [0, 1)")
         _choose("matching", self.matching, *get_args(Matching))
+        _choose("rounding", self.rounding, *get_args(Rounding))
         _choose("loss", self.loss, *get_args(ReconstructionLoss))
         _choose("block_input", self.block_input, "quantized", "float", "mixed")
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from brevitas_defakeq.config import FORWARD_BATCH, DefakeQConfig, ReconstructionConfig, VEFTConfig
+from brevitas_defakeq.config import FORWARD_BATCH, DefakeQConfig, Matching, ReconstructionConfig, VEFTConfig
 from brevitas_defakeq.nn.module_tree import modules_by_name
 from brevitas_defakeq.prepare.blocks import Block
 from brevitas_defakeq.prepare.plan import Plan
@@ -15,6 +15,7 @@ from brevitas_defakeq.quant.matching import MATCHING_TARGETS, PairedOutputs
 from brevitas_defakeq.quant.partial_float import weight_quantizer
 from brevitas_defakeq.reconstruct.block_task import BlockTask
 from brevitas_defakeq.reconstruct.capture import TensorStore, capture
+from brevitas_defakeq.reconstruct.gptq import GPTQ_ROUNDINGS, round_block_
 from brevitas_defakeq.reconstruct.joint_widths import learn_block_widths_
 from brevitas_defakeq.reconstruct.learned_rounding import reconstruct_block_
 from brevitas_defakeq.reconstruct.output_matching import float_targets, peak_bytes_per_image, prepare_block_
@@ -54,9 +55,13 @@ class Reconstruction:
         """Reconstruct block ``index`` of the plan in place; returns its errors on held-out images."""
         block = self.plan.blocks[index]
         task = self._task(block, index)
+        if self.config.rounding in GPTQ_ROUNDINGS:
+            self._match_(block, task, "none")  # ranges, which the layers' inputs need
+            round_block_(task, asymmetric=self.config.rounding == "gptaq")
+            self.meter.add("reconstruct", len(self.train) * len(block.layers), self.share((block,)))
         self._match_(block, task)
         errors: dict[str, float] = {}
-        if self.config.learned_rounding and self.config.iterations:
+        if self.config.rounding == "learned" and self.config.iterations:
             errors = reconstruct_block_(task, self.config, self.veft)
             self._count_steps("reconstruct", block)
         self.store.release()
@@ -117,11 +122,12 @@ class Reconstruction:
             store=self.store,
         )
 
-    def _match_(self, block: Block, task: BlockTask) -> None:
+    def _match_(self, block: Block, task: BlockTask, matching: Matching | None = None) -> None:
+        """Fit the block's ranges, and match its layers as configured or as given."""
         limit = _MATCHING_BYTES // peak_bytes_per_image(task.reference, task.reference_data)
         count = max(4, min(self.config.matching_images, limit, len(self.train)))
         images = self.train[:count]
-        targets, kind = None, MATCHING_TARGETS.get(self.config.matching)
+        targets, kind = None, MATCHING_TARGETS.get(matching or self.config.matching)
         if kind is not None:
             chunk = count if kind is PairedOutputs else FORWARD_BATCH  # pairs are of whole passes
             targets = float_targets(
