@@ -26,6 +26,7 @@ FORWARD_BATCH = 16
 Sensitivity = Literal["haq", "taylor", "measured", "fisher", "random"]
 Matching = Literal["moments", "regression", "none"]
 Rounding = Literal["nearest", "learned", "gptq", "gptaq"]
+Unit = Literal["block", "layer"]
 ReconstructionLoss = Literal["mse", "fisher", "fisher-low-rank", "perturbation", "prediction-difference"]
 _Config = TypeVar("_Config")
 
@@ -134,6 +135,11 @@ class ReconstructionConfig:
     beta: tuple[float, float] = (8.0, 2.0)
     #: Input of a block: the quantized prefix's output, the float prefix's, or a mix of both per element.
     block_input: Literal["quantized", "float", "mixed"] = "mixed"
+    #: Chance of each value in a block to pass its activation quantizer in float, in every step (QDrop: 0.5).
+    activation_drop: float = 0.0
+    #: What is reconstructed at once: a block, or every layer by itself. Quantizers outside of layers (the
+    #: operands of attention products) keep their calibrated ranges then.
+    unit: Unit = "block"
     #: Images whose outputs are matched (fewer when they would not fit in memory).
     matching_images: int = 128
     #: gamma_1 of eq. 10, used where widths are learned together with the blocks.
@@ -150,6 +156,9 @@ class ReconstructionConfig:
         _require(0 <= self.warm_up < 1, f"warm_up={self.warm_up}: must lie in [0, 1)")
         _choose("matching", self.matching, *get_args(Matching))
         _choose("rounding", self.rounding, *get_args(Rounding))
+        _choose("unit", self.unit, *get_args(Unit))
+        drop = self.activation_drop
+        _require(0 <= drop <= 1, f"activation_drop={drop}: must lie in [0, 1]")
         _choose("loss", self.loss, *get_args(ReconstructionLoss))
         _choose("block_input", self.block_input, "quantized", "float", "mixed")
 

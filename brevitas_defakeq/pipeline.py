@@ -150,8 +150,8 @@ class Job:
         quantizers = {name: weight_quantizer(layer) for name, layer in self.quantized_layers(model).items()}
         with relaxed(model), fused_quantizers(model):
             work = self.reconstruction(model)
-            for index in range(len(self.plan.blocks)):
-                self.on_progress("joint", index, len(self.plan.blocks))
+            for index in range(len(work.units)):
+                self.on_progress("joint", index, len(work.units))
                 work.learn_widths_(index, scores, config)
         learned = {name: relaxed_bits(quantizer).item() for name, quantizer in quantizers.items()}
         costs = snapping_costs(learned, scores, config.candidate_bits, config.haq.error_base)
@@ -162,7 +162,7 @@ class Job:
         if self.config.reconstruction.matching == "none" and self.config.reconstruction.rounding == "nearest":
             return
         work = self.reconstruction(model)
-        total, done = len(self.plan.blocks), self.checkpoint.notes.get("blocks", 0)
+        total, done = len(work.units), self.checkpoint.notes.get("blocks", 0)
         for index in range(done, total):
             self.on_progress("reconstruct", index, total)
             with self.stage("reconstruct"):

@@ -37,7 +37,8 @@ def expected_passes(plan: Plan, config: DefakeQConfig, images: int) -> float:
     """Compute of a run in float passes over the calibration images (``forward_passes`` of the report)."""
     macs = {layer.name: layer.macs for layer in plan.layers}
     total = max(1, sum(macs.values()))
-    shares = [sum(macs[name] for name in block.layers) / total for block in plan.blocks]
+    units = plan.units(config.reconstruction.unit)
+    shares = [sum(macs[name] for name in unit.layers) / total for unit in units]
     prefix = sum(2 * sum(shares[:index]) + share for index, share in enumerate(shares))
     work = config.reconstruction
     iterations = work.iterations if work.rounding == "learned" else 0
@@ -47,7 +48,7 @@ def expected_passes(plan: Plan, config: DefakeQConfig, images: int) -> float:
         train = images - round(images * config.held_out)
         rounding += len(shares) * OUTPUT_LOSSES[work.loss].network_images(work, train) / images
     if work.rounding in GPTQ_ROUNDINGS:
-        rounding = sum(len(block.layers) * share for block, share in zip(plan.blocks, shares, strict=True))
+        rounding = sum(len(unit.layers) * share for unit, share in zip(units, shares, strict=True))
     tuning = 3 * config.final.steps * config.final.batch_size / images
     return 3 + prefix + rounding + tuning
 

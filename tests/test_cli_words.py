@@ -18,7 +18,7 @@ PACKAGE = Path(brevitas_defakeq.__file__).parent
 FIELDS = {
     "error_base", "fraction", "temperature", "batch_size", "warm_up", "steps", "held_out", "joint", "masks",
     "mixed_channel_bits", "negatives", "alignment", "block_input", "loss", "matching", "activation_quantizer",
-    "rounding",
+    "rounding", "activation_drop", "unit",
 }  # fmt: skip
 #: ... arguments of functions that only Python calls, and ...
 PYTHON = {

@@ -46,7 +46,7 @@ def test_every_changed_value_survives_json():
         haq=HAQConfig(enabled=False, sensitivity="taylor", pinned={"head": 8}),
         reconstruction=ReconstructionConfig(
             matching="regression", beta=(18.0, 3.0), block_input="float", loss="fisher-low-rank",
-            rounding="gptaq",
+            rounding="gptaq", activation_drop=0.5, unit="layer",
         ),
         veft=VEFTConfig(enabled=True, masks="fixed", negatives="quantized", alignment="detector"),
         final=FinalPassConfig(steps=3, loss="contrastive"),
@@ -192,6 +192,8 @@ def test_a_run_refuses(values, match):
         ("reconstruction", {"matching": "mean"}, "matching='mean': choose one of moments, regression, none"),
         ("reconstruction", {"batch_size": 0}, "batch_size=0"),
         ("reconstruction", {"rounding": "up"}, "rounding='up': choose one of nearest, learned, gptq, gptaq"),
+        ("reconstruction", {"activation_drop": 1.5}, r"activation_drop=1.5: must lie in \[0, 1\]"),
+        ("reconstruction", {"unit": "stage"}, "unit='stage': choose one of block, layer"),
         ("reconstruction", {"loss": "kl"}, "loss='kl': choose one of mse, fisher, fisher-low-rank, pert"),
         ("final", {"steps": -1}, "steps=-1"),
     ],
@@ -214,7 +216,7 @@ def test_the_edges_are_allowed():
     DefakeQConfig(activation_bits=2)
     DefakeQConfig(activation_bits=16, samples=8, mixed_channel_bits=32)
     VEFTConfig(fraction=0.0)
-    ReconstructionConfig(iterations=0)
+    ReconstructionConfig(iterations=0, activation_drop=1)
     FinalPassConfig(steps=0)
 
 

@@ -42,13 +42,17 @@ _NORMS = {"batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm"}
 
 @dataclass(frozen=True)
 class LayerPlan:
-    """A layer to quantize: its weights, its work for one image, and how often it runs."""
+    """A layer to quantize: its weights, its work for one image, and how often it runs.
+
+    ``image_dim``: dimension of its input and output that counts images.
+    """
 
     name: str
     kind: str
     weight_shape: tuple[int, ...]
     macs: int
     calls: int
+    image_dim: int = 0
 
     @property
     def num_params(self) -> int:
@@ -95,6 +99,12 @@ class Plan:
     changes_batch: bool = False
     contiguous: bool = False
     long_tailed: tuple[str, ...] = ()
+
+    def units(self, kind: str) -> tuple[Block, ...]:
+        """What is reconstructed at once: the blocks, or with ``kind="layer"`` every layer by itself."""
+        if kind == "block":
+            return self.blocks
+        return tuple(Block(layer.name, (layer.name,), layer.image_dim) for layer in self.layers)
 
     def to_dict(self) -> dict:
         return asdict(self)
@@ -189,7 +199,7 @@ def _read(
     model: nn.Module, traced: Trace, images: int, plan: Plan, blocks: Sequence[str], dims: ImageDimensions
 ) -> Plan:
     modules = modules_by_name(model)
-    layers, left_float = _layers(modules, traced, images, plan.left_float)
+    layers, left_float = _layers(modules, traced, images, plan.left_float, dims)
     names = tuple(layer.name for layer in layers)
     attentions = tuple(
         name for name in traced.calls if type(modules[name]) in QUANTIZED_ATTENTION and name not in left_float
@@ -220,7 +230,11 @@ def _head(
 
 
 def _layers(
-    modules: Mapping[str, nn.Module], traced: Trace, images: int, outside: Mapping[str, str]
+    modules: Mapping[str, nn.Module],
+    traced: Trace,
+    images: int,
+    outside: Mapping[str, str],
+    dims: ImageDimensions,
 ) -> tuple[tuple[LayerPlan, ...], dict[str, str]]:
     """The layers that are quantized, in call order, and what is left in float: ``outside`` and more."""
     left_float = dict(outside)
@@ -235,7 +249,7 @@ def _layers(
             if owner != name:
                 left_float[name] = f"shares its weight with {owner}"
             else:
-                layers[name] = _layer_plan(name, module, traced, images)
+                layers[name] = _layer_plan(name, module, traced, images, dims.get(name) or 0)
     for name, module in modules.items():
         if find_layer_kind(module) and name not in traced.calls:
             weight = module._parameters.get("weight")
@@ -248,11 +262,11 @@ def _layers(
     return tuple(layers.values()), left_float
 
 
-def _layer_plan(name: str, module: nn.Module, traced: Trace, images: int) -> LayerPlan:
+def _layer_plan(name: str, module: nn.Module, traced: Trace, images: int, image_dim: int) -> LayerPlan:
     calls = traced.calls[name]
     weight, _ = weight_and_bias(module)
     macs = sum(call.tensor().numel() for call in calls) * weight[0].numel() // images
-    return LayerPlan(name, layer_kind_of(module).name, tuple(weight.shape), macs, len(calls))
+    return LayerPlan(name, layer_kind_of(module).name, tuple(weight.shape), macs, len(calls), image_dim)
 
 
 def _why_float(module: nn.Module, traced: Trace) -> str | None:

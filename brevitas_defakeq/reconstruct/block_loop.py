@@ -51,9 +51,14 @@ class Reconstruction:
     store: TensorStore
     observe: Callable[[nn.Module, Tensor], tuple[Tensor, Tensor]]
 
+    @property
+    def units(self) -> tuple[Block, ...]:
+        """What is reconstructed at once, in data-flow order."""
+        return self.plan.units(self.config.unit)
+
     def block_(self, index: int) -> dict[str, float]:
-        """Reconstruct block ``index`` of the plan in place; returns its errors on held-out images."""
-        block = self.plan.blocks[index]
+        """Reconstruct block ``index`` of ``units`` in place; returns its errors on held-out images."""
+        block = self.units[index]
         task = self._task(block, index)
         if self.config.rounding in GPTQ_ROUNDINGS:
             self._match_(block, task, "none")  # ranges, which the layers' inputs need
@@ -69,7 +74,7 @@ class Reconstruction:
 
     def learn_widths_(self, index: int, importance: Mapping[str, float], config: DefakeQConfig) -> None:
         """Eq. 10 as printed on block ``index``: trains the relaxed widths of its layers."""
-        block = self.plan.blocks[index]
+        block = self.units[index]
         layers = {layer.name: modules_by_name(self.quantized)[layer.name] for layer in self.plan.layers}
         quantizers = {name: weight_quantizer(layer) for name, layer in layers.items()}
         sizes = {layer.name: layer.num_params for layer in self.plan.layers}
@@ -95,7 +100,7 @@ class Reconstruction:
         calls = next(layer.calls for layer in self.plan.layers if layer.name == block.layers[0])
         calls = calls if block.name == block.layers[0] else 1
         batches = self.images.split(FORWARD_BATCH)
-        prefix = self.share(self.plan.blocks[:index])
+        prefix = self.share(self.units[:index])
         self.meter.add("capture", len(self.images), 2 * prefix + self.share((block,)))
         target = capture(
             self.reference, reference[block.name], batches, calls=calls, outputs=True, store=self.store,

@@ -10,6 +10,7 @@ from brevitas_defakeq.config import FORWARD_BATCH, ReconstructionConfig, VEFTCon
 from brevitas_defakeq.nn.module_tree import restore_, snapshot
 from brevitas_defakeq.quant.activation_quantizer import activation_proxies, is_shared, range_parameters
 from brevitas_defakeq.quant.coded_weight import CodedWeight, coded_weights
+from brevitas_defakeq.reconstruct.activation_drop import dropped_activations
 from brevitas_defakeq.reconstruct.block_task import BlockTask
 from brevitas_defakeq.reconstruct.losses import (
     annealed_beta,
@@ -34,7 +35,8 @@ def reconstruct_block_(task: BlockTask, config: ReconstructionConfig, veft: VEFT
     before = _held_out_error(task, variance)
     saved = snapshot(task.quantized)
     training = untrained_if_refused(task.quantized, saved, task.name)
-    with training, coded_weights(task.layers, learn_rounding=True) as coded:
+    drop = dropped_activations(task.quantized, config.activation_drop, task.generator)
+    with training, coded_weights(task.layers, learn_rounding=True) as coded, drop:
         _optimize(task, coded, config, veft)
     after = _held_out_error(task, variance)
     if not after < before:
