@@ -41,7 +41,7 @@ PARTS = {
     "best, measured costs": ("best", stage("haq", sensitivity="measured")),
     "best, Taylor costs": ("best", stage("haq", sensitivity="taylor")),
     "best, no matching": ("best", stage("reconstruction", matching="none")),
-    "best, nearest in blocks": ("best", stage("reconstruction", learned_rounding=False)),
+    "best, nearest in blocks": ("best", stage("reconstruction", rounding="nearest")),
     "best, quantized inputs": ("best", stage("reconstruction", block_input="quantized")),
     "best, no last pass": ("best", NO_FINAL),
     "best, codes learned in last pass": ("best", stage("final", rounding_lr=0.01)),

@@ -100,7 +100,7 @@ def recipe(bits: float) -> DefakeQConfig:
     """The widths are chosen, nothing is learned."""
     config = DefakeQConfig.for_recipe("best", average_bits=bits, target="mobile", samples=IMAGES)
     return replace(
-        config, reconstruction=replace(config.reconstruction, iterations=0, learned_rounding=False),
+        config, reconstruction=replace(config.reconstruction, iterations=0, rounding="nearest"),
         final=replace(config.final, steps=0),
     )  # fmt: skip
 

@@ -25,6 +25,9 @@ FORWARD_BATCH = 16
 
 Sensitivity = Literal["haq", "taylor", "measured", "fisher", "random"]
 Matching = Literal["moments", "regression", "none"]
+Rounding = Literal["nearest", "learned", "gptq", "gptaq"]
+Unit = Literal["block", "layer"]
+ReconstructionLoss = Literal["mse", "fisher", "fisher-low-rank", "perturbation", "prediction-difference"]
 _Config = TypeVar("_Config")
 
 
@@ -109,10 +112,15 @@ class ReconstructionConfig:
     #: Every layer's output matched to the float model's, per channel, at no cost in bytes: in mean and spread
     #: ("moments"), or by least squares on pairs of values ("regression", QwT-v2, arXiv 2505.20932).
     matching: Matching = "moments"
-    #: Learned rounding; False = nearest.
-    learned_rounding: bool = True
+    #: "nearest"; "learned" with the whole block (AdaRound); or layer by layer in closed form behind the
+    #: quantized prefix: "gptq" (arXiv 2210.17323), "gptaq" towards the outputs on float inputs (2504.02692).
+    rounding: Rounding = "learned"
     #: Before that, as many steps with the block's weights in float, on ranges, biases and norms (GPLQ).
     activations_first: bool = False
+    #: The error of a block's output: squared; weighted by the Fisher information of the verdict, diagonal
+    #: (BRECQ) or also of low rank (FIMA-Q), or by a perturbation's Hessian (APHQ-ViT); or squared, plus the
+    #: change of the verdict behind the rest of the network (PD-Quant: it runs in every step).
+    loss: ReconstructionLoss = "mse"
     #: Steps a block.
     iterations: int = 400
     batch_size: int = 8
@@ -129,6 +137,11 @@ class ReconstructionConfig:
     beta: tuple[float, float] = (8.0, 2.0)
     #: Input of a block: the quantized prefix's output, the float prefix's, or a mix of both per element.
     block_input: Literal["quantized", "float", "mixed"] = "mixed"
+    #: Chance of each value in a block to pass its activation quantizer in float, in every step (QDrop: 0.5).
+    activation_drop: float = 0.0
+    #: What is reconstructed at once: a block, or every layer by itself. Quantizers outside of layers (the
+    #: operands of attention products) keep their calibrated ranges then.
+    unit: Unit = "block"
     #: Images whose outputs are matched (fewer when they would not fit in memory).
     matching_images: int = 128
     #: gamma_1 of eq. 10, used where widths are learned together with the blocks.
@@ -144,6 +157,11 @@ class ReconstructionConfig:
         _require(self.batch_size >= 1, f"batch_size={self.batch_size}: must be at least 1")
         _require(0 <= self.warm_up < 1, f"warm_up={self.warm_up}: must lie in [0, 1)")
         _choose("matching", self.matching, *get_args(Matching))
+        _choose("rounding", self.rounding, *get_args(Rounding))
+        _choose("unit", self.unit, *get_args(Unit))
+        drop = self.activation_drop
+        _require(0 <= drop <= 1, f"activation_drop={drop}: must lie in [0, 1]")
+        _choose("loss", self.loss, *get_args(ReconstructionLoss))
         _choose("block_input", self.block_input, "quantized", "float", "mixed")
 
 

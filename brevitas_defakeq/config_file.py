@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from brevitas_defakeq.config import DefakeQConfig
+from brevitas_defakeq.config_values import in_todays_form
 from brevitas_defakeq.utils.errors import UserError, one_line
 
 
@@ -46,6 +47,7 @@ def config_from(values: Mapping[str, Any], source: object = None) -> DefakeQConf
     >>> config_from({"recipe": "paper", "reconstruction": {"iterations": 9}}).reconstruction.block_input
     'quantized'
     """
+    values = in_todays_form(values)
     try:
         recipe = values.get("recipe", "best")
         base = DefakeQConfig.for_recipe(recipe).to_dict()

@@ -18,11 +18,18 @@ def in_todays_form(values: Mapping[str, Any]) -> dict[str, Any]:
 
     >>> in_todays_form({"reconstruction": {"matching": False}})  # it was true or false
     {'reconstruction': {'matching': 'none'}}
+    >>> in_todays_form({"reconstruction": {"learned_rounding": True}})
+    {'reconstruction': {'rounding': 'learned'}}
     """
     stage = values.get("reconstruction")
-    if not isinstance(stage, Mapping) or not isinstance(stage.get("matching"), bool):
+    if not isinstance(stage, Mapping):
         return dict(values)
-    return {**values, "reconstruction": {**stage, "matching": "moments" if stage["matching"] else "none"}}
+    stage = dict(stage)
+    if isinstance(stage.get("matching"), bool):
+        stage["matching"] = "moments" if stage["matching"] else "none"
+    if isinstance(stage.get("learned_rounding"), bool):
+        stage = {"rounding": "learned" if stage.pop("learned_rounding") else "nearest", **stage}
+    return {**values, "reconstruction": stage}
 
 
 def check_values(cls: type, values: Mapping[str, Any], whole: type) -> None:

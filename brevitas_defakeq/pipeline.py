@@ -150,8 +150,8 @@ class Job:
         quantizers = {name: weight_quantizer(layer) for name, layer in self.quantized_layers(model).items()}
         with relaxed(model), fused_quantizers(model):
             work = self.reconstruction(model)
-            for index in range(len(self.plan.blocks)):
-                self.on_progress("joint", index, len(self.plan.blocks))
+            for index in range(len(work.units)):
+                self.on_progress("joint", index, len(work.units))
                 work.learn_widths_(index, scores, config)
         learned = {name: relaxed_bits(quantizer).item() for name, quantizer in quantizers.items()}
         costs = snapping_costs(learned, scores, config.candidate_bits, config.haq.error_base)
@@ -160,10 +160,10 @@ class Job:
     def reconstruct_(self, model: nn.Module) -> None:
         """Step 5b: block by block in data-flow order, widths frozen."""
         config = self.config.reconstruction
-        if config.matching == "none" and not (config.learned_rounding or config.activations_first):
+        if config.matching == "none" and config.rounding == "nearest" and not config.activations_first:
             return
         work = self.reconstruction(model)
-        total, done = len(self.plan.blocks), self.checkpoint.notes.get("blocks", 0)
+        total, done = len(work.units), self.checkpoint.notes.get("blocks", 0)
         for index in range(done, total):
             self.on_progress("reconstruct", index, total)
             with self.stage("reconstruct"):
@@ -272,7 +272,7 @@ class Job:
             labels=self.labels, train=self.train, held_out=self.held_out,
             config=self.config.reconstruction, veft=self.config.veft, seed=self.config.seed,
             meter=self.meter, store=TensorStore(self.cache_bytes),
-            feature=lambda network, images: self.observer(network, images)[1],
+            observe=self.observer,
         )  # fmt: skip
 
     def set_bits_(self, model: nn.Module, bits: dict[str, float], *, weighted: bool = True) -> None:

@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 from brevitas_defakeq.config import DefakeQConfig
 from brevitas_defakeq.prepare.plan import Plan
+from brevitas_defakeq.reconstruct.gptq import GPTQ_ROUNDINGS
+from brevitas_defakeq.reconstruct.output_losses import OUTPUT_LOSSES
 
 #: Seconds of a quantized image pass over those of a float one, and of fitting ranges per million weights.
 _OVERHEAD = 2.5
@@ -35,13 +37,19 @@ def expected_passes(plan: Plan, config: DefakeQConfig, images: int) -> float:
     """Compute of a run in float passes over the calibration images (``forward_passes`` of the report)."""
     macs = {layer.name: layer.macs for layer in plan.layers}
     total = max(1, sum(macs.values()))
-    shares = [sum(macs[name] for name in block.layers) / total for block in plan.blocks]
+    units = plan.units(config.reconstruction.unit)
+    shares = [sum(macs[name] for name in unit.layers) / total for unit in units]
     prefix = sum(2 * sum(shares[:index]) + share for index, share in enumerate(shares))
     work = config.reconstruction
-    iterations = work.iterations * work.learned_rounding
+    iterations = work.iterations if work.rounding == "learned" else 0
     forwards = 2 if config.veft.enabled and config.veft.contrastive_weight else 1
     rounding = 3 * forwards * iterations * work.batch_size / images
     rounding += 3 * work.activations_first * work.iterations * work.batch_size / images
+    if iterations:
+        train = images - round(images * config.held_out)
+        rounding += len(shares) * OUTPUT_LOSSES[work.loss].network_images(work, train) / images
+    if work.rounding in GPTQ_ROUNDINGS:
+        rounding += sum(len(unit.layers) * share for unit, share in zip(units, shares, strict=True))
     tuning = 3 * config.final.steps * config.final.batch_size / images
     return 3 + prefix + rounding + tuning
 

@@ -291,7 +291,7 @@ ABLATIONS = {
     "no HAQ": (without_haq, {"reconstruction__block_input": "float"}),
     "no VEFT": (without_veft, {"recipe": "paper"}),
     "joint widths": (None, {"reconstruction__joint": True, "veft__enabled": True}),
-    "nearest": (None, {"reconstruction__learned_rounding": False}),
+    "nearest": (None, {"reconstruction__rounding": "nearest"}),
     "fixed masks": (None, {"veft__enabled": True, "veft__masks": "fixed", "veft__contrastive_weight": 0.0}),
     "negatives of M_q": (None, {"veft__enabled": True, "veft__negatives": "quantized"}),
     "alignment": (None, {"veft__enabled": True, "veft__alignment": "detector"}),
@@ -397,7 +397,7 @@ def test_matching_and_reconstruction_lower_the_output_error(run, tiny, drawn):
     """Uniform 3 bits, float activations, judged on images that calibration has not used."""
     fresh = drawn(128, seed=4)[0]
     uniform = {"average_bits": 3, "candidate_bits": (3,), "activation_bits": None}
-    fixed = {**uniform, "reconstruction__learned_rounding": False, "final__steps": 0}
+    fixed = {**uniform, "reconstruction__rounding": "nearest", "final__steps": 0}
     runs = {
         "plain": run(**fixed, reconstruction__matching="none"),
         "matched": run(**fixed),

@@ -44,7 +44,10 @@ def test_every_changed_value_survives_json():
         average_bits=2.25, candidate_bits=(1.6, 2, 4), activation_bits=None, recipe="paper", target="mobile",
         samples=64, held_out=0.25, seed=7, mixed_channel_bits=32,
         haq=HAQConfig(enabled=False, sensitivity="taylor", pinned={"head": 8}),
-        reconstruction=ReconstructionConfig(matching="regression", beta=(18.0, 3.0), block_input="float"),
+        reconstruction=ReconstructionConfig(
+            matching="regression", beta=(18.0, 3.0), block_input="float", loss="fisher-low-rank",
+            rounding="gptaq", activation_drop=0.5, unit="layer",
+        ),
         veft=VEFTConfig(enabled=True, masks="fixed", negatives="quantized", alignment="detector"),
         final=FinalPassConfig(steps=3, loss="contrastive"),
     )  # fmt: skip
@@ -91,6 +94,19 @@ def test_matching_was_true_or_false_in_earlier_files(written, kind):
     assert found == ReconstructionConfig(matching=kind, iterations=7)
     assert config_from(values).reconstruction.matching == kind, "a settings file too"
     assert values["reconstruction"]["matching"] is written
+
+
+@pytest.mark.parametrize(("written", "kind"), [(True, "learned"), (False, "nearest")])
+def test_learned_rounding_was_a_switch_in_earlier_files(written, kind):
+    values = {"reconstruction": {"learned_rounding": written, "matching": written}}
+    assert DefakeQConfig.from_dict(values).reconstruction.rounding == kind
+    for recipe in ("best", "paper"):
+        assert config_from({"recipe": recipe, **values}).reconstruction.rounding == kind, (
+            "a settings file too"
+        )
+    both = {"reconstruction": {"learned_rounding": written, "rounding": "gptq"}}
+    assert config_from(both).reconstruction.rounding == "gptq", "today's field counts"
+    assert values["reconstruction"]["learned_rounding"] is written
 
 
 @pytest.mark.parametrize(
@@ -183,6 +199,10 @@ def test_a_run_refuses(values, match):
         ("reconstruction", {"iterations": -1}, "iterations=-1"),
         ("reconstruction", {"matching": "mean"}, "matching='mean': choose one of moments, regression, none"),
         ("reconstruction", {"batch_size": 0}, "batch_size=0"),
+        ("reconstruction", {"rounding": "up"}, "rounding='up': choose one of nearest, learned, gptq, gptaq"),
+        ("reconstruction", {"activation_drop": 1.5}, r"activation_drop=1.5: must lie in \[0, 1\]"),
+        ("reconstruction", {"unit": "stage"}, "unit='stage': choose one of block, layer"),
+        ("reconstruction", {"loss": "kl"}, "loss='kl': choose one of mse, fisher, fisher-low-rank, pert"),
         ("final", {"steps": -1}, "steps=-1"),
     ],
 )
@@ -204,7 +224,7 @@ def test_the_edges_are_allowed():
     DefakeQConfig(activation_bits=2)
     DefakeQConfig(activation_bits=16, samples=8, mixed_channel_bits=32)
     VEFTConfig(fraction=0.0)
-    ReconstructionConfig(iterations=0)
+    ReconstructionConfig(iterations=0, activation_drop=1)
     FinalPassConfig(steps=0)
 
 
@@ -234,7 +254,7 @@ def test_the_papers_values():
     assert paper.candidate_bits == (2, 3, 4, 6, 8)
     assert paper.haq.sensitivity == "haq" and paper.haq.error_base == 2.0  # E(b) = 2^-b
     assert paper.veft.enabled and paper.veft.masks == "random" and paper.veft.fraction == 0.1
-    assert paper.reconstruction.matching == "none" and paper.reconstruction.learned_rounding
+    assert paper.reconstruction.matching == "none" and paper.reconstruction.rounding == "learned"
     assert paper.final.steps == 0
 
 

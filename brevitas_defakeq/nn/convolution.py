@@ -15,6 +15,7 @@ from torch.nn.utils import fusion
 from brevitas_defakeq.nn.layer_kind import LayerKind, Sides
 from brevitas_defakeq.nn.static_padding import StaticPad, StaticPadQuantConv2d, padded, with_static_padding
 from brevitas_defakeq.nn.strided_pointwise import TrainableQuantConv1d, TrainableQuantConv2d, picked
+from brevitas_defakeq.nn.windows import windows
 
 FloatConvolution = TypeVar("FloatConvolution", bound=_ConvNd)
 QuantizedClass = TypeVar("QuantizedClass", bound=nn.Module)
@@ -46,7 +47,8 @@ def convolution_kind(
         name=float_class.__name__, float_class=float_class, quantized_class=quantized_class,
         functions=frozenset({f"conv{dims}d"}), channel_dim=1, operation=_operation,
         build_quantized=build_quantized, sum_of_squares=_sum_of_squares,
-        fuse_batch_norm=fusion.fuse_conv_bn_weights, export_modules="convolution", integer_output=True,
+        windows=_windows, fuse_batch_norm=fusion.fuse_conv_bn_weights, export_modules="convolution",
+        integer_output=True,
     )  # fmt: skip
 
 
@@ -54,10 +56,21 @@ def _operation(layer: _ConvNd, inputs: Tensor, weight: Tensor, bias: Tensor | No
     return layer._conv_forward(padded(layer, inputs), weight, bias)
 
 
+def _with_sides(layer: _ConvNd, inputs: Tensor) -> Tensor:
+    """The inputs with all that the layer pads them by."""
+    mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
+    return F.pad(padded(layer, inputs), layer._reversed_padding_repeated_twice, mode=mode)
+
+
+def _windows(layer: _ConvNd, inputs: Tensor) -> Tensor:
+    """[N, C, ...] -> [groups, C_in/groups * kernel, N * positions]."""
+    sides = _with_sides(layer, inputs)
+    return windows(sides, layer.kernel_size, layer.stride, layer.dilation, layer.groups)
+
+
 def _sum_of_squares(layer: _ConvNd, inputs: Tensor) -> Tensor:
     """[N, C, ...] -> [groups, C_in/groups * kernel]: each kernel position reads the input shifted."""
-    mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
-    inputs = F.pad(padded(layer, inputs), layer._reversed_padding_repeated_twice, mode=mode)
+    inputs = _with_sides(layer, inputs)
     stride: tuple[int, ...] | int = layer.stride
     if all(size == 1 for size in layer.kernel_size):  # see `nn.strided_pointwise`
         inputs, stride = picked(inputs, layer.stride), 1

@@ -29,6 +29,8 @@ class LayerKind(Generic[L]):
             weights of its own.
         sum_of_squares: (layer, inputs) -> [groups, K]: sum, over images and positions, of the squares of what
             each of the K elements of a channel's weight is multiplied by (A_j of eq. 2).
+        windows: (layer, inputs) -> [groups, K, images * positions]: what each of the K elements of a
+            channel's weight is multiplied by; None where it is not known: GPTQ leaves such layers at nearest.
         fuse_batch_norm: (weight, bias, mean, variance, eps, gain, shift) -> weight and bias with the
             BatchNorm in them.
         export_modules: name of the layer's export modules in every format, a key of
@@ -53,6 +55,7 @@ class LayerKind(Generic[L]):
     sum_of_squares: Callable[[L, Tensor], Tensor]
     fuse_batch_norm: Callable[..., tuple[nn.Parameter, nn.Parameter]]
     export_modules: str
+    windows: Callable[[L, Tensor], Tensor] | None = None
     file_axis: int = 0
     exchanged: Callable[[L], int] | None = None
     integer_bias: bool = True

@@ -23,8 +23,14 @@ def _sum_of_squares(layer: nn.Linear, inputs: Tensor) -> Tensor:
     return inputs.reshape(-1, inputs.shape[-1]).square().sum(dim=0, keepdim=True)
 
 
+def _windows(layer: nn.Linear, inputs: Tensor) -> Tensor:
+    """[N, ..., C_in] -> [1, C_in, N * positions]."""
+    return inputs.reshape(-1, inputs.shape[-1]).T[None]
+
+
 LINEAR = LayerKind[nn.Linear](
     name="Linear", float_class=nn.Linear, quantized_class=qnn.QuantLinear, functions=frozenset({"linear"}),
     channel_dim=-1, operation=_operation, build_quantized=_build_quantized, sum_of_squares=_sum_of_squares,
-    fuse_batch_norm=fusion.fuse_linear_bn_weights, export_modules="linear", file_axis=1, integer_bias=False,
+    windows=_windows, fuse_batch_norm=fusion.fuse_linear_bn_weights, export_modules="linear", file_axis=1,
+    integer_bias=False,
 )  # fmt: skip

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from torch.nn.utils import fusion
 
 from brevitas_defakeq.nn.layer_kind import LayerKind
+from brevitas_defakeq.nn.windows import windows
 
 
 def exchanged(weight: Tensor, groups: int) -> Tensor:
@@ -120,6 +121,22 @@ def _sum_of_squares(layer: nn.ConvTranspose2d, inputs: Tensor) -> Tensor:
     return torch.stack([torch.stack(row, dim=-1) for row in sums], dim=-2).view(layer.groups, -1)
 
 
+def _windows(layer: nn.ConvTranspose2d, inputs: Tensor) -> Tensor:
+    """[N, C, H, W] -> [groups, C_in/groups * kh * kw, N * positions].
+
+    A transposed convolution is one of the inputs with ``stride - 1`` zeros between them, its kernel turned.
+    """
+    images, channels, height, width = inputs.shape
+    (down, right), kernel = layer.stride, layer.kernel_size
+    spread = inputs.new_zeros(images, channels, (height - 1) * down + 1, (width - 1) * right + 1)
+    spread[..., ::down, ::right] = inputs
+    before = [d * (k - 1) - p for d, k, p in zip(layer.dilation, kernel, _padding(layer), strict=True)]
+    after = [side + int(more) for side, more in zip(before, layer.output_padding, strict=True)]
+    sides = F.pad(spread, (before[1], after[1], before[0], after[0]))  # where negative, it cuts off
+    turned = windows(sides, kernel, (1, 1), layer.dilation, layer.groups)
+    return turned.unflatten(1, (-1, *kernel)).flip(2, 3).flatten(1, 3)
+
+
 def _inside(layer: nn.ConvTranspose2d, axis: int, position: int, size: int, side: int) -> slice:
     """The inputs along an axis whose product with a kernel position lies inside the output."""
     stride = layer.stride[axis]
@@ -131,6 +148,6 @@ TRANSPOSED_CONV2D = LayerKind[TransposedConv2d](
     name="ConvTranspose2d", float_class=TransposedConv2d, quantized_class=QuantTransposedConv2d,
     functions=frozenset({"conv_transpose2d"}), channel_dim=1, operation=transposed_product,
     build_quantized=_build_quantized, sum_of_squares=_sum_of_squares,
-    fuse_batch_norm=fusion.fuse_conv_bn_weights, export_modules="transposed convolution", exchanged=_groups,
-    integer_bias=False,
+    windows=_windows, fuse_batch_norm=fusion.fuse_conv_bn_weights, export_modules="transposed convolution",
+    exchanged=_groups, integer_bias=False,
 )  # fmt: skip

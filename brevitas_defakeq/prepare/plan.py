@@ -49,6 +49,7 @@ class LayerPlan:
         calls: how often it runs in one forward pass.
         outputs: values of its outputs for one image, all calls together; 0 in run folders that have no such
             entry.
+        image_dim: dimension of its input and output that counts images.
     """
 
     name: str
@@ -57,6 +58,7 @@ class LayerPlan:
     macs: int
     calls: int
     outputs: int = 0
+    image_dim: int = 0
 
     @property
     def num_params(self) -> int:
@@ -103,6 +105,12 @@ class Plan:
     changes_batch: bool = False
     contiguous: bool = False
     long_tailed: tuple[str, ...] = ()
+
+    def units(self, kind: str) -> tuple[Block, ...]:
+        """What is reconstructed at once: the blocks, or with ``kind="layer"`` every layer by itself."""
+        if kind == "block":
+            return self.blocks
+        return tuple(Block(layer.name, (layer.name,), layer.image_dim) for layer in self.layers)
 
     def to_dict(self) -> dict:
         return asdict(self)
@@ -197,7 +205,7 @@ def _read(
     model: nn.Module, traced: Trace, images: int, plan: Plan, blocks: Sequence[str], dims: ImageDimensions
 ) -> Plan:
     modules = modules_by_name(model)
-    layers, left_float = _layers(modules, traced, images, plan.left_float)
+    layers, left_float = _layers(modules, traced, images, plan.left_float, dims)
     names = tuple(layer.name for layer in layers)
     attentions = tuple(
         name
@@ -232,7 +240,11 @@ def _head(
 
 
 def _layers(
-    modules: Mapping[str, nn.Module], traced: Trace, images: int, outside: Mapping[str, str]
+    modules: Mapping[str, nn.Module],
+    traced: Trace,
+    images: int,
+    outside: Mapping[str, str],
+    dims: ImageDimensions,
 ) -> tuple[tuple[LayerPlan, ...], dict[str, str]]:
     """The layers that are quantized, in call order, and what is left in float: ``outside`` and more."""
     left_float = dict(outside)
@@ -247,7 +259,7 @@ def _layers(
             if owner != name:
                 left_float[name] = f"shares its weight with {owner}"
             else:
-                layers[name] = _layer_plan(name, module, traced, images)
+                layers[name] = _layer_plan(name, module, traced, images, dims.get(name) or 0)
     for name, module in modules.items():
         if find_layer_kind(module) and name not in traced.calls:
             weight = module._parameters.get("weight")
@@ -260,7 +272,7 @@ def _layers(
     return tuple(layers.values()), left_float
 
 
-def _layer_plan(name: str, module: nn.Module, traced: Trace, images: int) -> LayerPlan:
+def _layer_plan(name: str, module: nn.Module, traced: Trace, images: int, image_dim: int) -> LayerPlan:
     calls = traced.calls[name]
     weight, _ = weight_and_bias(module)
     kind = layer_kind_of(module)
@@ -270,7 +282,8 @@ def _layer_plan(name: str, module: nn.Module, traced: Trace, images: int) -> Lay
     else:  # each input value is multiplied by its kernels, wherever the stride puts the products
         read = sum(call.inputs[0].numel() for call in calls) // images
         macs = read * weight[:, 0].numel() // kind.exchanged(module)
-    return LayerPlan(name, kind.name, tuple(weight.shape), macs, len(calls), outputs)
+    shape = tuple(weight.shape)
+    return LayerPlan(name, kind.name, shape, macs, len(calls), outputs, image_dim)
 
 
 def _why_float(module: nn.Module, traced: Trace) -> str | None:

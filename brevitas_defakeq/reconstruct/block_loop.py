@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from brevitas_defakeq.config import FORWARD_BATCH, DefakeQConfig, ReconstructionConfig, VEFTConfig
-from brevitas_defakeq.nn.hook_state import has_hooks_inside
-from brevitas_defakeq.nn.module_tree import flag_set, modules_by_name, replayed
+from brevitas_defakeq.config import FORWARD_BATCH, DefakeQConfig, Matching, ReconstructionConfig, VEFTConfig
+from brevitas_defakeq.nn.module_tree import flag_set, modules_by_name
 from brevitas_defakeq.prepare.blocks import Block
 from brevitas_defakeq.prepare.plan import Plan
 from brevitas_defakeq.progress import Meter
@@ -16,9 +15,11 @@ from brevitas_defakeq.quant.matching import MATCHING_TARGETS, PairedOutputs
 from brevitas_defakeq.quant.partial_float import weight_quantizer
 from brevitas_defakeq.reconstruct.block_task import BlockTask
 from brevitas_defakeq.reconstruct.capture import TensorStore, capture
+from brevitas_defakeq.reconstruct.gptq import GPTQ_ROUNDINGS, round_block_
 from brevitas_defakeq.reconstruct.joint_widths import learn_block_widths_
 from brevitas_defakeq.reconstruct.learned_rounding import learn_activations_, reconstruct_block_
 from brevitas_defakeq.reconstruct.output_matching import float_targets, peak_bytes_per_image, prepare_block_
+from brevitas_defakeq.reconstruct.rest_of_network import substituted
 
 #: Memory that matching may take for one large batch.
 _MATCHING_BYTES = 1 << 30
@@ -33,7 +34,7 @@ class Reconstruction:
         images: calibration images, [M, 3, H, W]; ``labels`` 0/1 per image or None.
         train, held_out: image indices.
         seed: every block draws from a generator of its own, so a resumed run repeats.
-        feature: M_f's feature of images, for ``alignment="detector"``.
+        observe: reads the fake logit [N] and the feature [N, C] of images in a network.
     """
 
     quantized: nn.Module
@@ -48,17 +49,26 @@ class Reconstruction:
     seed: int
     meter: Meter
     store: TensorStore
-    feature: Callable[[nn.Module, Tensor], Tensor]
+    observe: Callable[[nn.Module, Tensor], tuple[Tensor, Tensor]]
+
+    @property
+    def units(self) -> tuple[Block, ...]:
+        """What is reconstructed at once, in data-flow order."""
+        return self.plan.units(self.config.unit)
 
     def block_(self, index: int) -> dict[str, float]:
-        """Reconstruct block ``index`` of the plan in place; returns its errors on held-out images."""
-        block = self.plan.blocks[index]
+        """Reconstruct block ``index`` of ``units`` in place; returns its errors on held-out images."""
+        block = self.units[index]
         task = self._task(block, index)
         if self.config.activations_first:
             self._learn_activations_(block, task)
+        if self.config.rounding in GPTQ_ROUNDINGS:
+            self._match_(block, task, "none")  # ranges, which the layers' inputs need
+            round_block_(task, asymmetric=self.config.rounding == "gptaq")
+            self.meter.add("reconstruct", len(self.train) * len(block.layers), self.share((block,)))
         self._match_(block, task)
         errors: dict[str, float] = {}
-        if self.config.learned_rounding and self.config.iterations:
+        if self.config.rounding == "learned" and self.config.iterations:
             errors = reconstruct_block_(task, self.config, self.veft)
             self._count_steps("reconstruct", block)
         self.store.release()
@@ -66,7 +76,7 @@ class Reconstruction:
 
     def learn_widths_(self, index: int, importance: Mapping[str, float], config: DefakeQConfig) -> None:
         """Eq. 10 as printed on block ``index``: trains the relaxed widths of its layers."""
-        block = self.plan.blocks[index]
+        block = self.units[index]
         layers = {layer.name: modules_by_name(self.quantized)[layer.name] for layer in self.plan.layers}
         quantizers = {name: weight_quantizer(layer) for name, layer in layers.items()}
         sizes = {layer.name: layer.num_params for layer in self.plan.layers}
@@ -92,7 +102,7 @@ class Reconstruction:
         calls = next(layer.calls for layer in self.plan.layers if layer.name == block.layers[0])
         calls = calls if block.name == block.layers[0] else 1
         batches = self.images.split(FORWARD_BATCH)
-        prefix = self.share(self.plan.blocks[:index])
+        prefix = self.share(self.units[:index])
         self.meter.add("capture", len(self.images), 2 * prefix + self.share((block,)))
         target = capture(
             self.reference, reference[block.name], batches, calls=calls, outputs=True, store=self.store,
@@ -103,9 +113,6 @@ class Reconstruction:
             image_dim=block.image_dim,
         )  # fmt: skip
         source.overwrites = target.overwrites
-        # Hooks in a block that is replayed do not run.
-        through = self.veft.alignment == "detector" and not has_hooks_inside(reference[block.name])
-        to_feature = self._to_feature(reference[block.name], block.image_dim)
         return BlockTask(
             name=block.name,
             quantized=quantized[block.name],
@@ -118,7 +125,8 @@ class Reconstruction:
             held_out=self.held_out,
             labels=self.labels,
             generator=torch.Generator().manual_seed(self.seed * 1_000_003 + index),
-            to_feature=to_feature if through else None,
+            observe=self._observe_behind(reference[block.name], block.image_dim),
+            store=self.store,
         )
 
     def _learn_activations_(self, block: Block, task: BlockTask) -> None:
@@ -135,10 +143,11 @@ class Reconstruction:
         limit = _MATCHING_BYTES // peak_bytes_per_image(task.reference, task.reference_data)
         return self.train[: max(4, min(self.config.matching_images, limit, len(self.train)))]
 
-    def _match_(self, block: Block, task: BlockTask) -> None:
+    def _match_(self, block: Block, task: BlockTask, matching: Matching | None = None) -> None:
+        """Fit the block's ranges, and match its layers as configured or as given."""
         images = self._matching_images(task)
         count = len(images)
-        targets, kind = None, MATCHING_TARGETS.get(self.config.matching)
+        targets, kind = None, MATCHING_TARGETS.get(matching or self.config.matching)
         if kind is not None:
             chunk = count if kind is PairedOutputs else FORWARD_BATCH  # pairs are of whole passes
             targets = float_targets(
@@ -148,11 +157,15 @@ class Reconstruction:
         prepare_block_(task.quantized, task.layers, task.quantized_data, images, targets, ranges=ranges)
         self.meter.add("match", count, 2 * self.share((block,)))
 
-    def _to_feature(self, reference_block: nn.Module, image_dim: int) -> Callable[[Tensor, Tensor], Tensor]:
-        """Block output -> the detector's feature, through the rest of the float network."""
+    def _observe_behind(
+        self, block: nn.Module, image_dim: int
+    ) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Block output and images -> the detector's fake logit and feature, through the rest of M_f."""
 
-        def run(output: Tensor, images: Tensor) -> Tensor:
-            with replayed({reference_block: output.movedim(0, image_dim).clone()}):
-                return self.feature(self.reference, self.images[images])
+        def run(output: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
+            trained = torch.is_grad_enabled() and output.requires_grad
+            self.meter.add("reconstruct", len(images), training=trained)
+            with substituted(block, output, len(images), image_dim):
+                return self.observe(self.reference, self.images[images])
 
         return run

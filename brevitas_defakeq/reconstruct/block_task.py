@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from brevitas_defakeq.reconstruct.capture import Captured
+from brevitas_defakeq.reconstruct.capture import Captured, TensorStore
 
 
 @dataclass(kw_only=True)
@@ -20,7 +20,9 @@ class BlockTask:
         train, held_out: image indices.
         labels: 0/1 per image, or None.
         generator: the only source of randomness.
-        to_feature: block output and images -> feature of the detector (alignment="detector").
+        observe: rows of the block's output and their images -> fake logit [N] and feature [N, C] of the
+            detector, through the rest of M_f.
+        store: for further tensors as large as the captured ones.
     """
 
     name: str
@@ -34,11 +36,16 @@ class BlockTask:
     held_out: Tensor
     labels: Tensor | None
     generator: torch.Generator
-    to_feature: Callable[[Tensor, Tensor], Tensor] | None = None
+    observe: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+    store: TensorStore
 
     def run(self, rows: Tensor) -> Tensor:
         """Output of the quantized block."""
         return self.quantized_data.run(self.quantized, rows)
+
+    def logits(self, output: Tensor, images: Tensor) -> Tensor:
+        """Fake logits [N] that the rest of M_f makes of the block's output for some images."""
+        return self.observe(output, images)[0]
 
     def target_rows(self, images: Tensor) -> Tensor:
         """Output of the float block for some images."""

@@ -14,8 +14,10 @@ from brevitas_defakeq.haq.relaxed import horizontal_loss
 from brevitas_defakeq.nn.module_tree import device_of
 from brevitas_defakeq.quant.bit_width import candidate_parameter, relaxed_bits
 from brevitas_defakeq.quant.partial_float import weight_quantizer
+from brevitas_defakeq.reconstruct.activation_drop import dropped_activations
 from brevitas_defakeq.reconstruct.block_task import BlockTask
-from brevitas_defakeq.reconstruct.losses import block_loss, target_variance
+from brevitas_defakeq.reconstruct.losses import block_loss
+from brevitas_defakeq.reconstruct.output_losses import output_loss
 from brevitas_defakeq.veft.masks import FloatChannels
 
 
@@ -46,21 +48,22 @@ def learn_block_widths_(
     rounding = {name: weight_quantizer(layer) for name, layer in task.layers.items()}
     channels = FloatChannels(task.layers, rounding, task.reference_layers)
     optimizer = torch.optim.Adam(own, lr=work.width_lr)
-    variance = target_variance(task)
-    for step in range(work.iterations):
-        images = task.draw_images(work.batch_size)
-        loss = block_loss(
-            task, channels, images, config=work, veft=config.veft, variance=variance,
-            progress=step / work.iterations,
-        )  # fmt: skip
-        bits = torch.stack([relaxed_bits(quantizers[name]) for name in names])
-        horizontal, _ = horizontal_loss(
-            bits, score, size, config.average_limit, error_base=config.haq.error_base,
-            penalty=config.haq.penalty,
-        )  # fmt: skip
-        optimizer.zero_grad(set_to_none=True)
-        (loss + work.horizontal_weight * horizontal).backward()
-        optimizer.step()
+    error = output_loss(task, work)
+    with dropped_activations(task.quantized, work.activation_drop, task.generator):
+        for step in range(work.iterations):
+            images = task.draw_images(work.batch_size)
+            loss = block_loss(
+                task, channels, images, config=work, veft=config.veft, loss=error,
+                progress=step / work.iterations,
+            )  # fmt: skip
+            bits = torch.stack([relaxed_bits(quantizers[name]) for name in names])
+            horizontal, _ = horizontal_loss(
+                bits, score, size, config.average_limit, error_base=config.haq.error_base,
+                penalty=config.haq.penalty,
+            )  # fmt: skip
+            optimizer.zero_grad(set_to_none=True)
+            (loss + work.horizontal_weight * horizontal).backward()
+            optimizer.step()
     task.quantized.zero_grad(set_to_none=True)
 
 

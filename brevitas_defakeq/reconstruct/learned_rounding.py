@@ -10,6 +10,7 @@ from brevitas_defakeq.config import FORWARD_BATCH, ReconstructionConfig, VEFTCon
 from brevitas_defakeq.nn.module_tree import restore_, snapshot
 from brevitas_defakeq.quant.activation_quantizer import activation_proxies, is_shared, range_parameters
 from brevitas_defakeq.quant.coded_weight import CodedWeight, coded_weights
+from brevitas_defakeq.reconstruct.activation_drop import dropped_activations
 from brevitas_defakeq.reconstruct.block_task import BlockTask
 from brevitas_defakeq.reconstruct.losses import (
     annealed_beta,
@@ -19,6 +20,7 @@ from brevitas_defakeq.reconstruct.losses import (
     rounding_regularizer,
     target_variance,
 )
+from brevitas_defakeq.reconstruct.output_losses import output_loss
 from brevitas_defakeq.reconstruct.untrainable import untrained_if_refused
 from brevitas_defakeq.veft.masks import FloatChannels
 
@@ -33,8 +35,9 @@ def reconstruct_block_(task: BlockTask, config: ReconstructionConfig, veft: VEFT
     before = _held_out_error(task, variance)
     saved = snapshot(task.quantized)
     training = untrained_if_refused(task.quantized, saved, task.name)
-    with training, coded_weights(task.layers, learn_rounding=True) as coded:
-        _optimize(task, coded, config, veft, variance)
+    drop = dropped_activations(task.quantized, config.activation_drop, task.generator)
+    with training, coded_weights(task.layers, learn_rounding=True) as coded, drop:
+        _optimize(task, coded, config, veft)
     after = _held_out_error(task, variance)
     if not after < before:
         restore_(task.quantized, saved)
@@ -46,7 +49,6 @@ def _optimize(
     coded: Mapping[str, CodedWeight],
     config: ReconstructionConfig,
     veft: VEFTConfig,
-    variance: float,
 ) -> None:
     channels = FloatChannels(task.layers, coded, task.reference_layers)
     if veft.enabled and veft.masks == "fixed":
@@ -56,9 +58,10 @@ def _optimize(
     # The rate of V stays, because V still has to reach 0 or 1 at the end; the others decay.
     paces = [lambda step: 1.0] + [lambda step: _decay(step, config.iterations)] * (len(groups) - 1)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, paces)
+    error = output_loss(task, config)
     for step in range(config.iterations):
         loss = block_loss(
-            task, channels, task.draw_images(config.batch_size), config=config, veft=veft, variance=variance,
+            task, channels, task.draw_images(config.batch_size), config=config, veft=veft, loss=error,
             progress=step / config.iterations,
         )  # fmt: skip
         beta = annealed_beta(step, config)

@@ -10,6 +10,9 @@ from brevitas_defakeq.reconstruct.block_task import BlockTask
 from brevitas_defakeq.veft.contrastive import combined_positive, contrastive_loss, other_class, pooled
 from brevitas_defakeq.veft.masks import FloatChannels
 
+#: Output of a block, its target, and the images that they are of -> the error, a scalar.
+OutputLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
+
 
 def relative_error(output: Tensor, target: Tensor, variance: float) -> Tensor:
     """Mean squared error relative to the target's variance, a scalar.
@@ -57,7 +60,7 @@ def block_loss(
     *,
     config: ReconstructionConfig,
     veft: VEFTConfig,
-    variance: float,
+    loss: OutputLoss,
     progress: float,
 ) -> Tensor:
     """L_rec of M_q, or with VEFT ``L_rec + gamma_2 L_ver`` of M_q^v (eqs. 7, 9, 10); without R(V).
@@ -65,22 +68,22 @@ def block_loss(
     Args:
         channels: the output channels that VEFT restores.
         images: indices of the images, [N].
-        variance: of the block's target output.
+        loss: L_rec of an output.
         progress: t/T of eq. 9.
     """
     target = task.target_rows(images)
     rows = task.input_rows(images, config.block_input)
     if not veft.enabled:
-        return relative_error(task.run(rows), target, variance)
+        return loss(task.run(rows), target, images)
     if veft.masks == "random":
         channels.draw(veft.fraction, task.generator)
     with channels.on():
         mixed = task.run(rows)
-    loss = relative_error(mixed, target, variance)
+    error = loss(mixed, target, images)
     if veft.contrastive_weight == 0:
-        return loss
+        return error
     outputs = (target, task.run(rows), mixed)
-    return loss + veft.contrastive_weight * _alignment_loss(task, outputs, images, veft, progress)
+    return error + veft.contrastive_weight * _alignment_loss(task, outputs, images, veft, progress)
 
 
 def _alignment_loss(
@@ -91,7 +94,7 @@ def _alignment_loss(
     progress: float,
 ) -> Tensor:
     """L_ver between the block outputs of M_f, M_q and M_q^v (eq. 9)."""
-    anchor, first, second = (_feature(task, output, images) for output in outputs)
+    anchor, first, second = (_feature(task, output, images, veft) for output in outputs)
     positive = combined_positive(first, second, progress)
     negatives = first if veft.negatives == "quantized" else anchor
     labels = task.labels[images] if task.labels is not None and veft.negatives_by_label else None
@@ -100,10 +103,10 @@ def _alignment_loss(
     )
 
 
-def _feature(task: BlockTask, output: Tensor, images: Tensor) -> Tensor:
+def _feature(task: BlockTask, output: Tensor, images: Tensor, veft: VEFTConfig) -> Tensor:
     """Feature that eq. 9 compares, [N, C]."""
-    if task.to_feature is not None:
-        return task.to_feature(output, images)
+    if veft.alignment == "detector":
+        return task.observe(output, images)[1]
     last = list(task.layers.values())[-1]
     features = pooled(output, channel_dim(last))
     return features.reshape(len(images), -1, features.shape[-1]).mean(dim=1)

@@ -42,6 +42,16 @@ def test_the_quantized_layer_is_of_the_same_kind_and_geometry(case):
     torch.testing.assert_close(built(inputs), layer(inputs))
 
 
+@pytest.mark.parametrize("case", LAYERS)
+def test_the_weight_times_the_windows_is_the_output(case):
+    layer, shape = LAYERS[case]
+    kind, inputs = layer_kind_of(layer), torch.randn(shape)
+    outputs = kind.operation(layer, inputs, layer.weight, None).movedim(kind.channel_dim, 0)
+    windows = kind.windows(layer, inputs)
+    weight = layer.weight.flatten(1).unflatten(0, (len(windows), -1))
+    torch.testing.assert_close((weight @ windows).flatten(0, 1), outputs.flatten(1), rtol=1e-4, atol=1e-5)
+
+
 def test_kinds_are_found_by_the_nearest_class():
     assert find_layer_kind(StaticPadQuantConv2d(2, 3, 1)).name == "Conv2d"
     assert find_layer_kind(qnn.QuantLinear(2, 3, bias=True)).name == "Linear"

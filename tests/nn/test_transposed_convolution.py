@@ -61,6 +61,17 @@ def test_energy_is_what_each_weight_multiplies(case):
             torch.testing.assert_close(energies[group, element], ours(inputs).square().sum())
 
 
+@pytest.mark.parametrize("case", GEOMETRIES)
+def test_the_weight_times_the_windows_is_the_output(case):
+    _, ours = layers(case)
+    ours.bias = None
+    inputs = torch.randn(2, 4, 6, 5)
+    windows = TRANSPOSED_CONV2D.windows(ours, inputs)
+    weight = ours.weight.flatten(1).unflatten(0, (ours.groups, -1))
+    found = (weight @ windows).flatten(0, 1)
+    torch.testing.assert_close(found, ours(inputs).movedim(1, 0).flatten(1), rtol=1e-4, atol=1e-5)
+
+
 def test_the_quantized_layer_is_of_the_same_kind():
     made, ours = layers("groups")
     built = TRANSPOSED_CONV2D.build_quantized(ours, {"weight_quant": None, "bias": True})

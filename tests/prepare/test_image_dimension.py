@@ -5,7 +5,7 @@ import torch
 from small_networks import Net
 from torch import nn
 
-from brevitas_defakeq.prepare.plan import make_plan
+from brevitas_defakeq.prepare.plan import Plan, make_plan
 
 
 def rows_first(self, x):
@@ -25,6 +25,9 @@ def test_tokens(flow, dim):
     model = Net(flow, body=nn.Linear(3, 3), head=nn.Linear(3, 1)).eval()
     plan = make_plan(model, torch.randn(1, 3, 4, 4))
     assert {block.name: block.image_dim for block in plan.blocks} == {"body": dim, "head": 0}
+    assert {layer.name: layer.image_dim for layer in plan.layers} == {"body": dim, "head": 0}
+    assert plan.units("layer") == plan.blocks == plan.units("block"), "two layers that are a block each"
+    assert Plan.from_dict(plan.to_dict()) == plan
 
 
 @pytest.mark.parametrize("rows", [1, 2, 16])

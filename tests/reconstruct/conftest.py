@@ -11,11 +11,16 @@ from brevitas_defakeq.resume import Checkpoint
 
 @pytest.fixture
 def begun(tiny, images, labels, quick_config):
-    """``begun(bits, **settings)``: the job, and M_q with calibrated activations and ranges at ``bits``."""
+    """``begun(bits, **settings)``: the job, and M_q with calibrated activations and ranges at ``bits``.
 
-    def make(bits=2, **changes):
-        config = quick_config(candidate_bits=(bits,), average_bits=bits, **changes)
-        reference, plan, observer = prepare_float(Detector(tiny.model(), "tiny", None), images[:1])
+    Of the tiny detector on 32 images unless others are given.
+    """
+
+    def make(bits=2, detector=None, images=images, labels=labels, **changes):
+        config = quick_config(candidate_bits=(bits,), average_bits=bits, samples=len(images), **changes)
+        reference, plan, observer = prepare_float(
+            Detector(detector or tiny.model(), "tiny", None), images[:1]
+        )
         job = Job(
             reference=reference, plan=plan, images=images, labels=labels, observer=observer, config=config,
             checkpoint=Checkpoint(None, {}),

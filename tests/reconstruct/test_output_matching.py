@@ -35,7 +35,7 @@ def deviation(found, wanted):
 @pytest.mark.parametrize("bits", [2, 3])
 def test_mean_and_spread_agree_on_the_matching_images(begun, bits):
     """Layer by layer in data-flow order, so every layer sees inputs that are matched already."""
-    settings = {"activation_bits": None, "reconstruction__learned_rounding": False}
+    settings = {"activation_bits": None, "reconstruction__rounding": "nearest"}
     job, model = begun(bits, **settings)
     names = [layer.name for layer in job.plan.layers]
     matching = job.images[job.train]
@@ -68,7 +68,7 @@ def layer_outputs(model, names, images):
 
 def test_regression_leaves_an_error_without_mean_that_no_gain_lowers(begun):
     """The normal equations of every channel on the matching images, which are more than one batch."""
-    settings = {"activation_bits": None, "reconstruction__learned_rounding": False}
+    settings = {"activation_bits": None, "reconstruction__rounding": "nearest"}
     job, model = begun(2, **settings, reconstruction__matching="regression")
     names, matching = [layer.name for layer in job.plan.layers], job.images[job.train]
     assert len(matching) > FORWARD_BATCH
@@ -92,7 +92,7 @@ def test_regression_leaves_less_error_than_mean_and_spread(begun):
     """The first layer reads the same images in both runs."""
     errors = {}
     for kind in ("moments", "regression"):
-        settings = {"activation_bits": None, "reconstruction__learned_rounding": False}
+        settings = {"activation_bits": None, "reconstruction__rounding": "nearest"}
         job, model = begun(2, **settings, reconstruction__matching=kind)
         name, matching = job.plan.layers[0].name, job.images[job.train]
         job.reconstruct_(model)
@@ -104,7 +104,7 @@ def test_regression_leaves_less_error_than_mean_and_spread(begun):
 
 @pytest.mark.parametrize("kind", ["moments", "regression"])
 def test_matching_costs_no_parameter(begun, kind):
-    job, model = begun(reconstruction__learned_rounding=False, reconstruction__matching=kind)
+    job, model = begun(reconstruction__rounding="nearest", reconstruction__matching=kind)
     shapes = {name: tensor.shape for name, tensor in model.named_parameters()}
     codes = {layer.name: read_codes(model.get_submodule(layer.name))[0] for layer in job.plan.layers}
     job.reconstruct_(model)

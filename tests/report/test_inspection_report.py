@@ -106,4 +106,10 @@ def test_expected_passes_grow_with_the_work(plan):
     base = passes()
     assert passes(iterations=20) - base == pytest.approx(3 * 20 * 16 / 64)
     assert passes(iterations=20, veft=True) - base == pytest.approx(2 * 3 * 20 * 16 / 64)
-    assert passes(iterations=20, learned_rounding=False) == base
+    assert passes(iterations=20, rounding="nearest") == base
+    assert passes(iterations=20, rounding="gptq") - base == pytest.approx(1), "each block once for each layer"
+    assert passes(iterations=20, unit="layer") == passes(iterations=20), "two layers that are a block each"
+    steps, train = 3 * 20 * 16 / 64, 51 / 64  # a fifth is held out; two layers that are a block each
+    assert passes(iterations=20, loss="fisher") - base == pytest.approx(steps + 2 * 4 * train)
+    with_network = steps + 2 * (train + steps)
+    assert passes(iterations=20, loss="prediction-difference") - base == pytest.approx(with_network)

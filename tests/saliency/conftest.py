@@ -24,7 +24,7 @@ def _rounded(model: nn.Module, images: Tensor, bits: int) -> QuantizedDetector:
         replace(
             config,
             veft=replace(config.veft, enabled=False),
-            reconstruction=replace(config.reconstruction, matching="none", learned_rounding=False),
+            reconstruction=replace(config.reconstruction, matching="none", rounding="nearest"),
             final=replace(config.final, steps=0),
         ),
     )
