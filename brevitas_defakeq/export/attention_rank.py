@@ -31,6 +31,6 @@ def _attention(
     fits = key.shape[:-2] == value.shape[:-2] == leading and (attn_mask is None or attn_mask.dim() == 2)
     if query.dim() == 4 or not fits:
         return F.scaled_dot_product_attention(query, key, value, attn_mask, *args, **options)
-    flat = [tensor.reshape(-1, 1, *tensor.shape[-2:]) for tensor in (query, key, value)]
-    found = F.scaled_dot_product_attention(*flat, attn_mask, *args, **options)
+    query, key, value = (tensor.reshape(-1, 1, *tensor.shape[-2:]) for tensor in (query, key, value))
+    found = F.scaled_dot_product_attention(query, key, value, attn_mask, *args, **options)
     return found.reshape(*leading, *found.shape[-2:])
