@@ -46,12 +46,22 @@ def _same(node: Node) -> None:
 
 def _cast(node: Node) -> None:
     x = node.data(0)
-    if node.op == "CastLike":
-        like = node.data(1)
-        dtype = torch.from_numpy(like.constant).dtype if like.constant is not None else like.examples[0].dtype
+    wanted = node.attribute("to", TensorProto.FLOAT)
+    dtype = torch.from_numpy(np.zeros(1, helper.tensor_dtype_to_np_dtype(wanted))).dtype
+    _to(node, x, dtype)
+
+
+def _cast_like(node: Node) -> None:
+    x, like = node.data(0), node.data(1)
+    dtype = torch.from_numpy(like.constant).dtype if like.constant is not None else like.examples[0].dtype
+    if x.constant is None:
+        _to(node, x, dtype)
     else:
-        wanted = node.attribute("to", TensorProto.FLOAT)
-        dtype = torch.from_numpy(np.zeros(1, helper.tensor_dtype_to_np_dtype(wanted))).dtype
+        values = torch.from_numpy(x.constant).to(dtype).numpy()
+        node.graph.values[node.outputs[0]] = Value(node.outputs[0], values, source=x.source)
+
+
+def _to(node: Node, x: Value, dtype: torch.dtype) -> None:
     if x.examples[0].dtype == dtype:
         node.alias(x)
     else:
@@ -241,7 +251,7 @@ HANDLERS: dict[str, Handler] = {
     "Identity": _same,
     "Dropout": _same,
     "Cast": _cast,
-    "CastLike": _cast,
+    "CastLike": _cast_like,
     "Relu": _module("ReLU"),
     "LeakyRelu": _module("LeakyReLU", negative_slope=("alpha", 0.01)),
     "PRelu": _prelu,

@@ -28,7 +28,7 @@ def branch():
         [helper.make_tensor_value_info("taken", TensorProto.FLOAT, None)],
     )  # fmt: skip
     return [
-        *POOL, node("ReduceMax", ["pooled"], ["largest"], keepdims=0),
+        *POOL, node("ReduceMax", ["pooled"], ["largest"], axes=[1], keepdims=0),
         node("Cast", ["largest"], ["condition"], to=TensorProto.BOOL),
         node("If", ["condition"], ["scores"], name="choice", then_branch=graph, else_branch=graph),
     ]  # fmt: skip
