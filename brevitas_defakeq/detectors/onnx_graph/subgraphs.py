@@ -42,16 +42,38 @@ def names_in(model: ModelProto) -> set[str]:
 
 
 def drop_unread_(graph: GraphProto) -> None:
-    """Remove the nodes whose results nothing reads."""
+    """Remove the nodes whose results nothing reads, and put each node behind those it reads."""
+    order = _order(graph)
     read, kept = {value.name for value in graph.output}, []
-    for node in reversed(graph.node):
+    for index in reversed(order):
+        node = graph.node[index]
         if read.intersection(filter(None, node.output)):
-            kept.append(node)
+            kept.append(index)
             read.update(reads_of(node))
-    if len(kept) < len(graph.node):
-        nodes = [NodeProto.FromString(node.SerializeToString()) for node in reversed(kept)]
+    kept.reverse()
+    if kept != [*range(len(graph.node))]:
+        nodes = [NodeProto.FromString(graph.node[index].SerializeToString()) for index in kept]
         del graph.node[:]
         graph.node.extend(nodes)
+
+
+def _order(graph: GraphProto) -> list[int]:
+    """The nodes' positions, in the file's order where they can run in it; what can never run comes last."""
+    missing = {name for node in graph.node for name in node.output if name}
+    found: list[int] = []
+    waiting = [*range(len(graph.node))]
+    while waiting:
+        left = []
+        for index in waiting:
+            if missing.isdisjoint(reads_of(graph.node[index])):
+                found.append(index)
+                missing.difference_update(graph.node[index].output)
+            else:
+                left.append(index)
+        if len(left) == len(waiting):
+            break
+        waiting = left
+    return found + waiting
 
 
 def branch_of(node: NodeProto, taken: bool, used: set[str]) -> GraphProto:

@@ -194,6 +194,15 @@ def test_nodes_that_nothing_reads_do_not_matter(tmp_path):
     assert torch.equal(found.program.network()(images), lean.program.network()(images))
 
 
+def test_nodes_in_any_order(tmp_path):
+    graph = model_of(HEAD, POOL, CONV, FLAT)
+    found = imported(graph, tmp_path).program.network()
+    images = torch.randn(2, 3, SIZE, SIZE)
+    assert torch.equal(
+        found(images), imported(model_of(CONV, POOL, FLAT, HEAD), tmp_path).program.network()(images)
+    )
+
+
 def test_a_refusal_names_the_first_node_in_the_way(tmp_path):
     graph = model_of(
         CONV, POOL, FLAT, node("Hardmax", ["features"], ["odd"], name="first"),
@@ -219,6 +228,22 @@ def test_newer_form_of_the_file(tmp_path, caplog):
         found = imported(graph, tmp_path)
     onnxruntime.InferenceSession(found.scores.SerializeToString())
     assert f"IR version {onnx.IR_VERSION + 7}" in caplog.text and len(caplog.records) == 1
+
+
+# ---------------------------------------------------------------------------------- transposed convolution
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"pads": [0, 1, 1, 0]}, {"pads": [0, 1, 1, 2], "output_padding": [1, 1]}, {"auto_pad": "SAME_UPPER"},
+        {"auto_pad": "SAME_LOWER"}, {"output_shape": [16, 16]}, {"auto_pad": "VALID", "dilations": [2, 2]},
+    ],
+)  # fmt: skip
+def test_transposed_convolution(attributes, tmp_path):
+    grow = node("ConvTranspose", ["maps", "wide", "shift"], ["large"], strides=[2, 2], group=2, **attributes)
+    nodes = [grow, node("Flatten", ["large"], ["scores"])]
+    require_same(model_of(CONV, *nodes, weights={"wide": array(4, 2, 3, 3)}), tmp_path)
 
 
 # -------------------------------------------------------------------------------------------------- resize
