@@ -97,6 +97,23 @@ def test_one_image_at_a_time_and_half_precision_stay(half, images, quick_config,
     assert interface(tmp_path / "out" / "model.onnx") == interface(path)
 
 
+def test_file_without_axis_of_the_batch_keeps_its_shape(images, quick_config, tmp_path):
+    """A file for one image whose scores have the shape [2]."""
+    path = write(trained(Convolutions()), tmp_path / "a.onnx", 17, dynamo=False, fixed=True)
+    model = onnx.load(path)
+    model.graph.node[-1].output[0] = "row"
+    model.graph.node.append(onnx.helper.make_node("Squeeze", ["row"], ["scores"]))
+    del model.graph.output[0].type.tensor_type.shape.dim[0]
+    onnx.save(model, path)
+    run = quantize(resolve(str(path), mean=0.5, std=0.5), images, quick_config())
+    export(run, tmp_path / "out", "onnx", verify=images)
+    assert interface(tmp_path / "out" / "model.onnx") == interface(path)
+    found = ExportedDetector(tmp_path / "out" / "model.onnx").logits(images.numpy())
+    with torch.no_grad():
+        wanted = run.observer(run.quantized, images)[0].numpy()
+    assert np.corrcoef(found, wanted)[0, 1] > 0.99
+
+
 def test_a_network_that_was_rebuilt_wrongly_is_refused(file, images):
     detector = resolve(str(file), mean=0.5, std=0.5)
     assert require_agreement(detector, images) < 1e-4

@@ -41,12 +41,19 @@ def form_of(result: QuantizedDetector, *, pixels: bool) -> FileForm:
     def read(raw: Any) -> Any:
         values = [raw[keys[index]] if isinstance(raw, dict) else raw for index in order]
         made = [_FINALS[output.final](value) for output, value in zip(outputs, values, strict=True)]
+        if interface.fixed_batch:
+            made = [_shaped(value, output.shape) for output, value in zip(outputs, made, strict=True)]
         return made[0] if len(made) == 1 else tuple(made)
 
     return FileForm(
         read, interface.image.name, tuple(output.name for output in outputs), interface.layout,
         interface.fixed_batch,
     )  # fmt: skip
+
+
+def _shaped(value: Tensor, shape: tuple[str | int, ...]) -> Tensor:
+    """Without the axis of the batch where a file for one image has dropped it."""
+    return value.squeeze(0) if len(shape) == value.dim() - 1 and value.shape[0] == 1 else value
 
 
 def file_contract(

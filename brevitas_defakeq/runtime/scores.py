@@ -40,6 +40,7 @@ def fake_logit(raw: np.ndarray, count: int, output: CardOutput) -> np.ndarray:
 
 def _score_matrix(raw: np.ndarray, count: int, output: CardOutput) -> np.ndarray:
     """Scores as float64 [N, C]; UserError for a shape or type that contradicts the card."""
+    raw = raw[None] if count == 1 and raw.ndim == 1 else raw  # files for one image may drop its axis
     fits = np.issubdtype(raw.dtype, np.floating) and raw.size and raw.size % count == 0
     width = raw.size // count
     fits = fits and raw.shape[:1] in ((count,), ()) and max(raw.shape[1:], default=1) == width

@@ -5,13 +5,15 @@ read as if it were for one image, and the axis of the batch is the one that is l
 """
 
 from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NoReturn
 
 import numpy as np
 import onnx
 import torch
-from onnx import ModelProto, NodeProto, helper
+from onnx import GraphProto, ModelProto, NodeProto, helper
 from onnx.reference import ReferenceEvaluator
 from torch import Tensor
 
@@ -20,12 +22,18 @@ from brevitas_defakeq.detectors.onnx_graph.graph_file import (
     constant_of,
     initializers,
     node_name,
+    operator_key,
     opset_of,
+    reason_against,
 )
 from brevitas_defakeq.detectors.onnx_graph.node_names import NodeNames
 from brevitas_defakeq.detectors.onnx_graph.program import Step
+from brevitas_defakeq.detectors.onnx_graph.subgraphs import branch_of, free_name, made_in, names_in, reads_of
 from brevitas_defakeq.nn.graph_network import Operand
 from brevitas_defakeq.utils.errors import UserError, one_line
+
+#: What a node with a use of its own raises in torch, NumPy or Python.
+_FAILURES = (RuntimeError, ValueError, LookupError, TypeError, ArithmeticError, StopIteration)
 
 
 @dataclass
@@ -37,12 +45,14 @@ class Value:
         constant: its value, if it depends on no image.
         examples: for one and for two images.
         source: the initializer that it is, or was moved from; "" for a computed one.
+        items: the values in it, where it is a sequence.
     """
 
     name: str
     constant: np.ndarray | None = None
     examples: tuple[Tensor, ...] = ()
     source: str = ""
+    items: tuple["Value", ...] | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -60,53 +70,94 @@ class Value:
 class Graph:
     """The conversion of one graph; ``steps`` grows node by node.
 
+    A node that cannot be converted matters only where an output depends on it: ``value`` raises its refusal.
+
     Args:
-        model: in float32, without functions and subgraphs.
-        image: the name of its input.
-        examples: that input for one and for two images, in the graph's own layout.
+        model: in float32, without functions.
+        image: one image and two others, [N, 3, H, W].
+        fixed: the file takes one image at a time, so it may drop the axis of the batch.
+
+    Attributes:
+        nodes_run: the nodes that were converted, with the branches that were taken in the place of each `If`.
+        inlined: the branches.
+        without_batch: the names of the values that have no axis of the batch in the file, but one here.
     """
 
-    def __init__(self, model: ModelProto, image: Value, path: object) -> None:
-        self.path, self.opset = path, opset_of(model)
+    def __init__(self, model: ModelProto, image: Value, path: object, *, fixed: bool = False) -> None:
+        self.path, self.opset, self.fixed, self.image = path, opset_of(model), fixed, image
         self.steps: list[Step] = []
         self.makers: dict[str, Step] = {}
-        self.values = {name: Value(name, values, source=name) for name, values in initializers(model).items()}
-        self.values[image.name] = image
         self.names = NodeNames()
         self.unscaled: set[str] = set()  # integer layers whose scale is still to come
-        self.readers = Counter(name for node in model.graph.node for name in node.input)
+        self.readers = Counter(name for node in model.graph.node for name in reads_of(node))
         self.readers.update(value.name for value in model.graph.output)
+        held = initializers(model.graph, self.readers)
+        self.values = {name: Value(name, values, source=name) for name, values in held.items()}
+        self.values[image.name] = image
         self.nodes = {name: node for node in model.graph.node for name in node.input}
+        self.used = names_in(model)
+        self.refused: dict[str, UserError] = {}
+        self.nodes_run: list[NodeProto] = []
+        self.inlined: list[GraphProto] = []
+        self.without_batch: set[str] = set()
 
-    def convert_(self, node: NodeProto, handlers: dict[str, Any]) -> None:
-        """Append the steps of a node, or note the constant that it makes.
+    def value(self, name: str) -> Value | None:
+        """What is called so, if something is.
 
         Raises:
-            UserError: the operator, or its use here, is not known.
+            UserError: the node that makes it cannot be converted.
         """
-        wrapped = Node(node, self)
-        constant = constant_of(node)
+        if name in self.refused:
+            raise self.refused[name].with_traceback(None) from None
+        return self.values.get(name)
+
+    def convert_(self, node: NodeProto, handlers: Mapping[str, "Handler"]) -> None:
+        """Append the steps of a node, or note the constant that it makes, or why it cannot be converted."""
+        try:
+            wrapped = Node(node, self)
+            if node.op_type == "If" and wrapped.data(0).constant is not None:
+                self._take_branch(wrapped, handlers)
+                return
+            self._convert(wrapped, handlers)
+        except UserError as error:
+            self.refused.update(dict.fromkeys(node.output, error))
+        except _FAILURES as error:
+            self.refused.update(dict.fromkeys(node.output, self.refusal(node, one_line(error))))
+        self.nodes_run.append(node)
+
+    def refusal(self, node: NodeProto, why: str) -> UserError:
+        """The error that names the operator and the node."""
+        return UserError(f"{self.path}: node {node_name(node)} ({node.op_type}) cannot be converted: {why}")
+
+    def _take_branch(self, node: "Node", handlers: Mapping[str, "Handler"]) -> None:
+        branch = branch_of(node.proto, bool(node.array(0).reshape(-1)[0]), self.used)
+        held = initializers(branch, made_in(branch))
+        self.values.update({name: Value(name, values, source=name) for name, values in held.items()})
+        self.inlined.append(branch)
+        for inner in branch.node:
+            self.convert_(inner, handlers)
+
+    def _convert(self, wrapped: "Node", handlers: Mapping[str, "Handler"]) -> None:
+        node = wrapped.proto
+        constant, handler = constant_of(node), handlers.get(operator_key(node))
         if constant is not None:
             self.values[node.output[0]] = Value(node.output[0], constant)
-        elif node.op_type == "Shape":
-            shape = np.array(wrapped.data(0).shape, np.int64)
-            shape = shape[wrapped.attribute("start", 0) : wrapped.attribute("end", None)]
-            self.values[node.output[0]] = Value(node.output[0], shape)
-        elif node.op_type == "Size":
-            size = np.array(np.prod(wrapped.data(0).shape), np.int64)
-            self.values[node.output[0]] = Value(node.output[0], size)
-        elif all(value is None or value.constant is not None for value in wrapped.inputs):
+        elif node.op_type in ("Shape", "Size"):
+            self._measure(wrapped)
+        elif wrapped.is_constant:
             self._fold(wrapped)
-        elif node.op_type in handlers:
-            try:
-                handlers[node.op_type](wrapped)
-            except (RuntimeError, ValueError, IndexError, TypeError, KeyError) as error:
-                wrapped.refuse(one_line(error))
+        elif handler is None:
+            raise UserError(f"{self.path}: node {node_name(node)} {reason_against(node)}")
         else:
-            raise UserError(
-                f"{self.path}: node {node_name(node)} is of operator {node.op_type}, which cannot be "
-                "converted"
-            )
+            handler(wrapped)
+
+    def _measure(self, node: "Node") -> None:
+        shape = node.data(0).shape[node.proto.input[0] in self.without_batch :]
+        if node.op == "Size":
+            made = np.array(np.prod(shape), np.int64)
+        else:
+            made = np.array(shape, np.int64)[node.attribute("start", 0) : node.attribute("end", None)]
+        self.values[node.outputs[0]] = Value(node.outputs[0], made)
 
     def emit(
         self, node: "Node", kind: str, operands: list["Value | float"], options: dict[str, Any], *,
@@ -165,14 +216,14 @@ class Graph:
 
     def _fold(self, node: "Node") -> None:
         """Compute a node of constants."""
+        feeds = {name: value.constant for name, value in node.read.items()}
         proto = NodeProto()
         proto.CopyFrom(node.proto)
-        feeds = {value.name: value.constant for value in node.inputs if value is not None}
-        proto.input[:] = ["" if value is None else value.name for value in node.inputs]
+        proto.domain = ""  # onnxruntime's forms of ONNX's own operators compute the same
         graph = helper.make_graph(
             [proto], "constant",
             [helper.make_tensor_value_info(name, onnx.TensorProto.UNDEFINED, None) for name in feeds],
-            [helper.make_tensor_value_info(name, onnx.TensorProto.UNDEFINED, None) for name in proto.output],
+            [helper.make_tensor_value_info(name, onnx.TensorProto.UNDEFINED, None) for name in node.outputs],
         )  # fmt: skip
         results: Any = []
         for opset in (self.opset, NEWEST_OPSET):  # onnx itself lacks a few older versions
@@ -186,8 +237,8 @@ class Graph:
         sources = [value.source for value in node.inputs[:1] if value is not None]
         moved = node.op in ("Transpose", "Reshape", "Identity", "Cast", "Squeeze", "Unsqueeze", "Expand")
         if node.op == "Identity":  # torch's exporter names tensors with the same values so
-            sources = list(proto.output)
-        for name, result in zip(proto.output, results, strict=True):
+            sources = list(node.outputs)
+        for name, result in zip(node.outputs, results, strict=True):
             result = np.asarray(result)
             self.values[name] = Value(name, result, source=sources[0] if moved and sources else "")
 
@@ -199,14 +250,23 @@ class Node:
         self.proto, self.graph = proto, graph
         self.op, self.outputs, self.opset = proto.op_type, list(proto.output), graph.opset
         self.attributes = {entry.name: helper.get_attribute_value(entry) for entry in proto.attribute}
-        self.inputs = [self._value(name) for name in proto.input]
+        self.inputs = [self._value(name) if name else None for name in proto.input]
 
-    def _value(self, name: str) -> Value | None:
-        if not name:
-            return None
-        if name not in self.graph.values:
-            self.refuse(f"reads {name}, which nothing makes")
-        return self.graph.values[name]
+    def _value(self, name: str) -> Value:
+        value = self.graph.value(name)
+        if value is None:
+            self.refuse(f"it reads {name}, which nothing makes")
+        return value
+
+    @cached_property
+    def read(self) -> dict[str, Value]:
+        """What it reads, in its subgraphs too."""
+        return {name: self._value(name) for name in reads_of(self.proto)}
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether it depends on no image, and is no sequence."""
+        return "Sequence" not in self.op and all(value.constant is not None for value in self.read.values())
 
     def attribute(self, name: str, default: Any) -> Any:
         value = self.attributes.get(name, default)
@@ -257,13 +317,15 @@ class Node:
 
     def temporary(self, suffix: str) -> list[str]:
         """A name for a value between two steps of one node."""
-        return [f"{self.outputs[0]}.{suffix}"]
+        return [free_name(f"{self.outputs[0]}.{suffix}", self.graph.used)]
 
     def alias(self, value: Value) -> None:
         self.graph.alias(self, value)
 
     def refuse(self, why: str) -> NoReturn:
         """Raises UserError that names the operator and the node."""
-        raise UserError(
-            f"{self.graph.path}: node {node_name(self.proto)} ({self.op}) cannot be converted: {why}"
-        )
+        raise self.graph.refusal(self.proto, why)
+
+
+#: Converts a node that depends on the images.
+Handler = Callable[[Node], None]

@@ -12,6 +12,7 @@ from onnx import ModelProto
 
 from brevitas_defakeq.detectors.onnx_graph import node_layers
 from brevitas_defakeq.detectors.onnx_graph.converter import Node, Value
+from brevitas_defakeq.detectors.onnx_graph.subgraphs import graphs_of
 from brevitas_defakeq.utils.errors import UserError
 
 #: Operator -> what a file with it is.
@@ -25,7 +26,7 @@ _PREFIXES = ("QLinear", "QGemm", "QAttention", "DynamicQuantize", "MatMulInteger
 
 def quantized_operators(model: ModelProto) -> list[str]:
     """The operators that show that a file is quantized, each once."""
-    names = dict.fromkeys(node.op_type for node in model.graph.node)
+    names = dict.fromkeys(node.op_type for graph in graphs_of(model.graph) for node in graph.node)
     return [name for name in names if name in _FORMS or name.startswith(_PREFIXES)]
 
 

@@ -155,7 +155,13 @@ def _space_to_depth(x: Tensor, size: int) -> Tensor:
     return x.reshape(n, c * size**2, h // size, w // size)
 
 
-def _interpolate(x: Tensor, size: list[int], mode: str, align_corners: bool | None = None) -> Tensor:
+def _interpolate(
+    x: Tensor, size: list[int], mode: str, align_corners: bool | None = None,
+    scales: list[float] | None = None,
+) -> Tensor:  # fmt: skip
+    """To a size, or by scales whose products with the sides are no whole numbers."""
+    if scales is not None:
+        return F.interpolate(x, scale_factor=scales, mode=mode, align_corners=align_corners)
     return F.interpolate(x, size=size, mode=mode, align_corners=align_corners)
 
 

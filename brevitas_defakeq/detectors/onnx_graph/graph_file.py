@@ -1,6 +1,7 @@
 """Reads an ONNX file: in float32, checked, with one line for each thing that cannot be taken."""
 
-from collections.abc import Collection, Iterator
+import logging
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +9,18 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from brevitas_defakeq.detectors.onnx_graph.subgraphs import graphs_of, subgraphs
 from brevitas_defakeq.utils.errors import UserError, one_line
+
+_LOG = logging.getLogger(__name__)
 
 #: The operator sets of ONNX that the converter knows.
 OLDEST_OPSET, NEWEST_OPSET = 11, 25
+#: The domain of ONNX's own operators.
+STANDARD = ("", "ai.onnx")
+#: The newest version of the file's form that every supported ONNX Runtime reads.
+_IR_VERSION = 10
 _LARGEST_BYTES = 2**31
-_STANDARD = ("", "ai.onnx")
 _FLOATS = (TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
 
 
@@ -32,27 +39,36 @@ def read_graph(path: Path) -> ModelProto:
             f"{path} is of ONNX opset {opset}; {OLDEST_OPSET} to {NEWEST_OPSET} can be read: export it again "
             "with such an opset_version, or convert it with onnx.version_converter"
         )
+    if model.ir_version > onnx.IR_VERSION:
+        _LOG.warning(
+            "%s is of IR version %d; the installed onnx knows those up to %d and ignores what is newer", path,
+            model.ir_version, onnx.IR_VERSION,
+        )  # fmt: skip
+    model.ir_version = min(model.ir_version, _IR_VERSION)
     return model
 
 
 def opset_of(model: ModelProto) -> int:
     """The version of ONNX's own operators."""
-    return next((entry.version for entry in model.opset_import if entry.domain in _STANDARD), 0)
+    return next((entry.version for entry in model.opset_import if entry.domain in STANDARD), 0)
 
 
-def refuse_foreign(model: ModelProto, path: Path, known: Collection[str] = ()) -> None:
-    """Raises UserError for nodes with subgraphs, and of other domains but for ``known`` operators."""
-    for node in model.graph.node:
-        if any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute):
-            raise UserError(
-                f"{path}: node {node_name(node)} ({node.op_type}) holds a subgraph; control flow cannot be "
-                "quantized: export the model without it"
-            )
-        if node.domain not in _STANDARD and node.op_type not in known:
-            raise UserError(
-                f"{path}: node {node_name(node)} is {node.op_type} of the domain {node.domain}; give the "
-                "file as it was before a runtime optimized it"
-            )
+def operator_key(node: NodeProto) -> str:
+    """What an operator is looked up by: its name, behind its domain if that is not ONNX's own."""
+    return node.op_type if node.domain in STANDARD else f"{node.domain}.{node.op_type}"
+
+
+def reason_against(node: NodeProto) -> str:
+    """Why a node that no converter is known for cannot be converted."""
+    if any(subgraphs(node)):
+        what = "condition depends on the image" if node.op_type == "If" else "subgraph cannot be unrolled"
+        return f"({node.op_type}) is control flow whose {what}: export the model without it"
+    if node.domain not in STANDARD:
+        return (
+            f"is {node.op_type} of the domain {node.domain}; give the file as it was before a runtime "
+            "optimized it"
+        )
+    return f"is of operator {node.op_type}, which cannot be converted"
 
 
 def node_name(node: NodeProto) -> str:
@@ -60,10 +76,12 @@ def node_name(node: NodeProto) -> str:
     return node.name or (node.output[0] if node.output else "?")
 
 
-def initializers(model: ModelProto) -> dict[str, np.ndarray]:
-    """Name -> values; UserError where a tensor's data are missing or damaged."""
+def initializers(graph: GraphProto, names: Container[str]) -> dict[str, np.ndarray]:
+    """Name -> values, of these names; UserError where a tensor's data are missing or damaged."""
     found = {}
-    for tensor in model.graph.initializer:
+    for tensor in graph.initializer:
+        if tensor.name not in names:
+            continue
         try:
             found[tensor.name] = numpy_helper.to_array(tensor)
         except Exception as error:
@@ -73,24 +91,20 @@ def initializers(model: ModelProto) -> dict[str, np.ndarray]:
 
 def to_float32_(model: ModelProto) -> None:
     """Half and double precision become float32: tensors, casts, inputs and outputs."""
-    graph = model.graph
-    for tensor in list(graph.initializer):
-        if tensor.data_type in _FLOATS:
-            tensor.CopyFrom(_as_float32(tensor))
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("t") and attribute.t.data_type in _FLOATS:
-                attribute.t.CopyFrom(_as_float32(attribute.t))
-            if (
-                node.op_type in ("Cast", "EyeLike")
-                and attribute.name in ("to", "dtype")
-                and attribute.i in _FLOATS
-            ):
-                attribute.i = TensorProto.FLOAT
-    for value in (*graph.input, *graph.output):
-        if value.type.tensor_type.elem_type in _FLOATS:
-            value.type.tensor_type.elem_type = TensorProto.FLOAT
-    del graph.value_info[:]
+    for graph in graphs_of(model.graph):
+        for tensor in list(graph.initializer):
+            if tensor.data_type in _FLOATS:
+                tensor.CopyFrom(_as_float32(tensor))
+        for node in graph.node:
+            for attribute in node.attribute:
+                if attribute.HasField("t") and attribute.t.data_type in _FLOATS:
+                    attribute.t.CopyFrom(_as_float32(attribute.t))
+                if attribute.name in ("to", "dtype") and attribute.i in _FLOATS:
+                    attribute.i = TensorProto.FLOAT
+        for value in (*graph.input, *graph.output):
+            if value.type.tensor_type.elem_type in _FLOATS:
+                value.type.tensor_type.elem_type = TensorProto.FLOAT
+        del graph.value_info[:]
 
 
 def _as_float32(tensor: TensorProto) -> TensorProto:
@@ -105,7 +119,7 @@ def _parsed(path: Path) -> ModelProto:
         model = onnx.load(path, load_external_data=False)
     except (DecodeError, ValueError, OSError) as error:
         raise UserError(f"{path} is no ONNX file, or is damaged ({one_line(error)})") from None
-    outside = {_location(tensor) for tensor in _tensors(model.graph) if _is_external(tensor)}
+    outside = {_location(tensor) for tensor in _tensors(model) if _is_external(tensor)}
     files = [path.parent / name for name in outside]
     for name, file in zip(outside, files, strict=True):
         if Path(name).is_absolute() or ".." in Path(name).parts:
@@ -127,12 +141,13 @@ def _refuse_large(path: Path, size: int) -> None:
         raise UserError(f"{path} holds {size / 2**30:.1f} GB; ONNX files of up to 2 GB can be read")
 
 
-def _tensors(graph: GraphProto) -> Iterator[TensorProto]:
-    yield from graph.initializer
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
+def _tensors(model: ModelProto) -> Iterator[TensorProto]:
+    for graph in graphs_of(model.graph):
+        yield from graph.initializer
+        for node in graph.node:
+            for attribute in node.attribute:
+                if attribute.HasField("t"):
+                    yield attribute.t
 
 
 def _is_external(tensor: TensorProto) -> bool:

@@ -18,15 +18,21 @@ from brevitas_defakeq.detectors.onnx_graph.dequantize import (
     quantized_operators,
     refuse_quantized,
 )
-from brevitas_defakeq.detectors.onnx_graph.graph_file import read_graph, refuse_foreign, to_float32_
+from brevitas_defakeq.detectors.onnx_graph.dropped_batch import after_dropped_batch
+from brevitas_defakeq.detectors.onnx_graph.file_functions import inline_functions, write_out_operators
+from brevitas_defakeq.detectors.onnx_graph.graph_file import read_graph, to_float32_
 from brevitas_defakeq.detectors.onnx_graph.interface import FINAL_OPERATORS, GraphInterface, read_interface
 from brevitas_defakeq.detectors.onnx_graph.node_attention import group_attention
 from brevitas_defakeq.detectors.onnx_graph.node_operators import HANDLERS
 from brevitas_defakeq.detectors.onnx_graph.program import Program, Step
+from brevitas_defakeq.detectors.onnx_graph.subgraphs import drop_unread_, free_name, names_in
 from brevitas_defakeq.detectors.onnx_graph.written_norms import join_norms
 from brevitas_defakeq.utils.errors import UserError
 
-_IMAGE = "image"
+_FOREIGN = {f"com.microsoft.{name}": convert for name, convert in DEQUANTIZERS.items()}
+_KNOWN = {
+    name: after_dropped_batch(convert) for name, convert in {**HANDLERS, **DEQUANTIZERS, **_FOREIGN}.items()
+}
 
 
 @dataclass(frozen=True)
@@ -61,12 +67,12 @@ def import_graph(
     Raises:
         UserError: the file cannot be read or holds what cannot be converted.
     """
-    model = read_graph(path)
+    model = inline_functions(read_graph(path), path)
     interface = read_interface(model, path, output)
+    drop_unread_(model.graph)
     quantized = bool(quantized_operators(model))
     if not from_quantized:
         refuse_quantized(model, path)
-    refuse_foreign(model, path, DEQUANTIZERS)
     to_float32_(model)
     sides = interface.size or size
     if sides is None:
@@ -74,17 +80,35 @@ def import_graph(
     if size is not None and size != sides:
         raise UserError(f"{path} takes images of {sides[0]} x {sides[1]} pixels; leave out --input-size")
     interface = _without_finals_(model, interface)
-    graph = Graph(model, Value(_IMAGE, None, _examples(sides)), path)
-    graph.readers[_IMAGE] = 2
-    _enter(graph, interface)
-    for node in model.graph.node:
-        graph.convert_(node, {**HANDLERS, **DEQUANTIZERS})
+    graph = _converted(write_out_operators(model, _KNOWN), interface, sides, path)
     outputs = [_result(graph, value.name, path) for value in model.graph.output]
-    shapes = {name: value.shape for name, value in graph.values.items()}
+    shapes = {name: value.shape for name, value in graph.values.items() if value.items is None}
+    image = graph.image.name
     steps = join_norms(_needed(graph.steps, outputs), shapes, set(outputs))
     steps = group_attention(steps, set(outputs))
-    steps = group_blocks(steps, _IMAGE, outputs)
-    return ImportedGraph(Program(steps, [_IMAGE], outputs), interface, None if quantized else model)
+    steps = group_blocks(steps, image, outputs)
+    return ImportedGraph(Program(steps, [image], outputs), interface, None if quantized else model)
+
+
+def _converted(model: ModelProto, interface: GraphInterface, sides: tuple[int, int], path: Path) -> Graph:
+    """The graph converted; once more without its branches, so that what reads each value is known before."""
+    others = names_in(model) - ({interface.image.name} if interface.layout == "NCHW" else set())
+    image = Value(free_name("image", others), None, _examples(sides))
+    graph = Graph(model, image, path, fixed=interface.fixed_batch)
+    graph.readers[image.name] = 2
+    _enter(graph, interface)
+    for node in model.graph.node:
+        graph.convert_(node, _KNOWN)
+    if not graph.inlined:
+        return graph
+    flat = ModelProto()
+    flat.CopyFrom(model)
+    flat.graph.ClearField("node")
+    flat.graph.node.extend(graph.nodes_run)
+    for branch in graph.inlined:
+        flat.graph.initializer.extend(branch.initializer)
+    drop_unread_(flat.graph)
+    return _converted(flat, interface, sides, path)
 
 
 def _examples(sides: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -95,11 +119,11 @@ def _examples(sides: tuple[int, int]) -> tuple[Tensor, Tensor]:
 
 def _enter(graph: Graph, interface: GraphInterface) -> None:
     """From the images [N, 3, H, W] to the graph's input in its own layout."""
-    name, image = interface.image.name, graph.values[_IMAGE]
+    name, image = interface.image.name, graph.image
     if interface.layout == "NCHW":
         graph.values[name] = image
         return
-    step = Step("entry", "function", [_IMAGE], [f"{name}.nhwc"], {
+    step = Step("entry", "function", [image.name], [free_name(f"{name}.nhwc", graph.used)], {
         "function": "permute", "attributes": {"axes": [0, 2, 3, 1]}, "constants": {}
     })  # fmt: skip
     graph.names.used.add("entry")
@@ -130,7 +154,7 @@ def _over_classes(node: object, rank: int) -> bool:
 
 def _result(graph: Graph, name: str, path: Path) -> str:
     """The program's name of an output."""
-    value = graph.values.get(name)
+    value = graph.value(name)
     if value is None or value.constant is not None:
         raise UserError(f"{path}: output {name} does not depend on the image")
     return value.name

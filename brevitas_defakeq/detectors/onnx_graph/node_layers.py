@@ -98,25 +98,56 @@ def torch_pads(before: list[int], after: list[int]) -> list[int]:
 
 
 def transposed_convolution(node: Node) -> None:
+    """Where more is cut off on one side than on the other, a slice cuts off the rest."""
     weight = node.array(1)
     rank, group = weight.ndim - 2, int(node.attribute("group", 1))
-    pads = list(node.attribute("pads", [0] * 2 * rank))
-    if (
-        node.attribute("auto_pad", "NOTSET") not in ("NOTSET", "", "VALID")
-        or "output_shape" in node.attributes
-    ):
-        node.refuse("its padding is given by the output's shape; export it with pads")
-    if pads[:rank] != pads[rank:]:
-        node.refuse("its padding is uneven")
+    before, after, added = _cut_off(node, weight.shape[2:])
+    common = [min(pair) for pair in zip(before, after, strict=True)]
+    even = before == after
     biased = node.has(2)
     options = {
         "in_channels": weight.shape[0], "out_channels": weight.shape[1] * group,
         "kernel_size": list(weight.shape[2:]), "stride": list(node.attribute("strides", [1] * rank)),
-        "padding": pads[:rank], "output_padding": list(node.attribute("output_padding", [0] * rank)),
-        "groups": group, "bias": biased, "dilation": list(node.attribute("dilations", [1] * rank)),
+        "padding": common, "output_padding": added, "groups": group, "bias": biased,
+        "dilation": list(node.attribute("dilations", [1] * rank)),
     }  # fmt: skip
     tensors = {"weight": tensor(weight), **({"bias": tensor(node.array(2))} if biased else {})}
-    node.module(f"ConvTranspose{rank}d", options, tensors=tensors, hint=weight_name(node))
+    outputs = None if even else node.temporary("whole")
+    whole = node.module(
+        f"ConvTranspose{rank}d", options, tensors=tensors, hint=weight_name(node), outputs=outputs
+    )
+    if even:
+        return
+    starts = [side - shared for side, shared in zip(before, common, strict=True)]
+    stops = [
+        side - more + shared for side, more, shared in zip(whole.shape[2:], after, common, strict=True)
+    ]
+    axes = list(range(2, 2 + rank))
+    node.function("slice", [whole], axes=axes, starts=starts, stops=stops, steps=[1] * rank)
+
+
+def _cut_off(node: Node, kernel: tuple[int, ...]) -> tuple[list[int], list[int], list[int]]:
+    """What is cut off before and after, and what is added after, for each spatial axis of a ConvTranspose."""
+    rank, mode = len(kernel), node.attribute("auto_pad", "NOTSET")
+    pads = list(node.attribute("pads", [0] * 2 * rank))
+    added = list(node.attribute("output_padding", [0] * rank))
+    sides, strides = node.data(0).shape[2:], node.attribute("strides", [1] * rank)
+    wanted = node.attribute("output_shape", None)
+    if wanted is None and mode in ("SAME_UPPER", "SAME_LOWER"):
+        wanted = [side * stride for side, stride in zip(sides, strides, strict=True)]
+    if wanted is None:
+        return pads[:rank], pads[rank:], added
+    total = [
+        stride * (side - 1) + more + (size - 1) * dilation + 1 - out
+        for side, stride, more, size, dilation, out in zip(
+            sides, strides, added, kernel, node.attribute("dilations", [1] * rank), wanted[-rank:],
+            strict=True,
+        )
+    ]  # fmt: skip
+    if min(total) < 0:
+        node.refuse("its output is larger than what it computes")
+    smaller, larger = [size // 2 for size in total], [size - size // 2 for size in total]
+    return (smaller, larger, added) if mode == "SAME_UPPER" else (larger, smaller, added)
 
 
 def product(node: Node) -> None:

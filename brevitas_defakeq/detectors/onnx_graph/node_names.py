@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 from onnx import NodeProto
 
+from brevitas_defakeq.nn.graph_network import GraphAttention
+
 #: What exporters append to the names of weights that they have changed.
 _WEIGHT_ENDINGS = re.compile(
     r"([._/](weight|bias|kernel|gamma|beta|W|B|scale|value|BiasAdd|ReadVariableOp)|_(bn|fused)|_\d+_?)*(:\d+)?$"
@@ -20,6 +22,13 @@ _SCOPES = "pkg.torch.onnx.name_scopes"
 _ANONYMOUS = re.compile(r"^(onnx::.*|val_?\d+|_?\d+|const(ant)?[_.\d].*|.*const_fold.*|new_.*)$", re.I)
 
 
+#: What a module of the network cannot be called.
+_RESERVED = {
+    *dir(GraphAttention({}, (), (), (), "", "")),
+    *("q_quant", "k_quant", "softmax_quant", "v_quant"),
+}
+
+
 class NodeNames:
     """Gives out names, each once, none inside of another."""
 
@@ -29,7 +38,8 @@ class NodeNames:
 
     def name(self, node: NodeProto, kind: str, hint: str = "") -> str:
         """A free name for the module of ``kind`` that a node becomes; ``hint``: its weight's name."""
-        for candidate in self._candidates(node, kind, hint):
+        for found in self._candidates(node, kind, hint):
+            candidate = ".".join(f"{part}_" if part in _RESERVED else part for part in found.split("."))
             outer = {candidate.rsplit(".", count)[0] for count in range(1, candidate.count(".") + 1)}
             if candidate not in self.used and candidate not in self.scopes and not outer & self.used:
                 self.used.add(candidate)

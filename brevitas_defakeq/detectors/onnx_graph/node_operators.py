@@ -1,6 +1,5 @@
 """Every operator that can be converted, and what converts it."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -8,11 +7,11 @@ import torch
 from onnx import TensorProto, helper
 
 from brevitas_defakeq.detectors.onnx_graph import node_layers, node_norms, node_shapes
-from brevitas_defakeq.detectors.onnx_graph.converter import Node, Value
+from brevitas_defakeq.detectors.onnx_graph.converter import Handler, Node, Value
 from brevitas_defakeq.detectors.onnx_graph.node_attention import attention
 from brevitas_defakeq.detectors.onnx_graph.node_layers import number_of, padding_of, torch_pads
-
-Handler = Callable[[Node], None]
+from brevitas_defakeq.detectors.onnx_graph.node_resize import resize
+from brevitas_defakeq.detectors.onnx_graph.node_sequences import SEQUENCES
 
 
 def _module(kind: str, **attributes: tuple[str, Any]) -> Handler:
@@ -46,8 +45,23 @@ def _same(node: Node) -> None:
 
 
 def _cast(node: Node) -> None:
-    x, wanted = node.data(0), node.attribute("to", TensorProto.FLOAT)
+    x = node.data(0)
+    wanted = node.attribute("to", TensorProto.FLOAT)
     dtype = torch.from_numpy(np.zeros(1, helper.tensor_dtype_to_np_dtype(wanted))).dtype
+    _to(node, x, dtype)
+
+
+def _cast_like(node: Node) -> None:
+    x, like = node.data(0), node.data(1)
+    dtype = torch.from_numpy(like.constant).dtype if like.constant is not None else like.examples[0].dtype
+    if x.constant is None:
+        _to(node, x, dtype)
+    else:
+        values = torch.from_numpy(x.constant).to(dtype).numpy()
+        node.graph.values[node.outputs[0]] = Value(node.outputs[0], values, source=x.source)
+
+
+def _to(node: Node, x: Value, dtype: torch.dtype) -> None:
     if x.examples[0].dtype == dtype:
         node.alias(x)
     else:
@@ -204,6 +218,7 @@ def _argmax(node: Node) -> None:
 
 
 HANDLERS: dict[str, Handler] = {
+    **SEQUENCES,
     "Conv": node_layers.convolution,
     "ConvTranspose": node_layers.transposed_convolution,
     "MatMul": node_layers.product,
@@ -231,12 +246,12 @@ HANDLERS: dict[str, Handler] = {
     "Pad": node_shapes.pad,
     "DepthToSpace": node_shapes.depth_to_space,
     "SpaceToDepth": node_shapes.space_to_depth,
-    "Resize": node_shapes.resize,
-    "Upsample": node_shapes.resize,
+    "Resize": resize,
+    "Upsample": resize,
     "Identity": _same,
     "Dropout": _same,
     "Cast": _cast,
-    "CastLike": _same,
+    "CastLike": _cast_like,
     "Relu": _module("ReLU"),
     "LeakyRelu": _module("LeakyReLU", negative_slope=("alpha", 0.01)),
     "PRelu": _prelu,

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from brevitas_defakeq.detectors.onnx_graph.converter import Node, Value
+from brevitas_defakeq.detectors.onnx_graph.dropped_batch import drop_batch
 
 
 def reshape(node: Node) -> None:
@@ -54,13 +55,21 @@ def transpose(node: Node) -> None:
 
 
 def squeeze(node: Node) -> None:
+    """Without axes, every axis of length one; in a file for one image that is the axis of the batch too."""
     x, axes = node.data(0), node.integers("axes", 1)
+    fixed = node.graph.fixed
     if axes is None:
-        axes = [axis for axis, size in enumerate(x.shape) if size == 1 and axis != x.batch_axis]
+        axes = [axis for axis, size in enumerate(x.shape) if size == 1 and (fixed or axis != x.batch_axis)]
     axes = [node.axis(axis) for axis in axes]
-    if x.batch_axis in axes:
+    others = [axis for axis in axes if axis != x.batch_axis]
+    if len(others) == len(axes):
+        node.function("squeeze", [x], axes=axes)
+    elif fixed:
+        drop_batch(
+            node, node.function("squeeze", [x], node.temporary("squeezed"), axes=others) if others else x
+        )
+    else:
         node.refuse("it removes the axis of the batch")
-    node.function("squeeze", [x], axes=axes)
 
 
 def unsqueeze(node: Node) -> None:
@@ -91,8 +100,11 @@ def tile(node: Node) -> None:
 
 def concat(node: Node) -> None:
     values = [value for value in node.inputs if value is not None]
-    rank = len(values[0].shape)
-    axis = node.axis(node.attribute("axis", 0), rank)
+    join(node, values, node.axis(node.attribute("axis", 0), len(values[0].shape)))
+
+
+def join(node: Node, values: list[Value], axis: int) -> None:
+    """The node makes the values one behind the other."""
     batch_axes = [value.batch_axis for value in values]
     repeated = [position for position, batch in enumerate(batch_axes) if batch is None]
     if axis in batch_axes or (repeated and {*batch_axes} != {None, 0}):
@@ -109,7 +121,7 @@ def split(node: Node) -> None:
         count = len(node.outputs)
         each = -(-x.shape[axis] // count)
         sizes = [each] * (count - 1) + [x.shape[axis] - each * (count - 1)]
-    outputs = [name or f"{node.outputs[0]}.unused{index}" for index, name in enumerate(node.outputs)]
+    outputs = [name or node.temporary(f"unused{index}")[0] for index, name in enumerate(node.outputs)]
     if len(outputs) == 1:
         node.alias(x)
         return
@@ -154,6 +166,9 @@ def gather(node: Node) -> None:
         return
     if axis == x.batch_axis and len(x.shape) == 1 and index.shape[:1] == (1,):
         _gather_flat(node, x, index.constant)
+        return
+    if axis == x.batch_axis and node.graph.fixed and index.shape == ():
+        drop_batch(node, x)
         return
     if axis == x.batch_axis:
         node.refuse("it takes one image of the batch")
@@ -206,31 +221,3 @@ def depth_to_space(node: Node) -> None:
 
 def space_to_depth(node: Node) -> None:
     node.function("space_to_depth", [node.data(0)], size=int(node.attribute("blocksize", 1)))
-
-
-def resize(node: Node) -> None:
-    """Resize and Upsample in the ways that torch has."""
-    x = node.data(0)
-    mode, way = (
-        node.attribute("mode", "nearest"),
-        node.attribute("coordinate_transformation_mode", "half_pixel"),
-    )
-    upsample = node.op == "Upsample"
-    scales = node.array(1) if upsample else node.array(2)
-    sizes = None if upsample else node.array(3)
-    if sizes is not None and len(sizes):
-        size = [int(side) for side in sizes]
-    else:
-        size = [math.floor(side * scale) for side, scale in zip(x.shape, scales, strict=True)]
-    if node.attribute("axes", None) or node.attribute("antialias", 0) or size[:2] != list(x.shape[:2]):
-        node.refuse("such a resize has no counterpart in torch")
-    names = {"nearest": "nearest", "linear": "bilinear", "cubic": "bicubic"}
-    whole = all(new % old == 0 for new, old in zip(size[2:], x.shape[2:], strict=True))
-    floors = way == "asymmetric" and node.attribute("nearest_mode", "round_prefer_floor") == "floor"
-    if mode == "nearest" and (upsample or floors or whole):
-        node.function("interpolate", [x], size=size[2:], mode="nearest")
-    elif mode != "nearest" and way in ("half_pixel", "pytorch_half_pixel", "align_corners"):
-        corners = way == "align_corners"
-        node.function("interpolate", [x], size=size[2:], mode=names[mode], align_corners=corners)
-    else:
-        node.refuse(f"mode {mode} with {way} has no counterpart in torch")

@@ -22,15 +22,23 @@ def saved(model, folder):
 
 
 def branch():
-    graph = helper.make_graph([], "then", [], [helper.make_tensor_value_info("x", TensorProto.FLOAT, None)])
-    return [*POOL, node("If", ["condition"], ["scores"], name="choice", then_branch=graph, else_branch=graph)]
+    """A choice that depends on the image."""
+    graph = helper.make_graph(
+        [node("Identity", ["pooled"], ["taken"])], "then", [],
+        [helper.make_tensor_value_info("taken", TensorProto.FLOAT, None)],
+    )  # fmt: skip
+    return [
+        *POOL, node("ReduceMax", ["pooled"], ["largest"], axes=[1], keepdims=0),
+        node("Cast", ["largest"], ["condition"], to=TensorProto.BOOL),
+        node("If", ["condition"], ["scores"], name="choice", then_branch=graph, else_branch=graph),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("model", "message"),
     [
         (graph_of([*POOL, node("Det", ["pooled"], ["scores"], name="odd")], {}), "odd is of operator Det"),
-        (graph_of(branch(), {}), "node choice (If) holds a subgraph"),
+        (graph_of(branch(), {}), "node choice (If) is control flow whose condition depends on the image"),
         (
             graph_of([*POOL, node("Odd", ["pooled"], ["scores"], name="f", domain="my")], {}, imports=["my"]),
             "node f is Odd of the domain my",
