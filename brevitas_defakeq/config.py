@@ -189,6 +189,9 @@ class DefakeQConfig:
     #: "log": on a logarithmic scale where they come from a softmax or a GELU, what no exported file can hold
     #: (AdaLog, ECCV 2024); the others stay uniform.
     activation_quantizer: Literal["uniform", "log"] = "uniform"
+    #: Behind a LayerNorm that only linear layers read, all channels get the range of one, and the layers' weights
+    #: take it back (RepQ-ViT, ICCV 2023).
+    equalize_layernorm: bool = False
     recipe: Literal["best", "paper"] = "best"
     #: "any": asymmetric, as in the paper. "mobile": for the integer kernels of phones and browsers, 7 bits in
     #: place of 8. "fpga": for FINN, symmetric integers of 2 to 8 bits everywhere.
@@ -224,7 +227,7 @@ class DefakeQConfig:
         _require(act is None or 2 <= act <= 16, f"activation_bits={act}: must be 2 to 16, or none")
         _choose("recipe", self.recipe, "best", "paper")
         _choose("target", self.target, "any", "mobile", "fpga")
-        self._check_activation_quantizer()
+        self._check_activations()
         _require(self.seed >= 0, f"seed={self.seed}: must not be negative")
         _require(
             self.samples >= MINIMUM_SAMPLES,
@@ -259,7 +262,7 @@ class DefakeQConfig:
         )
         object.__setattr__(self, "mixed_channel_bits", 16)
 
-    def _check_activation_quantizer(self) -> None:
+    def _check_activations(self) -> None:
         _choose("activation_quantizer", self.activation_quantizer, "uniform", "log")
         if self.activation_quantizer == "log":
             _require(
@@ -271,6 +274,11 @@ class DefakeQConfig:
                 self.activation_bits is not None and self.activation_bits <= 8,
                 f'activation_bits={self.activation_bits}: activation_quantizer="log" takes 2 to 8',
             )
+
+        _require(
+            self.activation_bits is not None or not self.equalize_layernorm,
+            "equalize_layernorm=True is for quantized activations; give activation_bits, or leave it out",
+        )
 
     def _check_budgets(self) -> None:
         if self.average_bits is None and not self.budget:

@@ -9,7 +9,7 @@ from torch import nn
 
 from brevitas_defakeq.artifact import QuantizedDetector
 from brevitas_defakeq.calibration_set import CalibrationSet
-from brevitas_defakeq.config import DEFAULT_CACHE_BYTES, DefakeQConfig
+from brevitas_defakeq.config import DEFAULT_CACHE_BYTES, FORWARD_BATCH, DefakeQConfig
 from brevitas_defakeq.data.labelled_set import LabelledSet
 from brevitas_defakeq.data.source_overlap import refuse_shared
 from brevitas_defakeq.detectors.observer import Observer
@@ -19,6 +19,7 @@ from brevitas_defakeq.float_reference import prepare_float
 from brevitas_defakeq.guess_output import settled_output
 from brevitas_defakeq.haq.hardware_costs import HardwareCosts
 from brevitas_defakeq.pipeline import Job
+from brevitas_defakeq.prepare.equalize_norms import equalize_norms_
 from brevitas_defakeq.prepare.plan import Plan
 from brevitas_defakeq.prepare.unquantized_outputs import paddings_of_values
 from brevitas_defakeq.progress import ProgressCallback, silent
@@ -112,6 +113,11 @@ def prepare_request(
     require_agreement(detector, calibration.images)
     reference, plan, observer = prepare_float(detector, calibration.images[:1], config.keep_float)
     observer = replace(observer, output=settled_output(observer.output, reference, calibration.images))
+    if config.equalize_layernorm and config.activation_bits is not None:
+        equalize_norms_(
+            reference, [layer.name for layer in plan.layers], plan.head,
+            calibration.images.split(FORWARD_BATCH), 2**config.activation_bits, observer,
+        )  # fmt: skip
     if config.target == "fpga":
         for name, mode in paddings_of_values(reference, (layer.name for layer in plan.layers)).items():
             _LOG.warning(
