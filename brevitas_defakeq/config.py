@@ -111,6 +111,8 @@ class ReconstructionConfig:
     matching: Matching = "moments"
     #: Learned rounding; False = nearest.
     learned_rounding: bool = True
+    #: Before that, as many steps with the block's weights in float: activation ranges, biases and norms (GPLQ).
+    activations_first: bool = False
     #: Steps a block.
     iterations: int = 400
     batch_size: int = 8
@@ -275,10 +277,15 @@ class DefakeQConfig:
                 f'activation_bits={self.activation_bits}: activation_quantizer="log" takes 2 to 8',
             )
 
-        _require(
-            self.activation_bits is not None or not self.equalize_layernorm,
-            "equalize_layernorm=True is for quantized activations; give activation_bits, or leave it out",
-        )
+        given = {
+            "equalize_layernorm": self.equalize_layernorm,
+            "activations_first": self.reconstruction.activations_first,
+        }
+        for name, on in given.items():
+            _require(
+                self.activation_bits is not None or not on,
+                f"{name}=True is for quantized activations; give activation_bits, or leave it out",
+            )
 
     def _check_budgets(self) -> None:
         if self.average_bits is None and not self.budget:

@@ -159,7 +159,8 @@ class Job:
 
     def reconstruct_(self, model: nn.Module) -> None:
         """Step 5b: block by block in data-flow order, widths frozen."""
-        if self.config.reconstruction.matching == "none" and not self.config.reconstruction.learned_rounding:
+        config = self.config.reconstruction
+        if config.matching == "none" and not (config.learned_rounding or config.activations_first):
             return
         work = self.reconstruction(model)
         total, done = len(self.plan.blocks), self.checkpoint.notes.get("blocks", 0)

@@ -41,6 +41,7 @@ def expected_passes(plan: Plan, config: DefakeQConfig, images: int) -> float:
     iterations = work.iterations * work.learned_rounding
     forwards = 2 if config.veft.enabled and config.veft.contrastive_weight else 1
     rounding = 3 * forwards * iterations * work.batch_size / images
+    rounding += 3 * work.activations_first * work.iterations * work.batch_size / images
     tuning = 3 * config.final.steps * config.final.batch_size / images
     return 3 + prefix + rounding + tuning
 

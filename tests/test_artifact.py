@@ -28,6 +28,7 @@ SETTINGS = {
     "three levels": {"average_bits": 1.8, "candidate_bits": (1.6, 2, 4)},
     "integer hardware": {"average_bits": 2.5, "target": "fpga"},
     "logarithmic activations": {"activation_bits": 4, "activation_quantizer": "log"},
+    "equalized norms": {"activation_bits": 4, "equalize_layernorm": True},
     "float activations, channels in float": {"activation_bits": None, "mixed_channel_bits": 32},
 }
 

@@ -18,6 +18,7 @@ PACKAGE = Path(brevitas_defakeq.__file__).parent
 FIELDS = {
     "error_base", "fraction", "temperature", "batch_size", "warm_up", "steps", "held_out", "joint", "masks",
     "mixed_channel_bits", "negatives", "alignment", "block_input", "loss", "matching", "activation_quantizer",
+    "equalize_layernorm", "activations_first",
 }  # fmt: skip
 #: ... arguments of functions that only Python calls, and ...
 PYTHON = {

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from brevitas_defakeq.config import FORWARD_BATCH, DefakeQConfig, ReconstructionConfig, VEFTConfig
-from brevitas_defakeq.nn.module_tree import modules_by_name, replayed
+from brevitas_defakeq.nn.module_tree import flag_set, modules_by_name, replayed
 from brevitas_defakeq.prepare.blocks import Block
 from brevitas_defakeq.prepare.plan import Plan
 from brevitas_defakeq.progress import Meter
@@ -16,7 +16,7 @@ from brevitas_defakeq.quant.partial_float import weight_quantizer
 from brevitas_defakeq.reconstruct.block_task import BlockTask
 from brevitas_defakeq.reconstruct.capture import TensorStore, capture
 from brevitas_defakeq.reconstruct.joint_widths import learn_block_widths_
-from brevitas_defakeq.reconstruct.learned_rounding import reconstruct_block_
+from brevitas_defakeq.reconstruct.learned_rounding import learn_activations_, reconstruct_block_
 from brevitas_defakeq.reconstruct.output_matching import float_targets, peak_bytes_per_image, prepare_block_
 
 #: Memory that matching may take for one large batch.
@@ -53,6 +53,8 @@ class Reconstruction:
         """Reconstruct block ``index`` of the plan in place; returns its errors on held-out images."""
         block = self.plan.blocks[index]
         task = self._task(block, index)
+        if self.config.activations_first:
+            self._learn_activations_(block, task)
         self._match_(block, task)
         errors: dict[str, float] = {}
         if self.config.learned_rounding and self.config.iterations:
@@ -116,17 +118,31 @@ class Reconstruction:
             to_feature=to_feature if self.veft.alignment == "detector" else None,
         )
 
-    def _match_(self, block: Block, task: BlockTask) -> None:
+    def _learn_activations_(self, block: Block, task: BlockTask) -> None:
+        """Fit and learn the block's activation ranges while its weights are in float."""
+        images = self._matching_images(task)
+        with flag_set([layer.weight_quant for layer in task.layers.values()], "disable_quant"):
+            prepare_block_(task.quantized, task.layers, task.quantized_data, images, None)
+            learn_activations_(task, self.config)
+        steps = self.config.iterations * self.config.batch_size
+        self.meter.add("reconstruct", steps, self.share((block,)), training=True)
+
+    def _matching_images(self, task: BlockTask) -> Tensor:
+        """Indices of the images whose outputs are matched at once."""
         limit = _MATCHING_BYTES // peak_bytes_per_image(task.reference, task.reference_data)
-        count = max(4, min(self.config.matching_images, limit, len(self.train)))
-        images = self.train[:count]
+        return self.train[: max(4, min(self.config.matching_images, limit, len(self.train)))]
+
+    def _match_(self, block: Block, task: BlockTask) -> None:
+        images = self._matching_images(task)
+        count = len(images)
         targets, kind = None, MATCHING_TARGETS.get(self.config.matching)
         if kind is not None:
             chunk = count if kind is PairedOutputs else FORWARD_BATCH  # pairs are of whole passes
             targets = float_targets(
                 kind, task.reference, task.reference_layers, task.reference_data, images, chunk
             )
-        prepare_block_(task.quantized, task.layers, task.quantized_data, images, targets)
+        ranges = not self.config.activations_first
+        prepare_block_(task.quantized, task.layers, task.quantized_data, images, targets, ranges=ranges)
         self.meter.add("match", count, 2 * self.share((block,)))
 
     def _to_feature(self, reference_block: nn.Module, image_dim: int) -> Callable[[Tensor, Tensor], Tensor]:

@@ -119,3 +119,30 @@ def _held_out_error(task: BlockTask, variance: float) -> float:
         return relative_error(output, task.target_rows(images), variance)
 
     return mean_over_images(error, task.held_out, FORWARD_BATCH)
+
+
+def learn_activations_(task: BlockTask, config: ReconstructionConfig) -> dict[str, float]:
+    """Learn activation ranges, biases and norms of a block with its weights in float; keep what helps.
+
+    The first stage of GPLQ (arXiv 2506.11784), block by block. Our reading: its second stage goes on learning
+    them beside the rounding; held fixed there they no longer fit the rounded weights.
+
+    Returns:
+        error before and after on the held-out images, relative to the target's variance.
+    """
+    variance, saved = target_variance(task), snapshot(task.quantized)
+    before = _held_out_error(task, variance)
+    optimizer = torch.optim.Adam(affine_groups(task.quantized, config.scale_lr, whole=False))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _decay(step, config.iterations))
+    with untrained_if_refused(task.quantized, saved, task.name):
+        for _ in range(config.iterations):
+            images = task.draw_images(config.batch_size)
+            output = task.run(task.input_rows(images, config.block_input))
+            optimizer.zero_grad(set_to_none=True)
+            relative_error(output, task.target_rows(images), variance).backward()
+            optimizer.step()
+            schedule.step()
+    after = _held_out_error(task, variance)
+    if not after < before:
+        restore_(task.quantized, saved)
+    return {"before": before, "after": after}

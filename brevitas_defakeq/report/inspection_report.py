@@ -5,13 +5,16 @@ from typing import Any
 
 import torch
 from rich.table import Table
+from torch import Tensor, nn
 
 from brevitas_defakeq.artifact import float_bytes
 from brevitas_defakeq.config import DefakeQConfig
 from brevitas_defakeq.detectors.resolve import Detector
 from brevitas_defakeq.file_agreement import require_agreement
 from brevitas_defakeq.float_reference import prepare_float
+from brevitas_defakeq.prepare.norm_readers import find_norm_readers
 from brevitas_defakeq.prepare.plan import Plan
+from brevitas_defakeq.prepare.trace import trace
 from brevitas_defakeq.prepare.unquantized_outputs import paddings_of_values
 from brevitas_defakeq.run_estimate import expected_passes, expected_seconds, expected_size, seconds_per_image
 from brevitas_defakeq.run_inputs import require_preprocessing
@@ -37,6 +40,7 @@ def inspect_detector(detector: Detector, config: DefakeQConfig) -> dict[str, Any
         "layers": _rows(plan, {}, paddings_of_values(reference, (layer.name for layer in plan.layers))),
         "attention": list(plan.attentions),
         "left_float": plan.left_float,
+        **({"layernorm": _norms(reference, plan, example)} if config.equalize_layernorm else {}),
         "dropped": dict(detector.dropped),
         "untrained": detector.untrained,
         "blocks": len(plan.blocks),
@@ -70,6 +74,14 @@ def inspect_run(folder: Path) -> dict[str, Any]:
             "average_bits": report["average_bits"],
             "seconds": report["seconds"],
         }
+
+
+def _norms(reference: nn.Module, plan: Plan, example: Tensor) -> dict[str, str]:
+    """LayerNorm -> the layers that it is equalized with, or why it is not."""
+    layers = [layer.name for layer in plan.layers]
+    found = find_norm_readers(reference, trace(reference, example.clone()), layers, plan.head)
+    equalized = {norm: f"equalized, with {', '.join(readers)}" for norm, readers in found.layers.items()}
+    return equalized | {norm: f"not equalized: {reason}" for norm, reason in found.left_alone.items()}
 
 
 def _rows(plan: Plan, bits: dict[str, float], paddings: dict[str, str]) -> list[dict[str, Any]]:
@@ -112,6 +124,8 @@ def inspection_table(found: dict[str, Any]) -> Table:
         )
     for name in found["attention"]:
         table.add_row(name, "attention", "", "", "", "", "q, k, v and softmax output quantized")
+    for name, note in found.get("layernorm", {}).items():
+        table.add_row(name, "LayerNorm", "", "", "", "", note)
     for name, reason in found["left_float"].items():
         table.add_row(name, "", "", "", "", "float", reason)
     return table

@@ -25,6 +25,7 @@ SETTINGS = {
     "symmetric": {"average_bits": 4, "target": "fpga"},
     "mobile": {"average_bits": 5, "target": "mobile"},
     "four-bit activations": {"average_bits": 3, "activation_bits": 4},
+    "equalized norms": {"average_bits": 4, "equalize_layernorm": True},
     "float activations": {"average_bits": 3, "activation_bits": None},
 }
 

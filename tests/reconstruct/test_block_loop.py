@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from brevitas_defakeq.reconstruct import block_loop
 from brevitas_defakeq.reconstruct.capture import TensorStore
 
 
@@ -45,3 +46,58 @@ def test_the_meter_counts_forward_and_backward(begun):
     job.reconstruct_(model)
     assert job.meter.by_stage["reconstruct"] == pytest.approx(8 * 4 * 3)
     assert job.meter.passes() > 8 * 4 * 3 / len(job.images)
+
+
+# ------------------------------------------------------------------------------------------ activations first
+
+
+def test_first_the_ranges_with_float_weights_then_the_codes(begun, monkeypatch):
+    """Stage one sees weights as they are, and leaves them so; stage two keeps the ranges that it learned."""
+    job, model = begun(3, activation_bits=4, reconstruction__activations_first=True)
+    work, seen = job.reconstruction(model), []
+
+    def learn(task, config):
+        before = {name: tensor.clone() for name, tensor in task.quantized.named_parameters()}
+        for layer in task.layers.values():
+            assert torch.equal(layer.quant_weight(), layer.weight)
+        errors = block_loop_learn(task, config)
+        after = dict(task.quantized.named_parameters())
+        changed = {name for name in before if not torch.equal(before[name], after[name])}
+        seen.append((errors, changed, {name: tensor.clone() for name, tensor in after.items()}))
+        return errors
+
+    def match(block, layers, captured, images, targets, *, ranges=True):
+        if targets is not None:
+            assert not ranges
+        prepare(block, layers, captured, images, targets, ranges=ranges)
+
+    block_loop_learn, prepare = block_loop.learn_activations_, block_loop.prepare_block_
+    monkeypatch.setattr(block_loop, "learn_activations_", learn)
+    monkeypatch.setattr(block_loop, "prepare_block_", match)
+    for index in range(len(job.plan.blocks)):
+        work.block_(index)
+    assert len(seen) == len(job.plan.blocks)
+    for errors, changed, _ in seen:
+        assert not any(".weight_quant" in name for name in changed)
+        assert bool(changed) == (errors["after"] < errors["before"])
+    assert any(name.endswith("zero_point_impl.value") for _, changed, _ in seen for name in changed)
+    assert all(".weight_quant.disable_quant" not in name for name in model.state_dict())
+    assert not any(layer.weight_quant.disable_quant for layer in job.quantized_layers(model).values())
+
+
+def test_activations_learned_first_fit_better(begun):
+    """At 3-bit activations, the block's error with float weights falls."""
+    job, model = begun(8, activation_bits=3, reconstruction__activations_first=True, reconstruction__iterations=40)
+    work = job.reconstruction(model)
+    index = next(index for index, block in enumerate(job.plan.blocks) if block.name == "block")
+    task = work._task(job.plan.blocks[index], index)
+    errors = block_loop.learn_activations_(task, work.config)
+    assert errors["after"] < errors["before"]
+
+
+def test_activations_first_is_counted(begun):
+    job, model = begun(
+        3, reconstruction__iterations=8, reconstruction__batch_size=4, reconstruction__activations_first=True
+    )
+    job.reconstruct_(model)
+    assert job.meter.by_stage["reconstruct"] == pytest.approx(2 * 8 * 4 * 3)

@@ -57,6 +57,20 @@ def test_the_table_names_everything(found):
         assert word in text
 
 
+def test_norms_that_would_be_equalized(tiny):
+    detector = Detector(tiny.model(), "tiny", Preprocessing((16, 16)))
+    assert "layernorm" not in inspect_detector(detector, DefakeQConfig())
+    found = inspect_detector(detector, DefakeQConfig(equalize_layernorm=True))
+    assert found["layernorm"] == {
+        "block.norm1": "equalized, with block.attn.qkv",
+        "block.norm2": "equalized, with block.mlp.fc1",
+        "norm": "not equalized: mean reads it",
+    }
+    console = Console(file=io.StringIO(), width=150)
+    console.print(inspection_table(found))
+    assert "not equalized: mean reads it" in console.file.getvalue()
+
+
 def test_the_model_is_left_alone():
     detector = Detector(Twice().train(), "twice", Preprocessing((8, 8)))
     before = {name: tensor.clone() for name, tensor in detector.model.state_dict().items()}
