@@ -111,7 +111,7 @@ class ReconstructionConfig:
     matching: Matching = "moments"
     #: Learned rounding; False = nearest.
     learned_rounding: bool = True
-    #: Before that, as many steps with the block's weights in float: activation ranges, biases and norms (GPLQ).
+    #: Before that, as many steps with the block's weights in float, on ranges, biases and norms (GPLQ).
     activations_first: bool = False
     #: Steps a block.
     iterations: int = 400
@@ -191,8 +191,8 @@ class DefakeQConfig:
     #: "log": on a logarithmic scale where they come from a softmax or a GELU, what no exported file can hold
     #: (AdaLog, ECCV 2024); the others stay uniform.
     activation_quantizer: Literal["uniform", "log"] = "uniform"
-    #: Behind a LayerNorm that only linear layers read, all channels get the range of one, and the layers' weights
-    #: take it back (RepQ-ViT, ICCV 2023).
+    #: Behind a LayerNorm that only linear layers read, all channels get the range of one, and the layers'
+    #: weights take it back (RepQ-ViT, ICCV 2023).
     equalize_layernorm: bool = False
     recipe: Literal["best", "paper"] = "best"
     #: "any": asymmetric, as in the paper. "mobile": for the integer kernels of phones and browsers, 7 bits in

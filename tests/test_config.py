@@ -157,7 +157,10 @@ def refused(match, make, /, **values):
         ),
         ({"activation_quantizer": "log", "target": "fpga"}, 'target="fpga" has uniform activations alone'),
         ({"activation_quantizer": "log", "activation_bits": None}, "activation_bits=None: .*takes 2 to 8"),
-        ({"equalize_layernorm": True, "activation_bits": None}, "equalize_layernorm=True .*give activation_bits"),
+        (
+            {"equalize_layernorm": True, "activation_bits": None},
+            "equalize_layernorm=True .*give activation_bits",
+        ),
         (
             {"reconstruction": ReconstructionConfig(activations_first=True), "activation_bits": None},
             "activations_first=True is for quantized activations",

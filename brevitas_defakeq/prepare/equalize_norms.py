@@ -1,4 +1,4 @@
-"""LayerNorms re-parameterized for activations with one range per tensor (RepQ-ViT, ICCV 2023, arXiv 2212.08254).
+"""LayerNorms re-parameterized for per-tensor activations (RepQ-ViT, ICCV 2023, arXiv 2212.08254).
 
 Behind a LayerNorm every channel gets the range it would have in a quantizer of its own, scaled and shifted to
 a common one, and the layers that read it take both back. In float nothing changes.

@@ -1,4 +1,4 @@
-"""LayerNorms that linear layers alone read, found in a trace: their channels can be scaled and shifted freely."""
+"""LayerNorms that linear layers alone read: their channels can be scaled and shifted freely."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -94,7 +94,7 @@ def named(name, **options):
     model, images = timm.create_model(name, num_classes=1, **options).eval(), torch.randn(1, 3, size, size)
     plan = make_plan(model, images)
     found = readers_of(model, images, plan.head, [layer.name for layer in plan.layers])
-    layers = {norm: {reader.rpartition(".")[2] for reader in readers} for norm, readers in found.layers.items()}
+    layers = {norm: {name.rpartition(".")[2] for name in readers} for norm, readers in found.layers.items()}
     return layers, found.left_alone
 
 
@@ -112,7 +112,8 @@ def test_windows():
     """norm1 is rolled and cut into windows; where these do not fit it is padded, by zeros."""
     options = {"depths": (2, 1), "num_heads": (2, 4), "embed_dim": 16, "window_size": 4}
     layers, left_alone = named("swin_tiny_patch4_window7_224", img_size=32, **options)
-    assert layers["layers.0.blocks.1.norm1"] == {"qkv"} and layers["layers.1.downsample.norm"] == {"reduction"}
+    assert layers["layers.0.blocks.1.norm1"] == {"qkv"}
+    assert layers["layers.1.downsample.norm"] == {"reduction"}
     assert left_alone.keys() == {"patch_embed.norm", "norm"}
     _, left_alone = named("swin_tiny_patch4_window7_224", img_size=40, **options)
     assert left_alone["layers.0.blocks.1.norm1"] == "pad in layers.0.blocks.1 reads it"

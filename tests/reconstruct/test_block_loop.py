@@ -87,7 +87,9 @@ def test_first_the_ranges_with_float_weights_then_the_codes(begun, monkeypatch):
 
 def test_activations_learned_first_fit_better(begun):
     """At 3-bit activations, the block's error with float weights falls."""
-    job, model = begun(8, activation_bits=3, reconstruction__activations_first=True, reconstruction__iterations=40)
+    job, model = begun(
+        8, activation_bits=3, reconstruction__activations_first=True, reconstruction__iterations=40
+    )
     work = job.reconstruction(model)
     index = next(index for index, block in enumerate(job.plan.blocks) if block.name == "block")
     task = work._task(job.plan.blocks[index], index)
