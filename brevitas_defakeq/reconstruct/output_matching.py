@@ -68,7 +68,7 @@ def prepare_block_(
     *,
     ranges: bool = True,
 ) -> None:
-    """One pass over ``images`` at once: fit each range if asked to, then match each layer (if ``targets``)."""
+    """One pass over ``images`` at once: fit each range if told to, then match each layer (if ``targets``)."""
     with _fitting_ranges(block) if ranges else nullcontext(), _matching(layers, targets or {}):
         captured.run(block, captured.rows(captured.inputs, images))
 

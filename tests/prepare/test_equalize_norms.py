@@ -1,4 +1,4 @@
-"""LayerNorms re-parameterized: ranges by hand, the same function, the codes of a quantizer for each channel."""
+"""LayerNorms re-parameterized: ranges by hand, the same function, the codes of one quantizer a channel."""
 
 import pytest
 import timm
@@ -39,7 +39,7 @@ def equalized(model, images, levels=16, results=None):
 
 
 def test_ranges_by_hand():
-    """Two channels on grids of 16 values, which hold their means: 0..15 and 100..130; s = 1 and 2, mean 1.5."""
+    """Two channels on grids of 16 values with their means: 0..15 and 100..130; s = 1 and 2, mean 1.5."""
     grid = torch.tensor([*range(16), 12, 12]).float()
     sample = torch.stack([grid, 100 + 2 * grid], dim=1)
     ratio, middle = equalize_norms._channel_ranges(sample, 16)
@@ -106,8 +106,9 @@ def test_one_quantizer_for_all_channels_gives_the_codes_of_one_for_each():
         before, after = (
             net.norm(net.stem(images.flatten(2))).double().flatten(0, 1) for net in (model, made)
         )
-        centre = before.mean(0, keepdim=True)
-        scale, zero_point = search_rows((before - centre).t(), 16, refits=0)
+        sample = equalize_norms._channel_samples(model, ["norm"], images.split(4))["norm"].double()
+        centre = sample.mean(0, keepdim=True)
+        scale, zero_point = search_rows((sample - centre).t(), 16, refits=0)
     scale, zero_point = scale.t(), zero_point.t()  # [1, C]
     apart = ((before - centre) / scale + zero_point).round().clamp(0, 15)
     together = (after / scale.mean() + 7.5).round().clamp(0, 15)
