@@ -64,21 +64,21 @@ def _readers(
     readers: dict[str, set[TensorVersion]] = {}
     others: list[str] = []
     ahead = list(outputs)
-    seen = set(ahead)
+    followed = set(ahead)
     while ahead:
         value = ahead.pop()
         for operation in reading.get(value, ()):
             if operation.owner in linear:
                 readers.setdefault(operation.owner, set()).add(value)
-            elif _moves(operation):
-                ahead += [made for made in operation.outputs if made not in seen]
-                seen.update(operation.outputs)
+            elif _keeps_channels(operation):
+                ahead += [made for made in operation.outputs if made not in followed]
+                followed.update(operation.outputs)
             elif not is_idle(operation):
                 others.append(f"{operation.name} in {operation.owner}" if operation.owner else operation.name)
     return readers, others
 
 
-def _moves(operation: Operation) -> bool:
+def _keeps_channels(operation: Operation) -> bool:
     """Whether it keeps a channel's values and adds none; the zeros of a padding are not shifted."""
     if operation.name == "pad":
         return not any(chain(*operation.args[1:2], operation.options.get("pad", ())))
