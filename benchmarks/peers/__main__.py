@@ -2,15 +2,17 @@
 
     python -m benchmarks.peers [TOOL ...] --vehicle demo --out benchmarks/results/peers
 
-A row that has its JSON is not made again; delete it to repeat it. A tool that cannot be installed, or refuses, has a
-row that says so. Each tool runs in an environment of its own, made once in the user's cache folder.
+A row that has its JSON is not made again; delete it to repeat it. A tool that refuses, or cannot be installed,
+has a row that says so. Each tool has an environment of its own, made once in the user's cache folder.
 """
 
 import argparse
+import functools
 import importlib
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.peers.environments import REQUIREMENTS, environment
@@ -66,14 +68,21 @@ def time_files(folder: Path, out: Path, vehicle: str) -> None:
         f"{row['tool']} {row['method']}": str(_file(folder, row))
         for row in made.values() if row.get("files") and _file(folder, row).suffix in (".onnx", ".xml")
     }  # fmt: skip
+    asked, answer = folder / "latency_request.json", folder / "latency.json"
     request = {"files": files, "image": str(folder.parent / IMAGES / "calibration.npy")}
-    write_json(folder / "latency_request.json", request)
+    write_json(asked, request)
     try:
         python = environment("nncf")
     except UserError:
         python = Path(sys.executable)
     answer = folder / "latency.json"
-    command = [str(python), "-m", "benchmarks.peers.latency", str(folder / "latency_request.json"), str(answer)]
+    command = [
+        str(python),
+        "-m",
+        "benchmarks.peers.latency",
+        str(folder / "latency_request.json"),
+        str(answer),
+    ]
     subprocess.run(command, cwd=ROOT, check=True)
     write_json(out / f"{vehicle}.latency.json", json.loads(answer.read_text()))
 
@@ -87,28 +96,31 @@ def main() -> None:
     options = arguments()
     options.out.mkdir(parents=True, exist_ok=True)
     folder = vehicle_folder(options.vehicle, options.samples, TESTS[options.test])
-    origin = {"samples": options.samples, "test": options.test, "provenance": provenance(0)}
-
-    def write(name: str, make: object) -> None:
-        path = options.out / f"{options.vehicle}.{name}.json"
-        if not path.exists():
-            print(path.stem, flush=True)
-            row = make()
-            write_json(path, {"vehicle": options.vehicle} | row | origin)
-            print(f"  {row.get('refused') or summary(row)}", flush=True)
-
-    write("float", lambda: float_row(folder))
+    origin = {
+        "vehicle": options.vehicle, "samples": options.samples, "test": options.test,
+        "provenance": provenance(0),
+    }  # fmt: skip
+    keep_row(options.out / f"{options.vehicle}.float.json", lambda: float_row(folder), origin)
     for tool in options.tools:
         for method in peer(tool).methods:
-            write(f"{tool}.{method}", lambda tool=tool, method=method: peer_row(tool, method, folder))
+            path = options.out / f"{options.vehicle}.{tool}.{method}.json"
+            keep_row(path, functools.partial(peer_row, tool, method, folder), origin)
     time_files(folder, options.out, options.vehicle)
 
 
+def keep_row(path: Path, make: Callable[[], dict], origin: dict) -> None:
+    """Make a row and write it with ``origin``, where it has no file yet."""
+    if path.exists():
+        return
+    print(path.stem, flush=True)
+    row = make()
+    write_json(path, row | origin)
+    print(f"  {row.get('refused') or summary(row)}", flush=True)
+
+
 def summary(row: dict) -> str:
-    return (
-        f"AUC {row['auc']:.4f}, kept {row['auc_kept']:.4f}, flips {100 * row['fidelity']['flips']:.2f} %, "
-        f"{row['bytes']:,} bytes"
-    )
+    flips = 100 * row["fidelity"]["flips"]["share"]
+    return f"AUC {row['auc']:.4f}, kept {row['auc_kept']:.4f}, flips {flips:.2f} %, {row['bytes']:,} bytes"
 
 
 if __name__ == "__main__":

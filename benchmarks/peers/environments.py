@@ -1,7 +1,7 @@
 """One virtual environment a tool: made once in the user's cache folder, found again by what it needs.
 
-An environment sees the packages of the Python that makes it (torch is not installed twice), through a .pth file
-that puts that folder last: what the tool pins to another version is installed and comes first.
+An environment sees the packages of the Python that makes it (torch is not installed twice), through a .pth
+file that puts that folder last: what the tool pins to another version is installed and comes first.
 """
 
 import hashlib
@@ -65,7 +65,17 @@ def environment(tool: str) -> Path:
 
 
 def _install(python: Path, requirements: tuple[str, ...]) -> None:
-    command = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-compile", *requirements]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        str(python),
+        "install",
+        "--quiet",
+        "--no-compile",
+        *requirements,
+    ]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_INSTALL_SECONDS)
     except subprocess.TimeoutExpired:

@@ -1,8 +1,8 @@
 """What the harness and a tool's script hand each other: files in a folder, nothing else.
 
-The harness writes the float detector and the images (`benchmarks.peers.vehicle_files`); a script, run by its own
-environment's Python as ``python -m benchmarks.peers.tools.NAME FOLDER METHOD``, leaves in ``FOLDER/NAME/METHOD``
-its compressed files and ``result.json``. Needs NumPy alone, as the scripts' environments differ.
+The harness writes the float detector and the images (`benchmarks.peers.vehicle_files`); a script, run by its
+own environment's Python as ``python -m benchmarks.peers.tools.NAME FOLDER METHOD``, leaves its files and
+``result.json`` in ``FOLDER/NAME/METHOD``. Needs NumPy alone, as the scripts' environments differ.
 """
 
 import contextlib
@@ -31,8 +31,9 @@ class Given:
     """The folder that the harness wrote.
 
     Attributes:
-        folder: holds ``float.onnx`` (opset 17, batch 1) and ``float.pt`` (the module, for tools that take torch);
-            beside it ``images`` holds ``calibration.npy`` and ``test.npy`` (preprocessed, float32 [N, 3, H, W]).
+        folder: holds ``float.onnx`` (opset 17, batch 1) and ``float.pt`` (the module, for tools that take
+            torch); beside it ``images`` holds ``calibration.npy`` and ``test.npy`` (preprocessed, float32
+            [N, 3, H, W]).
         out: where the method's files belong.
     """
 
@@ -52,7 +53,7 @@ class Given:
         return np.load(self.folder.parent / IMAGES / "test.npy", mmap_mode="r")
 
     def module(self) -> Any:
-        """The float detector as a torch module in evaluation mode: images [N, 3, H, W] to fake logits [N, 1]."""
+        """The float detector in evaluation mode: images [N, 3, H, W] to fake logits [N, 1]."""
         import torch
 
         return torch.load(self.folder / "float.pt", weights_only=False).eval()

@@ -1,8 +1,8 @@
 """Latency of many files in one process, one image, one thread, the files taking turns.
 
-Run by the Python of an environment that has OpenVINO, ``python -m benchmarks.peers.latency REQUEST OUT``; without
-OpenVINO only onnxruntime is timed. ``REQUEST`` is JSON: ``files`` (name -> path of a .onnx or .xml) and ``image``
-(a .npy whose first image is run).
+Run by the Python of an environment that has OpenVINO, ``python -m benchmarks.peers.latency REQUEST OUT``;
+without OpenVINO only onnxruntime is timed. ``REQUEST`` is JSON: ``files`` (name -> path of a .onnx or .xml),
+``image`` (a .npy whose first image is run). Both runtimes compute in float32 what is not quantized.
 """
 
 import json
@@ -30,9 +30,10 @@ def with_onnxruntime(file: Path, image: np.ndarray) -> Run:
 def with_openvino(file: Path, image: np.ndarray) -> Run:
     from openvino import Core
 
-    compiled = Core().compile_model(
-        str(file), "CPU", {"INFERENCE_NUM_THREADS": 1, "PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1}
-    )  # fmt: skip
+    settings = {
+        "INFERENCE_NUM_THREADS": 1, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"
+    }  # fmt: skip
+    compiled = Core().compile_model(str(file), "CPU", settings)
     request = compiled.create_infer_request()
     return lambda: request.infer([image])
 
@@ -40,7 +41,7 @@ def with_openvino(file: Path, image: np.ndarray) -> Run:
 RUNTIMES = {"onnxruntime": with_onnxruntime, "openvino": with_openvino}
 
 
-def interleaved(runs: dict[str, Run], *, count: int = _RUNS, warmup: int = _WARMUP) -> dict[str, dict[str, float]]:
+def interleaved(runs: dict[str, Run], *, count: int, warmup: int) -> dict[str, dict[str, float]]:
     """Milliseconds of each: ``median_ms``, ``p10_ms``, ``p90_ms``; a slow moment affects all of them."""
     times = np.empty((warmup + count, len(runs)))
     for row in times:
@@ -76,7 +77,12 @@ def latencies(files: dict[str, str], image: np.ndarray) -> dict[str, Any]:
                 failed[f"{name}, {runtime}"] = refusal(error)
             else:
                 runs[f"{name}, {runtime}"] = run
-    return {"threads": 1, "runs": _RUNS, "times": interleaved(runs), "failed": failed}
+    return {
+        "threads": 1,
+        "runs": _RUNS,
+        "times": interleaved(runs, count=_RUNS, warmup=_WARMUP),
+        "failed": failed,
+    }
 
 
 def main() -> None:

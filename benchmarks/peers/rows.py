@@ -21,7 +21,7 @@ TIMEOUT_SECONDS = 3600
 
 
 def peer_row(tool: str, method: str, folder: Path) -> dict[str, Any]:
-    """The row's JSON: ``bytes``, widths, ``seconds`` and `measures`, or ``refused`` with the tool's own message.
+    """The row's JSON: ``bytes``, widths, ``seconds`` and `measures`, or ``refused`` with the tool's message.
 
     Args:
         folder: a detector's (`write_detector`), beside ``images``.

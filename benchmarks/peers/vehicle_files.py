@@ -72,5 +72,5 @@ def _require_same_logits(model: nn.Module, path: Path, images: torch.Tensor) -> 
         wanted = model(images).numpy()
     session = open_session(path, threads=1)
     found = np.concatenate([session.run(None, {INPUT: image})[0] for image in images.numpy()[:, None]])
-    if found.shape != wanted.shape or np.abs(found - wanted).max() > _TOLERANCE:
+    if found.shape != (len(images), 1) or np.abs(found - wanted).max() > _TOLERANCE:
         raise UserError(f"{path}: the float file does not give the module's logits, [N, 1]")

@@ -1,7 +1,6 @@
 """ONNX Runtime's own quantization: static and dynamic int8, and 4-bit matrices.
 
-Calibrates static int8 both with its default (the least and the largest value) and with the 99.99 % percentile,
-which its documentation names for networks that the default harms. https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
+Static int8 takes its ranges by the default (the least and the largest value) and by the 99.99 % percentile.
 """
 
 from collections.abc import Iterator
@@ -71,7 +70,9 @@ def int4(given: Given) -> Made:
     onnx.save(made, given.out / "model.onnx")
     matrices = sum(node.op_type == "MatMulNBits" for node in made.graph.node)
     if not matrices:
-        raise ValueError("MatMulNBitsQuantizer changed nothing: the graph has no MatMul with constant weights")
+        raise ValueError(
+            "MatMulNBitsQuantizer changed nothing: the graph has no MatMul with constant weights"
+        )
     convolutions = sum(node.op_type == "Conv" for node in made.graph.node)
     note = f"{matrices} of {len(before)} layers became MatMulNBits; {convolutions} convolutions stay in float"
     return Made(["model.onnx"], "4 in blocks of 32, matrices only", "float", note=note)
