@@ -8,6 +8,7 @@ own environment's Python as ``python -m benchmarks.peers.tools.NAME FOLDER METHO
 import contextlib
 import importlib.metadata
 import json
+import os
 import random
 import shutil
 import sys
@@ -96,10 +97,11 @@ class Peer:
 
 def serve(name: str, peer: Peer) -> None:
     """What a script does: run one method, write ``result.json``; a method's exception becomes its refusal."""
-    folder, method = Path(sys.argv[1]), sys.argv[2]
+    folder, method = Path(sys.argv[1]).resolve(), sys.argv[2]
     given = Given(folder, folder / name / method)
     shutil.rmtree(given.out, ignore_errors=True)
     given.out.mkdir(parents=True)
+    os.chdir(given.out)  # some tools leave files where they run
     result: dict[str, Any] = {
         "versions": {package: importlib.metadata.version(package) for package in peer.packages}
     }

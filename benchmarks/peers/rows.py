@@ -76,7 +76,7 @@ def run_script(python: Path, tool: str, method: str, folder: Path) -> dict[str, 
     Raises:
         UserError: it ended without a result, or not in time.
     """
-    command = [str(python), "-m", f"benchmarks.peers.tools.{tool}", str(folder.resolve()), method]
+    command = [str(python), "-m", f"benchmarks.peers.tools.{tool}", str(folder), method]
     surroundings = os.environ | {"PYTHONPATH": str(ROOT)}
     try:
         done = subprocess.run(

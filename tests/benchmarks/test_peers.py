@@ -17,6 +17,7 @@ from benchmarks.peers.environments import REQUIREMENTS, environment, environment
 from benchmarks.peers.exchange import IMAGES, Made, Peer, serve
 from benchmarks.peers.latency import interleaved, latencies
 from benchmarks.peers.rows import float_row, peer_row, run_script, scores
+from benchmarks.peers.tools.coreai import packed, widths_within
 from benchmarks.peers.vehicle_files import write_detector, write_images
 from brevitas_defakeq.data.labelled_set import LabelledSet
 from brevitas_defakeq.utils.errors import UserError
@@ -88,15 +89,9 @@ def test_a_tools_refusal_is_a_row(folder, of_float):
 
 def test_a_tool_that_cannot_be_installed_is_a_row(folder, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    real = subprocess.run
-    answer = subprocess.CompletedProcess(
-        [], 1, "", "WARNING: x\nERROR: No matching distribution found for mnn==3.6.1\n"
-    )
-    monkeypatch.setattr(
-        environments.subprocess,
-        "run",
-        lambda command, **named: answer if "pip" in command else real(command, **named),
-    )
+    said = "WARNING: x\nERROR: No matching distribution found for mnn==3.6.1\n"
+    answer = subprocess.CompletedProcess([], 1, "", said)
+    monkeypatch.setattr(environments.subprocess, "run", lambda command, **named: answer)
     row = peer_row("mnn", "w8", folder)
     assert row == {
         "tool": "mnn", "method": "w8",
@@ -122,6 +117,7 @@ def test_a_script_writes_what_its_method_made(tmp_path, monkeypatch):
         return Made(["file"], "3", "float", "own", np.array([[1.0], [2.0]]), "a note")
 
     monkeypatch.setattr(sys, "argv", ["script", str(tmp_path), "w3"])
+    monkeypatch.chdir(tmp_path)
     serve("tool", Peer(("numpy",), {"w3": method}))
     result = json.loads((tmp_path / "tool" / "w3" / "result.json").read_text())
     assert result.pop("seconds") >= 0
@@ -204,3 +200,21 @@ def test_a_file_that_cannot_be_timed_is_named(folder, tmp_path, monkeypatch):
     found = latencies(files, np.load(folder.parent / IMAGES / "test.npy")[:1])
     assert found["times"]["float, onnxruntime"]["median_ms"] > 0
     assert "cannot load" in found["failed"]["broken, onnxruntime"]
+
+
+def test_mixed_widths_have_the_least_common_error_that_fits():
+    sizes = {"small": 10, "large": 100}
+    errors = {
+        ("small", 2): 9.0, ("small", 4): 1.0, ("small", 6): 0.1,
+        ("large", 2): 0.5, ("large", 4): 0.2, ("large", 6): 0.05,
+    }  # fmt: skip
+    # limits: .05 -> 6, 6; .1 -> 6, 6; .2 -> 6, 4 = 460; .5 -> 6, 2 = 260; 1 -> 4, 2 = 240
+    assert widths_within(errors, sizes, 4.2) == {"small": 6, "large": 4}
+    assert widths_within(errors, sizes, 4.0) == {"small": 6, "large": 2}
+    assert widths_within(errors, sizes, 2.2) == {"small": 4, "large": 2}
+    assert widths_within(errors, sizes, 1.0) == {"small": 2, "large": 2}
+
+
+def test_indices_are_packed_at_their_width():
+    assert packed(np.array([[1, 2], [3, 0]]), 2).tolist() == [0b00111001]
+    assert len(packed(np.zeros(10), 6)) == 8  # 60 bits
