@@ -2,8 +2,8 @@
 
     python -m benchmarks.peers [TOOL ...] --vehicle demo --out benchmarks/results/peers
 
-A row that has its JSON is not made again; delete it to repeat it. A tool that refuses, or cannot be installed,
-has a row that says so. Each tool has an environment of its own, made once in the user's cache folder.
+A row that has its JSON is not made again; delete it to repeat it. A tool that refuses, or that cannot be
+installed, has a row that says so. Each has an environment of its own, made once in the user's cache folder.
 """
 
 import argparse

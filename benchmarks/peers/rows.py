@@ -17,7 +17,7 @@ from brevitas_defakeq.utils.files import size_on_disk
 
 ROOT = Path(__file__).resolve().parents[2]
 #: A method that takes longer is given up.
-TIMEOUT_SECONDS = 3600
+TIMEOUT_SECONDS = 4 * 3600
 
 
 def peer_row(tool: str, method: str, folder: Path) -> dict[str, Any]:

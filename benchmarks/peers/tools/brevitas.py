@@ -2,8 +2,8 @@
 
 With what its RESULTS_TORCHVISION_BEST_CONFIGS.csv names best for a ViT and a MobileNet with float scales per
 channel: the layerwise backend, graph equalization of 20 iterations with merged biases, activations at the
-99.999 % percentile, bias correction, GPTQ at 4 bits; and, not in that list, weight ranges of the least squared
-error.
+99.999 % percentile, bias correction, GPTQ at 4 bits; and, not in that list, weight ranges of the least
+squared error.
 """
 
 from typing import Any

@@ -1,8 +1,8 @@
 """Apple's coreai-opt: weights as indices into k-means palettes, of one width or mixed of 2, 4 and 6 bits.
 
-Palettes as in its presets: one for every 16 output channels. Calibrated as its documentation says, k-means weighted
-by squared gradients; the labels of its loss are the float detector's verdicts. The mixed recipe is Apple's for its
-image models: each layer gets the least width at which, palettized alone, the network's output is
+Palettes as in its presets: one for every 16 output channels. Calibrated as its documentation says, k-means
+weighted by squared gradients; the labels of its loss are the float detector's verdicts. The mixed recipe is
+Apple's for its image models: each layer gets the least width at which, palettized alone, the network's output is
 changed by at most an error, the same for all layers and as small as the average width allows.
 
 The Core AI converter is no part of the package, so the file is the palettes and scales in half precision, the
@@ -142,7 +142,8 @@ def widths_within(
     """Each layer's least width with at most an error, the least one at which they fit the average."""
     for limit in sorted(errors.values()):
         widths = {
-            name: next((bits for bits in _WIDTHS if errors[name, bits] <= limit), max(_WIDTHS)) for name in sizes
+            name: next((bits for bits in _WIDTHS if errors[name, bits] <= limit), max(_WIDTHS))
+            for name in sizes
         }  # fmt: skip
         if sum(sizes[name] * bits for name, bits in widths.items()) <= average * sum(sizes.values()):
             return widths

@@ -1,7 +1,7 @@
 """MNN's converter with its weight quantization of 2 to 8 bits, activations in float.
 
-``hqq`` is its converter's option for accuracy (asymmetric, scales by half-quadratic optimization). A row has one
-scale a channel; ``_blocks`` one for every 32 weights of it.
+``hqq`` is its converter's option for accuracy (asymmetric, scales by half-quadratic optimization). A row has
+one scale a channel; ``_blocks`` one for every 32 weights of it.
 """
 
 import functools
@@ -18,8 +18,8 @@ def converted(given: Given, bits: int, block: int | None = None) -> Made:
     file = given.out / "model.mnn"
     blocks = ["--weightQuantBlock", str(block)] if block else []
     _tools.mnnconvert([
-        "mnnconvert", "-f", "ONNX", "--modelFile", str(given.onnx), "--MNNModel", str(file), "--bizCode", "MNN",
-        "--weightQuantBits", str(bits), "--hqq", *blocks,
+        "mnnconvert", "-f", "ONNX", "--modelFile", str(given.onnx), "--MNNModel", str(file),
+        "--bizCode", "MNN", "--weightQuantBits", str(bits), "--hqq", *blocks,
     ])  # fmt: skip
     if not file.exists():
         raise RuntimeError("mnnconvert wrote no file")

@@ -1,7 +1,7 @@
 """NNCF on OpenVINO's and on ONNX's graph: int8 post-training quantization, and 4-bit weights.
 
-``model_type=TRANSFORMER`` for networks with attention, as its documentation says; ``int8_accurate`` is its way
-to more accuracy: the mixed preset and the full bias correction.
+``model_type=TRANSFORMER`` for networks with attention, as its documentation says; ``int8_accurate`` is its
+way to more accuracy: the mixed preset and the full bias correction.
 """
 
 from collections import Counter
