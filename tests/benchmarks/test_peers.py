@@ -71,7 +71,7 @@ def test_static_int8_for_real(folder, of_float):
     types = {tensor.data_type for tensor in onnx.load(file).graph.initializer}
     assert onnx.TensorProto.INT8 in types
     assert row["bytes"] == file.stat().st_size
-    assert row["relative_error"] == pytest.approx(0, abs=0.01) and row["relative_error"] > 0
+    assert 0 < row["relative_error"] < 0.1
     assert row["auc_kept"] > 0.95
     assert row["versions"]["onnx"] == onnx.__version__
 

@@ -1,8 +1,8 @@
-"""AIMET on ONNX: simulated int8, AdaRound at 4 bits, mixed precision. Takes hours on a processor; run it by name.
+"""AIMET on ONNX: simulated int8, AdaRound at 4 bits, mixed precision. It takes hours.
 
-AdaRound has the 15,000 steps a layer that it recommends below 8 bits. Mixed precision is its own greedy search
-among 4-, 8- and 16-bit candidates, which stops where the score has fallen by ``_ALLOWED_DROP``; the score is one
-minus the logit's mean squared error over its variance, on calibration images. Logits are the simulation's.
+AdaRound has the 15,000 steps a layer that it recommends below 8 bits. Mixed precision is its greedy search
+among 4-, 8- and 16-bit candidates, which stops where the score has fallen by ``_ALLOWED_DROP``; the score is
+one minus the logit's mean squared error over its variance on calibration images. Logits are the simulation's.
 """
 
 from collections import Counter

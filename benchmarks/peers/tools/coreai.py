@@ -2,8 +2,8 @@
 
 Palettes as in its presets: one for every 16 output channels. Calibrated as its documentation says, k-means
 weighted by squared gradients; the labels of its loss are the float detector's verdicts. The mixed recipe is
-Apple's for its image models: each layer gets the least width at which, palettized alone, the network's output is
-changed by at most an error, the same for all layers and as small as the average width allows.
+Apple's for its image models: each layer gets the least width at which, palettized alone, the network's output
+is changed by at most an error, the same for all layers and as small as the average width allows.
 
 The Core AI converter is no part of the package, so the file is the palettes and scales in half precision, the
 indices packed at their width and what is not palettized in half precision.

@@ -1,4 +1,4 @@
-"""LiteRT's quantizer on a file that its converter makes from the torch module: int8, and 8- and 4-bit weights."""
+"""LiteRT's quantizer, on what its converter makes of the torch module: int8, weights of 8 and 4 bits."""
 
 from pathlib import Path
 from typing import Any
