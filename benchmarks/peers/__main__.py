@@ -1,0 +1,127 @@
+"""Other people's tools on the suite's detectors, calibration images and test images, one JSON a row.
+
+    python -m benchmarks.peers [TOOL ...] --vehicle demo --out benchmarks/results/peers
+
+A row that has its JSON is not made again; delete it to repeat it. A tool that refuses, or that cannot be
+installed, has a row that says so. Each has an environment of its own, made once in the user's cache folder.
+"""
+
+import argparse
+import functools
+import importlib
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks.peers.environments import REQUIREMENTS, environment
+from benchmarks.peers.exchange import IMAGES, Peer
+from benchmarks.peers.rows import ROOT, float_row, peer_row
+from benchmarks.peers.vehicle_files import write_detector, write_images
+from benchmarks.suite.faces import FULL, QUICK, TestSize, cache_folder, calibration_faces, test_faces
+from benchmarks.vehicles import VEHICLES, detector
+from brevitas_defakeq.provenance import provenance
+from brevitas_defakeq.utils.errors import UserError
+from brevitas_defakeq.utils.files import write_json
+
+TESTS = {"quick": QUICK, "full": FULL}
+#: Takes hours, so it only runs where it is named.
+BY_HAND = ("aimet",)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("tools", nargs="*", help=f"of {', '.join(REQUIREMENTS)}; none: all but aimet")
+    parser.add_argument("--vehicle", choices=("demo", *VEHICLES), default="demo")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/peers"))
+    parser.add_argument("--samples", type=int, default=256, help="calibration images")
+    parser.add_argument("--test", choices=TESTS, default="quick", help="test images")
+    options = parser.parse_args()
+    unknown = [tool for tool in options.tools if tool not in REQUIREMENTS]
+    if unknown:
+        parser.error(f"{', '.join(unknown)}: choose of {', '.join(REQUIREMENTS)}")
+    options.tools = options.tools or [tool for tool in REQUIREMENTS if tool not in BY_HAND]
+    return options
+
+
+def peer(tool: str) -> Peer:
+    """What a tool's module says of itself; the tool is not imported."""
+    return importlib.import_module(f"benchmarks.peers.tools.{tool}").PEER
+
+
+def vehicle_folder(vehicle: str, samples: int, size: TestSize) -> Path:
+    """The detector's files in the cache folder, written if they are missing."""
+    shared = cache_folder() / f"peers-{samples}-{size.in_domain}-{size.held_out}"
+    images, _ = calibration_faces(samples, seed=0)
+    write_images(shared, images, test_faces(size))
+    write_detector(detector(vehicle).model, shared / vehicle, images[:8])
+    return shared / vehicle
+
+
+def time_files(folder: Path, out: Path, vehicle: str) -> None:
+    """``VEHICLE.latency.json``: every file of the rows that can be timed, in one run."""
+    made = {path.stem: json.loads(path.read_text()) for path in sorted(out.glob(f"{vehicle}.*.json"))}
+    files = {
+        f"{row['tool']} {row['method']}": str(_file(folder, row))
+        for row in made.values() if row.get("files") and _file(folder, row).suffix in (".onnx", ".xml")
+    }  # fmt: skip
+    asked, answer = folder / "latency_request.json", folder / "latency.json"
+    request = {"files": files, "image": str(folder.parent / IMAGES / "calibration.npy")}
+    write_json(asked, request)
+    try:
+        python = environment("nncf")
+    except UserError:
+        python = Path(sys.executable)
+    answer = folder / "latency.json"
+    command = [
+        str(python),
+        "-m",
+        "benchmarks.peers.latency",
+        str(folder / "latency_request.json"),
+        str(answer),
+    ]
+    subprocess.run(command, cwd=ROOT, check=True)
+    write_json(out / f"{vehicle}.latency.json", json.loads(answer.read_text()))
+
+
+def _file(folder: Path, row: dict) -> Path:
+    inside = folder if row["tool"] == "float" else folder / row["tool"] / row["method"]
+    return inside / row["files"][0]
+
+
+def main() -> None:
+    options = arguments()
+    options.out.mkdir(parents=True, exist_ok=True)
+    folder = vehicle_folder(options.vehicle, options.samples, TESTS[options.test])
+    origin = {
+        "vehicle": options.vehicle, "samples": options.samples, "test": options.test,
+        "provenance": provenance(0),
+    }  # fmt: skip
+    keep_row(options.out / f"{options.vehicle}.float.json", lambda: float_row(folder), origin)
+    for tool in options.tools:
+        for method in peer(tool).methods:
+            path = options.out / f"{options.vehicle}.{tool}.{method}.json"
+            keep_row(path, functools.partial(peer_row, tool, method, folder), origin)
+    time_files(folder, options.out, options.vehicle)
+
+
+def keep_row(path: Path, make: Callable[[], dict], origin: dict) -> None:
+    """Make a row and write it with ``origin``, where it has no file yet."""
+    if path.exists():
+        return
+    print(path.stem, flush=True)
+    row = make()
+    write_json(path, row | origin)
+    print(f"  {row.get('refused') or summary(row)}", flush=True)
+
+
+def summary(row: dict) -> str:
+    flips = 100 * row["fidelity"]["flips"]["share"]
+    return f"AUC {row['auc']:.4f}, kept {row['auc_kept']:.4f}, flips {flips:.2f} %, {row['bytes']:,} bytes"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""One row: a tool's method on one detector, run in the tool's environment, scored and measured here."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.measures import measures
+from benchmarks.peers.environments import environment
+from benchmarks.peers.exchange import IMAGES, INPUT, RESULT_FILE, refusal
+from brevitas_defakeq.runtime.onnx_file import open_session
+from brevitas_defakeq.utils.errors import UserError
+from brevitas_defakeq.utils.files import size_on_disk
+
+ROOT = Path(__file__).resolve().parents[2]
+#: A method that takes longer is given up.
+TIMEOUT_SECONDS = 4 * 3600
+
+
+def peer_row(tool: str, method: str, folder: Path) -> dict[str, Any]:
+    """The row's JSON: ``bytes``, widths, ``seconds`` and `measures`, or ``refused`` with the tool's message.
+
+    Args:
+        folder: a detector's (`write_detector`), beside ``images``.
+    """
+    names = {"tool": tool, "method": method}
+    try:
+        made = run_script(environment(tool), tool, method, folder)
+    except UserError as error:
+        return names | {"refused": str(error)}
+    if "refused" in made:
+        return names | made
+    out = folder / tool / method
+    files = [out / name for name in made["files"]]
+    try:
+        runs_here = made["runtime"] == "onnxruntime"
+        logits = scores(files[0], folder.parent / IMAGES) if runs_here else np.load(out / "logits.npy")
+    except Exception as error:  # onnxruntime's errors share no other base
+        return names | made | {"refused": f"the file cannot be run: {refusal(error)}"}
+    return names | made | {"bytes": sum(size_on_disk(file) for file in files)} | compared(logits, folder)
+
+
+def float_row(folder: Path) -> dict[str, Any]:
+    """The row of the float file itself, as onnxruntime runs it."""
+    file = folder / "float.onnx"
+    logits = scores(file, folder.parent / IMAGES)
+    np.save(folder / "float_logits.npy", logits)
+    return {
+        "tool": "float", "method": "float", "files": [file.name], "weights": "float", "activations": "float",
+        "runtime": "onnxruntime", "bytes": size_on_disk(file), **compared(logits, folder),
+    }  # fmt: skip
+
+
+def compared(logits: np.ndarray, folder: Path) -> dict[str, Any]:
+    """`measures` of the test images' logits beside the float file's."""
+    images = folder.parent / IMAGES
+    return measures(
+        logits, np.load(folder / "float_logits.npy"), np.load(images / "labels.npy"),
+        np.load(images / "datasets.npy"),
+    )  # fmt: skip
+
+
+def scores(file: Path, images: Path) -> np.ndarray:
+    """Logits [N] of the test images, one image at a time in onnxruntime."""
+    session = open_session(file, threads=1)
+    test = np.load(images / "test.npy", mmap_mode="r")
+    return np.array([float(session.run(None, {INPUT: image[None]})[0].item()) for image in test])
+
+
+def run_script(python: Path, tool: str, method: str, folder: Path) -> dict[str, Any]:
+    """What a tool's script wrote of one method.
+
+    Raises:
+        UserError: it ended without a result, or not in time.
+    """
+    command = [str(python), "-m", f"benchmarks.peers.tools.{tool}", str(folder), method]
+    surroundings = os.environ | {"PYTHONPATH": str(ROOT)}
+    try:
+        done = subprocess.run(
+            command, cwd=ROOT, env=surroundings, capture_output=True, text=True, timeout=TIMEOUT_SECONDS
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise UserError(f"did not end in {TIMEOUT_SECONDS} s") from None
+    file = folder / tool / method / RESULT_FILE
+    if done.returncode or not file.exists():
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise UserError(f"ended with status {done.returncode}: {last}"[:300])
+    return json.loads(file.read_text())

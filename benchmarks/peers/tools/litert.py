@@ -1,0 +1,57 @@
+"""LiteRT's quantizer, on what its converter makes of the torch module: int8, weights of 8 and 4 bits."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.peers.exchange import Given, Made, Peer, serve
+
+
+def quantized(given: Given, recipe: str, weights: str, activations: str) -> Made:
+    """A recipe of the tool by its name, calibrated where it asks for it."""
+    import litert_torch
+    import torch
+    from litert_quantizer import quantizer
+    from litert_quantizer import recipe as recipes
+
+    original, file = given.out / "float.tflite", given.out / "model.tflite"
+    example = torch.from_numpy(given.calibration()[:1])
+    litert_torch.convert(given.module(), (example,)).export(str(original))
+    work = quantizer.Quantizer(str(original), getattr(recipes, recipe)())
+    statistics = None
+    if work.need_calibration:
+        statistics = work.calibrate(
+            {"serving_default": [{"args_0": feed["image"]} for feed in given.feeds()]}
+        )
+    work.quantize(statistics).export_model(str(file))
+    return Made(["model.tflite"], weights, activations, "LiteRT", predicted(file, given.test()))
+
+
+def predicted(file: Path, images: np.ndarray) -> np.ndarray:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(file), num_threads=1)
+    runner: Any = interpreter.get_signature_runner("serving_default")
+    return np.array([next(iter(runner(args_0=image[None]).values())).item() for image in images])
+
+
+def int8(given: Given) -> Made:
+    return quantized(given, "static_wi8_ai8", "8 per channel", "8")
+
+
+def dynamic_int8(given: Given) -> Made:
+    return quantized(given, "dynamic_wi8_afp32", "8 per channel", "8, range of each image")
+
+
+def dynamic_int4(given: Given) -> Made:
+    return quantized(given, "dynamic_wi4_afp32", "4 per channel", "8, range of each image")
+
+
+PEER = Peer(
+    ("litert-quantizer", "litert-torch"),
+    {"int8": int8, "dynamic_int8": dynamic_int8, "dynamic_int4": dynamic_int4},
+)
+
+if __name__ == "__main__":
+    serve("litert", PEER)

@@ -1,0 +1,220 @@
+"""The peers' harness: environments are found again by what they need, rows hold what a tool did or said."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from benchmarks.peers import environments, rows
+from benchmarks.peers.__main__ import BY_HAND, arguments, keep_row, peer
+from benchmarks.peers.environments import REQUIREMENTS, environment, environment_folder
+from benchmarks.peers.exchange import IMAGES, Made, Peer, serve
+from benchmarks.peers.latency import interleaved, latencies
+from benchmarks.peers.rows import float_row, peer_row, run_script, scores
+from benchmarks.peers.tools.coreai import packed, widths_within
+from benchmarks.peers.vehicle_files import write_detector, write_images
+from brevitas_defakeq.data.labelled_set import LabelledSet
+from brevitas_defakeq.utils.errors import UserError
+
+SIZE = 16
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A detector of a convolution and a matrix, 16 calibration and 40 test images."""
+    torch.manual_seed(0)
+    shared = tmp_path_factory.mktemp("peers")
+    network = nn.Sequential(
+        nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU(), nn.AvgPool2d(3), nn.Flatten(),
+        nn.Linear(32, 1),
+    ).eval()  # fmt: skip
+    images = torch.randn(40, 3, SIZE, SIZE)
+    with torch.no_grad():
+        network[-1].bias -= network(images).median()
+        labels = (network(images)[:, 0] + 0.05 * torch.randn(40) > 0).long()
+    write_images(shared, torch.randn(16, 3, SIZE, SIZE), LabelledSet.from_tensors(images, labels))
+    write_detector(network, shared / "tiny", images[:2])
+    return shared / "tiny"
+
+
+@pytest.fixture(scope="module")
+def of_float(folder):
+    return float_row(folder)
+
+
+def test_float_file_is_the_module(folder, of_float):
+    network = torch.load(folder / "float.pt", weights_only=False)
+    images = np.load(folder.parent / IMAGES / "test.npy")
+    with torch.no_grad():
+        wanted = network(torch.from_numpy(images)).numpy()[:, 0]
+    np.testing.assert_allclose(scores(folder / "float.onnx", folder.parent / IMAGES), wanted, atol=1e-5)
+    assert of_float["auc_kept"] == 1 and of_float["fidelity"]["flips"]["count"] == 0
+    assert of_float["bytes"] == (folder / "float.onnx").stat().st_size
+
+
+def test_two_classes_are_refused(tmp_path):
+    two_classes = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
+    with pytest.raises(UserError, match="does not give the module's logits"):
+        write_detector(two_classes, tmp_path / "other", torch.randn(2, 3, 2, 2))
+    assert not (tmp_path / "other").exists()
+
+
+def test_static_int8_for_real(folder, of_float):
+    row = peer_row("onnxruntime", "static_int8", folder)
+    file = folder / "onnxruntime" / "static_int8" / "model.onnx"
+    types = {tensor.data_type for tensor in onnx.load(file).graph.initializer}
+    assert onnx.TensorProto.INT8 in types
+    assert row["bytes"] == file.stat().st_size
+    assert 0 < row["relative_error"] < 0.1
+    assert row["auc_kept"] > 0.95
+    assert row["versions"]["onnx"] == onnx.__version__
+
+
+def test_dynamic_int8_for_real(folder, of_float):
+    row = peer_row("onnxruntime", "dynamic_int8", folder)
+    assert 0 < row["relative_error"] < 0.05
+
+
+def test_a_tools_refusal_is_a_row(folder, of_float):
+    row = peer_row("onnxruntime", "int4", folder)
+    assert row["refused"].startswith("ValueError: MatMulNBitsQuantizer changed nothing")
+    assert "bytes" not in row
+
+
+def test_a_tool_that_cannot_be_installed_is_a_row(folder, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    said = "WARNING: x\nERROR: No matching distribution found for mnn==3.6.1\n"
+    answer = subprocess.CompletedProcess([], 1, "", said)
+    monkeypatch.setattr(environments.subprocess, "run", lambda command, **named: answer)
+    row = peer_row("mnn", "w8", folder)
+    assert row == {
+        "tool": "mnn", "method": "w8",
+        "refused": "cannot be installed: No matching distribution found for mnn==3.6.1",
+    }  # fmt: skip
+    assert not (environment_folder("mnn") / ".complete").exists()
+
+
+def test_a_script_that_dies_is_named(folder):
+    with pytest.raises(UserError, match=r"ended with status 1: .*unheard_of"):
+        run_script(Path(sys.executable), "unheard_of", "w8", folder)
+
+
+def test_a_script_that_hangs_is_ended(folder, monkeypatch):
+    monkeypatch.setattr(rows, "TIMEOUT_SECONDS", 0.01)
+    with pytest.raises(UserError, match=r"did not end in 0\.01 s"):
+        run_script(Path(sys.executable), "onnxruntime", "static_int8", folder)
+
+
+def test_a_script_writes_what_its_method_made(tmp_path, monkeypatch):
+    def method(given):
+        (given.out / "file").write_bytes(b"abc")
+        return Made(["file"], "3", "float", "own", np.array([[1.0], [2.0]]), "a note")
+
+    monkeypatch.setattr(sys, "argv", ["script", str(tmp_path), "w3"])
+    monkeypatch.chdir(tmp_path)
+    serve("tool", Peer(("numpy",), {"w3": method}))
+    result = json.loads((tmp_path / "tool" / "w3" / "result.json").read_text())
+    assert result.pop("seconds") >= 0
+    assert result == {
+        "versions": {"numpy": np.__version__}, "files": ["file"], "weights": "3", "activations": "float",
+        "runtime": "own", "note": "a note",
+    }  # fmt: skip
+    assert np.load(tmp_path / "tool" / "w3" / "logits.npy").tolist() == [1, 2]
+
+
+def test_environments_are_named_by_what_they_need(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folder = environment_folder("nncf", tmp_path)
+    assert folder == environment_folder("nncf", tmp_path)
+    assert folder.is_relative_to(tmp_path / "brevitas_defakeq") and folder.name.startswith("peer-nncf-")
+    assert folder != environment_folder("nncf", tmp_path / "other")
+    monkeypatch.setitem(REQUIREMENTS, "nncf", ("nncf==3.3.0",))
+    assert folder != environment_folder("nncf", tmp_path)
+
+
+def test_an_environment_is_made_once_and_sees_the_base(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setitem(REQUIREMENTS, "tiny", ("tiny==1",))
+    installed = []
+    monkeypatch.setattr(environments, "_install", lambda python, wanted: installed.append(wanted))
+    python = environment("tiny")
+    assert environment("tiny") == python and installed == [("tiny==1",)]
+    seen = subprocess.run(
+        [str(python), "-c", "import numpy; print(numpy.__file__)"], capture_output=True, text=True, check=True
+    ).stdout.strip()  # fmt: skip
+    assert Path(seen) == Path(np.__file__)
+    (environment_folder("tiny") / ".complete").unlink()
+    environment("tiny")
+    assert len(installed) == 2, "an environment without its marker is made again"
+
+
+def test_a_tool_without_requirements_runs_here():
+    assert environment("onnxruntime") == Path(sys.executable)
+
+
+@pytest.mark.parametrize("tool", REQUIREMENTS)
+def test_each_tool_has_methods_and_pinned_requirements(tool):
+    assert peer(tool).methods
+    assert all("==" in requirement for requirement in REQUIREMENTS[tool])
+
+
+def test_a_row_is_kept(tmp_path):
+    made = []
+
+    def make():
+        made.append(1)
+        return {"tool": "a", "method": "b", "refused": "no"}
+
+    for _ in range(2):
+        keep_row(tmp_path / "demo.a.b.json", make, {"vehicle": "demo"})
+    assert made == [1]
+    assert json.loads((tmp_path / "demo.a.b.json").read_text())["vehicle"] == "demo"
+
+
+def test_what_runs_by_hand_is_left_out(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["peers"])
+    assert set(arguments().tools) == set(REQUIREMENTS) - set(BY_HAND)
+    monkeypatch.setattr(sys, "argv", ["peers", "nncf", "other"])
+    with pytest.raises(SystemExit):
+        arguments()
+    assert "other: choose of onnxruntime" in capsys.readouterr().err
+
+
+def test_files_take_turns():
+    order = []
+    times = interleaved({name: lambda name=name: order.append(name) for name in "ab"}, count=3, warmup=1)
+    assert "".join(order) == "abababab"
+    assert 0 <= times["a"]["p10_ms"] <= times["a"]["median_ms"] <= times["a"]["p90_ms"]
+
+
+def test_a_file_that_cannot_be_timed_is_named(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("benchmarks.peers.latency._RUNS", 2)
+    (tmp_path / "broken.onnx").write_bytes(b"no graph")
+    files = {"float": str(folder / "float.onnx"), "broken": str(tmp_path / "broken.onnx")}
+    found = latencies(files, np.load(folder.parent / IMAGES / "test.npy")[:1])
+    assert found["times"]["float, onnxruntime"]["median_ms"] > 0
+    assert "cannot load" in found["failed"]["broken, onnxruntime"]
+
+
+def test_mixed_widths_have_the_least_common_error_that_fits():
+    sizes = {"small": 10, "large": 100}
+    errors = {
+        ("small", 2): 9.0, ("small", 4): 1.0, ("small", 6): 0.1,
+        ("large", 2): 0.5, ("large", 4): 0.2, ("large", 6): 0.05,
+    }  # fmt: skip
+    # limits: .05 -> 6, 6; .1 -> 6, 6; .2 -> 6, 4 = 460; .5 -> 6, 2 = 260; 1 -> 4, 2 = 240
+    assert widths_within(errors, sizes, 4.2) == {"small": 6, "large": 4}
+    assert widths_within(errors, sizes, 4.0) == {"small": 6, "large": 2}
+    assert widths_within(errors, sizes, 2.2) == {"small": 4, "large": 2}
+    assert widths_within(errors, sizes, 1.0) == {"small": 2, "large": 2}
+
+
+def test_indices_are_packed_at_their_width():
+    assert packed(np.array([[1, 2], [3, 0]]), 2).tolist() == [0b00111001]
+    assert len(packed(np.zeros(10), 6)) == 8  # 60 bits
