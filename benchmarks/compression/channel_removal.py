@@ -41,8 +41,8 @@ def remove_(model: nn.Module, units: Iterable[Unit]) -> None:
         _shrink_(modules[name], cut)
     for name, heads in Counter(unit.attention for unit in units if unit.attention).items():
         attention = modules[name]
-        attention.num_heads -= heads
-        attention.attn_dim = attention.num_heads * attention.head_dim
+        left = attention.num_heads - heads
+        vars(attention).update(num_heads=left, attn_dim=left * attention.head_dim)  # as timm's forward reads
 
 
 def _keep_masked_(parameter: nn.Parameter, kept: Tensor) -> None:

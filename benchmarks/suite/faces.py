@@ -15,8 +15,8 @@ from brevitas_defakeq.data.procedural import FAMILIES, HELD_OUT_FAMILIES, draw_m
 from brevitas_defakeq.demo import as_tensors
 from brevitas_defakeq.detectors.demo_detector import DEMO_PREPROCESSING, DEMO_TRAINING_SEED
 
-_CALIBRATION_SEED, _TEST_SEED, _UNKNOWN_SEED, _CHOICE_SEED = 41_000, 42_000, 43_000, 44_000
-assert _CHOICE_SEED < DEMO_TRAINING_SEED, "the detectors have seen the faces from there on"
+_CALIBRATION_SEED, _TEST_SEED, _UNKNOWN_SEED = 41_000, 42_000, 43_000
+assert _UNKNOWN_SEED < DEMO_TRAINING_SEED, "the detectors have seen the faces from there on"
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,8 @@ def calibration_faces(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor
     return _drawn(count, _CALIBRATION_SEED + seed, FAMILIES)
 
 
-def choice_faces(count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Faces on which settings are chosen: no detector trains on them, and no table reports on them."""
-    return _drawn(count, _CHOICE_SEED, FAMILIES)
-
-
 @functools.cache
-def test_faces(size: TestSize) -> LabelledSet:
+def faces_to_test_with(size: TestSize) -> LabelledSet:
     """Data sets "in domain" and "held out"."""
     images, labels = _drawn(size.in_domain, _TEST_SEED, FAMILIES)
     others, their_labels = _drawn(size.held_out, _UNKNOWN_SEED, HELD_OUT_FAMILIES)

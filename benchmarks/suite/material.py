@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks.measures import by_dataset
 from benchmarks.real_detectors import DETECTORS
-from benchmarks.suite.faces import FULL, TestSize, calibration_faces, test_faces
+from benchmarks.suite.faces import FULL, TestSize, calibration_faces, faces_to_test_with
 from benchmarks.vehicles import detector as drawn_faces_detector
 from brevitas_defakeq.calibration_set import CalibrationSet, from_source, from_tensors
 from brevitas_defakeq.data.labelled_set import LabelledSet
@@ -48,7 +48,7 @@ def material(vehicle: str, *, samples: int, seed: int, size: TestSize, data: Pat
     """
     if vehicle not in DETECTORS:
         images, labels = calibration_faces(samples, seed)
-        test = test_faces(size)
+        test = faces_to_test_with(size)
         calibration = from_tensors(images, labels, samples)
         return Material(drawn_faces_detector(vehicle), calibration, test, by_dataset(test))
     if data is None:

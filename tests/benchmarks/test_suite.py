@@ -11,7 +11,7 @@ from benchmarks import __main__ as command
 from benchmarks.measures import by_dataset
 from benchmarks.presets import OURS, PEERS, PRESETS
 from benchmarks.suite import run as suite_run
-from benchmarks.suite.faces import FULL, QUICK, calibration_faces, test_faces
+from benchmarks.suite.faces import FULL, QUICK, calibration_faces
 from benchmarks.suite.material import Material
 from benchmarks.suite.table import write_page
 from benchmarks.suite.tasks import SUITES, Task, tasks
@@ -19,8 +19,6 @@ from brevitas_defakeq.calibration_set import from_tensors
 from brevitas_defakeq.data.labelled_set import LabelledSet
 from brevitas_defakeq.utils.errors import UserError
 from brevitas_defakeq.utils.files import write_json
-
-test_faces.__test__ = False
 
 
 def test_every_task_has_a_file_of_its_own():

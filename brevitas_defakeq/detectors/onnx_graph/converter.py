@@ -328,4 +328,4 @@ class Node:
 
 
 #: Converts a node that depends on the images.
-Handler = Callable[[Node], None]
+Handler = Callable[[Node], object]

@@ -48,4 +48,4 @@ def _has_definition(name: str, opset: int) -> bool:
         schema = onnx.defs.get_schema(name, opset, "")
     except onnx.defs.SchemaError:
         return False
-    return schema.has_function or schema.has_context_dependent_function
+    return bool(schema.has_function or schema.has_context_dependent_function)  # type: ignore[attr-defined]
