@@ -11,12 +11,6 @@ from torch.nn.utils import parametrize
 from torch.utils.checkpoint import checkpoint
 
 SIZE = 24
-MODELS = {}
-
-
-def _listed(cls):
-    MODELS[cls.__name__] = cls
-    return cls
 
 
 def stage(before, after):
@@ -56,7 +50,6 @@ class Collector:
         return found
 
 
-@_listed
 class CollectsByHooks(Base):
     def __init__(self):
         super().__init__()
@@ -67,7 +60,6 @@ class CollectsByHooks(Base):
         return self.head(torch.cat([found.mean((2, 3)) for found in self.collector.taken()], 1))
 
 
-@_listed
 class HooksChangeValues(Base):
     def __init__(self):
         super().__init__()
@@ -75,7 +67,6 @@ class HooksChangeValues(Base):
         self.head.register_forward_pre_hook(lambda module, inputs: (inputs[0] + 1,))
 
 
-@_listed
 class HoldsLayersTwice(Base):
     """By a list, a bound method, a child's forward, and a second name."""
 
@@ -95,7 +86,6 @@ class HoldsLayersTwice(Base):
         return self.head(self.last(self.call(self.layers[0](self.body(x)).relu()).relu()).mean((2, 3)))
 
 
-@_listed
 class ForwardsCalledDirectly(Base):
     def __init__(self):
         super().__init__()
@@ -105,7 +95,6 @@ class ForwardsCalledDirectly(Base):
         return self.head.forward(self.conv.forward(self.body.forward(x)).mean((2, 3)))
 
 
-@_listed
 class Autocast(Base):
     def forward(self, x):
         with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -113,7 +102,6 @@ class Autocast(Base):
         return self.head(features.float())
 
 
-@_listed
 class AuxiliaryHead(Base):
     def __init__(self):
         super().__init__()
@@ -124,7 +112,6 @@ class AuxiliaryHead(Base):
         return {"cls": self.head(features), "aux": self.aux(features), "feat": features}
 
 
-@_listed
 class Dataclass(Base):
     @dataclasses.dataclass
     class Result:
@@ -136,7 +123,6 @@ class Dataclass(Base):
         return self.Result(self.head(features), features)
 
 
-@_listed
 class Recurrent(Base):
     def __init__(self):
         super().__init__()
@@ -146,7 +132,6 @@ class Recurrent(Base):
         return self.head(self.rnn(self.body(x).flatten(2).transpose(1, 2))[0][:, -1])
 
 
-@_listed
 class Spectrum(Base):
     def __init__(self):
         super().__init__(6)
@@ -157,7 +142,6 @@ class Spectrum(Base):
         return super().forward(torch.cat([x, spectrum.abs().log1p()], 1))
 
 
-@_listed
 class NestedAttention(Base):
     def __init__(self):
         super().__init__()
@@ -170,7 +154,6 @@ class NestedAttention(Base):
         return self.head(self.encoder(self.parts["seq"](tokens, tokens, tokens)[0].transpose(0, 1)).mean(1))
 
 
-@_listed
 class Stochastic(Base):
     """Left in training mode."""
 
@@ -183,7 +166,6 @@ class Stochastic(Base):
         return self.drop((x + self.path(self.conv(x))).mean((2, 3)))
 
 
-@_listed
 class PatchedForwards(Base):
     def __init__(self):
         super().__init__()
@@ -197,7 +179,6 @@ class _Centred(nn.Module):
         return weight - weight.mean(dim=(1, 2, 3), keepdim=True)
 
 
-@_listed
 class Parametrized(Base):
     def __init__(self):
         super().__init__()
@@ -205,18 +186,38 @@ class Parametrized(Base):
         nn.utils.parametrizations.orthogonal(self.head)
 
 
-@_listed
 class SeveralScales(Base):
     def forward(self, x):
         halved = F.interpolate(x, scale_factor=0.5, mode="bilinear", align_corners=False)
         return torch.stack([super(SeveralScales, self).forward(image) for image in (x, halved)]).mean(0)
 
 
-@_listed
 def compiled():
     return torch.compile(Base(), backend="eager")
 
 
-@_listed
 def parallel_half():
     return nn.DataParallel(Base().to(torch.float16))
+
+
+MODELS = {
+    made.__name__: made
+    for made in (
+        CollectsByHooks,
+        HooksChangeValues,
+        HoldsLayersTwice,
+        ForwardsCalledDirectly,
+        Autocast,
+        AuxiliaryHead,
+        Dataclass,
+        Recurrent,
+        Spectrum,
+        NestedAttention,
+        Stochastic,
+        PatchedForwards,
+        Parametrized,
+        SeveralScales,
+        compiled,
+        parallel_half,
+    )
+}
