@@ -107,9 +107,9 @@ class AuxiliaryHead(Base):
         super().__init__()
         self.aux = nn.Linear(16, 5)
 
-    def forward(self, x, *, with_features=True):
+    def forward(self, x, *, scale=1):
         features = self.features(x)
-        return {"cls": self.head(features), "aux": self.aux(features), "feat": features}
+        return {"cls": scale * self.head(features), "aux": self.aux(features), "feat": features}
 
 
 class Dataclass(Base):
