@@ -19,7 +19,7 @@ from benchmarks.peers.environments import REQUIREMENTS, environment
 from benchmarks.peers.exchange import IMAGES, Peer
 from benchmarks.peers.rows import ROOT, float_row, peer_row
 from benchmarks.peers.vehicle_files import write_detector, write_images
-from benchmarks.suite.faces import FULL, QUICK, TestSize, cache_folder, calibration_faces, test_faces
+from benchmarks.suite.faces import FULL, QUICK, TestSize, cache_folder, calibration_faces, faces_to_test_with
 from benchmarks.vehicles import VEHICLES, detector
 from brevitas_defakeq.provenance import provenance
 from brevitas_defakeq.utils.errors import UserError
@@ -56,7 +56,7 @@ def vehicle_folder(vehicle: str, samples: int, size: TestSize) -> Path:
     """The detector's files in the cache folder, written if they are missing."""
     shared = cache_folder() / f"peers-{samples}-{size.in_domain}-{size.held_out}"
     images, _ = calibration_faces(samples, seed=0)
-    write_images(shared, images, test_faces(size))
+    write_images(shared, images, faces_to_test_with(size))
     write_detector(detector(vehicle).model, shared / vehicle, images[:8])
     return shared / vehicle
 
