@@ -107,11 +107,7 @@ class AuxiliaryHead(Base):
         super().__init__()
         self.aux = nn.Linear(16, 5)
 
-<<<<<<< HEAD
-    def forward(self, x, *, _with_features=True):
-=======
     def forward(self, x, *, scale=1):
->>>>>>> models
         features = self.features(x)
         return {"cls": scale * self.head(features), "aux": self.aux(features), "feat": features}
 
@@ -204,13 +200,6 @@ def parallel_half():
     return nn.DataParallel(Base().to(torch.float16))
 
 
-<<<<<<< HEAD
-_CLASSES = (
-    CollectsByHooks, HooksChangeValues, HoldsLayersTwice, ForwardsCalledDirectly, Autocast, AuxiliaryHead,
-    Dataclass, Recurrent, Spectrum, NestedAttention, Stochastic, PatchedForwards, Parametrized, SeveralScales,
-)  # fmt: skip
-MODELS = {make.__name__: make for make in (*_CLASSES, compiled, parallel_half)}
-=======
 MODELS = {
     made.__name__: made
     for made in (
@@ -232,4 +221,3 @@ MODELS = {
         parallel_half,
     )
 }
->>>>>>> models
