@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import torch
+from timm.layers.attention import Attention
 from torch import Tensor, nn
 
 from benchmarks.compression.channel_groups import Unit
@@ -41,6 +42,7 @@ def remove_(model: nn.Module, units: Iterable[Unit]) -> None:
         _shrink_(modules[name], cut)
     for name, heads in Counter(unit.attention for unit in units if unit.attention).items():
         attention = modules[name]
+        assert isinstance(attention, Attention)
         attention.num_heads -= heads
         attention.attn_dim = attention.num_heads * attention.head_dim
 
