@@ -1,11 +1,10 @@
 """What every benchmark says of one compressed detector's scores, beside the float one's."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from brevitas_defakeq.data.labelled_set import LabelledSet
 from brevitas_defakeq.evaluation.bootstrap import auc_interval
 from brevitas_defakeq.evaluation.fidelity import fidelity
 from brevitas_defakeq.evaluation.metrics import auc
@@ -33,10 +32,10 @@ def measures(
     return whole
 
 
-def by_dataset(test: LabelledSet) -> dict[str, np.ndarray]:
-    """Masks [N] of the images of each data set."""
-    datasets = np.array([sample.dataset for sample in test.samples])
-    return {name: datasets == name for name in dict.fromkeys(datasets.tolist())}
+def by_dataset(datasets: Sequence[str]) -> dict[str, np.ndarray]:
+    """Masks [N] of the images of each data set, of the name of each image's."""
+    names = np.array(datasets)
+    return {str(name): names == name for name in dict.fromkeys(datasets)}
 
 
 def _measures(scores: np.ndarray, reference: np.ndarray, labels: np.ndarray) -> dict[str, Any]:

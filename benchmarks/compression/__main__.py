@@ -50,8 +50,8 @@ def data_of(
     """Calibration and test images: drawn ones for ``demo``, otherwise from --calibration and --test."""
     preprocessing = require_preprocessing(detector)
     if options.calibration is None and options.test is None and options.detector == "demo":
-        images, labels = drawn_calibration(preprocessing, config.samples)
-        return from_tensors(images, labels, config.samples), drawn_test(preprocessing)
+        faces, labels = drawn_calibration(preprocessing, config.samples)
+        return from_tensors(faces, labels, config.samples), drawn_test(preprocessing)
     if options.calibration is None or options.test is None:
         raise UserError("give --calibration and --test: folders with real/ and fake/, or CSV files")
     images = from_source(

@@ -153,8 +153,9 @@ def _decoded(found: Tensor) -> Tensor:
 
 
 def _is_depthwise(layer: nn.Module) -> bool:
-    convolution = isinstance(layer, nn.Conv1d | nn.Conv2d)
-    return convolution and layer.groups == layer.in_channels == layer.out_channels > 1
+    if not isinstance(layer, nn.Conv1d | nn.Conv2d):
+        return False
+    return layer.groups == layer.in_channels == layer.out_channels > 1
 
 
 def _is_open(layer: nn.Module) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import torch
+from timm.layers.attention import Attention
 from torch import Tensor, nn
 
 from benchmarks.compression.channel_groups import Unit
@@ -41,6 +42,7 @@ def remove_(model: nn.Module, units: Iterable[Unit]) -> None:
         _shrink_(modules[name], cut)
     for name, heads in Counter(unit.attention for unit in units if unit.attention).items():
         attention = modules[name]
+        assert isinstance(attention, Attention)
         left = attention.num_heads - heads
         vars(attention).update(num_heads=left, attn_dim=left * attention.head_dim)  # as timm's forward reads
 

@@ -92,7 +92,7 @@ def measured(
     models = {"float": job.reference, "before_reconstruction": found.before, "compressed": found.model}
     scores = logits(models, job.observer, test)
     labels = np.array([sample.label for sample in test.samples])
-    parts = by_dataset(test)
+    parts = by_dataset([sample.dataset for sample in test.samples])
     size = float_bytes(detector.model)
     return {
         "task": {

@@ -79,7 +79,8 @@ class SignLayer(nn.Module):
         self.register_buffer("terms", terms.clone())
         self.bias = None if layer.bias is None else nn.Parameter(layer.get_parameter("bias").detach().clone())
         geometry = copy.deepcopy(layer)
-        geometry.weight = geometry.bias = None
+        geometry.register_parameter("weight", None)
+        geometry.register_parameter("bias", None)
         self.geometry = (geometry,)  # in a tuple, so that torch does not see a part of the network
 
     @property

@@ -84,7 +84,8 @@ def removal_order(job: Job, groups: Sequence[Sequence[Unit]]) -> list[Unit]:
     model = copy_module(job.reference)
     left = [list(group) for group in groups]
     total = sum(len(group) - 1 for group in groups)
-    images, order = job.images[:GRADIENT_IMAGES], []
+    images = job.images[:GRADIENT_IMAGES]
+    order: list[Unit] = []
     for step in range(ROUNDS):
         size = total * (step + 1) // ROUNDS - len(order)
         scored = sorted(

@@ -57,16 +57,19 @@ def thin_layers(layer: nn.Module, factors: Factors, rank: int) -> ThinLayers:
     bias = layer.bias is not None
     first = copy.deepcopy(layer)
     right, left = factors.right[:rank], factors.left[:, :rank]
-    first.weight, first.bias = nn.Parameter(right.reshape(rank, *weight.shape[1:]).clone()), None
-    if isinstance(layer, nn.Linear):
+    first.register_parameter("weight", nn.Parameter(right.reshape(rank, *weight.shape[1:]).clone()))
+    first.register_parameter("bias", None)
+    if isinstance(first, nn.Linear):
         first.out_features = rank
         second: nn.Module = nn.Linear(rank, len(weight), bias=bias)
     else:
+        assert isinstance(first, nn.Conv2d)
         first.out_channels = rank
         second = nn.Conv2d(rank, len(weight), 1, bias=bias)
-    second.weight = nn.Parameter(left.reshape(second.get_parameter("weight").shape).clone())
+    shape = second.get_parameter("weight").shape
+    second.register_parameter("weight", nn.Parameter(left.reshape(shape).clone()))
     if bias:
-        second.bias = nn.Parameter(layer.get_parameter("bias").detach().clone())
+        second.register_parameter("bias", nn.Parameter(layer.get_parameter("bias").detach().clone()))
     return ThinLayers(first, second)
 
 

@@ -75,14 +75,7 @@ def time_files(folder: Path, out: Path, vehicle: str) -> None:
         python = environment("nncf")
     except UserError:
         python = Path(sys.executable)
-    answer = folder / "latency.json"
-    command = [
-        str(python),
-        "-m",
-        "benchmarks.peers.latency",
-        str(folder / "latency_request.json"),
-        str(answer),
-    ]
+    command = [str(python), "-m", "benchmarks.peers.latency", str(asked), str(answer)]
     subprocess.run(command, cwd=ROOT, check=True)
     write_json(out / f"{vehicle}.latency.json", json.loads(answer.read_text()))
 
@@ -119,8 +112,11 @@ def keep_row(path: Path, make: Callable[[], dict], origin: dict) -> None:
 
 
 def summary(row: dict) -> str:
-    flips = 100 * row["fidelity"]["flips"]["share"]
-    return f"AUC {row['auc']:.4f}, kept {row['auc_kept']:.4f}, flips {flips:.2f} %, {row['bytes']:,} bytes"
+    found = row["metrics"]
+    flips = 100 * found["fidelity"]["flips"]["share"]
+    return (
+        f"AUC {found['auc']:.4f}, kept {found['auc_kept']:.4f}, flips {flips:.2f} %, {row['bytes']:,} bytes"
+    )
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.measures import measures
+from benchmarks.measures import by_dataset, measures
 from benchmarks.peers.environments import environment
 from benchmarks.peers.exchange import IMAGES, INPUT, RESULT_FILE, refusal
 from brevitas_defakeq.runtime.onnx_file import open_session
@@ -21,7 +21,7 @@ TIMEOUT_SECONDS = 4 * 3600
 
 
 def peer_row(tool: str, method: str, folder: Path) -> dict[str, Any]:
-    """The row's JSON: ``bytes``, widths, ``seconds`` and `measures`, or ``refused`` with the tool's message.
+    """The row's JSON: ``bytes``, widths, ``seconds``, ``metrics`` (`measures`); or ``refused``, the tool's message.
 
     Args:
         folder: a detector's (`write_detector`), beside ``images``.
@@ -40,7 +40,11 @@ def peer_row(tool: str, method: str, folder: Path) -> dict[str, Any]:
         logits = scores(files[0], folder.parent / IMAGES) if runs_here else np.load(out / "logits.npy")
     except Exception as error:  # onnxruntime's errors share no other base
         return names | made | {"refused": f"the file cannot be run: {refusal(error)}"}
-    return names | made | {"bytes": sum(size_on_disk(file) for file in files)} | compared(logits, folder)
+    return (
+        names
+        | made
+        | {"bytes": sum(size_on_disk(file) for file in files), "metrics": compared(logits, folder)}
+    )
 
 
 def float_row(folder: Path) -> dict[str, Any]:
@@ -50,7 +54,7 @@ def float_row(folder: Path) -> dict[str, Any]:
     np.save(folder / "float_logits.npy", logits)
     return {
         "tool": "float", "method": "float", "files": [file.name], "weights": "float", "activations": "float",
-        "runtime": "onnxruntime", "bytes": size_on_disk(file), **compared(logits, folder),
+        "runtime": "onnxruntime", "bytes": size_on_disk(file), "metrics": compared(logits, folder),
     }  # fmt: skip
 
 
@@ -59,7 +63,7 @@ def compared(logits: np.ndarray, folder: Path) -> dict[str, Any]:
     images = folder.parent / IMAGES
     return measures(
         logits, np.load(folder / "float_logits.npy"), np.load(images / "labels.npy"),
-        np.load(images / "datasets.npy"),
+        by_dataset(np.load(images / "datasets.npy").tolist()),
     )  # fmt: skip
 
 

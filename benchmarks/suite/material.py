@@ -50,7 +50,12 @@ def material(vehicle: str, *, samples: int, seed: int, size: TestSize, data: Pat
         images, labels = calibration_faces(samples, seed)
         test = faces_to_test_with(size)
         calibration = from_tensors(images, labels, samples)
-        return Material(drawn_faces_detector(vehicle), calibration, test, by_dataset(test))
+        return Material(
+            drawn_faces_detector(vehicle),
+            calibration,
+            test,
+            by_dataset([sample.dataset for sample in test.samples]),
+        )
     if data is None:
         raise UserError(f"{vehicle} is measured on photographs; give --data")
     detector, faces = DETECTORS[vehicle](data), data / "faces256"

@@ -36,7 +36,7 @@ def layers_of(sizes):
 
 @pytest.mark.parametrize("share", [0.3, 0.55, 0.9])
 def test_bisection_meets_a_size_within_one_percent(share):
-    removal = layers_of([1000] * 300)
+    removal = layers_of([400] * 300)
     whole = file_bytes(removal.without(torch.arange(0)).finished())
     target = int(share * whole)
     candidate, gone = of_size(removal, target)

@@ -54,7 +54,7 @@ def test_float_file_is_the_module(folder, of_float):
     with torch.no_grad():
         wanted = network(torch.from_numpy(images)).numpy()[:, 0]
     np.testing.assert_allclose(scores(folder / "float.onnx", folder.parent / IMAGES), wanted, atol=1e-5)
-    assert of_float["auc_kept"] == 1 and of_float["fidelity"]["flips"]["count"] == 0
+    assert of_float["metrics"]["auc_kept"] == 1 and of_float["metrics"]["fidelity"]["flips"]["count"] == 0
     assert of_float["bytes"] == (folder / "float.onnx").stat().st_size
 
 
@@ -71,14 +71,14 @@ def test_static_int8_for_real(folder, of_float):
     types = {tensor.data_type for tensor in onnx.load(file).graph.initializer}
     assert onnx.TensorProto.INT8 in types
     assert row["bytes"] == file.stat().st_size
-    assert 0 < row["relative_error"] < 0.1
-    assert row["auc_kept"] > 0.95
+    assert 0 < row["metrics"]["relative_error"] < 0.1
+    assert row["metrics"]["auc_kept"] > 0.95
     assert row["versions"]["onnx"] == onnx.__version__
 
 
 def test_dynamic_int8_for_real(folder, of_float):
     row = peer_row("onnxruntime", "dynamic_int8", folder)
-    assert 0 < row["relative_error"] < 0.05
+    assert 0 < row["metrics"]["relative_error"] < 0.05
 
 
 def test_a_tools_refusal_is_a_row(folder, of_float):

@@ -40,7 +40,8 @@ def tiny_material(monkeypatch, detectors, images, labels):
     """The suite on a tiny detector: 32 calibration images, 32 test images of two data sets."""
     made = detectors("tiny")
     test = LabelledSet.from_tensors(images.flip(3), labels, ["in domain"] * 16 + ["held out"] * 16)
-    given = Material(made, from_tensors(images, labels, 32), test, by_dataset(test))
+    parts = by_dataset([sample.dataset for sample in test.samples])
+    given = Material(made, from_tensors(images, labels, 32), test, parts)
     monkeypatch.setattr(suite_run, "material", lambda *_, **__: given)
     monkeypatch.setattr(suite_run, "_FLOAT_SCORES", {})
     return given
