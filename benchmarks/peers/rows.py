@@ -57,10 +57,10 @@ def float_row(folder: Path) -> dict[str, Any]:
 def compared(logits: np.ndarray, folder: Path) -> dict[str, Any]:
     """`measures` of the test images' logits beside the float file's."""
     images = folder.parent / IMAGES
-    return measures(
-        logits, np.load(folder / "float_logits.npy"), np.load(images / "labels.npy"),
-        np.load(images / "datasets.npy"),
-    )  # fmt: skip
+    datasets = np.load(images / "datasets.npy")
+    parts = {name: datasets == name for name in dict.fromkeys(datasets.tolist())}
+    reference = np.load(folder / "float_logits.npy")
+    return measures(logits, reference, np.load(images / "labels.npy"), parts)
 
 
 def scores(file: Path, images: Path) -> np.ndarray:
