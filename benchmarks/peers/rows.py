@@ -21,7 +21,7 @@ TIMEOUT_SECONDS = 4 * 3600
 
 
 def peer_row(tool: str, method: str, folder: Path) -> dict[str, Any]:
-    """The row's JSON: ``bytes``, widths, ``seconds``, ``metrics`` (`measures`); or ``refused``, the tool's message.
+    """The row's JSON: ``bytes``, widths, ``seconds``, ``metrics``; or ``refused`` with the tool's message.
 
     Args:
         folder: a detector's (`write_detector`), beside ``images``.
@@ -61,10 +61,8 @@ def float_row(folder: Path) -> dict[str, Any]:
 def compared(logits: np.ndarray, folder: Path) -> dict[str, Any]:
     """`measures` of the test images' logits beside the float file's."""
     images = folder.parent / IMAGES
-    return measures(
-        logits, np.load(folder / "float_logits.npy"), np.load(images / "labels.npy"),
-        by_dataset(np.load(images / "datasets.npy").tolist()),
-    )  # fmt: skip
+    reference, labels = np.load(folder / "float_logits.npy"), np.load(images / "labels.npy")
+    return measures(logits, reference, labels, by_dataset(np.load(images / "datasets.npy").tolist()))
 
 
 def scores(file: Path, images: Path) -> np.ndarray:
