@@ -15,13 +15,18 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def write_page(results: Path, page: Path, pictures: Path) -> None:
-    """Markdown to ``page``, a Pareto picture a vehicle to ``pictures``."""
+def write_page(results: Path, peers: Path, page: Path, pictures: Path) -> None:
+    """Markdown to ``page``, a Pareto picture a vehicle to ``pictures``.
+
+    Args:
+        results, peers: folders of the suite's rows and of other tools' (``benchmarks.peers``).
+    """
     groups = _groups(list(reports(results).values()))
     parts = ["# How it compares\n", _HEAD]
     for (vehicle, activation_bits, bits, size), rows in sorted(groups.items(), reverse=True):
         title = f"{vehicle}, {bits:g} bits, {activation_bits}-bit activations, {size:,} test images"
         parts.append(f"## {title}\n\n{_table(rows)}")
+    parts += _other_tools(list(reports(peers).values()), groups)
     page.write_text("\n".join(parts))
     for vehicle in {key[0] for key in groups}:
         _pareto([row for key, rows in groups.items() if key[0] == vehicle for row in rows],
@@ -78,6 +83,54 @@ def _cells(method: str, rows: list[Row]) -> list[str]:
 
 def _flips(row: Row) -> dict[str, Any]:
     return row["metrics"]["fidelity"]["flips"]
+
+
+_TOOL_COLUMNS = (
+    "file", "weights", "activations", "bytes", "of float", "AUC", "AUC kept", "flips", "95 %", "logit error"
+)  # fmt: skip
+
+
+def _other_tools(peers: list[Row], groups: Any) -> list[str]:
+    """A table a vehicle: files of other tools and ours, by size; and what the tools refused."""
+    parts = []
+    measured = [row for row in peers if "tool" in row]
+    for vehicle in sorted({row["vehicle"] for row in measured}):
+        rows = [row for row in measured if row["vehicle"] == vehicle]
+        float_bytes = next(row["bytes"] for row in rows if row["tool"] == "float")
+        lines = [_tool_cells(row, float_bytes) for row in rows if "refused" not in row]
+        size = next(row["metrics"]["fidelity"]["flips"]["n"] for row in rows if "refused" not in row)
+        lines += [
+            _our_cells(row, float_bytes)
+            for (name, *_), ours in groups.items() for row in ours
+            if name == vehicle and row["bytes"].get("onnx") and row["task"]["method"] in ("best", "paper")
+            and _flips(row)["n"] == size
+        ]  # fmt: skip
+        lines.sort(key=lambda cells: -int(cells[3].replace(",", "")))
+        parts.append(f"## Other tools, {vehicle}, {size:,} test images\n\n{markdown(_TOOL_COLUMNS, lines)}")
+        refused = [f"- {row['tool']}, {row['method']}: {row['refused']}" for row in rows if "refused" in row]
+        parts += ["Refused:\n\n" + "\n".join(refused) + "\n"] if refused else []
+    return parts
+
+
+def _tool_cells(row: Row, float_bytes: int) -> list[str]:
+    name = f"{row['tool']}, {row['method']}" if row["tool"] != "float" else "float"
+    return [name, row["weights"], row["activations"], *_file_cells(row["bytes"], float_bytes, row)]
+
+
+def _our_cells(row: Row, float_bytes: int) -> list[str]:
+    task = row["task"]
+    cells = _file_cells(row["bytes"]["onnx"], float_bytes, row)
+    return [f"**defakeq, {task['method']}**", f"{task['bits']:g}", f"{task['activation_bits']}", *cells]
+
+
+def _file_cells(size: int, float_bytes: int, row: Row) -> list[str]:
+    found, flips = row["metrics"], _flips(row)
+    low, high = (100 * end for end in flips["interval"])
+    return [
+        f"{size:,}", f"{100 * size / float_bytes:.1f} %", f"{found['auc']:.4f}",
+        f"{100 * found['auc_kept']:.2f} %", f"{100 * flips['share']:.2f} %", f"{low:.2f} to {high:.2f} %",
+        f"{found['relative_error']:.4f}",
+    ]  # fmt: skip
 
 
 def _pareto(rows: list[Row], picture: Path, vehicle: str) -> None:

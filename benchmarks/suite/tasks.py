@@ -7,6 +7,12 @@ from dataclasses import dataclass
 from benchmarks.presets import OURS, PEERS, PRESETS
 from benchmarks.suite.faces import FULL, QUICK, TestSize
 
+#: Name in tables -> in ``benchmarks.compression``.
+COMPRESSION = {
+    "structured pruning": "structured_pruning", "truncated SVD": "truncated_svd",
+    "sign with rank 1": "sign_rank_one",
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Task:
@@ -14,8 +20,8 @@ class Task:
 
     Attributes:
         vehicle: a name that ``vehicles.detector`` knows.
-        method: of ``PRESETS``.
-        bits: average of the weights.
+        method: of ``PRESETS`` or ``COMPRESSION``.
+        bits: average of the weights; of ``COMPRESSION``, those whose bytes it takes.
         test: how many test images.
     """
 
@@ -43,7 +49,7 @@ _QUICK = ("best", "paper", "nearest", "GPTQ", "AdaRound", "BRECQ", "QDrop", "FIM
 
 def quick() -> Iterator[Task]:
     """The main table on two vehicles at 3 bits, tested on fewer images."""
-    for method in _QUICK:
+    for method in (*_QUICK, "truncated SVD"):
         yield from (Task(vehicle, method, 3.0, test=QUICK) for vehicle in WHOLE)
 
 
@@ -51,7 +57,8 @@ def full() -> Iterator[Task]:
     """Two vehicles whole, four methods on the others; then seeds, 4-bit activations, parts and settings."""
     yield from (Task(vehicle, method, 3.0) for method in _FEW for vehicle in (*WHOLE, *REST))
     for bits in (3.0, 2.5, 2.0, 4.0):
-        yield from (Task(vehicle, method, bits) for method in (*PEERS, "paper", "best") for vehicle in WHOLE)
+        methods = (*PEERS, "paper", "best", *COMPRESSION)
+        yield from (Task(vehicle, method, bits) for method in methods for vehicle in WHOLE)
     for activation_bits, bits in ((4, 3.0), (4, 4.0)):
         methods = (*PEERS, "paper", "best")
         yield from (Task(vehicle, method, bits, activation_bits) for method in methods for vehicle in WHOLE)
@@ -78,5 +85,5 @@ SUITES = {"quick": quick, "full": full, "real": real}
 def tasks(suite: str) -> list[Task]:
     """Each once, in order."""
     found = list(dict.fromkeys(SUITES[suite]()))
-    assert all(task.method in PRESETS for task in found)
+    assert all(task.method in PRESETS | COMPRESSION for task in found)
     return found

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 from benchmarks import __main__ as command
 from benchmarks.measures import by_dataset
 from benchmarks.presets import OURS, PEERS, PRESETS
+from benchmarks.suite import compressed
 from benchmarks.suite import run as suite_run
 from benchmarks.suite.faces import FULL, QUICK, calibration_faces
 from benchmarks.suite.material import Material
@@ -17,6 +19,7 @@ from benchmarks.suite.table import write_page
 from benchmarks.suite.tasks import SUITES, Task, tasks
 from brevitas_defakeq.calibration_set import from_tensors
 from brevitas_defakeq.data.labelled_set import LabelledSet
+from brevitas_defakeq.imaging.preprocessing import Preprocessing
 from brevitas_defakeq.utils.errors import UserError
 from brevitas_defakeq.utils.files import write_json
 
@@ -38,7 +41,7 @@ def test_presets_differ_and_name_where_they_come_from():
 @pytest.fixture
 def tiny_material(monkeypatch, detectors, images, labels):
     """The suite on a tiny detector: 32 calibration images, 32 test images of two data sets."""
-    made = detectors("tiny")
+    made = replace(detectors("tiny"), preprocessing=Preprocessing((16, 16), mean=0.0, std=1.0))
     test = LabelledSet.from_tensors(images.flip(3), labels, ["in domain"] * 16 + ["held out"] * 16)
     parts = by_dataset([sample.dataset for sample in test.samples])
     given = Material(made, from_tensors(images, labels, 32), test, parts)
@@ -95,7 +98,8 @@ def rows(tmp_path, **changes):
         "metrics": {
             "auc": 0.891, "auc_kept": 0.99, "relative_error": 0.02,
             "fidelity": {
-                "flips": {"share": 0.015, "interval": [0.01, 0.02]}, "largest_probability_change": 0.3
+                "flips": {"share": 0.015, "interval": [0.01, 0.02], "n": 1200},
+                "largest_probability_change": 0.3,
             },
             "parts": {"in domain": {"auc": 0.9}, "held out": {"auc": 0.75}},
         },
@@ -111,7 +115,7 @@ def test_the_page_has_the_best_first_and_is_the_same_twice(tmp_path):
     rows(tmp_path / "json")
     pages = []
     for name in ("first", "second"):
-        write_page(tmp_path / "json", tmp_path / f"{name}.md", tmp_path / name)
+        write_page(tmp_path / "json", tmp_path / "peers", tmp_path / f"{name}.md", tmp_path / name)
         pages.append(
             (tmp_path / f"{name}.md").read_bytes() + (tmp_path / name / "pareto-demo.svg").read_bytes()
         )
@@ -153,9 +157,47 @@ def test_rows_that_are_there_are_not_measured_again(tmp_path, monkeypatch, capsy
 def test_committed_rows_are_on_the_committed_page(tmp_path):
     if not command.PAGE.exists():
         pytest.skip("nothing measured yet")
-    write_page(command.RESULTS, tmp_path / "page.md", tmp_path)
+    write_page(command.RESULTS, command.PEERS, tmp_path / "page.md", tmp_path)
     assert (tmp_path / "page.md").read_text() == command.PAGE.read_text()
 
 
 def test_labels_of_the_material_are_the_test_sets(tiny_material, labels):
     np.testing.assert_array_equal(tiny_material.labels, labels.numpy())
+
+
+def test_other_compression_takes_the_bytes_of_best(tiny_material, quick_steps, tmp_path, monkeypatch):
+    monkeypatch.setattr(command, "RESULTS", tmp_path)
+    monkeypatch.setattr(compressed, "material", lambda *_, **__: tiny_material)
+    task = Task("tiny", "truncated SVD", 8.0, samples=32, test=QUICK)
+    with pytest.raises(UserError, match="tiny-best-w8a8-s0-n32-t1000; measure that first"):
+        command.measured_row(task, None)
+    target = int(0.5 * suite_run.run(replace(task, method="nearest"))["bytes"]["float"])
+    write_json(tmp_path / f"{replace(task, method='best').name}.json", {"bytes": {"weights": target}})
+    monkeypatch.setattr(compressed, "DefakeQConfig", SimpleNamespace(for_recipe=lambda *_, **__: quick_steps))
+    row = command.measured_row(task, None)
+    assert 0.98 * target <= row["bytes"]["weights"] <= target
+    assert row["task"]["method"] == "truncated SVD" and row["metrics"]["fidelity"]["flips"]["n"] == 32
+
+
+def test_other_tools_stand_beside_ours_by_size(tmp_path):
+    rows(tmp_path / "json")
+    fidelity = {
+        "flips": {"share": 0.05, "interval": [0.04, 0.06], "n": 1200},
+        "largest_probability_change": 0.3,
+    }
+    metrics = {"auc": 0.88, "auc_kept": 0.98, "relative_error": 0.1, "fidelity": fidelity}
+    shared = {"vehicle": "demo", "weights": "8", "activations": "8", "metrics": metrics}
+    made = {
+        "float": {"tool": "float", "method": "float", "bytes": 1000},
+        "int8": {"tool": "onnxruntime", "method": "static_int8", "bytes": 300},
+        "refused": {"tool": "torchao", "method": "int4", "refused": "no convolutions"},
+    }
+    for name, row in made.items():
+        write_json(tmp_path / "peers" / f"demo.{name}.json", shared | row)
+    write_page(tmp_path / "json", tmp_path / "peers", tmp_path / "page.md", tmp_path)
+    page = (tmp_path / "page.md").read_text()
+    table = page[page.index("## Other tools") :]
+    assert [line.split(" | ")[0] for line in table.splitlines() if line.startswith("| ")] == [
+        "| file", "| float", "| onnxruntime, static_int8", "| **defakeq, best**",
+    ]  # fmt: skip
+    assert "- torchao, int4: no convolutions" in table
