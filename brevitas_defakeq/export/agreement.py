@@ -80,7 +80,9 @@ def ort_run(session: onnxruntime.InferenceSession) -> Run:
             made = [session.run(None, {name: part})[0] for part in parts]
         except Exception as error:  # onnxruntime's errors share no other base
             raise UserError(f"onnxruntime cannot run the exported file: {one_line(error)}") from None
-        return np.concatenate([output.reshape(1, -1) if one and output.ndim < 2 else output for output in made])
+        return np.concatenate(
+            [output.reshape(1, -1) if one and output.ndim < 2 else output for output in made]
+        )
 
     return run
 

@@ -119,9 +119,7 @@ def transposed_convolution(node: Node) -> None:
     if even:
         return
     starts = [side - shared for side, shared in zip(before, common, strict=True)]
-    stops = [
-        side - more + shared for side, more, shared in zip(whole.shape[2:], after, common, strict=True)
-    ]
+    stops = [side - more + shared for side, more, shared in zip(whole.shape[2:], after, common, strict=True)]
     axes = list(range(2, 2 + rank))
     node.function("slice", [whole], axes=axes, starts=starts, stops=stops, steps=[1] * rank)
 
