@@ -39,6 +39,20 @@ def small():
     return keras.Model(images, layers.Dense(2, activation="softmax")(x))
 
 
+def settle_(model) -> None:
+    """Statistics and a head with which the scores of a random network spread."""
+    generator = np.random.default_rng(0)
+    norms = [layer for layer in model.layers if isinstance(layer, layers.BatchNormalization)]
+    coarse = generator.normal(size=(64, 6, 6, 3)).astype(np.float32)
+    images = tf.image.resize(coarse, model.input_shape[1:3], "bicubic")
+    for layer in norms:
+        layer.momentum = 0.0  # the moving averages become those of the batch
+    model(images, training=True)
+    *_, head = model.layers
+    kernel, bias = head.get_weights()
+    head.set_weights([generator.normal(0, 0.5, kernel.shape), bias])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("out", type=Path)
@@ -56,6 +70,8 @@ def main() -> None:
             gain, shift, mean, variance = layer.get_weights()
             mean = generator.normal(0, 0.2, mean.shape)
             layer.set_weights([gain, shift, mean, generator.uniform(0.5, 1.5, variance.shape)])
+    if not options.small:
+        settle_(model)
     size = model.input_shape[1]
     signature = [tf.TensorSpec((None, size, size, 3), tf.float32, name="input_1")]
     function = tf.function(lambda images: model(images, training=False), input_signature=signature)

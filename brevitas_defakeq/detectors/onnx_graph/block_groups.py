@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from brevitas_defakeq.detectors.onnx_graph.program import Step
+from brevitas_defakeq.detectors.onnx_graph.program import Step, apart_from
 from brevitas_defakeq.nn.graph_network import scopes_of
 
 #: A group without a name of its own holds at most as many layers as a unit of reconstruction.
@@ -116,7 +116,13 @@ def _fits(steps: list[Step], scope: str) -> bool:
 
 
 def _as_step(steps: list[Step], name: str, source: str) -> Step:
-    """One step of several; names that begin with its own are shortened."""
+    """One step of several; names that begin with its own are shortened, and others give way to them."""
+    inside = f"{name}."
+    names = [step.name.removeprefix(inside) for step in steps if step.name.startswith(inside)]
     for step in steps:
-        step.name = step.name.removeprefix(f"{name}.")
+        if step.name.startswith(inside):
+            step.name = step.name.removeprefix(inside)
+        else:
+            step.name = apart_from(names, step.name)
+            names.append(step.name)
     return Step(name, "graph", [source], list(steps[-1].outputs), {}, steps=steps)

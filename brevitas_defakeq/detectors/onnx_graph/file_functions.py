@@ -48,4 +48,6 @@ def _has_definition(name: str, opset: int) -> bool:
         schema = onnx.defs.get_schema(name, opset, "")
     except onnx.defs.SchemaError:
         return False
-    return bool(schema.has_function or schema.has_context_dependent_function)  # type: ignore[attr-defined]
+    return bool(
+        getattr(schema, "has_function", False) or getattr(schema, "has_context_dependent_function", False)
+    )

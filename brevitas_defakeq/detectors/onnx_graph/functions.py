@@ -45,6 +45,16 @@ def _tensors(x: Number, y: Number) -> tuple[Tensor, Number]:
     return (x if isinstance(x, Tensor) else torch.tensor(x)), y
 
 
+def _compared(name: str) -> Callable[..., Tensor]:
+    function = getattr(torch, name)
+
+    def compare(x: Number, y: Number) -> Tensor:
+        result: Tensor = function(*_tensors(x, y))
+        return result
+
+    return compare
+
+
 def _pow(x: Number, y: Number) -> Tensor:
     return torch.pow(x, y)  # type: ignore[arg-type]
 
@@ -236,7 +246,8 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
         name: getattr(torch, name)
         for name in (
             "exp", "log", "sqrt", "reciprocal", "neg", "abs", "sin", "cos", "erf", "floor", "ceil", "round",
-            "sign", "isnan", "logical_not", "logical_and", "logical_or", "eq", "gt", "lt", "ge", "le",
+            "sign", "isnan", "logical_not", "logical_and", "logical_or",
         )
     },
+    **{name: _compared(name) for name in ("eq", "gt", "lt", "ge", "le")},
 }  # fmt: skip

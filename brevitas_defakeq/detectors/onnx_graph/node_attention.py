@@ -3,7 +3,7 @@
 import math
 
 from brevitas_defakeq.detectors.onnx_graph.converter import Node, Value
-from brevitas_defakeq.detectors.onnx_graph.program import Step, readers_by_value
+from brevitas_defakeq.detectors.onnx_graph.program import Step, apart_from, readers_by_value
 
 #: What may lie between the product of q and k, the softmax and the product with v.
 _BETWEEN = {"mul", "div", "add", "sub", "where", "reshape", "clamp", "maximum", "causal_mask", "isnan", "eq"}
@@ -126,11 +126,8 @@ def _grouped(steps: list[Step], inside: list[Step], first: Step, last: Step) -> 
     """The steps with those inside as one step where the last of them was."""
     made = {name for step in inside for name in step.outputs}
     inputs = list(dict.fromkeys(name for step in inside for name in step.values if name not in made))
-    scope, taken = first.name.rpartition(".")[0], {step.name for step in steps}
-    names = (
-        ".".join(filter(None, (scope, f"attention{end}"))) for end in ("", *(f"_{n}" for n in range(1, 999)))
-    )
-    name = next(name for name in names if name not in taken)
+    name = ".".join(filter(None, (first.name.rpartition(".")[0], "attention")))
+    name = apart_from([step.name for step in steps], name)
     options = {"first": first.name, "last": last.name}
     group = Step(name, "attention", [*inputs], list(last.outputs), options, steps=inside)
     return [

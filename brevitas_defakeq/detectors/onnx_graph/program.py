@@ -79,6 +79,21 @@ def readers_by_value(steps: Sequence[Step]) -> dict[str, list[Step]]:
     return found
 
 
+def apart_from(names: Sequence[str], name: str) -> str:
+    """The name, or it with a number: none of ``names``, and neither inside of one nor around one.
+
+    >>> apart_from(["attention.query"], "attention")
+    'attention_1'
+    """
+    count, found = 0, name
+    while any(
+        other == found or other.startswith(f"{found}.") or found.startswith(f"{other}.") for other in names
+    ):
+        count += 1
+        found = f"{name}_{count}"
+    return found
+
+
 @dataclass
 class Program:
     """The steps of a whole network, with the names of its input and its outputs."""

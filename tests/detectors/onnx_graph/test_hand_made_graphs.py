@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx_files import SIZE, graph_of
 
 from brevitas_defakeq.detectors.onnx_graph.import_graph import import_graph
+from brevitas_defakeq.nn.graph_network import GraphAttention, GraphNetwork
 from brevitas_defakeq.utils.errors import UserError
 
 node = helper.make_node
@@ -386,6 +387,28 @@ def test_names_that_our_own_modules_use(names, channels_last, tmp_path):
     wanted = session.run(None, {first: given.contiguous().numpy()})[0]
     with torch.no_grad():
         np.testing.assert_allclose(found.program.network()(images).numpy(), wanted, atol=1e-5)
+
+
+def test_functions_give_way_to_layers_of_their_block(tmp_path):
+    """Its layers are `mul.q` and `attention.k`; a product and an attention have no scope."""
+    names = ("mul.q", "attention.k", "attention.v", "mul.o")
+    width = {f"block.{name}.weight": array(4, 4) for name in names}
+    nodes = [
+        CONV, node("Reshape", ["maps", "tokens"], ["rows"]),
+        node("Transpose", ["rows"], ["x"], perm=[0, 2, 1]),
+        node("MatMul", ["x", "block.mul.q.weight"], ["q"]),
+        node("MatMul", ["x", "block.attention.k.weight"], ["k"]),
+        node("MatMul", ["x", "block.attention.v.weight"], ["v"]),
+        node("Transpose", ["k"], ["turned"], perm=[0, 2, 1]), node("MatMul", ["q", "turned"], ["products"]),
+        node("Mul", ["products", "half"], ["scaled"]), node("Softmax", ["scaled"], ["shares"], axis=-1),
+        node("MatMul", ["shares", "v"], ["mixed"]), node("Mul", ["mixed", "mixed"], ["square"]),
+        node("MatMul", ["square", "block.mul.o.weight"], ["y"]), node("Add", ["y", "x"], ["z"]),
+        node("ReduceMean", ["z"], ["features"], axes=[1], keepdims=0), HEAD,
+    ]  # fmt: skip
+    network = require_same(model_of(*nodes, weights=width | {"tokens": np.array([0, 4, -1])}), tmp_path)
+    modules = dict(network.named_modules())
+    assert isinstance(modules["block"], GraphNetwork) and isinstance(modules["block.mul.q"], torch.nn.Linear)
+    assert any(isinstance(module, GraphAttention) for module in modules.values())
 
 
 def test_temporary_value_called_as_one_of_the_graph(tmp_path):
