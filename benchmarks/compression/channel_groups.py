@@ -55,9 +55,8 @@ def head_units(model: nn.Module, plan: Plan) -> list[list[Unit]]:
         qkv, projection = f"{name}.qkv", f"{name}.proj"
         if type(module) is not Attention or not names.issuperset((qkv, projection)):
             continue
-        heads, size = module.num_heads, module.head_dim
-        channels = torch.arange(heads * size).view(heads, size)
-        parts = torch.arange(3).view(1, 3, 1) * heads * size  # q, k and v
+        channels = torch.arange(module.attn_dim).view(module.num_heads, module.head_dim)
+        parts = torch.arange(3).view(1, 3, 1) * module.attn_dim  # q, k and v
         rows = (channels[:, None] + parts).flatten(1)
         pairs = zip(rows, channels, strict=True)
         groups.append([Unit({qkv: row}, {projection: column}, name) for row, column in pairs])
