@@ -3,9 +3,9 @@
     python -m benchmarks --suite quick      the main table on two detectors, about 20 minutes on two cores
     python -m benchmarks --suite full       everything; goes on where it was interrupted
     python -m benchmarks --suite real --data DATA   trained detectors on photographs
-    python -m benchmarks --table            only write the page and the pictures
+    python -m benchmarks --table            only write the page and the charts
 
-A row that has its JSON is not measured again. ``docs/comparison.md`` and its pictures are written from
+A row that has its JSON is not measured again. ``docs/comparison.md`` and its charts are written from
 the JSON files.
 """
 
@@ -29,7 +29,7 @@ from brevitas_defakeq.utils.files import write_json
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS, PAGE = ROOT / "benchmarks" / "results" / "suite", ROOT / "docs" / "comparison.md"
-PICTURES, PEERS = ROOT / "docs" / "pictures", ROOT / "benchmarks" / "results" / "peers"
+CHARTS, PEERS = ROOT / "docs" / "charts", ROOT / "benchmarks" / "results" / "peers"
 
 
 def parse() -> argparse.Namespace:
@@ -40,7 +40,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, help="folder of the real detectors and photographs")
     parser.add_argument("--only", default="", help="part of a row's name, such as demo-best")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--table", action="store_true", help="only write the page and the pictures")
+    parser.add_argument("--table", action="store_true", help="only write the page and the charts")
     parser.add_argument("--list", action="store_true", help="only name the rows that are left")
     return parser.parse_args()
 
@@ -57,7 +57,7 @@ def main() -> None:
         return
     if not options.table:
         measure(left, options.data)
-    write_page(RESULTS, PEERS, PAGE, PICTURES)
+    write_page(RESULTS, PEERS, PAGE, CHARTS)
 
 
 def measure(left: list[Task], data: Path | None) -> None:

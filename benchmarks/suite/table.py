@@ -1,4 +1,4 @@
-"""The suite's page and pictures, from the JSON files alone."""
+"""The suite's page and charts, from the JSON files alone."""
 
 from collections import defaultdict
 from pathlib import Path
@@ -15,8 +15,8 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def write_page(results: Path, peers: Path, page: Path, pictures: Path) -> None:
-    """Markdown to ``page``, a Pareto picture a vehicle to ``pictures``.
+def write_page(results: Path, peers: Path, page: Path, charts: Path) -> None:
+    """Markdown to ``page``, a Pareto chart a vehicle to ``charts``.
 
     Args:
         results, peers: folders of the suite's rows and of other tools' (``benchmarks.peers``).
@@ -30,7 +30,7 @@ def write_page(results: Path, peers: Path, page: Path, pictures: Path) -> None:
     page.write_text("\n".join(parts))
     for vehicle in {key[0] for key in groups}:
         _pareto([row for key, rows in groups.items() if key[0] == vehicle for row in rows],
-                pictures / f"pareto-{vehicle}.svg", vehicle)  # fmt: skip
+                charts / f"pareto-{vehicle}.svg", vehicle)  # fmt: skip
 
 
 _HEAD = """\
@@ -133,12 +133,12 @@ def _file_cells(size: int, float_bytes: int, row: Row) -> list[str]:
     ]  # fmt: skip
 
 
-def _pareto(rows: list[Row], picture: Path, vehicle: str) -> None:
+def _pareto(rows: list[Row], chart: Path, vehicle: str) -> None:
     """Flips against bytes, a line a method; the lower left is better."""
     import matplotlib
 
     matplotlib.use("Agg")
-    matplotlib.rcParams["svg.hashsalt"] = "defakeq"  # the same picture from the same JSON
+    matplotlib.rcParams["svg.hashsalt"] = "defakeq"  # the same chart from the same JSON
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(1, 2, figsize=(11, 4.5), sharex=True)
@@ -163,6 +163,6 @@ def _pareto(rows: list[Row], picture: Path, vehicle: str) -> None:
     axes[1].set(title="AUC kept", xlabel="kB of weights", ylabel="% of the float AUC")
     axes[1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
     figure.tight_layout()
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(picture, metadata={"Date": None})
+    chart.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(chart, metadata={"Date": None})
     pyplot.close(figure)

@@ -7,7 +7,7 @@ from brevitas import config
 from nominal_width import nominal_bits
 from torch import nn
 
-from brevitas_defakeq.quant.bit_width import relaxed, set_bits_
+from brevitas_defakeq.quant.bit_width import relaxed, set_bits_, set_relaxed_bits_
 from brevitas_defakeq.quant.partial_float import weight_quantizer
 from brevitas_defakeq.quant.presets import (
     HAQActPerTensorFloat,
@@ -119,7 +119,7 @@ def test_a_relaxed_width_takes_the_range_along():
     low, high = layer.weight.amin(1), layer.weight.amax(1)
     with relaxed(layer):
         for bits in (8, 6.5, 5, 3.3):
-            set_bits_(quantizer, bits)
+            set_relaxed_bits_(quantizer, bits)
             value, scale, *_ = quantizer(layer.weight)
             tolerance = 1.05 * scale.flatten()
             assert ((value.amin(1) - low).abs() <= tolerance).all()

@@ -77,23 +77,23 @@ def _nearest(node: Node, x: Value, axis: int, sizes: list[int], scales: list[flo
     new, old, scale = sizes[axis], x.shape[axis], np.float32(scales[axis])
     steps = np.arange(new, dtype=np.float32)
     if way == "asymmetric":
-        places = steps / scale
+        positions = steps / scale
     elif way == "align_corners":
-        places = steps * np.float32((old - 1) / max(new - 1, 1))
+        positions = steps * np.float32((old - 1) / max(new - 1, 1))
     elif way == "half_pixel" or (way == "pytorch_half_pixel" and new > 1):
-        places = (steps + np.float32(0.5)) / scale - np.float32(0.5)
+        positions = (steps + np.float32(0.5)) / scale - np.float32(0.5)
     elif way == "pytorch_half_pixel":
-        places = np.zeros(1, np.float32)
+        positions = np.zeros(1, np.float32)
     elif way == "half_pixel_symmetric":
-        places = (steps + np.float32(0.5)) / scale - np.float32(0.5) + (old - new / scale) / 2
+        positions = (steps + np.float32(0.5)) / scale - np.float32(0.5) + (old - new / scale) / 2
     else:
         node.refuse(f"mode nearest with {way} has no counterpart in torch")
     default = "floor" if node.op == "Upsample" else "round_prefer_floor"
     rounded = {
-        "round_prefer_floor": np.ceil(places - np.float32(0.5)),
-        "round_prefer_ceil": np.floor(places + np.float32(0.5)),
-        "floor": np.floor(places),
-        "ceil": np.ceil(places),
+        "round_prefer_floor": np.ceil(positions - np.float32(0.5)),
+        "round_prefer_ceil": np.floor(positions + np.float32(0.5)),
+        "floor": np.floor(positions),
+        "ceil": np.ceil(positions),
     }[_text(node, "nearest_mode", default)]
     return np.clip(rounded, 0, old - 1).astype(np.int64)
 
