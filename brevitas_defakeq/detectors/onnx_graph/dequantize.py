@@ -11,7 +11,7 @@ import numpy as np
 from onnx import ModelProto
 
 from brevitas_defakeq.detectors.onnx_graph import node_layers
-from brevitas_defakeq.detectors.onnx_graph.converter import Node, Value
+from brevitas_defakeq.detectors.onnx_graph.converter import Handler, Node, Value
 from brevitas_defakeq.detectors.onnx_graph.subgraphs import graphs_of
 from brevitas_defakeq.utils.errors import UserError
 
@@ -149,6 +149,10 @@ def _float_operand(node: Node, position: int) -> Value:
     return Value(value.name, numbers.astype(np.float32), source=value.source)
 
 
+def _linear_sigmoid(node: Node) -> None:
+    node.module("Sigmoid")
+
+
 def _linear_average(node: Node) -> None:
     if node.attribute("channels_last", 0):
         node.refuse("its channels come last")
@@ -196,7 +200,7 @@ def _unpacked(codes: np.ndarray, bits: int) -> np.ndarray:
 
 
 #: What reads a quantized file as a float network.
-DEQUANTIZERS: dict[str, Callable[[Node], object]] = {
+DEQUANTIZERS: dict[str, Handler] = {
     "QuantizeLinear": _quantize,
     "DequantizeLinear": _dequantize,
     "DynamicQuantizeLinear": _dynamic,
@@ -207,7 +211,7 @@ DEQUANTIZERS: dict[str, Callable[[Node], object]] = {
     "QGemm": _linear_gemm,
     "QLinearAdd": _linear_pair(node_layers.addition),
     "QLinearMul": _linear_pair(node_layers.multiplication),
-    "QLinearSigmoid": lambda node: node.module("Sigmoid"),
+    "QLinearSigmoid": _linear_sigmoid,
     "QLinearGlobalAveragePool": _linear_average,
     "MatMulNBits": _few_bits,
 }

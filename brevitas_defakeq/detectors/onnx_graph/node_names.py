@@ -1,6 +1,7 @@
 """Names for the modules of a converted graph: those of the original network where the file tells them."""
 
 import ast
+import keyword
 import re
 from collections.abc import Iterator
 
@@ -25,6 +26,7 @@ _ANONYMOUS = re.compile(r"^(onnx::.*|val_?\d+|_?\d+|const(ant)?[_.\d].*|.*const_
 #: What a module of the network cannot be called.
 _RESERVED = {
     *dir(GraphAttention({}, (), (), (), "", "")),
+    *keyword.kwlist,  # the exporter writes Python with the names
     *("q_quant", "k_quant", "softmax_quant", "v_quant"),
 }
 

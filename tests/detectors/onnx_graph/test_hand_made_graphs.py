@@ -369,12 +369,12 @@ def test_names_that_our_own_modules_use(names, channels_last, tmp_path):
     nodes = [
         *turn, node("Conv", ["turned" if turn else first, "forward.weight", "shift"], [middle], pads=[1] * 4),
         node("Conv", [middle, "steps.weight"], ["maps"]), POOL, FLAT,
-        node("MatMul", ["features", "training.weight"], ["scores.temporary"]),
+        node("MatMul", ["features", "training.lambda_1"], ["scores.temporary"]),
         node("MatMul", ["scores.temporary", "entry.weight"], ["scores"]),
     ]  # fmt: skip
     weights = {
         "forward.weight": WEIGHTS["kernel"], "steps.weight": array(4, 4, 1, 1),
-        "training.weight": array(4, 4), "entry.weight": WEIGHTS["matrix"],
+        "training.lambda_1": array(4, 4), "entry.weight": WEIGHTS["matrix"],
     }  # fmt: skip
     shape = ("n", SIZE, SIZE, 3) if channels_last else ("n", 3, SIZE, SIZE)
     graph = model_of(*nodes, weights=weights, shape=shape)
@@ -385,8 +385,10 @@ def test_names_that_our_own_modules_use(names, channels_last, tmp_path):
     graph.ir_version = 8
     session = onnxruntime.InferenceSession(graph.SerializeToString())
     wanted = session.run(None, {first: given.contiguous().numpy()})[0]
+    network = found.program.network()
     with torch.no_grad():
-        np.testing.assert_allclose(found.program.network()(images).numpy(), wanted, atol=1e-5)
+        np.testing.assert_allclose(network(images).numpy(), wanted, atol=1e-5)
+    assert {"forward_", "steps_", "training_.lambda_"} <= {name for name, _ in network.named_modules()}
 
 
 def test_functions_give_way_to_layers_of_their_block(tmp_path):
