@@ -64,7 +64,7 @@ def int4(given: Given) -> Made:
 
     model = onnx.load(given.onnx)
     before = {node.name for node in model.graph.node if node.op_type in ("MatMul", "Gemm", "Conv")}
-    quantizer = MatMulNBitsQuantizer(model, bits=4, block_size=32, is_symmetric=False, accuracy_level=4)
+    quantizer = MatMulNBitsQuantizer(model, bits=4, block_size=32, is_symmetric=False)
     quantizer.process()
     made = quantizer.model.model
     onnx.save(made, given.out / "model.onnx")
