@@ -65,7 +65,13 @@ def quick(preset):
     return replace(preset, change=change)
 
 
-@pytest.mark.parametrize("method", PRESETS)
+@pytest.mark.parametrize(
+    "method",
+    [
+        name if name in (*PEERS, "paper", "best") else pytest.param(name, marks=pytest.mark.slow)
+        for name in PRESETS
+    ],
+)
 def test_every_preset_gives_a_row(method, tiny_material, monkeypatch):
     monkeypatch.setitem(PRESETS, method, quick(PRESETS[method]))
     row = suite_run.run(Task("tiny", method, 4.0, samples=32, test=QUICK))
