@@ -51,8 +51,8 @@ def flow(given: Given, bits: int, *, gptq: bool = False) -> Made:
     apply_bias_correction(batches, quantized)
     logits = predicted(quantized, given.test())
     export_onnx_qcdq(
-        quantized, images[:1], str(given.out / "model.onnx"), opset_version=17, dynamo=False, input_names=[INPUT],
-        output_names=[OUTPUT],
+        quantized, images[:1], str(given.out / "model.onnx"), opset_version=17, dynamo=False,
+        input_names=[INPUT], output_names=[OUTPUT],
     )  # fmt: skip
     return Made(["model.onnx"], f"{bits} per channel, first layer 8", "8", "torch", logits, note)
 
