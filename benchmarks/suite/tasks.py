@@ -42,7 +42,7 @@ class Task:
         return f"{self.vehicle}-{method}-w{self.bits:g}a{self.activation_bits}-s{self.seed}{images}{size}"
 
 
-WHOLE, REST = ("demo", "mobilenet"), ("resnet", "vit")
+WHOLE, REST = ("demo", "resnet"), ("mobilenet", "vit")
 _FEW = ("best", "BRECQ", "FIMA-Q", "nearest")
 _QUICK = ("best", "paper", "nearest", "GPTQ", "AdaRound", "BRECQ", "QDrop", "FIMA-Q")
 
