@@ -29,13 +29,12 @@ def flow(given: Given, bits: int, *, gptq: bool = False) -> Made:
     images = torch.from_numpy(given.calibration())
     batches = [(batch, None) for batch in images.split(_BATCH)]
     note = ""
-    model = given.module()
     try:
         model = preprocess_for_quantize(
-            model, equalize_iters=20, equalize_merge_bias=True, merge_bn=True
+            traceable(given.module()), equalize_iters=20, equalize_merge_bias=True, merge_bn=True
         )  # fmt: skip
     except Exception as error:  # torch.fx's errors share no base
-        model = given.module()
+        model = traceable(given.module())
         note = f"without graph equalization: {refusal(error)}"
     quantized = quantize_model(
         model, "layerwise", weight_bit_width=bits, act_bit_width=8, bias_bit_width=32,
@@ -55,6 +54,14 @@ def flow(given: Given, bits: int, *, gptq: bool = False) -> Made:
         input_names=[INPUT], output_names=[OUTPUT],
     )  # fmt: skip
     return Made(["model.onnx"], f"{bits} per channel, first layer 8", "8", "torch", logits, note)
+
+
+def traceable(model: Any) -> Any:
+    """timm's attention as products and a softmax: torch's exporter refuses the fused call in a traced graph."""
+    for module in model.modules():
+        if hasattr(module, "fused_attn"):
+            module.fused_attn = False
+    return model
 
 
 def predicted(model: Any, images: np.ndarray) -> np.ndarray:
