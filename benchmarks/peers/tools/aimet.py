@@ -58,14 +58,14 @@ def w4_adaround(given: Given) -> Made:
 
 
 def mixed(given: Given) -> Made:
-    from aimet_onnx.common.defs import QuantizationDataType
+    from aimet_onnx.common.defs import CallbackFunc, QuantizationDataType
     from aimet_onnx.mixed_precision import choose_mixed_precision
     from onnxruntime import InferenceSession
 
     images = given.calibration()[:_COMPARED]
     reference = logits_of(InferenceSession(str(given.onnx)), images)
 
-    def score(session: Any) -> float:
+    def score(session: Any, _: None) -> float:
         return 1 - float(np.mean((logits_of(session, images) - reference) ** 2) / reference.var())
 
     sim = simulation(given, "int8")
@@ -74,9 +74,11 @@ def mixed(given: Given) -> Made:
     candidates = [
         ((activations, kind), (weights, kind)) for activations, weights in ((16, 8), (8, 8), (8, 4))
     ]
+    calibrate = CallbackFunc(lambda session, _: logits_of(session, images))
+    judged = CallbackFunc(score)
     choose_mixed_precision(
-        sim, candidates, score, score, _ALLOWED_DROP, str(given.out), True,
-        lambda session: logits_of(session, images), use_all_amp_candidates=True,
+        sim, candidates, judged, judged, _ALLOWED_DROP, str(given.out), True, calibrate,
+        use_all_amp_candidates=True,
     )  # fmt: skip
     constants = {tensor.name for tensor in sim.model.model.graph.initializer}
     quantizers = sim.qc_quantize_op_dict.items()

@@ -31,10 +31,10 @@ def flow(given: Given, bits: int, *, gptq: bool = False) -> Made:
     note = ""
     try:
         model = preprocess_for_quantize(
-            traceable(given.module()), equalize_iters=20, equalize_merge_bias=True, merge_bn=True
+            of_one_image(given.module()), equalize_iters=20, equalize_merge_bias=True, merge_bn=True
         )  # fmt: skip
     except Exception as error:  # torch.fx's errors share no base
-        model = traceable(given.module())
+        model = of_one_image(given.module())
         note = f"without graph equalization: {refusal(error)}"
     quantized = quantize_model(
         model, "layerwise", weight_bit_width=bits, act_bit_width=8, bias_bit_width=32,
@@ -56,12 +56,19 @@ def flow(given: Given, bits: int, *, gptq: bool = False) -> Made:
     return Made(["model.onnx"], f"{bits} per channel, first layer 8", "8", "torch", logits, note)
 
 
-def traceable(model: Any) -> Any:
-    """timm's attention as products and a softmax: torch's exporter refuses the fused call in a traced graph."""
-    for module in model.modules():
-        if hasattr(module, "fused_attn"):
-            module.fused_attn = False
-    return model
+def of_one_image(model: Any) -> Any:
+    """The module without timm's optional arguments, which torch's tracers take for inputs of the graph."""
+    from torch import Tensor, nn
+
+    class OfOneImage(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, image: Tensor) -> Tensor:
+            return self.model(image)
+
+    return OfOneImage().eval()
 
 
 def predicted(model: Any, images: np.ndarray) -> np.ndarray:
