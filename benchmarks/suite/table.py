@@ -23,7 +23,8 @@ def write_page(results: Path, peers: Path, page: Path, charts: Path) -> None:
     """
     groups = _groups(list(reports(results).values()))
     parts = ["# How it compares\n", _HEAD]
-    for (vehicle, activation_bits, bits, size), rows in sorted(groups.items(), reverse=True):
+    for (vehicle, activation_bits, bits, _), rows in sorted(groups.items(), reverse=True):
+        size = _flips(rows[0])["n"]
         title = f"{vehicle}, {bits:g} bits, {activation_bits}-bit activations, {size:,} test images"
         parts.append(f"## {title}\n\n{_table(rows)}")
     parts += _other_tools(list(reports(peers).values()), groups)
@@ -37,7 +38,8 @@ _HEAD = """\
 Written by `python -m benchmarks --table` from the JSON files in `benchmarks/results/suite`. Every method
 starts from the same detector and calibration images and takes the same number of steps; the detectors know
 drawn faces.
-Bytes are those of the packed weights. Flips are verdicts that differ from the float detector's at its own
+Bytes are those of the packed weights, of other tools those of the file. Pruning, SVD and signs have float
+activations. Flips are verdicts that differ from the float detector's at its own
 threshold. The parts are, for drawn faces, the forgery families used in training and those kept out; for
 photographs the fair pairs ffhq/tpdne and cip.
 """
