@@ -13,6 +13,7 @@ import argparse
 import gc
 import json
 import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     options = parse()
     torch.set_num_threads(options.threads)
+    warnings.filterwarnings("ignore", message="Computing zero point of output")  # Brevitas, every layer
     left = [
         task for task in tasks(options.suite)
         if options.only in task.name and not (RESULTS / f"{task.name}.json").exists()
