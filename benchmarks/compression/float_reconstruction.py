@@ -12,13 +12,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from brevitas_defakeq.config import FORWARD_BATCH, ReconstructionConfig
+from brevitas_defakeq.config import ReconstructionConfig
 from brevitas_defakeq.nn.module_tree import restore_, snapshot
 from brevitas_defakeq.pipeline import Job
 from brevitas_defakeq.reconstruct.block_loop import Reconstruction
 from brevitas_defakeq.reconstruct.block_task import BlockTask
 from brevitas_defakeq.reconstruct.final_pass import tune_network_
-from brevitas_defakeq.reconstruct.losses import mean_over_images, relative_error, target_variance
+from brevitas_defakeq.reconstruct.learned_rounding import held_out_error
+from brevitas_defakeq.reconstruct.losses import relative_error, target_variance
 from brevitas_defakeq.reconstruct.untrainable import untrained_if_refused
 
 #: Adam, relative to the root mean square of each tensor, falling to 0 along a cosine.
@@ -30,8 +31,8 @@ class FloatReconstruction(Reconstruction):
     """The loop over blocks; ``quantized`` is the compressed network."""
 
     def block_(self, index: int) -> dict[str, float]:
-        """Reconstruct block ``index`` of the plan in place; returns its errors on held-out images."""
-        block = self.plan.blocks[index]
+        """Reconstruct block ``index`` of ``units`` in place; returns its errors on held-out images."""
+        block = self.units[index]
         task = self._task(block, index)
         errors = train_block_(task, self.config)
         self._count_steps("reconstruct", block)
@@ -44,8 +45,8 @@ def reconstruct_(job: Job, model: nn.Module) -> list[dict[str, float]]:
     work = FloatReconstruction(**vars(job.reconstruction(model)))
     errors = []
     with job.stage("reconstruct"):
-        for index in range(len(job.plan.blocks)):
-            job.on_progress("reconstruct", index, len(job.plan.blocks))
+        for index in range(len(work.units)):
+            job.on_progress("reconstruct", index, len(work.units))
             errors.append(work.block_(index))
     return errors
 
@@ -101,14 +102,3 @@ def _descend(task: BlockTask, config: ReconstructionConfig, rate: float, varianc
 
 def _size(tensor: Tensor) -> float:
     return max(float(tensor.detach().square().mean().sqrt()), 1e-3)
-
-
-@torch.no_grad()
-def held_out_error(task: BlockTask, variance: float) -> float:
-    """Error of the block behind the compressed prefix, over the held-out images."""
-
-    def error(images: Tensor) -> Tensor:
-        output = task.run(task.quantized_data.rows(task.quantized_data.inputs, images))
-        return relative_error(output, task.target_rows(images), variance)
-
-    return mean_over_images(error, task.held_out, FORWARD_BATCH)

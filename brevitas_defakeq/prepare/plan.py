@@ -208,11 +208,7 @@ def _read(
     layers, left_float = _layers(modules, traced, images, plan.left_float, dims)
     names = tuple(layer.name for layer in layers)
     attentions = tuple(
-        name
-        for name in traced.calls
-        if type(modules[name]) in QUANTIZED_ATTENTION
-        and name not in left_float
-        and "forward" not in vars(modules[name])
+        name for name in traced.calls if type(modules[name]) in QUANTIZED_ATTENTION and name not in left_float
     )
     return replace(
         plan,

@@ -1,7 +1,7 @@
 """Learned rounding of one block (eqs. 7, 8 and 10 with the widths frozen)."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -31,14 +31,26 @@ def reconstruct_block_(task: BlockTask, config: ReconstructionConfig, veft: VEFT
     Returns:
         error before and after on the held-out images, relative to the target's variance.
     """
+
+    def learn(_: float) -> None:
+        drop = dropped_activations(task.quantized, config.activation_drop, task.generator)
+        with coded_weights(task.layers, learn_rounding=True) as coded, drop:
+            _optimize(task, coded, config, veft)
+
+    return _kept_if_better_(task, learn)
+
+
+def _kept_if_better_(task: BlockTask, learn: Callable[[float], None]) -> dict[str, float]:
+    """Train a block in place by ``learn``, which is given the target's variance; undo what does not help.
+
+    Returns:
+        error before and after on the held-out images, relative to the target's variance.
+    """
     variance = target_variance(task)
-    before = _held_out_error(task, variance)
-    saved = snapshot(task.quantized)
-    training = untrained_if_refused(task.quantized, saved, task.name)
-    drop = dropped_activations(task.quantized, config.activation_drop, task.generator)
-    with training, coded_weights(task.layers, learn_rounding=True) as coded, drop:
-        _optimize(task, coded, config, veft)
-    after = _held_out_error(task, variance)
+    before, saved = held_out_error(task, variance), snapshot(task.quantized)
+    with untrained_if_refused(task.quantized, saved, task.name):
+        learn(variance)
+    after = held_out_error(task, variance)
     if not after < before:
         restore_(task.quantized, saved)
     return {"before": before, "after": after}
@@ -114,8 +126,8 @@ def _decay(step: int, steps: int) -> float:
 
 
 @torch.no_grad()
-def _held_out_error(task: BlockTask, variance: float) -> float:
-    """Error of the quantized block behind the quantized prefix, over the held-out images."""
+def held_out_error(task: BlockTask, variance: float) -> float:
+    """Error of the block in M_q behind M_q's prefix, over the held-out images, relative to ``variance``."""
 
     def error(images: Tensor) -> Tensor:
         output = task.run(task.quantized_data.rows(task.quantized_data.inputs, images))
@@ -133,11 +145,10 @@ def learn_activations_(task: BlockTask, config: ReconstructionConfig) -> dict[st
     Returns:
         error before and after on the held-out images, relative to the target's variance.
     """
-    variance, saved = target_variance(task), snapshot(task.quantized)
-    before = _held_out_error(task, variance)
-    optimizer = torch.optim.Adam(affine_groups(task.quantized, config.scale_lr, whole=False))
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _decay(step, config.iterations))
-    with untrained_if_refused(task.quantized, saved, task.name):
+
+    def learn(variance: float) -> None:
+        optimizer = torch.optim.Adam(affine_groups(task.quantized, config.scale_lr, whole=False))
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _decay(step, config.iterations))
         for _ in range(config.iterations):
             images = task.draw_images(config.batch_size)
             output = task.run(task.input_rows(images, config.block_input))
@@ -145,7 +156,5 @@ def learn_activations_(task: BlockTask, config: ReconstructionConfig) -> dict[st
             relative_error(output, task.target_rows(images), variance).backward()
             optimizer.step()
             schedule.step()
-    after = _held_out_error(task, variance)
-    if not after < before:
-        restore_(task.quantized, saved)
-    return {"before": before, "after": after}
+
+    return _kept_if_better_(task, learn)

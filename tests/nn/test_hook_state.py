@@ -1,30 +1,15 @@
 """What hooks put aside is as it was after a pass over a part of the network."""
 
 import torch
+from odd_models import Collector
 from torch import nn
 
 from brevitas_defakeq.nn.hook_state import HookState, has_hooks_inside
 
 
-class Collector:
-    """Lists outputs, and starts a new list when they are taken."""
-
-    def __init__(self, *layers):
-        self.found = []
-        for layer in layers:
-            layer.register_forward_hook(self.add)
-
-    def add(self, module, inputs, output):
-        self.found.append(output)
-
-    def taken(self):
-        found, self.found = self.found, []
-        return found
-
-
 def test_lists_and_dicts_of_hooks_come_back():
     model, named, state = nn.Sequential(nn.ReLU(), nn.Tanh()), {"kept": 1}, []
-    collector = Collector(model[0])
+    collector = Collector([model[0]])
     model[1].register_forward_hook(lambda module, inputs, output: named.update(new=output))
     before = HookState(model)
     model[1].register_forward_hook(lambda module, inputs, output: state.append(output))  # registered later
