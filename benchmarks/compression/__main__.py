@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from benchmarks.compression.measured_run import METHODS, measured
+from benchmarks.measures import by_dataset
 from benchmarks.tables import markdown, reports
 from brevitas_defakeq.artifact import float_bytes
 from brevitas_defakeq.calibration_set import CalibrationSet, from_source, from_tensors
@@ -119,13 +120,15 @@ def main() -> None:
         "best", seed=options.seed, samples=options.samples, reconstruction=steps
     )
     sizes = [target_bytes(text, float_bytes(detector.model)) for text in options.bytes]
-    data = data_of(detector, options, config)
+    calibration, test = data_of(detector, options, config)
+    parts = by_dataset([sample.dataset for sample in test.samples])
     for text, size in zip(options.bytes, sizes, strict=True):
         for method in options.method:
             name = run_name(detector.name, method, text, config)
             if not (options.out / f"{name}.json").exists():
                 print(name, flush=True)
-                write_json(options.out / f"{name}.json", measured(detector, *data, method, size, config))
+                row = measured(detector, calibration, test, parts, method, size, config)
+                write_json(options.out / f"{name}.json", row)
     (options.out / "README.md").write_text(table(options.out))
 
 

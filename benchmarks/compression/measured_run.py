@@ -16,7 +16,7 @@ from benchmarks.compression.sign_rank_one import sign_rank_one
 from benchmarks.compression.stored_file import file_of, read_file_
 from benchmarks.compression.structured_pruning import structured_pruning
 from benchmarks.compression.truncated_svd import truncated_svd
-from benchmarks.measures import by_dataset, measures
+from benchmarks.measures import measures
 from brevitas_defakeq.artifact import float_bytes
 from brevitas_defakeq.calibration_set import CalibrationSet
 from brevitas_defakeq.config import DefakeQConfig
@@ -81,10 +81,10 @@ def new_job(detector: Detector, calibration: CalibrationSet, config: DefakeQConf
 
 
 def measured(
-    detector: Detector, calibration: CalibrationSet, test: LabelledSet, method: str, target: int,
-    config: DefakeQConfig,
+    detector: Detector, calibration: CalibrationSet, test: LabelledSet, parts: Mapping[str, np.ndarray],
+    method: str, target: int, config: DefakeQConfig,
 ) -> dict[str, Any]:  # fmt: skip
-    """The row of one method at one size, ready for JSON."""
+    """The row of one method at one size, ready for JSON; ``parts`` as in `measures`."""
     start = time.perf_counter()
     job = new_job(detector, calibration, config)
     found = compress(job, method, target)
@@ -92,7 +92,6 @@ def measured(
     models = {"float": job.reference, "before_reconstruction": found.before, "compressed": found.model}
     scores = logits(models, job.observer, test)
     labels = np.array([sample.label for sample in test.samples])
-    parts = by_dataset([sample.dataset for sample in test.samples])
     size = float_bytes(detector.model)
     return {
         "task": {

@@ -21,7 +21,9 @@ def run_compression(task: Task, data: Path | None, target: int) -> dict[str, Any
     """
     given = material(task.vehicle, samples=task.samples, seed=task.seed, size=task.test, data=data)
     config = DefakeQConfig.for_recipe("best", seed=task.seed, samples=task.samples)
-    found = measured(given.detector, given.calibration, given.test, COMPRESSION[task.method], target, config)
+    found = measured(
+        given.detector, given.calibration, given.test, given.parts, COMPRESSION[task.method], target, config
+    )  # fmt: skip
     return {
         "task": asdict(task),
         "paper": "",

@@ -15,6 +15,7 @@ from benchmarks.compression.__main__ import target_bytes
 from benchmarks.compression.candidate import Candidate, Removal, of_size
 from benchmarks.compression.measured_run import METHODS, compress, measured
 from benchmarks.compression.stored_file import file_bytes
+from benchmarks.measures import by_dataset
 from brevitas_defakeq.artifact import float_bytes
 from brevitas_defakeq.calibration_set import from_tensors
 from brevitas_defakeq.data.labelled_set import LabelledSet
@@ -91,6 +92,7 @@ def test_a_row_has_auc_flips_error_bytes_and_seconds(detectors, images, labels, 
         detector,
         calibration,
         LabelledSet.from_tensors(images, labels, names),
+        by_dataset(names),
         "truncated_svd",
         target,
         quick_steps,
