@@ -1,23 +1,14 @@
 """What the benchmarks compare: each name is a recipe with something changed."""
 
-from collections.abc import Callable
-from dataclasses import replace
-
+from benchmarks.presets import Change, changed
 from brevitas_defakeq.config import DefakeQConfig, without_haq, without_veft
-
-Change = Callable[[DefakeQConfig], DefakeQConfig]
-
-
-def stage(name: str, **changes) -> Change:
-    """A change of one stage's fields."""
-    return lambda config: replace(config, **{name: replace(getattr(config, name), **changes)})
 
 
 def veft(**changes) -> Change:
     """VEFT in blocks, and nothing after them that could wash it out."""
 
     def change(config: DefakeQConfig) -> DefakeQConfig:
-        return stage("veft", enabled=True, **changes)(NO_FINAL(config))
+        return changed(veft={"enabled": True, **changes})(NO_FINAL(config))
 
     return change
 
@@ -26,7 +17,7 @@ def same(config: DefakeQConfig) -> DefakeQConfig:
     return config
 
 
-NO_FINAL = stage("final", steps=0)
+NO_FINAL = changed(final={"steps": 0})
 #: What every comparison holds: our recipe, the paper's, the ablations of the paper's.
 MAIN = {
     "best": ("best", same),
@@ -37,16 +28,16 @@ MAIN = {
 #: ``best`` with one part taken out or put another way.
 PARTS = {
     "best, no HAQ": ("best", without_haq),
-    "best, E = 2^-b": ("best", stage("haq", error_base=2.0)),
-    "best, measured costs": ("best", stage("haq", sensitivity="measured")),
-    "best, Taylor costs": ("best", stage("haq", sensitivity="taylor")),
-    "best, no matching": ("best", stage("reconstruction", matching="none")),
-    "best, nearest in blocks": ("best", stage("reconstruction", rounding="nearest")),
-    "best, quantized inputs": ("best", stage("reconstruction", block_input="quantized")),
+    "best, E = 2^-b": ("best", changed(haq={"error_base": 2.0})),
+    "best, measured costs": ("best", changed(haq={"sensitivity": "measured"})),
+    "best, Taylor costs": ("best", changed(haq={"sensitivity": "taylor"})),
+    "best, no matching": ("best", changed(reconstruction={"matching": "none"})),
+    "best, nearest in blocks": ("best", changed(reconstruction={"rounding": "nearest"})),
+    "best, quantized inputs": ("best", changed(reconstruction={"block_input": "quantized"})),
     "best, no last pass": ("best", NO_FINAL),
-    "best, codes learned in last pass": ("best", stage("final", rounding_lr=0.01)),
-    "best, no mirror images": ("best", stage("final", mirror=False)),
-    "best, eq. 9 in last pass": ("best", stage("final", loss="contrastive")),
+    "best, codes learned in last pass": ("best", changed(final={"rounding_lr": 0.01})),
+    "best, no mirror images": ("best", changed(final={"mirror": False})),
+    "best, eq. 9 in last pass": ("best", changed(final={"loss": "contrastive"})),
 }
 #: Forms of VEFT, judged against "best, no last pass", which differs by VEFT alone.
 VEFT = {

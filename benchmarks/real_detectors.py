@@ -1,13 +1,19 @@
-"""The detectors that the benchmarks on real faces measure, each read from the data folder's ``weights/``."""
+"""The detectors that the benchmarks on real faces measure, each read from the data folder's ``weights/``,
+and the fair pairs of its photographs."""
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from benchmarks.plain_vit import PREPROCESSING, plain_vit
+from brevitas_defakeq.data.sources import read_source
 from brevitas_defakeq.detectors.checkpoint import read_checkpoint
 from brevitas_defakeq.detectors.load_weights import load_state
 from brevitas_defakeq.detectors.resolve import Detector, resolve
 from brevitas_defakeq.imaging.preprocessing import Preprocessing
+from brevitas_defakeq.imaging.sample import Sample
 
 _HALF = (0.5, 0.5, 0.5)
 
@@ -66,3 +72,17 @@ def clip(data: Path) -> Detector:
 DETECTORS = {
     "mobilenetv2_035": mobilenet, "hybrid": hybrid, "classnseg": classnseg, "plain_vit": vit, "clip": clip
 }  # fmt: skip
+
+
+#: Name -> the CSV beside ``test.csv`` that lists it: real and fake of the same source and pipeline.
+FAIR_PAIRS = {"ffhq/tpdne": "test_pair_ffhq_tpdne.csv", "cip": "test_pair_cip.csv"}
+
+
+def fair_pairs(samples: Sequence[Sample], data: Path) -> dict[str, np.ndarray]:
+    """Name of a fair pair -> mask [N] of the samples that are in it."""
+    files = [sample.path.resolve() for sample in samples]
+    members = {
+        name: {sample.path.resolve() for sample in read_source(data / "faces256" / file)}
+        for name, file in FAIR_PAIRS.items()
+    }
+    return {name: np.array([file in inside for file in files]) for name, inside in members.items()}

@@ -19,13 +19,12 @@ import numpy as np
 import torch
 
 from benchmarks.methods import METHODS, PARTS, VEFT, configuration
-from benchmarks.real_detectors import DETECTORS
+from benchmarks.real_detectors import DETECTORS, fair_pairs
 from benchmarks.tables import reports
 from brevitas_defakeq.api import quantize
 from brevitas_defakeq.calibration_set import from_source
 from brevitas_defakeq.config import DefakeQConfig
 from brevitas_defakeq.data.labelled_set import LabelledSet
-from brevitas_defakeq.data.sources import read_source
 from brevitas_defakeq.detectors.observer import Observer
 from brevitas_defakeq.detectors.resolve import Detector
 from brevitas_defakeq.evaluation.bootstrap import auc_interval
@@ -36,7 +35,6 @@ from brevitas_defakeq.quantization_request import prepare_request
 from brevitas_defakeq.resume import Checkpoint
 from brevitas_defakeq.utils.files import write_json
 
-PAIRS = ("test_pair_ffhq_tpdne.csv", "test_pair_cip.csv")
 TRAINED = ("mobilenetv2_035", "hybrid")
 #: average bits -> seeds
 BUDGETS = {3.0: (0, 1, 2), 2.25: (0, 1, 2), 2.5: (0,), 4.0: (0,), 2.0: (0,)}
@@ -145,9 +143,7 @@ def uniform(detector: Detector, data: Path, task: Task) -> tuple[dict, Observer,
 def metrics_of(scores: dict[str, np.ndarray], test: LabelledSet, data: Path, thresholds: dict) -> dict:
     """Pooled and pair AUC with intervals, verdicts, rank correlation, error of the logit."""
     labels = np.array([sample.label for sample in test.samples])
-    files = [sample.path.resolve() for sample in test.samples]
-    members = [{s.path.resolve() for s in read_source(data / "faces256" / pair)} for pair in PAIRS]
-    pairs = [np.array([file in member for file in files]) for member in members]
+    pairs = list(fair_pairs(test.samples, data).values())
     reference = scores["float"]
     ranks = {name: np.argsort(np.argsort(values)) for name, values in scores.items()}
     result = {}

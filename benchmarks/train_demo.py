@@ -100,7 +100,7 @@ def start_blind_to_flat_colour_(model):
 
     Forgeries differ in the grain, which the brightness of an image would outweigh for the first epochs.
     """
-    first = model.patch_embed.backbone.conv_stem.weight
+    first = next(module.weight for module in model.modules() if isinstance(module, nn.Conv2d))
     with torch.no_grad():
         first -= first.mean(dim=(2, 3), keepdim=True)
 

@@ -16,10 +16,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import save_file
-from torch import nn
 
-from benchmarks.train_demo import draw_set, train, training_seed, validate, write_whole
-from benchmarks.vehicles import VEHICLES, first_filters, weights_of
+from benchmarks.train_demo import (
+    draw_set,
+    start_blind_to_flat_colour_,
+    train,
+    training_seed,
+    validate,
+    write_whole,
+)
+from benchmarks.vehicles import VEHICLES, weights_of
 from brevitas_defakeq.data.procedural import FAMILIES, HELD_OUT_FAMILIES
 
 RESULT = Path(__file__).parent / "results" / "train_vehicles.json"
@@ -39,13 +45,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2, help="torch threads, and processes that draw")
     return parser.parse_args()
-
-
-@torch.no_grad()
-def start_blind_to_flat_colour_(model: nn.Module) -> None:
-    """Take the mean out of each filter of the first layer: training starts from edges and grain."""
-    weight = first_filters(model)
-    weight -= weight.mean(dim=(2, 3), keepdim=True)
 
 
 def train_vehicle(name: str, images: np.ndarray, labels: np.ndarray, options: argparse.Namespace) -> dict:

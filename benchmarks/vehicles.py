@@ -6,7 +6,6 @@ weights stand in ``benchmarks/weights`` in half precision. All take drawn faces 
 
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from brevitas_defakeq.detectors.checkpoint import read_checkpoint
@@ -44,11 +43,6 @@ def vit() -> nn.Module:
 
 
 VEHICLES = {"resnet": resnet, "mobilenet": mobilenet, "vit": vit}
-
-
-def first_filters(model: nn.Module) -> torch.Tensor:
-    """The weight [out, 3, k, k] of the convolution that reads the image."""
-    return next(module.weight for module in model.modules() if isinstance(module, nn.Conv2d))
 
 
 def weights_of(name: str) -> Path:

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from benchmarks.train_demo import normalised
 from brevitas_defakeq.data.labelled_set import LabelledSet
 from brevitas_defakeq.data.procedural import FAMILIES, HELD_OUT_FAMILIES, draw_many
-from brevitas_defakeq.demo import as_tensors
 from brevitas_defakeq.detectors.demo_detector import DEMO_PREPROCESSING, DEMO_TRAINING_SEED
+from brevitas_defakeq.utils.files import written_whole
 
 _CALIBRATION_SEED, _TEST_SEED, _UNKNOWN_SEED = 41_000, 42_000, 43_000
 assert _UNKNOWN_SEED < DEMO_TRAINING_SEED, "the detectors have seen the faces from there on"
@@ -46,30 +47,14 @@ def faces_to_test_with(size: TestSize) -> LabelledSet:
 
 def _drawn(count: int, seed: int, families: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
     key = hashlib.sha256(f"{count} {seed} {families} {DEMO_PREPROCESSING}".encode()).hexdigest()[:16]
-    file = cache_folder() / f"faces-{key}.npz"
+    file = cache_folder() / f"drawn-{key}.npz"
     if not file.exists():
         faces = draw_many(count, seed=seed, families=families, workers=os.cpu_count() or 1)
-        images, labels = as_tensors(faces, DEMO_PREPROCESSING)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_suffix(".part.npz")
-        # 8 bits a channel, as drawn: (x - mean) / std is made again when they are read
-        np.savez(temporary, images=_as_bytes(images), labels=labels.numpy())
-        os.replace(temporary, file)
+        with written_whole(file) as temporary, temporary.open("wb") as stream:
+            images = np.stack([face.image for face in faces])
+            np.savez(stream, images=images, labels=np.array([face.label for face in faces]))
     with np.load(file) as stored:
-        return _as_input(stored["images"]), torch.from_numpy(stored["labels"])
-
-
-def _as_bytes(images: torch.Tensor) -> np.ndarray:
-    return ((images * _STD + _MEAN) * 255).round().byte().numpy()
-
-
-def _as_input(images: np.ndarray) -> torch.Tensor:
-    return (torch.from_numpy(images).float() / 255 - _MEAN) / _STD
-
-
-_MEAN, _STD = (
-    torch.tensor(value).reshape(3, 1, 1) for value in (DEMO_PREPROCESSING.mean, DEMO_PREPROCESSING.std)
-)
+        return normalised(stored["images"]).contiguous(), torch.from_numpy(stored["labels"])
 
 
 def cache_folder() -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.measures import by_dataset
-from benchmarks.real_detectors import DETECTORS
+from benchmarks.real_detectors import DETECTORS, fair_pairs
 from benchmarks.suite.faces import FULL, TestSize, calibration_faces, faces_to_test_with
 from benchmarks.vehicles import detector as drawn_faces_detector
 from brevitas_defakeq.calibration_set import CalibrationSet, from_source, from_tensors
@@ -18,8 +18,6 @@ from brevitas_defakeq.imaging.sample import Sample
 from brevitas_defakeq.run_inputs import require_preprocessing
 from brevitas_defakeq.utils.errors import UserError
 
-#: Name of a part of the test images -> the CSV beside `test.csv` that lists it: same source, same pipeline.
-FAIR_PAIRS = {"ffhq/tpdne": "test_pair_ffhq_tpdne.csv", "cip": "test_pair_cip.csv"}
 #: Detectors of which one image takes a fraction of a second: tested on few images of each data set.
 SLOW = ("clip",)
 _FEW = 40
@@ -64,11 +62,7 @@ def material(vehicle: str, *, samples: int, seed: int, size: TestSize, data: Pat
     chosen: list[Sample] = list(read_source(faces / "test.csv"))
     if size != FULL or vehicle in SLOW:
         chosen = _first_of_each(chosen)
-    files = [sample.path.resolve() for sample in chosen]
-    members = {
-        name: {s.path.resolve() for s in read_source(faces / pair)} for name, pair in FAIR_PAIRS.items()
-    }
-    parts = {name: np.array([file in member for file in files]) for name, member in members.items()}
+    parts = fair_pairs(chosen, data)
     return Material(detector, calibration, LabelledSet.from_source(chosen, how), parts)
 
 
