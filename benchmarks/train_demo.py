@@ -132,8 +132,13 @@ def warm_cosine(steps):
     return lambda step: min((step + 1) / warm_up, 0.5 * (1 + np.cos(np.pi * min(step / steps, 1))))
 
 
-def train(model, images, labels, *, epochs, learning_rate, options):
-    """AdamW with warm-up and cosine on binary cross-entropy; returns the mean loss of each epoch."""
+def verdict_loss(model, inputs, labels):
+    """Binary cross-entropy of the logit."""
+    return binary_cross_entropy_with_logits(model(inputs)[:, 0], labels)
+
+
+def train(model, images, labels, *, epochs, learning_rate, options, loss_of=verdict_loss):
+    """AdamW with warm-up and cosine on ``loss_of``; returns the mean loss of each epoch."""
     generator = np.random.default_rng([options.seed, epochs])
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=options.weight_decay)
     per_epoch = len(images) // options.batch
@@ -144,8 +149,8 @@ def train(model, images, labels, *, epochs, learning_rate, options):
         model.train()
         order = generator.permutation(len(images))[: per_epoch * options.batch]
         for chosen in order.reshape(per_epoch, -1):
-            logits = model(normalised(augmented(images[chosen], generator=generator)))[:, 0]
-            loss = binary_cross_entropy_with_logits(logits, torch.from_numpy(labels[chosen]))
+            inputs = normalised(augmented(images[chosen], generator=generator))
+            loss = loss_of(model, inputs, torch.from_numpy(labels[chosen]))
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
