@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from brevitas_defakeq.config import DefakeQConfig, without_haq, without_veft
+from brevitas_defakeq.quant.widths import DEFAULT_CANDIDATE_BITS
 
 Change = Callable[[DefakeQConfig], DefakeQConfig]
 
@@ -100,23 +101,69 @@ def _best(what: str, *, top: dict[str, Any] | None = None, **stages: dict[str, A
     return Preset(f"our recipe, {what}", changed(top=top, **stages))
 
 
-OURS: dict[str, Preset] = {
+def _veft(what: str, **fields: Any) -> Preset:
+    """VEFT in the blocks of our recipe, and nothing after them that could wash it out."""
+    veft = {"enabled": True, "contrastive_weight": 0.05, **fields}
+    return Preset(f"our recipe with VEFT, {what}", changed(veft=veft, final={"steps": 0}))
+
+
+#: What every comparison holds: our recipe, the paper's, the ablations of the paper's.
+MAIN: dict[str, Preset] = {
+    "best": Preset("DeFakeQ, our recipe", lambda config: config),
     "paper": Preset("DeFakeQ as printed", lambda config: config, recipe="paper"),
     "paper, no HAQ": Preset("DeFakeQ, uniform widths", without_haq, recipe="paper"),
     "paper, no VEFT": Preset("DeFakeQ without eqs. 9 and 10", without_veft, recipe="paper"),
-    "best": Preset("DeFakeQ, our recipe", lambda config: config),
+    "paper, joint": Preset(
+        "DeFakeQ, eq. 10 with widths learned beside the blocks",
+        changed(reconstruction={"joint": True}), recipe="paper",
+    ),
+}  # fmt: skip
+
+#: Where our widths come from.
+ALLOCATIONS: dict[str, Preset] = {
     "best, uniform widths": Preset("our recipe without HAQ", without_haq),
+    "best, E(b) = 2^-b": _best("the paper's E(b)", haq={"error_base": 2.0}),
     "best, Taylor": _best("widths by Taylor scores", haq={"sensitivity": "taylor"}),
     "best, measured": _best("widths by measured errors", haq={"sensitivity": "measured"}),
     "best, Fisher": _best("widths by Fisher information", haq={"sensitivity": "fisher"}),
     "best, random widths": _best("widths drawn at random", haq={"sensitivity": "random"}),
+    "best, three levels too": _best(
+        "1.6 bits among the widths", top={"candidate_bits": (1.6, *DEFAULT_CANDIDATE_BITS)}
+    ),
+}
+
+#: Our recipe with one part left out, or put another way.
+PARTS: dict[str, Preset] = {
+    "best, no matching": _best("no matching", reconstruction={"matching": "none"}),
     "best, regression": _best("QwT-v2's matching", reconstruction={"matching": "regression"}),
-    "best, no last pass": _best("no last pass", final={"steps": 0}),
+    "best, nearest": _best("no learned rounding", reconstruction={"rounding": "nearest"}),
+    "best, GPTQ": _best("GPTQ in place of learned rounding", reconstruction={"rounding": "gptq"}),
+    "best, quantized inputs": _best(
+        "blocks fitted behind the quantized prefix", reconstruction={"block_input": "quantized"}
+    ),
     "best, activations first": _best("GPLQ's order", reconstruction={"activations_first": True}),
-    "best, GPTQ start": _best("GPTQ in place of learned rounding", reconstruction={"rounding": "gptq"}),
     "best, activation drop": _best("QDrop's drop", reconstruction={"activation_drop": 0.5}),
     "best, low-rank Fisher": _best("FIMA-Q's loss", reconstruction={"loss": "fisher-low-rank"}),
     "best, equalized LayerNorm": _best("RepQ-ViT's LayerNorm", top={"equalize_layernorm": True}),
+    "best, no last pass": _best("no last pass", final={"steps": 0}),
+    "best, no mirrored images": _best("no mirrored images in the last pass", final={"mirror": False}),
+    "best, codes in the last pass": _best("codes learned in the last pass", final={"rounding_lr": 0.01}),
+    "best, eq. 9 in the last pass": _best("eq. 9 in the last pass", final={"loss": "contrastive"}),
 }
 
+#: Forms of VEFT; "best, no last pass" differs by VEFT alone.
+VEFT: dict[str, Preset] = {
+    "VEFT": _veft("a tenth of the paper's weight for eq. 9"),
+    "VEFT, gamma2 = .5": _veft("the paper's weight for eq. 9", contrastive_weight=0.5),
+    "VEFT, tau = .07": _veft("a sharper eq. 9", temperature=0.07),
+    "VEFT, masks only": _veft("no eq. 9", contrastive_weight=0.0),
+    "VEFT, alignment only": _veft("no float channels", fraction=0.0),
+    "VEFT, fixed channels": _veft("the channels of the largest error", masks="fixed"),
+    "VEFT, 25 % of the channels": _veft("a quarter of the channels", fraction=0.25),
+    "VEFT, detector's feature": _veft("eq. 9 behind the rest of the network", alignment="detector"),
+    "VEFT, negatives of M_q": _veft("negatives of the quantized model", negatives="quantized"),
+    "VEFT, any negatives": _veft("negatives of both classes", negatives_by_label=False),
+}
+
+OURS = MAIN | ALLOCATIONS | PARTS | VEFT
 PRESETS = PEERS | OURS

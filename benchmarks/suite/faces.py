@@ -12,12 +12,12 @@ import torch
 
 from benchmarks.train_demo import normalised
 from brevitas_defakeq.data.labelled_set import LabelledSet
-from brevitas_defakeq.data.procedural import FAMILIES, HELD_OUT_FAMILIES, draw_many
+from brevitas_defakeq.data.procedural import FAMILIES, HELD_OUT_FAMILIES, draw, draw_many
 from brevitas_defakeq.detectors.demo_detector import DEMO_PREPROCESSING, DEMO_TRAINING_SEED
 from brevitas_defakeq.utils.files import written_whole
 
-_CALIBRATION_SEED, _TEST_SEED, _UNKNOWN_SEED = 41_000, 42_000, 43_000
-assert _UNKNOWN_SEED < DEMO_TRAINING_SEED, "the detectors have seen the faces from there on"
+_CALIBRATION_SEED, _TEST_SEED, _UNKNOWN_SEED, _CHOICE_SEED = 41_000, 42_000, 43_000, 44_000
+assert _CHOICE_SEED < DEMO_TRAINING_SEED, "the detectors have seen the faces from there on"
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,17 @@ def faces_to_test_with(size: TestSize) -> LabelledSet:
     others, their_labels = _drawn(size.held_out, _UNKNOWN_SEED, HELD_OUT_FAMILIES)
     datasets = ["in domain"] * len(images) + ["held out"] * len(others)
     return LabelledSet.from_tensors(torch.cat([images, others]), torch.cat([labels, their_labels]), datasets)
+
+
+def face_tested(index: int) -> np.ndarray:
+    """One of the first test images, [128, 128, 3] uint8."""
+    return draw(index, seed=_TEST_SEED, families=FAMILIES).image
+
+
+@functools.cache
+def faces_to_choose_with() -> LabelledSet:
+    """1,000 faces that no table reports."""
+    return LabelledSet.from_tensors(*_drawn(1000, _CHOICE_SEED, FAMILIES))
 
 
 def _drawn(count: int, seed: int, families: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:

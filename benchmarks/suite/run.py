@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,10 @@ import torch
 from torch import nn
 
 from benchmarks.measures import measures
-from benchmarks.presets import PRESETS
+from benchmarks.presets import PRESETS, Preset
 from benchmarks.suite.faces import TestSize
 from benchmarks.suite.material import Material, material
+from benchmarks.suite.saliency import compared_maps
 from benchmarks.suite.tasks import Task
 from brevitas_defakeq import export_onnx
 from brevitas_defakeq.artifact import QuantizedDetector
@@ -21,8 +22,9 @@ from brevitas_defakeq.config import DefakeQConfig
 from brevitas_defakeq.detectors.observer import Observer
 from brevitas_defakeq.evaluation.metrics import auc
 from brevitas_defakeq.evaluation.predict import observe_all
+from brevitas_defakeq.pipeline import Job
 from brevitas_defakeq.prepare.plan import Plan
-from brevitas_defakeq.quantization_request import prepare_request
+from brevitas_defakeq.quantization_request import QuantizationRequest, prepare_request
 from brevitas_defakeq.resume import Checkpoint
 from brevitas_defakeq.run_report import add_report_
 from brevitas_defakeq.utils.errors import UserError
@@ -30,10 +32,18 @@ from brevitas_defakeq.utils.errors import UserError
 _ENDS_BITS = 8.0
 
 
-def run(task: Task, data: Path | None = None) -> dict[str, Any]:
-    """The row of a task, ready for JSON; ``data`` is the folder of the real detectors and photographs."""
-    preset = PRESETS[task.method]
-    given = material(task.vehicle, samples=task.samples, seed=task.seed, size=task.test, data=data)
+@dataclass(frozen=True)
+class Made:
+    """A detector that a method has quantized, with the request and the job that did it."""
+
+    result: QuantizedDetector
+    request: QuantizationRequest
+    job: Job
+    seconds: float
+
+
+def quantized(task: Task, preset: Preset, given: Material) -> Made:
+    """The task's detector by the preset, not reported on."""
     config = preset.config(
         average_bits=task.bits, activation_bits=task.activation_bits, seed=task.seed, samples=task.samples
     )
@@ -44,9 +54,16 @@ def run(task: Task, data: Path | None = None) -> dict[str, Any]:
     if not float(task.bits).is_integer():  # no uniform width has this average
         request = replace(request, config=_with_our_widths(request.config))
     job = request.job(Checkpoint(None, {}))
-    result = request.carry_out(job)
-    seconds = time.perf_counter() - start
-    add_report_(result, request, job)
+    return Made(request.carry_out(job), request, job, time.perf_counter() - start)
+
+
+def run(task: Task, data: Path | None = None) -> dict[str, Any]:
+    """The row of a task, ready for JSON; ``data`` is the folder of the real detectors and photographs."""
+    preset = PRESETS[task.method]
+    given = material(task.vehicle, samples=task.samples, seed=task.seed, size=task.test, data=data)
+    made = quantized(task, preset, given)
+    result, request = made.result, made.request
+    add_report_(result, request, made.job)
     report = result.report
     scores = _scores(result.quantized, request.observer, given)
     reference = float_scores(task, request.observer, given)
@@ -57,10 +74,11 @@ def run(task: Task, data: Path | None = None) -> dict[str, Any]:
         "differs": preset.differs,
         "bytes": {"float": size["float"], "weights": size["quantized"], "onnx": _file_bytes(result)},
         "average_bits": report["average_bits"],
-        "seconds": {"whole": round(seconds, 1), **report["seconds"]},
+        "seconds": {"whole": round(made.seconds, 1), **report["seconds"]},
         "forward_passes": report["forward_passes"],
         "float_auc": auc(given.labels, reference),
         "metrics": measures(scores, reference, given.labels, given.parts),
+        "saliency": compared_maps(made.job.reference, result.quantized, request.observer, given.test),
         "bits": report["bits"],
         "provenance": report["provenance"],
     }

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from benchmarks.presets import OURS, PEERS, PRESETS
+from benchmarks.presets import MAIN, OURS, PEERS, PRESETS
 from benchmarks.suite.faces import FULL, QUICK, TestSize
 
 #: Name in tables -> in ``benchmarks.compression``.
@@ -42,40 +42,50 @@ class Task:
         return f"{self.vehicle}-{method}-w{self.bits:g}a{self.activation_bits}-s{self.seed}{images}{size}"
 
 
-WHOLE, REST = ("demo", "resnet"), ("mobilenet", "vit")
+WHOLE, REST = ("resnet", "vit"), ("demo", "mobilenet")
 _FEW = ("best", "BRECQ", "FIMA-Q", "nearest")
-_QUICK = ("best", "paper", "nearest", "GPTQ", "AdaRound", "BRECQ", "QDrop", "FIMA-Q")
+_ALL = (*PEERS, "paper", "best")
+_QUICK = ("best", "paper", "nearest", "GPTQ", "AdaRound", "BRECQ", "QDrop", "FIMA-Q", "truncated SVD")
+_BUDGETS = (3.0, 2.5, 2.0, 4.0)
+#: Where parts of a method are told apart.
+PARTS_BITS = 2.25
+#: Calibration images, at the bits of the second.
+SAMPLES, SAMPLES_BITS = (64, 128, 512, 1024), 2.5
 
 
 def quick() -> Iterator[Task]:
     """The main table on two vehicles at 3 bits, tested on fewer images."""
-    for method in (*_QUICK, "truncated SVD"):
-        yield from (Task(vehicle, method, 3.0, test=QUICK) for vehicle in WHOLE)
+    yield from (Task(vehicle, method, 3.0, test=QUICK) for method in _QUICK for vehicle in WHOLE)
 
 
 def full() -> Iterator[Task]:
-    """Two vehicles whole, four methods on the others; then seeds, 4-bit activations, parts and settings."""
+    """Two vehicles whole, four methods on the others; parts and settings, seeds, 4-bit activations."""
     yield from (Task(vehicle, method, 3.0) for method in _FEW for vehicle in (*WHOLE, *REST))
-    for bits in (3.0, 2.5, 2.0, 4.0):
-        methods = (*PEERS, "paper", "best", *COMPRESSION)
-        yield from (Task(vehicle, method, bits) for method in methods for vehicle in WHOLE)
-    for activation_bits, bits in ((4, 3.0), (4, 4.0)):
-        methods = (*PEERS, "paper", "best")
-        yield from (Task(vehicle, method, bits, activation_bits) for method in methods for vehicle in WHOLE)
+    for bits in _BUDGETS:
+        yield from (Task(vehicle, method, bits) for method in (*_ALL, *COMPRESSION) for vehicle in WHOLE)
+    yield from (Task(vehicle, method, PARTS_BITS) for method in OURS for vehicle in WHOLE)
+    for bits in _BUDGETS:
+        yield from (Task(vehicle, method, bits, activation_bits=4) for method in _ALL for vehicle in WHOLE)
     for seed in (1, 2):
-        yield from (Task(vehicle, method, 3.0, seed=seed) for method in _FEW for vehicle in WHOLE)
-    for bits in (3.0, 2.25):
-        yield from (Task(vehicle, method, bits) for method in OURS for vehicle in WHOLE)
-    for samples in (64, 128, 512, 1024):
-        yield from (Task(vehicle, "best", 2.5, samples=samples) for vehicle in WHOLE)
+        yield from (Task(vehicle, method, 3.0, seed=seed) for method in (*_FEW, "paper") for vehicle in WHOLE)
+    for samples in SAMPLES:
+        yield from (Task(vehicle, "best", SAMPLES_BITS, samples=samples) for vehicle in WHOLE)
 
 
 def real() -> Iterator[Task]:
     """The trained detectors on photographs."""
-    for method in (*_FEW, "paper", "QDrop", "GPTQ"):
-        for bits in (3.0, 2.25):
-            yield from (Task(vehicle, method, bits) for vehicle in ("mobilenetv2_035", "hybrid"))
+    trained = ("mobilenetv2_035", "hybrid")
+    for bits in (3.0, PARTS_BITS):
+        methods = (*_FEW, *MAIN) if bits == 3.0 else MAIN
+        yield from (Task(vehicle, method, bits) for method in methods for vehicle in trained)
     yield from (Task("classnseg", method, 3.0) for method in _FEW)
+    yield from (Task(vehicle, "best", bits) for bits in (4.0, 2.5, 2.0) for vehicle in trained)
+    for bits in (2.0, 1.9):
+        yield from (Task(vehicle, "best, three levels too", bits) for vehicle in trained)
+    for seed in (1, 2):
+        yield from (
+            Task(vehicle, "best", bits, seed=seed) for bits in (3.0, PARTS_BITS) for vehicle in trained
+        )
     yield from (Task("clip", method, 4.0, samples=64) for method in ("best", "best, uniform widths", "BRECQ"))
 
 

@@ -1,5 +1,6 @@
 """``python -m benchmarks``: its tasks, rows for real on a tiny detector, the page."""
 
+import copy
 import json
 from dataclasses import replace
 from types import SimpleNamespace
@@ -9,17 +10,25 @@ import pytest
 import torch
 
 from benchmarks import __main__ as command
+from benchmarks import learning_rates
 from benchmarks.measures import by_dataset
 from benchmarks.presets import OURS, PEERS, PRESETS
 from benchmarks.suite import compressed
 from benchmarks.suite import run as suite_run
+from benchmarks.suite.charts import knee
 from benchmarks.suite.faces import FULL, QUICK, calibration_faces
 from benchmarks.suite.material import Material
-from benchmarks.suite.table import write_page
-from benchmarks.suite.tasks import SUITES, Task, tasks
+from benchmarks.suite.method_tables import leaders
+from benchmarks.suite.page import write_page
+from benchmarks.suite.rows import by_setting
+from benchmarks.suite.saliency import compared_maps
+from benchmarks.suite.tasks import SUITES, WHOLE, Task, tasks
+from benchmarks.tables import reports
 from brevitas_defakeq.calibration_set import from_tensors
+from brevitas_defakeq.config import DefakeQConfig
 from brevitas_defakeq.data.labelled_set import LabelledSet
 from brevitas_defakeq.imaging.preprocessing import Preprocessing
+from brevitas_defakeq.quantization_request import prepare_request
 from brevitas_defakeq.utils.errors import UserError
 from brevitas_defakeq.utils.files import write_json
 
@@ -151,20 +160,18 @@ def test_drawn_faces_are_kept_and_read_again(tmp_path, monkeypatch):
 
 
 def test_rows_that_are_there_are_not_measured_again(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(command, "RESULTS", tmp_path)
     first = tasks("quick")[0]
-    write_json(tmp_path / f"{first.name}.json", {})
-    monkeypatch.setattr("sys.argv", ["benchmarks", "--list"])
+    write_json(tmp_path / "rows" / f"{first.name}.json", {})
+    monkeypatch.setattr("sys.argv", ["benchmarks", "--list", "--out", str(tmp_path)])
     command.main()
     listed = capsys.readouterr().out.split()
     assert first.name not in listed and len(listed) == len(tasks("quick")) - 1
 
 
 def test_committed_rows_are_on_the_committed_page(tmp_path):
-    if not command.PAGE.exists():
-        pytest.skip("nothing measured yet")
-    write_page(command.RESULTS, command.PEERS, tmp_path / "page.md", tmp_path)
-    assert (tmp_path / "page.md").read_text() == command.PAGE.read_text()
+    committed = command.COMMITTED
+    write_page(committed.rows, command.PEERS, tmp_path / "page.md", tmp_path)
+    assert (tmp_path / "page.md").read_text() == committed.page.read_text()
 
 
 def test_labels_of_the_material_are_the_test_sets(tiny_material, labels):
@@ -172,15 +179,15 @@ def test_labels_of_the_material_are_the_test_sets(tiny_material, labels):
 
 
 def test_other_compression_takes_the_bytes_of_best(tiny_material, quick_steps, tmp_path, monkeypatch):
-    monkeypatch.setattr(command, "RESULTS", tmp_path)
+    folders = command.Folders(tmp_path, tmp_path / "page.md", tmp_path)
     monkeypatch.setattr(compressed, "material", lambda *_, **__: tiny_material)
     task = Task("tiny", "truncated SVD", 8.0, samples=32, test=QUICK)
     with pytest.raises(UserError, match="tiny-best-w8a8-s0-n32-t1000; measure that first"):
-        command.measured_row(task, None)
+        command.measured_row(task, None, folders)
     target = int(0.5 * suite_run.run(replace(task, method="nearest"))["bytes"]["float"])
     write_json(tmp_path / f"{replace(task, method='best').name}.json", {"bytes": {"weights": target}})
     monkeypatch.setattr(compressed, "DefakeQConfig", SimpleNamespace(for_recipe=lambda *_, **__: quick_steps))
-    row = command.measured_row(task, None)
+    row = command.measured_row(task, None, folders)
     assert 0.98 * target <= row["bytes"]["weights"] <= target
     assert row["task"]["method"] == "truncated SVD" and row["metrics"]["fidelity"]["flips"]["n"] == 32
 
@@ -202,8 +209,83 @@ def test_other_tools_stand_beside_ours_by_size(tmp_path):
         write_json(tmp_path / "peers" / f"demo.{name}.json", shared | row)
     write_page(tmp_path / "json", tmp_path / "peers", tmp_path / "page.md", tmp_path)
     page = (tmp_path / "page.md").read_text()
-    table = page[page.index("## Other tools") :]
+    table = page[page.index("## Other tools") : page.index("## demo, 3 bits")]
     assert [line.split(" | ")[0] for line in table.splitlines() if line.startswith("| ")] == [
         "| file", "| float", "| onnxruntime, static_int8", "| **defakeq, best**",
     ]  # fmt: skip
     assert "- torchao, int4: no convolutions" in table
+
+
+def test_a_size_out_of_reach_is_a_row_that_says_so(tiny_material, quick_steps, tmp_path, monkeypatch):
+    monkeypatch.setattr(compressed, "material", lambda *_, **__: tiny_material)
+    monkeypatch.setattr(compressed, "DefakeQConfig", SimpleNamespace(for_recipe=lambda *_, **__: quick_steps))
+    task = Task("tiny", "truncated SVD", 2.0, samples=32, test=QUICK)
+    write_json(tmp_path / f"{replace(task, method='best').name}.json", {"bytes": {"weights": 10}})
+    row = command.measured_row(task, None, command.Folders(tmp_path, tmp_path / "page.md", tmp_path))
+    assert row["task"]["method"] == "truncated SVD" and "10" in row["refused"]
+    write_json(tmp_path / f"{task.name}.json", row)
+    (tmp_path / f"{replace(task, method='best').name}.json").unlink()
+    write_page(tmp_path, tmp_path / "peers", tmp_path / "page.md", tmp_path)
+    assert f"- tiny, truncated SVD, 2 bits: {row['refused']}" in (tmp_path / "page.md").read_text()
+
+
+def test_best_leads_only_where_it_flips_least(tmp_path):
+    for vehicle in WHOLE:
+        for method, share in {"best": 0.02, "BRECQ": 0.01, "QDrop": 0.03}.items():
+            rows(tmp_path / f"{vehicle}{method}", vehicle=vehicle)
+            content = json.loads((tmp_path / f"{vehicle}{method}" / "best.json").read_text())
+            content["task"]["method"] = method
+            content["metrics"]["fidelity"]["flips"]["share"] = share
+            write_json(tmp_path / f"{vehicle}-{method}.json", content)
+    table = leaders(by_setting(reports(tmp_path).values()))
+    assert "| 3 | 8 | 2.00 % | 99.00 % | BRECQ, 1.00 % | BRECQ, 99.00 % | BRECQ, 1.00 % | 3 |" in table
+
+
+def test_few_test_images_give_way_to_many():
+    task = {"vehicle": "demo", "activation_bits": 8, "bits": 3.0, "samples": 256}
+    few, many = ({"task": task | {"test": {"in_domain": size}}} for size in (1000, 4000))
+    assert list(by_setting([many, few]).values()) == [[many]]
+
+
+def test_the_knee_is_the_sharpest_turn():
+    assert knee([60.0, 75.0, 90.0, 120.0], [1.0, 0.01, 0.009, 0.008]) == 1
+
+
+def test_maps_agree_with_themselves_and_not_with_another_detectors(tiny_material, detectors):
+    detector = tiny_material.detector
+    observer = prepare_request(
+        detector, tiny_material.calibration, DefakeQConfig(samples=32), device=torch.device("cpu")
+    ).observer
+    same = compared_maps(detector.model, detector.model, observer, tiny_material.test)
+    assert same["mean"] == same["lowest"] == pytest.approx(1.0)
+    changed = copy.deepcopy(detector.model)
+    with torch.no_grad():
+        for weight in changed.parameters():
+            weight.copy_(torch.randn_like(weight))
+    other = compared_maps(detector.model, changed, observer, tiny_material.test)
+    assert other["mean"] < 0.9
+    assert len(other["shown"]) == len(other["quantized"]) == 4
+    assert all(tiny_material.test.samples[index].label == 1 for index in other["shown"])
+
+
+@pytest.mark.slow
+def test_the_command_measures_in_processes_of_its_own(tmp_path, monkeypatch, capsys):
+    arguments = ["benchmarks", "--only", "resnet-nearest", "--out", str(tmp_path), "--jobs", "1"]
+    monkeypatch.setattr("sys.argv", arguments)
+    command.main()
+    assert "resnet-nearest-w3a8-s0-t1000: AUC" in capsys.readouterr().out
+    assert "| nearest |" in (tmp_path / "comparison.md").read_text()
+
+
+def test_presets_have_the_better_of_two_learning_rates():
+    measured = json.loads(learning_rates.RESULT.read_text())
+    chosen = learning_rates.best_rates(measured)
+    for method, preset in PEERS.items():
+        config = preset.config(average_bits=3.0)
+        if learning_rates.rates_of(config):
+            assert learning_rates.rate_of(config) == chosen[method], method
+
+
+def test_the_better_rate_is_judged_over_all_detectors():
+    errors = {"a X": {"0.1": 1.0, "0.03": 2.0}, "b X": {"0.1": 5.0, "0.03": 2.0}}
+    assert learning_rates.best_rates(errors) == {"X": 0.03}
