@@ -2,7 +2,7 @@
 
     python -m benchmarks.exported_faces DATA [--only mobilenetv2_035] [--threads 1] [--table]
 
-DATA is the folder that ``real_faces.py`` takes. Each detector is quantized for ``--target mobile`` with the
+DATA is the folder of ``python -m benchmarks --suite real``. Each detector is quantized for ``--target mobile`` with the
 default recipe and exported in every format whose extra is installed; model and file score all test images.
 What is there already, run or JSON, is not made again, so the script goes on where it or another environment
 stopped.
@@ -15,8 +15,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
-from benchmarks.real_detectors import DETECTORS
-from benchmarks.real_faces import metrics_of
+from benchmarks.measures import measures
+from benchmarks.real_detectors import DETECTORS, fair_pairs
 from benchmarks.tables import markdown, reports
 from brevitas_defakeq import DefakeQConfig, UserError, export_onnx, load, quantize
 from brevitas_defakeq.artifact import QuantizedDetector
@@ -77,7 +77,10 @@ def measure(
             "difference": float(np.sqrt(np.mean((found - scores[variant]) ** 2)) / scores[variant].std()),
         }
         scores[name] = found
-    content["metrics"] = metrics_of(scores, test, data, {})
+    labels, parts = np.array([sample.label for sample in test.samples]), fair_pairs(test.samples, data)
+    content["metrics"] = {
+        name: measures(found, scores["float"], labels, parts) for name, found in scores.items()
+    }
     return content
 
 

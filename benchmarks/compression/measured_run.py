@@ -1,4 +1,4 @@
-"""One run: compress, reconstruct, store, read back, score; a JSON row in the form of `real_faces.py`'s."""
+"""One run: compress, reconstruct, store, read back, score; a JSON row."""
 
 import copy
 import time
