@@ -90,8 +90,8 @@ def table(out: Path) -> str:
         stages, passes = row["seconds"], passes_of(row)
         for stage, seconds in stages.items():
             lines.append([
-                row["detector"], stage, f"{factor * seconds / 60:.1f}", f"{row['peak_bytes'][stage] / 1e9:.2f}",
-                f"{passes.get(stage, 0):.1f}", str(row["blocks"]),
+                row["detector"], stage, f"{factor * seconds / 60:.1f}",
+                f"{row['peak_bytes'][stage] / 1e9:.2f}", f"{passes.get(stage, 0):.1f}", str(row["blocks"]),
             ])  # fmt: skip
         lines.append([
             row["detector"], "**all**", f"{factor * sum(stages.values()) / 60:.1f}",
