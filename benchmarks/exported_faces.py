@@ -2,7 +2,7 @@
 
     python -m benchmarks.exported_faces DATA [--only mobilenetv2_035] [--threads 1] [--table]
 
-DATA is the folder of ``python -m benchmarks --suite real``. Each detector is quantized for ``--target mobile``
+DATA is what ``python -m benchmarks --suite real`` takes. Each detector is quantized for ``--target mobile``
 with the default recipe and exported in every format whose extra is installed; model and file score all test
 images. What is there already, run or JSON, is not made again, so the script goes on where it or another
 environment stopped.

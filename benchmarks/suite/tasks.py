@@ -61,9 +61,9 @@ def quick() -> Iterator[Task]:
 def full() -> Iterator[Task]:
     """Two vehicles whole, four methods on the others; parts and settings, seeds, 4-bit activations."""
     yield from (Task(vehicle, method, 3.0) for method in _FEW for vehicle in (*WHOLE, *REST))
+    yield from (Task(vehicle, method, PARTS_BITS) for method in OURS for vehicle in WHOLE)
     for bits in _BUDGETS:
         yield from (Task(vehicle, method, bits) for method in (*_ALL, *COMPRESSION) for vehicle in WHOLE)
-    yield from (Task(vehicle, method, PARTS_BITS) for method in OURS for vehicle in WHOLE)
     for bits in _BUDGETS:
         yield from (Task(vehicle, method, bits, activation_bits=4) for method in _ALL for vehicle in WHOLE)
     for seed in (1, 2):
