@@ -1,7 +1,7 @@
 """The calibration images of a run, from a data source or from tensors."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -33,6 +33,7 @@ class CalibrationSet:
         files: their paths; empty for tensors.
         hash: SHA-256 of the images.
         skipped: unreadable files that were left out.
+        outlying: images that were left out for what the detector does on them, with the reason.
     """
 
     images: Tensor
@@ -40,6 +41,19 @@ class CalibrationSet:
     files: tuple[str, ...]
     hash: str
     skipped: tuple[str, ...] = ()
+    outlying: tuple[str, ...] = ()
+
+    def without(self, reasons: Mapping[int, str]) -> "CalibrationSet":
+        """The set without the images of these indices."""
+        kept = [index for index in range(len(self.images)) if index not in reasons]
+        names = self.files or tuple(f"image {index}" for index in range(len(self.images)))
+        return replace(
+            self,
+            images=self.images[kept],
+            labels=None if self.labels is None else self.labels[kept],
+            files=tuple(self.files[index] for index in kept) if self.files else (),
+            outlying=tuple(f"{names[index]}: {reason}" for index, reason in reasons.items()),
+        )
 
     @property
     def samples(self) -> list[Sample]:

@@ -9,7 +9,7 @@ from torch import nn
 
 from brevitas_defakeq.artifact import QuantizedDetector
 from brevitas_defakeq.calibration_set import CalibrationSet
-from brevitas_defakeq.config import DEFAULT_CACHE_BYTES, FORWARD_BATCH, DefakeQConfig
+from brevitas_defakeq.config import DEFAULT_CACHE_BYTES, FORWARD_BATCH, MINIMUM_SAMPLES, DefakeQConfig
 from brevitas_defakeq.data.labelled_set import LabelledSet
 from brevitas_defakeq.data.source_overlap import refuse_shared
 from brevitas_defakeq.detectors.observer import Observer
@@ -20,6 +20,7 @@ from brevitas_defakeq.guess_output import settled_output
 from brevitas_defakeq.haq.hardware_costs import HardwareCosts
 from brevitas_defakeq.pipeline import Job
 from brevitas_defakeq.prepare.equalize_norms import equalize_norms_
+from brevitas_defakeq.prepare.outlying_images import outlying_images
 from brevitas_defakeq.prepare.plan import Plan
 from brevitas_defakeq.prepare.unquantized_outputs import paddings_of_values
 from brevitas_defakeq.progress import ProgressCallback, silent
@@ -113,6 +114,7 @@ def prepare_request(
     require_agreement(detector, calibration.images)
     reference, plan, observer = prepare_float(detector, calibration.images[:1], config.keep_float)
     observer = replace(observer, output=settled_output(observer.output, reference, calibration.images))
+    calibration = _without_outlying(calibration, reference, plan)
     if config.equalize_layernorm and config.activation_bits is not None:
         equalize_norms_(
             reference, [layer.name for layer in plan.layers], plan.head,
@@ -131,3 +133,14 @@ def prepare_request(
         plan=plan, observer=observer, hardware=hardware, cache_bytes=cache_bytes, device=device,
         on_progress=on_progress,
     )  # fmt: skip
+
+
+def _without_outlying(calibration: CalibrationSet, reference: nn.Module, plan: Plan) -> CalibrationSet:
+    modules = dict(reference.named_modules())
+    layers = {layer.name: modules[layer.name] for layer in plan.layers}
+    reasons = outlying_images(reference, layers, calibration.images)
+    if not reasons or len(calibration.images) - len(reasons) < MINIMUM_SAMPLES:
+        return calibration
+    kept = calibration.without(reasons)
+    _LOG.warning("%d calibration images left out: %s", len(reasons), kept.outlying[0])
+    return kept

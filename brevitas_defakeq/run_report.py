@@ -101,7 +101,7 @@ def _report(
         "threshold": thresholds,
         "calibration": {
             "count": len(calibration.images), "hash": calibration.hash, "files": calibration.files,
-            "skipped": calibration.skipped,
+            "skipped": calibration.skipped, "outlying": calibration.outlying,
         },
         "provenance": provenance(job.config.seed),
     }  # fmt: skip
