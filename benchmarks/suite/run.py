@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from benchmarks.measures import measures
-from benchmarks.presets import PRESETS, Preset
+from benchmarks.presets import PEERS, PRESETS, Preset
 from benchmarks.suite.faces import TestSize
 from benchmarks.suite.material import Material, material
 from benchmarks.suite.saliency import compared_maps
@@ -51,7 +51,7 @@ def quantized(task: Task, preset: Preset, given: Material) -> Made:
     request = prepare_request(given.detector, given.calibration, config, device=torch.device("cpu"))
     if preset.ends:
         request = replace(request, config=_with_ends(config, request.plan))
-    if not float(task.bits).is_integer():  # no uniform width has this average
+    if task.method in PEERS and not float(task.bits).is_integer():  # no uniform width has this average
         request = replace(request, config=_with_our_widths(request.config))
     job = request.job(Checkpoint(None, {}))
     return Made(request.carry_out(job), request, job, time.perf_counter() - start)

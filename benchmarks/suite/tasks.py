@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from benchmarks.presets import MAIN, OURS, PEERS, PRESETS
+from benchmarks.presets import ALLOCATIONS, MAIN, OURS, PEERS, PRESETS
 from benchmarks.suite.faces import FULL, QUICK, TestSize
 
 #: Name in tables -> in ``benchmarks.compression``.
@@ -62,6 +62,7 @@ def full() -> Iterator[Task]:
     """Two vehicles whole, four methods on the others; parts and settings, seeds, 4-bit activations."""
     yield from (Task(vehicle, method, 3.0) for method in _FEW for vehicle in (*WHOLE, *REST))
     yield from (Task(vehicle, method, PARTS_BITS) for method in OURS for vehicle in WHOLE)
+    yield from (Task(vehicle, method, 3.0) for method in ("paper, no HAQ", *ALLOCATIONS) for vehicle in WHOLE)
     for bits in _BUDGETS:
         yield from (Task(vehicle, method, bits) for method in (*_ALL, *COMPRESSION) for vehicle in WHOLE)
     for bits in _BUDGETS:

@@ -100,10 +100,14 @@ def test_a_row_says_what_was_measured(tiny_material):
     assert row["bytes"]["onnx"] > row["bytes"]["weights"]
 
 
-def test_fractional_averages_take_our_widths(tiny_material):
+def test_fractional_averages_take_our_widths(tiny_material, monkeypatch):
+    method = "best, uniform widths"
+    monkeypatch.setitem(PRESETS, method, quick(PRESETS[method]))
     row = suite_run.run(Task("tiny", "nearest", 3.5, samples=32, test=QUICK))
     assert 3 < row["average_bits"] <= 3.5
     assert len(set(row["bits"].values())) > 1
+    without = suite_run.run(Task("tiny", method, 3.5, samples=32, test=QUICK))
+    assert set(without["bits"].values()) == {3.0}
 
 
 def rows(tmp_path, **changes):
