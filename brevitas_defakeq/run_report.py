@@ -7,6 +7,7 @@ from torch import Tensor
 
 from brevitas_defakeq.artifact import QuantizedDetector, float_bytes
 from brevitas_defakeq.config import FORWARD_BATCH, DefakeQConfig
+from brevitas_defakeq.evaluation.error_sources import error_sources
 from brevitas_defakeq.evaluation.frame_table import FrameTable
 from brevitas_defakeq.evaluation.metrics import carry_threshold
 from brevitas_defakeq.evaluation.predict import Observed, observe_all
@@ -15,18 +16,22 @@ from brevitas_defakeq.haq.hardware_widths import hardware_estimate
 from brevitas_defakeq.pipeline import Job
 from brevitas_defakeq.provenance import provenance
 from brevitas_defakeq.quantization_request import QuantizationRequest
+from brevitas_defakeq.utils.errors import first_line
 from brevitas_defakeq.variants import QUANTIZED_VARIANTS
 
 _FORMAT_VERSION = 1
+#: Images for the sources of the error.
+SOURCE_IMAGES = 32
 
 
 def add_report_(result: QuantizedDetector, request: QuantizationRequest, job: Job) -> None:
     """Evaluate on the test images, or on held-out calibration images, and set ``result.report``."""
     with job.stage("evaluate"):
         metrics, thresholds = _metrics(job, result, request)
+        sources = _error_sources(job, result)
     for model in (result.quantized, result.mixed):
         model.cpu()
-    result.report = _report(job, result, request, metrics, thresholds)
+    result.report = _report(job, result, request, metrics, thresholds) | {"error_sources": sources}
 
 
 def _metrics(
@@ -57,6 +62,17 @@ def _metrics(
         return summarize(observe_all(models, result.observer, held_out), thresholds, None), thresholds
     observed = observe_all(models, result.observer, request.test_set.batches())
     return summarize(observed, thresholds, FrameTable.from_samples(request.test_set.samples)), thresholds
+
+
+def _error_sources(job: Job, result: QuantizedDetector) -> dict[str, Any]:
+    """Where M_q's error of the logit comes from, on held-out calibration images."""
+    model = result.quantized.to(job.device)
+    images = job.images[job.held_out[:SOURCE_IMAGES]]
+    layers = job.quantized_layers(model)
+    try:
+        return error_sources(job.reference, model, layers, images, result.observer).to_json()
+    except RuntimeError as error:  # of torch: an operation of the detector has no gradient
+        return {"none": first_line(error)}
 
 
 def carried_threshold(reference: Observed, other: Observed, labels: Tensor | None) -> float:

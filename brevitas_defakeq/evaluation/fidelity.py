@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from brevitas_defakeq.evaluation.expected_flips import expected_flips
 from brevitas_defakeq.evaluation.metrics import finite, probabilities
 from brevitas_defakeq.runtime.flips import Flips
 
@@ -48,8 +49,8 @@ def fidelity(
     Returns:
         ``rank_correlation`` (Spearman, -1..1; 0 where all scores of one are equal); ``verdict_agreement``,
         the share of equal verdicts, each by its own threshold; ``feature_snr_db`` (None without ``noise``);
-        ``flips`` of `count_flips`, both by the float threshold; ``largest_probability_change``, the maximum
-        over the images of ``|P(fake) - float P(fake)|``, 0..1.
+        ``flips`` of `count_flips` and ``expected_flips`` of `expected_flips`, both by the float threshold;
+        ``largest_probability_change``, the maximum over the images of ``|P(fake) - float P(fake)|``, 0..1.
     """
     float_scores, other_scores = finite(float_scores, "float scores"), finite(other_scores, "other scores")
     agreement = np.mean((float_scores > float_threshold) == (other_scores > other_threshold))
@@ -59,6 +60,7 @@ def fidelity(
         "verdict_agreement": float(agreement),
         "feature_snr_db": None if noise is None else noise.snr_db(),
         "flips": count_flips(float_scores, other_scores, float_threshold).to_json(),
+        "expected_flips": expected_flips(float_scores, other_scores, float_threshold).to_json(),
         "largest_probability_change": float(changes.max()),
     }
 

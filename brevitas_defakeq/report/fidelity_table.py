@@ -19,7 +19,14 @@ def fidelity_tables(variants: Mapping[str, Mapping[str, Any]]) -> list[Table]:
     threshold = rows[0][2]["flips"]["threshold"]
     table = Table(title=f"flips: verdicts that change at float's threshold, logit {threshold:g}")
     table.add_column("detector")
-    for title in ("of", "verdicts as float", "flips", "95 % interval", "largest change of P(fake)"):
+    for title in (
+        "of",
+        "verdicts as float",
+        "flips",
+        "95 % interval",
+        "expected",
+        "largest change of P(fake)",
+    ):
         table.add_column(title, justify="right")
     for label, counted, fidelity in rows:
         table.add_row(label, counted, *_cells(fidelity))
@@ -37,6 +44,14 @@ def flips_interval(fidelity: Mapping[str, Any]) -> str:
     return f"{100 * low:.2f} to {100 * high:.2f} %"
 
 
+def expected_cell(fidelity: Mapping[str, Any]) -> str:
+    """The expected share of flips with its interval, in percent; empty in reports of earlier versions."""
+    if "expected_flips" not in fidelity:
+        return ""
+    share, (low, high) = fidelity["expected_flips"]["share"], fidelity["expected_flips"]["interval"]
+    return f"{100 * share:.2f} ({100 * low:.2f} to {100 * high:.2f}) %"
+
+
 def _levels(own: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """What was counted, and its fidelity: images and, where there are fewer of them, videos."""
     images, videos = own.get("fidelity", {}), own.get("video", {}).get("fidelity", {})
@@ -48,4 +63,5 @@ def _levels(own: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 def _cells(fidelity: Mapping[str, Any]) -> list[str]:
     agreement, change = fidelity["verdict_agreement"], fidelity["largest_probability_change"]
-    return [f"{100 * agreement:.1f} %", flips_cell(fidelity), flips_interval(fidelity), f"{change:.3f}"]
+    counted = f"{100 * agreement:.1f} %", flips_cell(fidelity), flips_interval(fidelity)
+    return [*counted, expected_cell(fidelity), f"{change:.3f}"]

@@ -73,6 +73,7 @@ def inspect_run(folder: Path) -> dict[str, Any]:
             "size_bytes": report["size_bytes"],
             "average_bits": report["average_bits"],
             "seconds": report["seconds"],
+            "error_sources": report.get("error_sources", {}),
         }
 
 
@@ -106,8 +107,10 @@ def _rows(plan: Plan, bits: dict[str, float], paddings: dict[str, str]) -> list[
 def inspection_table(found: dict[str, Any]) -> Table:
     """Layers, their bit-widths where known, and what stays float."""
     table = Table(title=f"{found['detector']} at {found['input_size']}", caption=_caption(found))
-    for column in ("layer", "kind", "shape", "weights", "share", "bits", "note"):
-        table.add_column(column, justify="right" if column in ("weights", "share", "bits") else "left")
+    sources = found.get("error_sources", {})
+    numbers = ("weights", "share", "bits", "error: weights", "activations")
+    for column in ("layer", "kind", "shape", *(numbers if "weights" in sources else numbers[:3]), "note"):
+        table.add_column(column, justify="right" if column in numbers else "left")
     for row in found["layers"]:
         notes = [f"called {row['calls']} times"] if row["calls"] > 1 else []
         notes += [f"{row['padding']} padding: not for FPGAs"] if row["padding"] else []
@@ -120,15 +123,27 @@ def inspection_table(found: dict[str, Any]) -> Table:
             f"{row['weights']:,}",
             f"{100 * row['share']:.1f} %",
             bits,
+            *_sources(sources, row["name"]),
             "; ".join(notes),
         )
     for name in found["attention"]:
-        table.add_row(name, "attention", "", "", "", "", "q, k, v and softmax output quantized")
+        note = "q, k, v and softmax output quantized"
+        table.add_row(name, "attention", "", "", "", "", *_sources(sources, name), note)
     for name, note in found.get("layernorm", {}).items():
         table.add_row(name, "LayerNorm", "", "", "", "", note)
     for name, reason in found["left_float"].items():
-        table.add_row(name, "", "", "", "", "float", reason)
+        table.add_row(name, "", "", "", "", "float", *_sources(sources, None), reason)
     return table
+
+
+def _sources(sources: dict[str, Any], name: str | None) -> list[str]:
+    """Shares of the logit's squared error that come from a module's weights and activations, in percent."""
+    if "weights" not in sources:
+        return []
+    inside = [share for key, share in sources["activations"].items() if key.rsplit(".", 1)[0] == name]
+    return [f"{100 * share:.1f} %" if found else "" for share, found in (
+        (sources["weights"].get(name, 0.0), name in sources["weights"]), (sum(inside), inside)
+    )]  # fmt: skip
 
 
 def _caption(found: dict[str, Any]) -> str:
