@@ -176,7 +176,7 @@ def test_report_has_every_key(result):
     assert {
         "format_version", "detector", "recipe", "budget", "average_bits", "activation_bits", "bits",
         "left_float", "size_bytes", "seconds", "forward_passes", "metrics", "preprocessing", "threshold",
-        "calibration", "provenance",
+        "calibration", "provenance", "error_sources",
     } <= set(report)  # fmt: skip
     assert report["recipe"] == "best" and report["budget"] == 3.0 and report["activation_bits"] == 8
     assert set(report["size_bytes"]) == {"float", "quantized", "mixed"}
@@ -185,7 +185,8 @@ def test_report_has_every_key(result):
     for metrics in report["metrics"].values():
         assert {"auc", "auc_interval", "fidelity"} <= set(metrics)
         assert set(metrics["fidelity"]) == {
-            "rank_correlation", "verdict_agreement", "feature_snr_db", "flips", "largest_probability_change",
+            "rank_correlation", "verdict_agreement", "feature_snr_db", "flips", "expected_flips",
+            "largest_probability_change",
         }  # fmt: skip
     assert {"calibrate", "allocate", "reconstruct", "tune"} <= set(report["seconds"])
     assert report["forward_passes"] > 0

@@ -121,12 +121,13 @@ def _recorded(
 
     def at_layer(name: str, layer: nn.Module) -> Callable[..., None]:
         original = floats[name]
+        input_quant: Any = layer.input_quant
 
         def hook(_: nn.Module, inputs: tuple, output: Any) -> None:
             values = _plain(output)
             source = _plain(inputs[0]).detach()
-            if layer.input_quant.is_quant_enabled:
-                source = _plain(layer.input_quant(source))
+            if input_quant.is_quant_enabled:
+                source = _plain(input_quant(source))
             exact = layer_kind_of(original).operation(original, source, *weight_and_bias(original))
             note(name, values, (values - exact).detach().double())
 

@@ -45,11 +45,8 @@ def flips_interval(fidelity: Mapping[str, Any]) -> str:
 
 
 def expected_cell(fidelity: Mapping[str, Any]) -> str:
-    """The expected share of flips with its interval, in percent; empty in reports of earlier versions."""
-    if "expected_flips" not in fidelity:
-        return ""
-    share, (low, high) = fidelity["expected_flips"]["share"], fidelity["expected_flips"]["interval"]
-    return f"{100 * share:.2f} ({100 * low:.2f} to {100 * high:.2f}) %"
+    """The expected share of flips, in percent; empty in reports of earlier versions."""
+    return f"{100 * fidelity['expected_flips']['share']:.2f} %" if "expected_flips" in fidelity else ""
 
 
 def _levels(own: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -39,10 +39,16 @@ def test_its_noise_is_below_that_of_counting():
 
 
 def test_errors_far_from_the_threshold_do_not_count():
-    """Large logits have large errors and small ones none; pairing any with any would expect flips."""
+    """Large logits have large errors and small ones none; any error with any logit would flip 12 %."""
     logits = np.concatenate([np.linspace(-1, 1, 200), np.linspace(20, 30, 200)])
     errors = np.where(logits > 10, -5.0, 0.0)
-    assert expected_flips(logits, logits + errors).share == 0
+    assert expected_flips(logits, logits + errors).share < 0.005
+
+
+def test_a_gain_alone_flips_nothing_and_an_offset_what_lies_within_it():
+    logits = np.linspace(-10, 10, 401)
+    assert expected_flips(logits, 3 * logits).share == 0
+    assert expected_flips(logits, logits + 1.01).share == pytest.approx(21 / 401)
 
 
 def test_the_threshold_is_the_float_detectors():

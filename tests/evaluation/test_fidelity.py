@@ -35,7 +35,7 @@ def test_fidelity():
 
 
 def without_flips(found):
-    added = {"flips", "largest_probability_change"}
+    added = {"flips", "expected_flips", "largest_probability_change"}
     assert added <= set(found)
     return {key: value for key, value in found.items() if key not in added}
 

@@ -57,6 +57,20 @@ def test_the_table_names_everything(found):
         assert word in text
 
 
+def test_a_run_shows_where_its_error_comes_from(found):
+    """Shares of the weights and of the activations inside a module; without them the table is as before."""
+    found["error_sources"] = {
+        "weights": {"first": 0.25, "up": 0.5, "again": -0.05, "head": 0.1},
+        "activations": {"first.input_quant": 0.15, "up.input_quant": 0.05}, "added_up": 1.0, "error": 0.1,
+    }  # fmt: skip
+    console = Console(file=io.StringIO(), width=150)
+    console.print(inspection_table(found))
+    text = console.file.getvalue()
+    rows = {line.split()[1]: line for line in text.splitlines() if line.startswith("│ ")}
+    assert "25.0 %" in rows["first"] and "15.0 %" in rows["first"] and "-5.0 %" in rows["again"]
+    assert "error: weights" in text and "spare" in rows
+
+
 def test_norms_that_would_be_equalized(tiny):
     detector = Detector(tiny.model(), "tiny", Preprocessing((16, 16)))
     assert "layernorm" not in inspect_detector(detector, DefakeQConfig())

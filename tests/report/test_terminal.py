@@ -18,6 +18,7 @@ METRICS = {
     "fidelity": {
         "rank_correlation": 0.9, "verdict_agreement": 0.975, "feature_snr_db": 20.0,
         "flips": {"count": 2, "n": 50, "share": 0.04, "interval": [0.011, 0.1346], "threshold": 0.5},
+        "expected_flips": {"share": 0.032, "interval": [0.012, 0.08], "n": 50},
         "largest_probability_change": 0.2134,
     },
 }  # fmt: skip
@@ -85,7 +86,15 @@ def test_flips_have_a_table_with_their_interval():
     text = printed(second)
     assert "flips: verdicts that change at float's threshold, logit 0.5" in text and "│ float " not in text
     for label in ("round to nearest", "DeFakeQ (M_q)", "DeFakeQ, channels restored (M_q^v)"):
-        assert row(text, label) == [label, "50 images", "97.5 %", "4.00 %", "1.10 to 13.46 %", "0.213"]
+        assert row(text, label) == [
+            label,
+            "50 images",
+            "97.5 %",
+            "4.00 %",
+            "1.10 to 13.46 %",
+            "3.20 %",
+            "0.213",
+        ]
     assert printed(first) == printed(comparison(report()))
 
 
