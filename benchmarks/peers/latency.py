@@ -97,7 +97,7 @@ def seconds_of_others() -> float:
     statistics = Path("/proc/stat")
     if not statistics.exists():
         return float("nan")
-    user, nice, system, _, _, *interrupts = map(int, statistics.read_text().splitlines()[0].split()[1:9])
+    user, nice, system, _, _, *interrupts = map(int, statistics.read_text().splitlines()[0].split()[1:8])
     busy = user + nice + system + sum(interrupts)
     return busy / os.sysconf("SC_CLK_TCK") - time.process_time()
 
