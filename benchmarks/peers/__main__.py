@@ -1,6 +1,7 @@
 """Other people's tools on the suite's detectors, calibration images and test images, one JSON a row.
 
-    python -m benchmarks.peers [TOOL ...] --vehicle demo --out benchmarks/results/peers
+    python -m benchmarks.peers [TOOL ...] --vehicle demo                               drawn faces
+    python -m benchmarks.peers [TOOL ...] --vehicle mobilenetv2_035 --data DATA        photographs
 
 A row that has its JSON is not made again; delete it to repeat it. A tool that refuses, or that cannot be
 installed, has a row that says so. Each has an environment of its own, made once in the user's cache folder.
@@ -8,6 +9,7 @@ installed, has a row that says so. Each has an environment of its own, made once
 
 import argparse
 import functools
+import hashlib
 import importlib
 import json
 import subprocess
@@ -18,10 +20,13 @@ from pathlib import Path
 from benchmarks.peers.environments import REQUIREMENTS, environment
 from benchmarks.peers.exchange import IMAGES, Peer
 from benchmarks.peers.rows import ROOT, float_row, peer_row
-from benchmarks.peers.vehicle_files import write_detector, write_images
-from benchmarks.suite.faces import FULL, QUICK, TestSize, cache_folder, calibration_faces, faces_to_test_with
-from benchmarks.vehicles import VEHICLES, detector
+from benchmarks.peers.vehicle_files import write_vehicle
+from benchmarks.real_detectors import DETECTORS
+from benchmarks.suite.faces import FULL, QUICK, TestSize, cache_folder
+from benchmarks.suite.material import Material, material
+from benchmarks.vehicles import VEHICLES
 from brevitas_defakeq.provenance import provenance
+from brevitas_defakeq.resume import tensor_digest
 from brevitas_defakeq.utils.errors import UserError
 from brevitas_defakeq.utils.files import write_json
 
@@ -35,10 +40,12 @@ def arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("tools", nargs="*", help=f"of {', '.join(REQUIREMENTS)}; none: all but aimet")
-    parser.add_argument("--vehicle", choices=("demo", *VEHICLES), default="demo")
+    parser.add_argument("--vehicle", choices=("demo", *VEHICLES, *DETECTORS), default="demo")
+    parser.add_argument("--data", type=Path, help="folder of the real detectors and photographs")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/peers"))
     parser.add_argument("--samples", type=int, default=256, help="calibration images")
     parser.add_argument("--test", choices=TESTS, default="quick", help="test images")
+    parser.add_argument("--minutes", type=float, default=240, help="a method that takes longer is given up")
     options = parser.parse_args()
     unknown = [tool for tool in options.tools if tool not in REQUIREMENTS]
     if unknown:
@@ -52,13 +59,13 @@ def peer(tool: str) -> Peer:
     return importlib.import_module(f"benchmarks.peers.tools.{tool}").PEER
 
 
-def vehicle_folder(vehicle: str, samples: int, size: TestSize) -> Path:
-    """The detector's files in the cache folder, written if they are missing."""
-    shared = cache_folder() / f"peers-{samples}-{size.in_domain}-{size.held_out}"
-    images, _ = calibration_faces(samples, seed=0)
-    write_images(shared, images, faces_to_test_with(size))
-    write_detector(detector(vehicle).model, shared / vehicle, images[:8])
-    return shared / vehicle
+def vehicle_folder(vehicle: str, given: Material, size: TestSize) -> Path:
+    """The detector's files in the cache folder, found again by its weights and its images."""
+    identity = f"{tensor_digest(given.detector.model.state_dict())} {given.calibration.hash} {size}"
+    folder = cache_folder() / f"peers-{vehicle}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
+    if not folder.exists():
+        write_vehicle(given, folder)
+    return folder
 
 
 def time_files(folder: Path, out: Path, vehicle: str) -> None:
@@ -69,7 +76,7 @@ def time_files(folder: Path, out: Path, vehicle: str) -> None:
         for row in made.values() if row.get("files") and _file(folder, row).suffix in (".onnx", ".xml")
     }  # fmt: skip
     asked, answer = folder / "latency_request.json", folder / "latency.json"
-    request = {"files": files, "image": str(folder.parent / IMAGES / "calibration.npy")}
+    request = {"files": files, "image": str(folder / IMAGES / "calibration.npy")}
     write_json(asked, request)
     try:
         python = environment("nncf")
@@ -88,7 +95,9 @@ def _file(folder: Path, row: dict) -> Path:
 def main() -> None:
     options = arguments()
     options.out.mkdir(parents=True, exist_ok=True)
-    folder = vehicle_folder(options.vehicle, options.samples, TESTS[options.test])
+    size = TESTS[options.test]
+    given = material(options.vehicle, samples=options.samples, seed=0, size=size, data=options.data)
+    folder = vehicle_folder(options.vehicle, given, size)
     origin = {
         "vehicle": options.vehicle, "samples": options.samples, "test": options.test,
         "provenance": provenance(0),
@@ -97,7 +106,7 @@ def main() -> None:
     for tool in options.tools:
         for method in peer(tool).methods:
             path = options.out / f"{options.vehicle}.{tool}.{method}.json"
-            keep_row(path, functools.partial(peer_row, tool, method, folder), origin)
+            keep_row(path, functools.partial(peer_row, tool, method, folder, options.minutes), origin)
     time_files(folder, options.out, options.vehicle)
 
 

@@ -23,7 +23,7 @@ import numpy as np
 #: Names of the float ONNX file's input [1, 3, H, W] and output [1, 1].
 INPUT, OUTPUT = "image", "logit"
 RESULT_FILE = "result.json"
-#: The folder of images, beside those of the detectors.
+#: The folder of images in a detector's.
 IMAGES = "images"
 
 
@@ -33,7 +33,7 @@ class Given:
 
     Attributes:
         folder: holds ``float.onnx`` (opset 17, batch 1) and ``float.pt`` (the module, for tools that take
-            torch); beside it ``images`` holds ``calibration.npy`` and ``test.npy`` (preprocessed, float32
+            torch); its ``images`` holds ``calibration.npy`` and ``test.npy`` (preprocessed, float32
             [N, 3, H, W]).
         out: where the method's files belong.
     """
@@ -47,11 +47,11 @@ class Given:
 
     def calibration(self) -> np.ndarray:
         """Images [N, 3, H, W]; no tool is told their labels."""
-        return np.load(self.folder.parent / IMAGES / "calibration.npy")
+        return np.load(self.folder / IMAGES / "calibration.npy")
 
     def test(self) -> np.ndarray:
         """Images [N, 3, H, W] that the logits are of."""
-        return np.load(self.folder.parent / IMAGES / "test.npy", mmap_mode="r")
+        return np.load(self.folder / IMAGES / "test.npy", mmap_mode="r")
 
     def module(self) -> Any:
         """The float detector in evaluation mode: images [N, 3, H, W] to fake logits [N, 1]."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.measures import by_dataset, measures
+from benchmarks.measures import measures
 from benchmarks.peers.environments import environment
 from benchmarks.peers.exchange import IMAGES, INPUT, RESULT_FILE, refusal
 from brevitas_defakeq.runtime.onnx_file import open_session
@@ -16,19 +16,18 @@ from brevitas_defakeq.utils.errors import UserError
 from brevitas_defakeq.utils.files import size_on_disk
 
 ROOT = Path(__file__).resolve().parents[2]
-#: A method that takes longer is given up.
-TIMEOUT_SECONDS = 4 * 3600
 
 
-def peer_row(tool: str, method: str, folder: Path) -> dict[str, Any]:
+def peer_row(tool: str, method: str, folder: Path, minutes: float) -> dict[str, Any]:
     """The row's JSON: ``bytes``, widths, ``seconds``, ``metrics``; or ``refused`` with the tool's message.
 
     Args:
-        folder: a detector's (`write_detector`), beside ``images``.
+        folder: a detector's (`write_vehicle`).
+        minutes: a method that takes longer is given up.
     """
     names = {"tool": tool, "method": method}
     try:
-        made = run_script(environment(tool), tool, method, folder)
+        made = run_script(environment(tool), tool, method, folder, minutes)
     except UserError as error:
         return names | {"refused": str(error)}
     if "refused" in made:
@@ -37,7 +36,7 @@ def peer_row(tool: str, method: str, folder: Path) -> dict[str, Any]:
     files = [out / name for name in made["files"]]
     try:
         runs_here = made["runtime"] == "onnxruntime"
-        logits = scores(files[0], folder.parent / IMAGES) if runs_here else np.load(out / "logits.npy")
+        logits = scores(files[0], folder / IMAGES) if runs_here else np.load(out / "logits.npy")
     except Exception as error:  # onnxruntime's errors share no other base
         return names | made | {"refused": f"the file cannot be run: {refusal(error)}"}
     return (
@@ -50,7 +49,7 @@ def peer_row(tool: str, method: str, folder: Path) -> dict[str, Any]:
 def float_row(folder: Path) -> dict[str, Any]:
     """The row of the float file itself, as onnxruntime runs it."""
     file = folder / "float.onnx"
-    logits = scores(file, folder.parent / IMAGES)
+    logits = scores(file, folder / IMAGES)
     np.save(folder / "float_logits.npy", logits)
     return {
         "tool": "float", "method": "float", "files": [file.name], "weights": "float", "activations": "float",
@@ -60,9 +59,10 @@ def float_row(folder: Path) -> dict[str, Any]:
 
 def compared(logits: np.ndarray, folder: Path) -> dict[str, Any]:
     """`measures` of the test images' logits beside the float file's."""
-    images = folder.parent / IMAGES
+    images = folder / IMAGES
     reference, labels = np.load(folder / "float_logits.npy"), np.load(images / "labels.npy")
-    return measures(logits, reference, labels, by_dataset(np.load(images / "datasets.npy").tolist()))
+    with np.load(images / "parts.npz") as parts:
+        return measures(logits, reference, labels, dict(parts))
 
 
 def scores(file: Path, images: Path) -> np.ndarray:
@@ -72,7 +72,7 @@ def scores(file: Path, images: Path) -> np.ndarray:
     return np.array([float(session.run(None, {INPUT: image[None]})[0].item()) for image in test])
 
 
-def run_script(python: Path, tool: str, method: str, folder: Path) -> dict[str, Any]:
+def run_script(python: Path, tool: str, method: str, folder: Path, minutes: float) -> dict[str, Any]:
     """What a tool's script wrote of one method.
 
     Raises:
@@ -82,10 +82,10 @@ def run_script(python: Path, tool: str, method: str, folder: Path) -> dict[str, 
     surroundings = os.environ | {"PYTHONPATH": str(ROOT)}
     try:
         done = subprocess.run(
-            command, cwd=ROOT, env=surroundings, capture_output=True, text=True, timeout=TIMEOUT_SECONDS
+            command, cwd=ROOT, env=surroundings, capture_output=True, text=True, timeout=60 * minutes
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        raise UserError(f"did not end in {TIMEOUT_SECONDS} s") from None
+        raise UserError(f"did not end in {minutes:g} minutes") from None
     file = folder / tool / method / RESULT_FILE
     if done.returncode or not file.exists():
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]

@@ -1,16 +1,20 @@
 """Writes what the tools' scripts read: the float detectors, calibration and test images."""
 
 import contextlib
+import copy
 import io
 import warnings
 from pathlib import Path
 
 import numpy as np
 import torch
+from timm.layers import BatchNormAct2d
 from torch import nn
 
 from benchmarks.peers.exchange import IMAGES, INPUT, OUTPUT
-from brevitas_defakeq.data.labelled_set import LabelledSet
+from benchmarks.suite.material import Material
+from brevitas_defakeq.prepare.layer_subclasses import examine_subclasses, plain_layer
+from brevitas_defakeq.prepare.trace import trace
 from brevitas_defakeq.runtime.onnx_file import open_session
 from brevitas_defakeq.utils.errors import UserError
 from brevitas_defakeq.utils.files import written_whole
@@ -21,40 +25,48 @@ OPSET = 17
 _TOLERANCE = 1e-3
 
 
-def write_images(folder: Path, calibration: torch.Tensor, test: LabelledSet) -> None:
-    """``images`` in ``folder``: ``calibration.npy`` and ``test.npy``, and what only the harness reads:
-    ``labels.npy`` and ``datasets.npy``. Nothing is done where they stand.
+def write_vehicle(given: Material, folder: Path) -> None:
+    """``float.onnx``, ``float.pt`` and the ``images`` in ``folder``.
 
-    Args:
-        calibration: preprocessed images [N, 3, H, W].
-    """
-    if (folder / IMAGES).exists():
-        return
-    with written_whole(folder / IMAGES) as partial:
-        partial.mkdir(parents=True)
-        np.save(partial / "calibration.npy", calibration.numpy())
-        np.save(partial / "test.npy", np.concatenate([batch.numpy() for batch in test.batches()]))
-        np.save(partial / "labels.npy", [sample.label for sample in test.samples])
-        np.save(partial / "datasets.npy", [sample.dataset for sample in test.samples])
-
-
-def write_detector(model: nn.Module, folder: Path, example: torch.Tensor) -> None:
-    """``float.onnx`` and ``float.pt`` in ``folder``; nothing is done where it stands.
-
-    Args:
-        model: images [N, 3, H, W] to fake logits [N, 1].
-        example: images [N, 3, H, W] on which file and module have to agree.
+    The tools read ``calibration.npy`` and ``test.npy`` of ``images``, the harness alone ``labels.npy`` and
+    ``parts.npz``.
 
     Raises:
-        UserError: they do not agree.
+        UserError: the float file does not give the module's logits, [N, 1].
     """
-    if folder.exists():
-        return
+    calibration = given.calibration.images
+    model = with_torchs_layers(given.detector.model, calibration[:1])
     with written_whole(folder) as partial:
-        partial.mkdir(parents=True)
-        torch.save(model.eval(), partial / "float.pt")
-        _write_float(model, partial / "float.onnx", example[:1])
-        _require_same_logits(model, partial / "float.onnx", example)
+        images = partial / IMAGES
+        images.mkdir(parents=True)
+        torch.save(model, partial / "float.pt")
+        _write_float(model, partial / "float.onnx", calibration[:1])
+        _require_same_logits(given.detector.model, partial / "float.onnx", calibration[:8])
+        np.save(images / "calibration.npy", calibration.numpy())
+        np.save(images / "test.npy", np.concatenate([batch.numpy() for batch in given.test.batches()]))
+        np.save(images / "labels.npy", given.labels)
+        np.savez(images / "parts.npz", **given.parts)
+
+
+def with_torchs_layers(model: nn.Module, example: torch.Tensor) -> nn.Module:
+    """A copy with torch's own convolutions and normalizations, which the tools know by their class.
+
+    timm's ``Conv2dSame`` becomes a padding and a convolution, its ``BatchNormAct2d`` a normalization and an
+    activation.
+
+    Args:
+        example: an image [1, 3, H, W] of the size that the paddings are for.
+    """
+    model = copy.deepcopy(model).eval()
+    for name, module in list(model.named_modules()):
+        if isinstance(module, BatchNormAct2d):
+            norm = nn.BatchNorm2d(module.num_features, eps=module.eps).eval()
+            norm.load_state_dict(module.state_dict())
+            model.set_submodule(name, nn.Sequential(norm, module.drop, module.act))
+    for name, sides in examine_subclasses(model, trace(model, example)).paddings.items():
+        convolution = plain_layer(model.get_submodule(name))
+        model.set_submodule(name, nn.Sequential(nn.ZeroPad2d(sides), convolution))
+    return model
 
 
 def _write_float(model: nn.Module, path: Path, example: torch.Tensor) -> None:
