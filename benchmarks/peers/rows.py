@@ -49,20 +49,25 @@ def peer_row(tool: str, method: str, folder: Path, minutes: float) -> dict[str, 
 def float_row(folder: Path) -> dict[str, Any]:
     """The row of the float file itself, as onnxruntime runs it."""
     file = folder / "float.onnx"
-    logits = scores(file, folder / IMAGES)
-    np.save(folder / "float_logits.npy", logits)
     return {
         "tool": "float", "method": "float", "files": [file.name], "weights": "float", "activations": "float",
-        "runtime": "onnxruntime", "bytes": size_on_disk(file), "metrics": compared(logits, folder),
+        "runtime": "onnxruntime", "bytes": size_on_disk(file), "metrics": compared(float_logits(folder), folder),
     }  # fmt: skip
 
 
 def compared(logits: np.ndarray, folder: Path) -> dict[str, Any]:
     """`measures` of the test images' logits beside the float file's."""
     images = folder / IMAGES
-    reference, labels = np.load(folder / "float_logits.npy"), np.load(images / "labels.npy")
     with np.load(images / "parts.npz") as parts:
-        return measures(logits, reference, labels, dict(parts))
+        return measures(logits, float_logits(folder), np.load(images / "labels.npy"), dict(parts))
+
+
+def float_logits(folder: Path) -> np.ndarray:
+    """Logits [N] of the float file, kept beside it."""
+    kept = folder / "float_logits.npy"
+    if not kept.exists():
+        np.save(kept, scores(folder / "float.onnx", folder / IMAGES))
+    return np.load(kept)
 
 
 def scores(file: Path, images: Path) -> np.ndarray:
