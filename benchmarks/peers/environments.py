@@ -18,7 +18,7 @@ from brevitas_defakeq.utils.errors import UserError
 #: Tool -> what pip installs for it, at the versions that were measured.
 REQUIREMENTS: dict[str, tuple[str, ...]] = {
     "onnxruntime": (),
-    "brevitas": ("onnxoptimizer==0.4.2",),  # its export needs it and does not list it
+    "brevitas": ("onnxoptimizer==0.4.2", "accelerate==1.15.0"),  # it needs these and does not list them
     "nncf": ("nncf==3.4.0", "openvino==2026.4.1"),
     "aimet": ("aimet-onnx==2.42.0",),
     "torchao": ("torchao==0.18.0",),

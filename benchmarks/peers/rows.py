@@ -48,10 +48,10 @@ def peer_row(tool: str, method: str, folder: Path, minutes: float) -> dict[str, 
 
 def float_row(folder: Path) -> dict[str, Any]:
     """The row of the float file itself, as onnxruntime runs it."""
-    file = folder / "float.onnx"
+    file, metrics = folder / "float.onnx", compared(float_logits(folder), folder)
     return {
         "tool": "float", "method": "float", "files": [file.name], "weights": "float", "activations": "float",
-        "runtime": "onnxruntime", "bytes": size_on_disk(file), "metrics": compared(float_logits(folder), folder),
+        "runtime": "onnxruntime", "bytes": size_on_disk(file), "metrics": metrics,
     }  # fmt: skip
 
 

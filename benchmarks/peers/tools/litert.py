@@ -29,11 +29,31 @@ def quantized(given: Given, recipe: str, weights: str, activations: str) -> Made
 
 
 def predicted(file: Path, images: np.ndarray) -> np.ndarray:
+    """Logits [N]; a file whose own input and output are integers gets and gives them at its scales."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(str(file), num_threads=1)
     runner: Any = interpreter.get_signature_runner("serving_default")
-    return np.array([next(iter(runner(args_0=image[None]).values())).item() for image in images])
+    source = runner.get_input_details()["args_0"]
+    [(name, target)] = runner.get_output_details().items()
+    return np.array([
+        from_integer(runner(args_0=to_integer(image[None], source))[name], target).item() for image in images
+    ])  # fmt: skip
+
+
+def to_integer(values: np.ndarray, tensor: dict[str, Any]) -> np.ndarray:
+    """Values as a LiteRT tensor with these details holds them."""
+    scale, zero = tensor["quantization"]
+    if not scale:
+        return values
+    limits = np.iinfo(tensor["dtype"])
+    return np.clip(np.round(values / scale) + zero, limits.min, limits.max).astype(tensor["dtype"])
+
+
+def from_integer(values: np.ndarray, tensor: dict[str, Any]) -> np.ndarray:
+    """What `to_integer` made, as float."""
+    scale, zero = tensor["quantization"]
+    return scale * (values.astype(np.float32) - zero) if scale else values
 
 
 def int8(given: Given) -> Made:
