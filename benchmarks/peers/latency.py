@@ -6,6 +6,7 @@ without OpenVINO only onnxruntime is timed. ``REQUEST`` is JSON: ``files`` (name
 """
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -59,6 +60,8 @@ def interleaved(runs: dict[str, Run], *, count: int, warmup: int) -> dict[str, d
 def latencies(files: dict[str, str], image: np.ndarray) -> dict[str, Any]:
     """``times``: "NAME, RUNTIME" -> `interleaved`; ``failed``: the same names -> why it was not timed.
 
+    ``other_work``: cores that other processes kept busy meanwhile; None where that is not known.
+
     Args:
         image: [1, 3, H, W].
     """
@@ -77,12 +80,26 @@ def latencies(files: dict[str, str], image: np.ndarray) -> dict[str, Any]:
                 failed[f"{name}, {runtime}"] = refusal(error)
             else:
                 runs[f"{name}, {runtime}"] = run
+    busy, start = seconds_of_others(), time.perf_counter()
+    times = interleaved(runs, count=_RUNS, warmup=_WARMUP)
+    share = (seconds_of_others() - busy) / (time.perf_counter() - start)
     return {
         "threads": 1,
         "runs": _RUNS,
-        "times": interleaved(runs, count=_RUNS, warmup=_WARMUP),
+        "other_work": round(share, 2) if np.isfinite(share) else None,
+        "times": times,
         "failed": failed,
     }
+
+
+def seconds_of_others() -> float:
+    """Processor seconds of all other processes since the machine started; not a number outside Linux."""
+    statistics = Path("/proc/stat")
+    if not statistics.exists():
+        return float("nan")
+    user, nice, system, _, _, *interrupts = map(int, statistics.read_text().splitlines()[0].split()[1:9])
+    busy = user + nice + system + sum(interrupts)
+    return busy / os.sysconf("SC_CLK_TCK") - time.process_time()
 
 
 def main() -> None:
