@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -89,10 +90,16 @@ def run_script(python: Path, tool: str, method: str, folder: Path, minutes: floa
         done = subprocess.run(
             command, cwd=ROOT, env=surroundings, capture_output=True, text=True, timeout=60 * minutes
         )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        raise UserError(f"did not end in {minutes:g} minutes") from None
+    except subprocess.TimeoutExpired as late:
+        said = last_line((late.stderr or b"").decode(errors="replace"))
+        raise UserError(f"did not end in {minutes:g} minutes; it said last: {said}"[:300]) from None
     file = folder / tool / method / RESULT_FILE
     if done.returncode or not file.exists():
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise UserError(f"ended with status {done.returncode}: {last}"[:300])
+        raise UserError(f"ended with status {done.returncode}: {last_line(done.stderr)}"[:300])
     return json.loads(file.read_text())
+
+
+def last_line(said: str) -> str:
+    """The last line, or state of a progress bar, that is not empty."""
+    lines = [line.strip() for line in re.split(r"[\r\n]", said) if line.strip()]
+    return lines[-1] if lines else "nothing"

@@ -19,7 +19,7 @@ from benchmarks.peers.__main__ import BY_HAND, arguments, keep_row, peer, vehicl
 from benchmarks.peers.environments import REQUIREMENTS, environment, environment_folder
 from benchmarks.peers.exchange import IMAGES, Made, Peer, serve
 from benchmarks.peers.latency import interleaved, latencies
-from benchmarks.peers.rows import float_row, peer_row, run_script, scores
+from benchmarks.peers.rows import float_row, last_line, peer_row, run_script, scores
 from benchmarks.peers.tools.coreai import packed, widths_within
 from benchmarks.peers.tools.litert import from_integer, to_integer
 from benchmarks.peers.vehicle_files import with_torchs_layers, write_vehicle
@@ -139,8 +139,12 @@ def test_a_script_that_dies_is_named(folder):
 
 
 def test_a_script_that_hangs_is_ended(folder):
-    with pytest.raises(UserError, match=r"did not end in 0\.0001 minutes"):
+    with pytest.raises(UserError, match=r"did not end in 0\.0001 minutes; it said last: nothing"):
         run_script(Path(sys.executable), "onnxruntime", "static_int8", folder, 0.0001)
+
+
+def test_the_last_state_of_a_progress_bar_is_read():
+    assert last_line("loaded\n 10 %\r 20 %\r\n") == "20 %"
 
 
 def test_a_script_writes_what_its_method_made(tmp_path, monkeypatch):
