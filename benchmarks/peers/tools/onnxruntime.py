@@ -49,12 +49,16 @@ def static_percentile(given: Given) -> Made:
 
 
 def dynamic(given: Given) -> Made:
+    """Its ConvInteger has one scale a layer, also with ``per_channel``."""
+    import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     quantize_dynamic(
         str(prepared(given)), str(given.out / "model.onnx"), per_channel=True, weight_type=QuantType.QInt8
     )  # fmt: skip
-    return Made(["model.onnx"], "8 per channel", "8, range of each image")
+    operators = {node.op_type for node in onnx.load(given.out / "model.onnx").graph.node}
+    weights = "8, convolutions per tensor" if "ConvInteger" in operators else "8 per channel"
+    return Made(["model.onnx"], weights, "8, range of each image")
 
 
 def int4(given: Given) -> Made:
