@@ -2,6 +2,7 @@
 
     python -m benchmarks.peers [TOOL ...] --vehicle demo                               drawn faces
     python -m benchmarks.peers [TOOL ...] --vehicle mobilenetv2_035 --data DATA        photographs
+    python -m benchmarks.peers [TOOL ...] --vehicle demo --latency                     then time all its files
 
 A row that has its JSON is not made again; delete it to repeat it. A tool that refuses, or that cannot be
 installed, has a row that says so. Each has an environment of its own, made once in the user's cache folder.
@@ -45,6 +46,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/peers"))
     parser.add_argument("--samples", type=int, default=256, help="calibration images")
     parser.add_argument("--test", choices=TESTS, default="quick", help="test images")
+    parser.add_argument("--only", default="", help="part of a row's name, such as brevitas.w4")
+    parser.add_argument("--latency", action="store_true", help="time the files of all rows afterwards")
     parser.add_argument("--minutes", type=float, default=240, help="a method that takes longer is given up")
     options = parser.parse_args()
     unknown = [tool for tool in options.tools if tool not in REQUIREMENTS]
@@ -106,8 +109,11 @@ def main() -> None:
     for tool in options.tools:
         for method in peer(tool).methods:
             path = options.out / f"{options.vehicle}.{tool}.{method}.json"
+            if options.only not in path.stem:
+                continue
             keep_row(path, functools.partial(peer_row, tool, method, folder, options.minutes), origin)
-    time_files(folder, options.out, options.vehicle)
+    if options.latency:
+        time_files(folder, options.out, options.vehicle)
 
 
 def keep_row(path: Path, make: Callable[[], dict], origin: dict) -> None:

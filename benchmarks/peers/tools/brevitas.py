@@ -4,6 +4,8 @@ With what its RESULTS_TORCHVISION_BEST_CONFIGS.csv names best for a ViT and a Mo
 channel: the layerwise backend, graph equalization of 20 iterations with merged biases, activations at the
 99.999 % percentile, bias correction, GPTQ at 4 bits; and, not in that list, weight ranges of the least
 squared error. Its learned rounding has the defaults of its command: layer by layer, 1,000 steps each.
+
+ReLU6 is kept: its default makes it ReLU, with which the trained MobileNetV2 keeps 94 % of its AUC at 8 bits.
 """
 
 from collections.abc import Callable
@@ -31,7 +33,8 @@ def flow(given: Given, bits: int, refine: Refine | None = None) -> Made:
     note = ""
     try:
         model = preprocess_for_quantize(
-            of_one_image(given.module()), equalize_iters=20, equalize_merge_bias=True, merge_bn=True
+            of_one_image(given.module()), relu6_to_relu=False, equalize_iters=20, equalize_merge_bias=True,
+            merge_bn=True,
         )  # fmt: skip
     except Exception as error:  # torch.fx's errors share no base
         model = of_one_image(given.module())
