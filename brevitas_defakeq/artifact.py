@@ -1,7 +1,7 @@
 """The result: M_q and M_q^v as plain modules, and the run folder that holds them.
 
 run/config.json          settings of the run, and how to rebuild its models (plan, widths, preprocessing)
-run/weights.safetensors  M_q: codes packed at their width, half-precision scales and biases
+run/weights.safetensors  M_q: codes packed and entropy-coded, half-precision scales and biases
 run/mixed.safetensors    M_q^v, likewise
 run/report.json          metrics, sizes and times
 """
@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from brevitas_defakeq.config import DefakeQConfig
@@ -26,13 +25,14 @@ from brevitas_defakeq.nn.module_tree import copy_module, device_of
 from brevitas_defakeq.prepare.insert_quantizers import QuantScheme, insert_quantizers_
 from brevitas_defakeq.prepare.plan import Plan, replay_preparation_
 from brevitas_defakeq.prepare.simplify import replay_products_
-from brevitas_defakeq.storage.weights_index import weights_file
+from brevitas_defakeq.storage.weights_index import read_weights, weights_file
 from brevitas_defakeq.storage.weights_transfer import WeightsReader, transfer
 from brevitas_defakeq.utils.errors import UserError
 from brevitas_defakeq.utils.files import read_json, understanding, write_bytes, write_json
 from brevitas_defakeq.variants import QUANTIZED_VARIANTS
 
-RUN_FORMAT_VERSION = 1
+#: Format 1 kept the codes of all widths as one bit stream, and deflated nothing.
+RUN_FORMAT_VERSION, READ_FORMAT_VERSIONS = 2, (1, 2)
 #: Variant -> its file in the run folder.
 WEIGHTS_FILES = dict(zip(QUANTIZED_VARIANTS, ("weights.safetensors", "mixed.safetensors"), strict=True))
 
@@ -127,9 +127,9 @@ def load(folder: str | Path, detector: nn.Module | None = None) -> QuantizedDete
     """
     folder = Path(folder)
     settings = read_json(folder / "config.json")
-    if settings.get("format_version") != RUN_FORMAT_VERSION:
+    if settings.get("format_version") not in READ_FORMAT_VERSIONS:
         raise UserError(
-            f"{folder}: run folder format {settings.get('format_version')} is not {RUN_FORMAT_VERSION}; "
+            f"{folder}: run folder format {settings.get('format_version')} is not 1 or 2; "
             "quantize again, or use the version that wrote it"
         )
     with understanding(folder / "config.json"):
@@ -212,11 +212,6 @@ def _check_fits(model: nn.Module, plan: Plan, folder: Path) -> None:
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except FileNotFoundError:
-        raise UserError(
-            f"{path} does not exist; the run has not finished: start the same command again"
-        ) from None
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path} is damaged ({error}); quantize again") from None
+    if not path.exists():
+        raise UserError(f"{path} does not exist; the run has not finished: start the same command again")
+    return {name: torch.from_numpy(array) for name, array in read_weights(path)[1].items()}

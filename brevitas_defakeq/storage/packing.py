@@ -1,8 +1,13 @@
-"""Codes packed at their own width: a bit stream, or several codes of a fractional width to a byte."""
+"""Codes packed at their own width: a bit stream, or several codes of a fractional width to a byte.
+
+For an entropy coder of bytes they are laid out at ``layout_bits`` instead, whole codes in every byte: 3 bits
+as a bit stream put every code in three places, and deflate found none of their frequencies (2.96 bits a code
+of 2.81 bits of entropy; two codes to a byte, 2.83).
+"""
 
 import numpy as np
 
-from brevitas_defakeq.quant.widths import Width, fractional_width
+from brevitas_defakeq.quant.widths import Width, fractional_width, width_of
 
 #: Codes handled at a time, about; bounds the memory of the bit matrix.
 _PIECE = 4_000_000
@@ -16,6 +21,29 @@ def packed_size(count: int, bits: float) -> int:
     """
     width = fractional_width(bits)
     return -(-count // width.codes_per_group) if width else -(-count * int(bits) // 8)
+
+
+def layout_bits(bits: float) -> float:
+    """The width that codes are packed at where the bytes are entropy-coded: no code crosses two bytes.
+
+    >>> layout_bits(3), layout_bits(6), layout_bits(1.6)
+    (4, 8, 1.6)
+    """
+    return bits if fractional_width(bits) else next(whole for whole in (1, 2, 4, 8) if bits <= whole)
+
+
+def centred(codes: np.ndarray, zero_points: np.ndarray, bits: float) -> np.ndarray:
+    """Codes [..., C_in] less their zero points [..., 1], modulo the number of levels, uint8.
+
+    Most weights are close to zero: so the commonest code is 0 in every channel.
+    """
+    wide = codes.astype(np.int16) - zero_points.astype(np.int16)
+    return (wide % width_of(bits).levels).astype(np.uint8)
+
+
+def off_centre(values: np.ndarray, zero_points: np.ndarray, bits: float) -> np.ndarray:
+    """The inverse of ``centred``: the codes, uint8."""
+    return centred(values, -zero_points.astype(np.int16), bits)
 
 
 def pack(codes: np.ndarray, bits: float) -> np.ndarray:

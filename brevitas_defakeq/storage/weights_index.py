@@ -1,7 +1,8 @@
-"""The index of a weights file, which is in its metadata for other tools, and a reader by name.
+"""The index of a weights file, which it holds for other tools, and a reader by name.
 
 A weights file holds one tensor a kind (``codes``, ``half``, ...): on small networks a header for each of some
-hundred tensors would outweigh their data. The index names what the tensors hold, in order:
+hundred tensors would outweigh their data. The tensors are deflated (``storage.deflated_tensors``), and so is
+the index, the JSON in the tensor ``index``. It names what the other tensors hold, in order:
 
 ``layers``       [name, bits, shape] of each quantized weight
 ``activations``  [name, count] of each activation quantizer's range: width, then lower end where it is free
@@ -11,7 +12,9 @@ hundred tensors would outweigh their data. The index names what the tensors hold
 ``symmetric``    whether codes have no zero points
 ``mixed``        bits of the restored channels (8, 16 or 32); null in M_q's file
 
-``read_by_name`` follows it with numpy alone.
+Codes are in one tensor a width, ``codes.3``, whole ones in every byte and less their zero points
+(``storage.packing``). In files of format 1 they are one bit stream of all widths, ``codes``, and the index is
+in the metadata. ``read_by_name`` follows it with numpy alone.
 """
 
 import json
@@ -21,20 +24,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from brevitas_defakeq.prepare.plan import Plan
 from brevitas_defakeq.quant.activation_quantizer import activation_proxies, stored_range
 from brevitas_defakeq.quant.partial_float import weight_quantizer
 from brevitas_defakeq.quant.widths import width_of
-from brevitas_defakeq.storage.packing import packed_size, unpack
-from brevitas_defakeq.storage.weights_transfer import tensors_outside_layers
+from brevitas_defakeq.storage.deflated_tensors import read_tensors, tensors_file
+from brevitas_defakeq.storage.packing import layout_bits, off_centre, packed_size, unpack
+from brevitas_defakeq.storage.weights_transfer import kind_of, tensors_outside_layers
 from brevitas_defakeq.utils.errors import UserError
 from brevitas_defakeq.utils.files import understanding
 
-#: Key of the index in the file's metadata.
+#: The tensor that holds the index; in files of format 1, its key in the metadata.
 INDEX = "index"
 
 
@@ -43,14 +45,26 @@ def weights_file(
     mixed_bits: int | None = None,
 ) -> bytes:  # fmt: skip
     """The bytes of a weights file: what a ``WeightsWriter`` collected of ``model``, and its index."""
-    contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    return save(contiguous, metadata=weights_index(model, plan, bits, mixed_bits))
+    arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+    written = weights_index(model, plan, bits, mixed_bits).encode()
+    return tensors_file({INDEX: np.frombuffer(written, np.uint8), **arrays})
+
+
+def read_weights(path: Path) -> tuple[str | None, dict[str, np.ndarray]]:
+    """The index of a weights file, None where it has none, and its other tensors.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    tensors, metadata = read_tensors(path)
+    index = tensors.pop(INDEX, None)
+    return metadata.get(INDEX) if index is None else index.tobytes().decode(errors="replace"), tensors
 
 
 def weights_index(
     model: nn.Module, plan: Plan, bits: Mapping[str, float], mixed_bits: int | None
-) -> dict[str, str]:
-    """The metadata of a weights file of M_q, or of M_q^v (``mixed_bits`` given)."""
+) -> str:
+    """The index, as JSON, of a weights file of M_q, or of M_q^v (``mixed_bits`` given)."""
     inputs = {f"{layer.name}.input_quant": place for place, layer in enumerate(plan.layers)}
     index = {
         "layers": [[layer.name, bits[layer.name], list(layer.weight_shape)] for layer in plan.layers],
@@ -64,7 +78,7 @@ def weights_index(
         "symmetric": weight_quantizer(model.get_submodule(plan.layers[0].name)).symmetric,
         "mixed": mixed_bits,
     }
-    return {INDEX: json.dumps(index, separators=(",", ":"))}
+    return json.dumps(index, separators=(",", ":"))
 
 
 def read_by_name(path: str | Path) -> dict[str, np.ndarray]:
@@ -92,12 +106,7 @@ def _open(path: Path) -> tuple[dict[str, Any], "_Stream"]:
     """The index of a weights file, and its tensors."""
     if not path.is_file():
         raise UserError(f"{path} is no file; give a weights file, such as run/weights.safetensors")
-    try:
-        with safe_open(path, framework="np") as file:
-            written = (file.metadata() or {}).get(INDEX)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 no dict
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path} is damaged ({error}); quantize again") from None
+    written, tensors = read_weights(path)
     if written is None:
         raise UserError(
             f"{path} has no index: it is of an earlier version or no weights file; "
@@ -144,7 +153,16 @@ class _Stream:
 
     def codes(self, kind: str, count: int, bits: float) -> np.ndarray:
         """uint8 [count]"""
-        return unpack(self.take(kind, packed_size(count, bits)).astype(np.uint8), count, bits)
+        if kind in self._tensors:  # of format 1
+            return unpack(self.take(kind, packed_size(count, bits)).astype(np.uint8), count, bits)
+        width = layout_bits(bits)
+        data = self.take(kind_of(kind, bits), packed_size(count, width))
+        return unpack(data.astype(np.uint8), count, width)
+
+    @property
+    def is_centred(self) -> bool:
+        """Whether weights' codes are kept less their zero points."""
+        return "codes" not in self._tensors
 
 
 def _read_layer(
@@ -157,12 +175,14 @@ def _read_layer(
         mask = stream.codes("float_mask", channels, 1).astype(bool)
         weight[mask] = _read_restored(stream, int(mask.sum()), inputs, mixed)
     kept = int((~mask).sum())
-    codes = stream.codes("codes", kept * inputs, bits).reshape(kept, inputs)
-    scale = stream.half(kept)[:, None]
     if symmetric:
         zero_point = np.full((kept, 1), max(width_of(bits).levels // 2 - 1, 1), np.uint8)
     else:
         zero_point = stream.codes("zero_points", kept, bits)[:, None]
+    codes = stream.codes("codes", kept * inputs, bits).reshape(kept, inputs)
+    if stream.is_centred:
+        codes = off_centre(codes, zero_point, bits)
+    scale = stream.half(kept)[:, None]
     weight[~mask] = (codes.astype(np.float32) - zero_point) * scale
     found = {
         "weight": weight.reshape(shape), "codes": codes, "scale": scale, "zero_point": zero_point,

@@ -28,9 +28,18 @@ from brevitas_defakeq.quant.bit_width import set_bits_
 from brevitas_defakeq.quant.coded_weight import read_codes, write_codes_
 from brevitas_defakeq.quant.partial_float import weight_quantizer
 from brevitas_defakeq.quant.range_search import SMALLEST_SCALE, search_rows
-from brevitas_defakeq.storage.packing import pack, packed_size, unpack
+from brevitas_defakeq.storage.packing import centred, layout_bits, off_centre, pack, packed_size, unpack
 from brevitas_defakeq.storage.precision import column_codes, column_scale, from_half, to_half
 from brevitas_defakeq.utils.errors import UserError
+
+def kind_of(kind: str, bits: float) -> str:
+    """The tensor that holds codes of one width: codes of one width lie together, as an entropy coder needs.
+
+    >>> kind_of("codes", 3.0)
+    'codes.3'
+    """
+    return f"{kind}.{bits:g}"
+
 
 #: The largest of 16-bit codes around zero.
 _LARGEST_16 = 2**15 - 1
@@ -51,10 +60,16 @@ class WeightsWriter:
         self._append("exponents", torch.tensor([exponent], dtype=torch.int8))
         return from_half(half, exponent)
 
-    def codes(self, values: Tensor, bits: float, kind: str = "codes") -> Tensor:
+    def codes(self, values: Tensor, bits: float, kind: str) -> Tensor:
         flat = values.detach().reshape(-1).to(torch.uint8).numpy()
-        self._append(kind, torch.from_numpy(pack(flat, bits)))
+        self._append(kind_of(kind, bits), torch.from_numpy(pack(flat, layout_bits(bits))))
         return values
+
+    def weight_codes(self, codes: Tensor, zero_point: Tensor, bits: float) -> Tensor:
+        rows = codes.detach().flatten(1).to(torch.uint8).numpy()
+        zeros = zero_point.detach().flatten(1).numpy()
+        self.codes(torch.from_numpy(centred(rows, zeros, bits)), bits, "codes")
+        return codes
 
     def signed(self, values: Tensor) -> Tensor:
         self._append("embeddings", values)
@@ -91,9 +106,21 @@ class WeightsReader:
         half = self._take("half", values.numel())
         return from_half(half, int(self._take("exponents", 1))).view(values.shape)
 
-    def codes(self, values: Tensor, bits: float, kind: str = "codes") -> Tensor:
-        data = self._take(kind, packed_size(values.numel(), bits)).numpy()
-        return torch.from_numpy(unpack(data, values.numel(), bits)).to(values.dtype).view(values.shape)
+    def codes(self, values: Tensor, bits: float, kind: str) -> Tensor:
+        if kind in self.tensors:  # of format 1: a bit stream, all widths in one
+            data, width = self._take(kind, packed_size(values.numel(), bits)), bits
+        else:
+            width = layout_bits(bits)
+            data = self._take(kind_of(kind, bits), packed_size(values.numel(), width))
+        found = unpack(data.numpy(), values.numel(), width)
+        return torch.from_numpy(found).to(values.dtype).view(values.shape)
+
+    def weight_codes(self, codes: Tensor, zero_point: Tensor, bits: float) -> Tensor:
+        found = self.codes(codes, bits, "codes")
+        if "codes" in self.tensors or not found.numel():
+            return found
+        rows, zeros = found.flatten(1).numpy(), zero_point.flatten(1).numpy()
+        return torch.from_numpy(off_centre(rows, zeros, bits)).to(codes.dtype).view(codes.shape)
 
     def signed(self, values: Tensor) -> Tensor:
         return self._take("embeddings", values.numel()).view(values.shape)
@@ -169,12 +196,13 @@ def _transfer_layer(layer: QuantLayer, bits: float, stream: Stream, mixed_bits: 
     restored, restored_rows = _restored_channels(layer, stream, mixed_bits)
     kept = ~restored
     offset = float(quantizer.int_quant.max_int(quantizer.msb_clamp_bit_width_impl())) * quantizer.symmetric
-    codes[kept] = stream.codes(codes[kept] + offset, bits) - offset
+    if not quantizer.symmetric:
+        zero_point[kept] = stream.codes(zero_point[kept], bits, "zero_points")
+    from_zero = stream.weight_codes(codes[kept] + offset, zero_point[kept] + offset, bits)
+    codes[kept] = from_zero - offset
     # A dead channel's scale may vanish beside the layer's largest, and 0 / 0 is no number.
     scale[kept] = stream.half(scale[kept]).clamp_min(SMALLEST_SCALE)
     scale[restored] = 1.0
-    if not quantizer.symmetric:
-        zero_point[kept] = stream.codes(zero_point[kept], bits, "zero_points")
     write_codes_(layer, codes, scale, zero_point)
     layer.weight[restored] = restored_rows
     layer.bias.copy_(stream.half(layer.bias))
