@@ -9,12 +9,13 @@ import hashlib
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor, nn
 
-from brevitas_defakeq.artifact import QuantizedDetector, load
+from brevitas_defakeq.artifact import QuantizedDetector
 from brevitas_defakeq.calibration_set import calibration_set
 from brevitas_defakeq.config import DEFAULT_CACHE_BYTES, DefakeQConfig
 from brevitas_defakeq.data.labelled_set import LabelledSet
@@ -26,19 +27,18 @@ from brevitas_defakeq.evaluation.frame_table import FrameTable
 from brevitas_defakeq.evaluation.paired_auc import auc_estimates
 from brevitas_defakeq.evaluation.predict import observe_all
 from brevitas_defakeq.evaluation.reversed_labels import reversed_notes
-from brevitas_defakeq.evaluation.smallest_budget import Trial, check_drop, smallest_budget
+from brevitas_defakeq.evaluation.smallest_budget import check_drop, smallest_budget
 from brevitas_defakeq.haq.hardware_costs_file import open_costs
 from brevitas_defakeq.imaging.preprocessing import Preprocessing
 from brevitas_defakeq.nn.gradients import gradients_on
-from brevitas_defakeq.pipeline import Job
 from brevitas_defakeq.prepare.plan import Plan
 from brevitas_defakeq.progress import ProgressCallback, silent
 from brevitas_defakeq.quantization_request import QuantizationRequest, prepare_request
 from brevitas_defakeq.resume import Checkpoint
 from brevitas_defakeq.run_inputs import as_detector, found_device, labelled_set
 from brevitas_defakeq.run_report import add_report_
+from brevitas_defakeq.search_runs import SearchRuns
 from brevitas_defakeq.utils.errors import UserError
-from brevitas_defakeq.utils.files import understanding, write_bytes
 
 _LOG = logging.getLogger(__name__)
 
@@ -102,12 +102,14 @@ def quantize_within(
     search = {"max_auc_drop": max_auc_drop, "validation": _listing_hash(validating.samples), "step": STEP}
     checkpoint = Checkpoint(Path(out) if out else None, request.identity() | {"search": search})
     checkpoint.keep("search", {})  # another search in this folder is refused from now on
-    runs = _Runs(request, validating, checkpoint.folder)
-    frames, float_scores = FrameTable.from_samples(validating.samples), runs.float_scores()
+    logits = partial(_logits, request, validating)
+    runs = SearchRuns(request, checkpoint.folder, lambda result: logits(result.quantized).tobytes(), _SCORES)
+    frames, float_scores = FrameTable.from_samples(validating.samples), logits(request.reference)
     say_reversed(frames, float_scores)
     budget, trials = smallest_budget(
-        runs.scores, budgets_of(config, request.plan), float_scores, frames, max_auc_drop,
-        on_progress=runs.keep_best,
+        lambda tried: np.frombuffer(runs.measured(tried), dtype=np.float32),
+        budgets_of(config, request.plan), float_scores, frames, max_auc_drop,
+        on_progress=lambda trial: runs.keep_best(trial.average_bits, trial.allowed),
     )  # fmt: skip
     job, result = runs.done[budget]
     add_report_(result, request, job)
@@ -142,56 +144,10 @@ def budgets_of(config: DefakeQConfig, plan: Plan) -> list[float]:
     return [start, *(STEP * steps).tolist()]
 
 
-class _Runs:
-    """The runs of a search. ``done`` holds the smallest allowed one; ``folder`` holds all until the end."""
-
-    def __init__(self, request: QuantizationRequest, validating: LabelledSet, folder: Path | None) -> None:
-        self.request, self.validating, self.folder = request, validating, folder
-        self.first = request.job(Checkpoint(None, {}))
-        self.done: dict[float, tuple[Job, QuantizedDetector]] = {}
-
-    def float_scores(self) -> np.ndarray:
-        """M_f's logits [N] on the validation data."""
-        return self._logits(self.request.reference)
-
-    def scores(self, budget: float) -> np.ndarray:
-        """M_q's logits [N] at a budget, from a new run or from one that was finished before."""
-        folder = self.folder / f"budget-{budget:.4g}" if self.folder else None
-        if folder is not None and (folder / _SCORES).exists():
-            return self._finished(budget, folder)
-        job = self.first.at_budget(budget, Checkpoint(folder, {"budget": budget}))
-        on_progress = self.request.on_progress
-        job.on_progress = lambda stage, done, total: on_progress(f"{budget:g} bits: {stage}", done, total)
-        result = self.request.carry_out(job)
-        job.on_progress = on_progress
-        self.done[budget] = job, result
-        logits = self._logits(result.quantized)
-        if folder is not None:
-            result.report = {"seconds": job.seconds, "compute": job.meter.by_stage}
-            result.save(folder)
-            write_bytes(folder / _SCORES, logits.tobytes())  # last: it marks the folder as complete
-            job.checkpoint.done()
-        return logits
-
-    def keep_best(self, trial: Trial) -> None:
-        """Drop the run if it is not allowed, and all larger ones if it is."""
-        latest = self.done.pop(trial.average_bits)
-        if trial.allowed:
-            self.done = {trial.average_bits: latest}
-
-    def _finished(self, budget: float, folder: Path) -> np.ndarray:
-        """The logits of a finished run; loads the run."""
-        job = self.first.at_budget(budget, Checkpoint(None, {}))
-        result = load(folder, self.request.detector.model)
-        with understanding(folder / "report.json"):
-            job.seconds, job.meter.by_stage = result.report["seconds"], result.report["compute"]
-        self.done[budget] = job, result
-        return np.frombuffer((folder / _SCORES).read_bytes(), dtype=np.float32)
-
-    def _logits(self, model: nn.Module) -> np.ndarray:
-        """float32 [N]."""
-        models = {"model": model.to(self.request.device)}
-        return observe_all(models, self.request.observer, self.validating.batches())["model"].scores
+def _logits(request: QuantizationRequest, validating: LabelledSet, model: nn.Module) -> np.ndarray:
+    """Logits on the validation data, float32 [N]."""
+    models = {"model": model.to(request.device)}
+    return observe_all(models, request.observer, validating.batches())["model"].scores
 
 
 def _listing_hash(samples: Sequence[Sample]) -> str:

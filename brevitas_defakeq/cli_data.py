@@ -109,8 +109,9 @@ def evaluate(
     from brevitas_defakeq.report.evaluation_report import curves_table, evaluation_tables
     from brevitas_defakeq.report.terminal import latencies, show, stages
     from brevitas_defakeq.runtime.latency import latency as latency_of
+    from brevitas_defakeq.runtime.onnx_file import is_model_file
 
-    exported = run.suffix == ".onnx"
+    exported = is_model_file(run)
     if (latency or against) and not exported:
         raise UserError("--latency and --against are for exported files; give a model.onnx that export wrote")
     if data is None and not latency:
@@ -156,8 +157,9 @@ def _predictor(
     """The exported file, or the variants of the run; their weights are loaded."""
     from brevitas_defakeq.artifact import load, load_float
     from brevitas_defakeq.evaluation.predictors import FilePredictor, RunPredictor
+    from brevitas_defakeq.runtime.onnx_file import is_model_file
 
-    if path.suffix == ".onnx":
+    if is_model_file(path):
         return FilePredictor.of(path, against, threads)
     set_threads(threads)  # torch's; onnxruntime takes its own
     run, variants = load(path), which.split(",")

@@ -34,7 +34,7 @@ def formats_help() -> str:
 
 
 def _paragraph(format: ExportFormat) -> str:
-    options = [f"--{name}" for name in ("pixels", "storage", "runtime", "check") if format.takes(name)]
+    options = [f"--{name}" for name in ("pixels", "storage", "compress", "runtime", "check") if format.takes(name)]
     needs = f"; needs {format.package}" if format.package else ""
     return f"{format.name}: {format.description}{needs} ({', '.join([*format.variants, *options])})"
 
@@ -61,6 +61,10 @@ def export(
         bool,
         file_option("--pixels", help="Preprocess in the graph: uint8 RGB of any size in, P(fake) out."),
     ] = False,
+    compress: Annotated[
+        bool,
+        file_option("--compress", help="Write model.onnx.gz in place of model.onnx: the fewest bytes to send."),
+    ] = False,
     runtime: Annotated[
         str | None, file_option(metavar="VERSION", help="Oldest onnxruntime to support, such as 1.18.")
     ] = None,
@@ -84,8 +88,10 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Export a run as an integer model file with its model card."""
-    defaults = {"storage": "packed", "pixels": False, "runtime": None, "licence": None}
-    options = {"storage": storage, "pixels": pixels, "runtime": runtime, "licence": licence}
+    defaults = {"storage": "packed", "pixels": False, "compress": False, "runtime": None, "licence": None}
+    options = {
+        "storage": storage, "pixels": pixels, "compress": compress, "runtime": runtime, "licence": licence,
+    }  # fmt: skip
     given: dict[str, Any] = {name: value for name, value in options.items() if value != defaults[name]}
     chosen = get_format(format)
     chosen.require(which, [*given, *(["check"] if check else [])])

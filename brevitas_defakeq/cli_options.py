@@ -140,7 +140,9 @@ CropsCache = Annotated[Path, faces_option(metavar="FOLDER", help="Folder that ca
 AverageBits = Annotated[float, method_option(metavar="BITS", help="Budget: average bits per weight.")]
 Budget = Annotated[
     list[str] | None,
-    method_option(metavar="NAME=N", help="Limit on a chip resource: lut, bram, dsp or cycles; repeatable."),
+    method_option(metavar="NAME=N",
+        help="Limit: bytes of the file as it is sent (100kB), or lut, bram, dsp, cycles of a chip; repeatable.",
+    ),
 ]
 Costs = Annotated[
     Path | None, method_option(metavar="FILE", help="Costs for --budget, written by hw/costs.py.")

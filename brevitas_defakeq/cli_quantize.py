@@ -58,7 +58,7 @@ from brevitas_defakeq.cli_options import (
 )
 from brevitas_defakeq.cli_settings import config_of, say_other_run
 from brevitas_defakeq.cli_unused import refuse_margin_alone, say_unused_data_options, say_unused_filter
-from brevitas_defakeq.cli_values import byte_count, crop_of, selection_of, set_threads, triple
+from brevitas_defakeq.cli_values import byte_budget, byte_count, crop_of, selection_of, set_threads, triple
 from brevitas_defakeq.config import DEFAULT_AVERAGE_BITS, DEFAULT_CROPS_CACHE
 from brevitas_defakeq.utils.errors import UserError
 
@@ -156,9 +156,13 @@ def quantize(
     from brevitas_defakeq.data.labelled_set import check_labelled
     from brevitas_defakeq.data.open_source import FaceOptions, open_source
     from brevitas_defakeq.report.terminal import run_tables, show, stages
+    from brevitas_defakeq.size_search import quantize_to_size
 
     set_threads(threads)
     _require_one_budget(max_auc_drop, validation, average_bits, budget)
+    max_bytes = byte_budget(budget)
+    if max_bytes is not None and average_bits is not None:
+        raise UserError("--budget bytes= finds the average bits; leave --average-bits out")
     refuse_margin_alone(context, crop)
     settings = config_of(context)
     found = _detector(
@@ -192,12 +196,16 @@ def quantize(
         test_samples = None if test is None else labelled(test, "test")
         calibration_samples = opened(calibration, "train")
         say_unused_data_options(context, [calibration, test, validation], datasets)
-        run = api.quantize
+        run = partial(api.quantize, costs=costs)
+        if max_bytes is not None:
+            refuse_unused(context, ["costs"], "is for a chip's --budget")
+            run = partial(quantize_to_size, max_bytes=max_bytes)
         if max_auc_drop is not None and validation is not None:
-            run = partial(quantize_within, max_auc_drop=max_auc_drop, validation=labelled(validation, "val"))
+            drop = {"max_auc_drop": max_auc_drop, "validation": labelled(validation, "val")}
+            run = partial(quantize_within, **drop, costs=costs)
         result = run(
             found, calibration_samples, settings, test=test_samples, out=out, on_corrupt=on_corrupt,
-            device=device, costs=costs, cache_memory=byte_count(cache_memory), on_progress=on_progress,
+            device=device, cache_memory=byte_count(cache_memory), on_progress=on_progress,
         )  # fmt: skip
     show(result.report, *run_tables(result.report), as_json=as_json)
 

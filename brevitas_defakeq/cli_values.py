@@ -37,8 +37,9 @@ def triple(text: str | None, option: str) -> tuple[float, ...] | None:
 def budgets(given: list[str] | None) -> dict[str, float]:
     """``["lut=40000,bram=100", "dsp=50"]`` as numbers by name."""
     found: dict[str, float] = {}
-    for item in ",".join(given or []).split(",") if given else []:
-        name, _, value = item.strip().partition("=")
+    for name, value, item in _named(given):
+        if name == "bytes":
+            continue
         try:
             limit = float(value)
         except ValueError:
@@ -47,6 +48,33 @@ def budgets(given: list[str] | None) -> dict[str, float]:
             raise UserError(f"--budget {name} is given twice")
         found[name] = limit
     return found
+
+
+def byte_budget(given: list[str] | None) -> int | None:
+    """The limit of ``["bytes=100kB"]``, None where there is none; it stands alone."""
+    limits = [value for name, value, _ in _named(given) if name == "bytes"]
+    if not limits:
+        return None
+    if len(limits) > 1 or budgets(given):
+        raise UserError("--budget bytes= goes alone and once; leave the other budgets out")
+    return _sent_bytes(limits[0])
+
+
+def _named(given: list[str] | None) -> list[tuple[str, str, str]]:
+    """Name, value and the whole of each limit."""
+    items = [item.strip() for item in ",".join(given).split(",")] if given else []
+    return [(*item.partition("=")[::2], item) for item in items]
+
+
+def _sent_bytes(text: str) -> int:
+    """``"100kB"``, ``"1.5MB"``, ``"96KiB"`` or ``"100000"`` in bytes."""
+    units = {"kib": 1 << 10, "mib": 1 << 20, "kb": 1000, "mb": 1000_000, "b": 1, "": 1}
+    lowered = text.strip().lower()
+    unit = next(suffix for suffix in units if lowered.endswith(suffix))
+    try:
+        return int(float(lowered.removesuffix(unit)) * units[unit])
+    except (ValueError, OverflowError):
+        raise UserError(f"--budget bytes={text}: give a size such as 100kB, 1.5MB or 96KiB") from None
 
 
 def byte_count(text: str) -> int:

@@ -131,6 +131,9 @@ class ReconstructionConfig:
     #: alpha of eq. 7. Our reading of its units: L_rec relative to the target's variance, R per square root
     #: of the number of weights; with both as means half of the V stayed undecided.
     rounding_weight: float = 1.0
+    #: lambda of the rate term, for "learned": what an error relative to the target's variance may cost to save
+    #: one bit a weight, in a block of average size, of the entropy-coded file. 0: bits are not counted.
+    rate: float = 0.0
     #: Share of the steps before R is switched on.
     warm_up: float = 0.2
     #: beta of R, annealed from the first to the second.
@@ -156,6 +159,11 @@ class ReconstructionConfig:
         _require(self.iterations >= 0, f"iterations={self.iterations}: must not be negative")
         _require(self.batch_size >= 1, f"batch_size={self.batch_size}: must be at least 1")
         _require(0 <= self.warm_up < 1, f"warm_up={self.warm_up}: must lie in [0, 1)")
+        _require(0 <= self.rate < float("inf"), f"rate={self.rate}: must be a finite number, not below 0")
+        _require(
+            self.rate == 0 or self.rounding == "learned",
+            f'rate={self.rate}: goes with rounding="learned", not {self.rounding!r}; leave one of them out',
+        )
         _choose("matching", self.matching, *get_args(Matching))
         _choose("rounding", self.rounding, *get_args(Rounding))
         _choose("unit", self.unit, *get_args(Unit))

@@ -31,7 +31,7 @@ STAGES = {"prepare", "haq", "reconstruct", "veft"}
 #: Packages that never import the stages that learn.
 READERS = {"export", "evaluation", "saliency", "report"}
 #: What makes runs: each may import those after it.
-TOP = ("table", "budget_search", "api", "run_report", "quantization_request", "pipeline")
+TOP = ("table", "size_search", "budget_search", "search_runs", "api", "run_report", "quantization_request", "pipeline")
 #: The runtime distribution: whole packages, without torch.
 RUNTIME = {"runtime", "imaging", "utils"}
 #: Package -> all that it may import.

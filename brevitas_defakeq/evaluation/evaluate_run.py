@@ -21,6 +21,7 @@ from brevitas_defakeq.evaluation.score_file import write_scores
 from brevitas_defakeq.evaluation.summary import summarize
 from brevitas_defakeq.imaging.image_files import Read, read_sample
 from brevitas_defakeq.progress import ProgressCallback, silent
+from brevitas_defakeq.runtime.onnx_file import is_model_file
 from brevitas_defakeq.utils.errors import UserError
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ def evaluate(
     """AUC (frame and video) with its interval, accuracy, EER, AP and more of one variant of a detector.
 
     Args:
-        run: a run folder, what ``quantize`` or ``load`` returned, or an exported ``model.onnx``.
+        run: a run folder, what ``quantize`` or ``load`` returned, or an exported ``model.onnx`` or
+            ``model.onnx.gz``.
         data: labelled images: folder with ``real/`` and ``fake/``, CSV, samples, or a ``LabelledSet``.
         variant: "quantized" (M_q), "mixed" (M_q^v) or "float"; not used for an exported file.
         float_model: the float detector, for "float": a run folder does not hold its weights.
@@ -45,7 +47,7 @@ def evaluate(
     Returns:
         What ``evaluation.summary.summaries`` returns for one variant.
     """
-    if isinstance(run, str | Path) and Path(run).suffix == ".onnx":
+    if isinstance(run, str | Path) and is_model_file(Path(run)):
         return evaluate_variants(FilePredictor.of(run), data)["forms"]["exported"]
     predictor = RunPredictor.of(run, (variant,), float_model)
     return evaluate_variants(predictor, data)["forms"][variant]

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import groupby, pairwise
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from brevitas_defakeq.export.bit_planes import plane_bytes, plane_table
 from brevitas_defakeq.export.graph_writer import drop_unread_
 from brevitas_defakeq.export.integer_weights import IntegerWeight
 from brevitas_defakeq.quant.widths import width_of
+from brevitas_defakeq.storage.packing import centred, layout_bits
 from brevitas_defakeq.storage.precision import column_codes, column_scale, from_half, to_half
 
 #: Codes from which on a weight is unpacked by nodes of its own, which saves the runtime two copies of it.
@@ -23,12 +25,20 @@ _LIFTS = (0, 8, 16, 24)
 
 
 class Constants:
-    """Names constants as they are requested; writes them, pooled, at the front of the graph."""
+    """Names constants as they are requested; writes them, pooled, at the front of the graph.
 
-    def __init__(self) -> None:
+    Args:
+        compressible: lay codes out for an entropy coder (``storage.packing.layout_bits``, ``centred``) instead
+            of at their own width, and equal kinds side by side.
+    """
+
+    def __init__(self, *, compressible: bool = False) -> None:
+        self.compressible = compressible
         self.nodes: list[NodeProto] = []
         self.stored: list[TensorProto] = []
         self._kinds: dict[str, str] = {}
+        self._widths: dict[str, float] = {}
+        self.places: list[tuple[str, float]] = []
         self._codes: dict[tuple[str, float], list[tuple[str, np.ndarray]]] = {}
         self._halves: dict[int, list[tuple[str, np.ndarray]]] = {}
         self._integers: dict[str, list[tuple[str, np.ndarray]]] = {}
@@ -106,12 +116,22 @@ class Constants:
         if unpacked:
             codes = self.array(weight.codes, "codes")
         else:
-            codes = self._pooled(self._codes.setdefault(("codes", weight.bits), []), weight.codes)
+            codes = self._packed(weight)
         values = self._moved(codes, weight, np.dtype(dtype), gain, middle)
         if not restored.size:
             return values
         values = self._add("Concat", values, self._restored(restored, weight, dtype), axis=weight.axis)
         return self._add("Gather", values, self.integers(weight.order), axis=weight.axis)
+
+    def _packed(self, weight: IntegerWeight) -> str:
+        """Codes in the pool of their width."""
+        pool = self._codes.setdefault(("codes", weight.bits), [])
+        if not self.compressible or len(np.unique(weight.zero_point)) == 1:
+            return self._pooled(pool, weight.codes)
+        zero_points = weight.zero_point.reshape(weight.along_channels)
+        stored = self._pooled(pool, centred(weight.codes, zero_points, weight.bits))
+        wide = self._add("Add", self._cast(stored, TensorProto.INT32), self._zero(weight))
+        return self._add("Mod", wide, self.array(np.int32(width_of(weight.bits).levels)))
 
     def _moved(self, codes: str, weight: IntegerWeight, dtype: np.dtype, gain: int, middle: int) -> str:
         """``middle + gain (codes - zero_point)`` in few and narrow steps.
@@ -199,23 +219,31 @@ class Constants:
         body = list(graph.node)
         del graph.node[:]
         graph.node.extend([*self.nodes, *asked, *body])
-        graph.initializer.extend(self.stored)
+        graph.initializer.extend(sorted(self.stored, key=self._place) if self.compressible else self.stored)
         drop_unread_(model)
+        self.places = [self._place(tensor) for tensor in graph.initializer]
         sizes: Counter = Counter()
         for tensor in graph.initializer:
             sizes[self._kinds.get(tensor.name, "other values")] += len(tensor.raw_data)
         return sizes
 
+    def _place(self, tensor: TensorProto) -> tuple[str, float]:
+        """What a stored tensor lies beside: those of the same kind and width."""
+        return self._kinds.get(tensor.name, ""), self._widths.get(tensor.name, 0.0)
+
     def _write_codes(self, kind: str, bits: float, parts: Sequence[tuple[str, np.ndarray]]) -> None:
-        codes = _joined(parts)
-        padding = -len(codes) % width_of(bits).codes_per_group
+        codes, width = _joined(parts), width_of(bits)
+        padding = -len(codes) % width.codes_per_group
         codes = np.pad(codes, (0, padding))
         alone = len(parts) == 1 and not padding
         shape = self.array(np.array(parts[0][1].shape if alone else [-1]))
         joined = ""
-        for width, shift in width_of(bits).planes:
-            index = self._cast(self._store(plane_bytes(codes, width, shift), kind), TensorProto.INT32)
-            values = self._add("Gather", self.array(plane_table(width, shift), "tables"), index)
+        for own, shift in ((layout_bits(bits), 0),) if self.compressible else width.planes:
+            values = self._store(plane_bytes(codes, own, shift), kind)
+            self._widths[values] = bits
+            if own < 8:
+                table = self.array(plane_table(own, shift), "tables")
+                values = self._add("Gather", table, self._cast(values, TensorProto.INT32))
             values = self._add("Reshape", values, shape)
             joined = self._add("BitwiseOr", joined, values) if joined else values
         if alone:
@@ -266,6 +294,20 @@ class Constants:
     def _name(self) -> str:
         self._count += 1
         return f"constant.{self._count}"
+
+
+def stretches(model: ModelProto, places: Sequence[tuple[str, float]]) -> list[bytes]:
+    """The serialized file in parts, cut where kind or width of the initializers changes.
+
+    Args:
+        places: kind and width of each initializer, ``Constants.places``.
+    """
+    file, end, cuts = model.SerializeToString(), 0, [0]
+    for _, same in groupby(zip(model.graph.initializer, places, strict=True), key=lambda pair: pair[1]):
+        for tensor, _ in same:
+            end = file.index(tensor.raw_data, end) + len(tensor.raw_data)
+        cuts.append(end)
+    return [file[start:stop] for start, stop in pairwise([*cuts, len(file)])]
 
 
 def _joined(parts: Sequence[tuple[str, np.ndarray]]) -> np.ndarray:

@@ -196,7 +196,7 @@ def _register_entry_points() -> None:
 register_format(ExportFormat(
     name="onnx", description="model.onnx for ONNX Runtime, weights packed at their own bit-widths",
     exporter="brevitas_defakeq.export.onnx:export_onnx", variants=VARIANTS,
-    options=("licence", "storage", "pixels", "runtime", "float_model"),
+    options=("licence", "storage", "pixels", "compress", "runtime", "float_model"),
 ))  # fmt: skip
 register_format(ExportFormat(
     name="qonnx", description="model.onnx with a Quant node for each quantizer",

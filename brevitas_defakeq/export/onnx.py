@@ -1,4 +1,4 @@
-"""``export_onnx``: a run becomes ``model.onnx`` and ``model_card.json``.
+"""``export_onnx``: a run becomes ``model.onnx``, or ``model.onnx.gz``, and ``model_card.json``.
 
 Standard ONNX operators only: unsigned 8-bit activations, weights packed at their own width, integer biases.
 Any ONNX Runtime from ``RUNTIME`` on unpacks the weights as it loads the file and runs integer kernels.
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from brevitas_defakeq.artifact import QuantizedDetector
 from brevitas_defakeq.export.agreement import compare_with_model, optimized, ort_run
 from brevitas_defakeq.export.batch_size import batch_of, write_batch_graph
-from brevitas_defakeq.export.constant_pool import Constants
+from brevitas_defakeq.export.constant_pool import Constants, stretches
 from brevitas_defakeq.export.export_card import card_of, preprocessing_of, require_exportable
 from brevitas_defakeq.export.file_form import file_contract, form_of, restore_edges_
 from brevitas_defakeq.export.graph_writer import FileForm, shorten_
@@ -29,6 +29,7 @@ from brevitas_defakeq.nn.module_tree import flag_set, modules_by_name, weight_of
 from brevitas_defakeq.prepare.trace import tensors_in
 from brevitas_defakeq.runtime.card import Card, card_beside
 from brevitas_defakeq.runtime.onnx_file import is_version, open_session, version_numbers
+from brevitas_defakeq.utils.deflate import gunzipped, gzipped
 from brevitas_defakeq.utils.errors import UserError
 from brevitas_defakeq.utils.files import written_whole
 
@@ -37,6 +38,8 @@ RUNTIME, FLOAT_RUNTIME = "1.16", "1.18"
 #: Operator set of the float file: the one that torch writes the fastest graphs in.
 _FLOAT_OPSET = 21
 _STORAGES = ("packed", "int8")
+#: What ``compress`` writes in place of ``model.onnx``.
+COMPRESSED_NAME = "model.onnx.gz"
 
 
 def export_onnx(
@@ -46,6 +49,7 @@ def export_onnx(
     variant: str = "quantized",
     storage: str = "packed",
     pixels: bool = False,
+    compress: bool = False,
     runtime: str | None = None,
     verify: Tensor | None = None,
     licence: str | None = None,
@@ -58,6 +62,7 @@ def export_onnx(
         variant: "quantized" (M_q), "mixed" (M_q^v) or "float", to compare with.
         storage: "packed" (codes at their own width) or "int8" (larger, nothing to unpack).
         pixels: preprocess inside the graph: uint8 RGB [N, H, W, 3] of any size in, P(fake) out.
+        compress: write ``out/model.onnx.gz`` instead, with the codes laid out for it.
         runtime: the oldest onnxruntime that has to run the file, as in "1.18"; None: any.
         verify: preprocessed images [N, 3, H, W] on which file and model have to agree; None skips the check.
         licence: of the source weights, for the card.
@@ -75,8 +80,12 @@ def export_onnx(
     if variant == "float":
         graph = float_graph(result, network, pixels)
     else:
-        graph = coded_graph(result, network, pixels, packed=storage == "packed")
-    file = graph.model.SerializeToString()
+        packed = storage == "packed"
+        graph = coded_graph(result, network, pixels, packed=packed, compressible=compress)
+    path = Path(out) / (COMPRESSED_NAME if compress else "model.onnx")
+    content = gzipped(graph.parts) if compress else graph.model.SerializeToString()
+    file = gunzipped(content, path) if compress else content
+    sent = {path.name: len(content)} if compress else {}
     session, operators = optimized(file)
     classes = session.get_outputs()[0].shape[-1:] or [1]
     input_output = file_contract(result, pixels=pixels, classes=classes[0], batch=batch_of(graph.model))
@@ -88,15 +97,20 @@ def export_onnx(
         checked.require()
     card = card_of(
         result, variant, input_output, format="onnx", runtime=oldest,
-        bytes={"file": len(file), **graph.sizes, "graph": len(file) - graph.sizes.total()},
+        bytes={"file": len(file), **sent, **graph.sizes, "graph": len(file) - graph.sizes.total()},
         patterns={**graph.patterns, **{f"runs as {name}": n for name, n in operators.items()}},
         agreement=checked.to_dict() if checked else None, licence=licence,
     )  # fmt: skip
-    path = Path(out) / "model.onnx"
     with written_whole(path) as partial:
-        partial.write_bytes(file)
+        partial.write_bytes(content)
         card.write(card_beside(path))  # here, so that a disk that is full by now leaves neither
     return card
+
+
+def compressed_size(result: QuantizedDetector) -> int:
+    """Bytes of M_q's ``model.onnx.gz``. Raises UserError where there is none."""
+    require_exportable(result, "quantized", "onnx")
+    return len(gzipped(coded_graph(result, result.quantized, False, packed=True, compressible=True).parts))
 
 
 def _network(result: QuantizedDetector, variant: str, float_model: nn.Module | None) -> nn.Module:
@@ -111,15 +125,26 @@ def _network(result: QuantizedDetector, variant: str, float_model: nn.Module | N
 
 @dataclass(frozen=True)
 class OnnxGraph:
-    """A graph in memory, how often each pattern is in it, and bytes of its initializers by kind."""
+    """A graph in memory, how often each pattern is in it, and bytes of its initializers by kind.
+
+    ``places`` are the kind and the width of each initializer.
+    """
 
     model: ModelProto
     patterns: Counter[str]
     sizes: Counter[str]
+    places: list[tuple[str, float]]
+
+    @property
+    def parts(self) -> list[bytes]:
+        """The file in parts that are alike."""
+        return stretches(self.model, self.places)
 
 
-def coded_graph(result: QuantizedDetector, network: nn.Module, pixels: bool, *, packed: bool) -> OnnxGraph:
-    """M_q or M_q^v with integer weights."""
+def coded_graph(
+    result: QuantizedDetector, network: nn.Module, pixels: bool, *, packed: bool, compressible: bool = False
+) -> OnnxGraph:
+    """M_q or M_q^v with integer weights; ``compressible``: laid out for an entropy coder."""
     example = _example(result)
     modules = modules_by_name(network)
     weights = {
@@ -127,7 +152,7 @@ def coded_graph(result: QuantizedDetector, network: nn.Module, pixels: bool, *, 
         for layer in result.plan.layers
     }
     converted = onnx_export_modules(network, result.plan, example)
-    form, constants = form_of(result, pixels=pixels), Constants()
+    form, constants = form_of(result, pixels=pixels), Constants(compressible=compressible)
     model = write_batch_graph(converted, form, example, ONNX_OPSET)
     fold_clips_(model)
     unread = _without_effect(network, form, example, absent_weights(model, weights))
@@ -168,7 +193,7 @@ def _finished(
     restore_edges_(model, result, pixels=pixels)
     sizes = constants.write_(model)
     shorten_(model)
-    return OnnxGraph(model, patterns, sizes)
+    return OnnxGraph(model, patterns, sizes, constants.places)
 
 
 def _example(result: QuantizedDetector) -> Tensor:

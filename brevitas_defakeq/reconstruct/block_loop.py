@@ -127,6 +127,7 @@ class Reconstruction:
             generator=torch.Generator().manual_seed(self.seed * 1_000_003 + index),
             observe=self._observe_behind(reference[block.name], block.image_dim),
             store=self.store,
+            bit_loss=self.config.rate * len(self.units) / sum(layer.num_params for layer in self.plan.layers),
         )
 
     def _learn_activations_(self, block: Block, task: BlockTask) -> None:

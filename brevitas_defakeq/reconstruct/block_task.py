@@ -23,6 +23,7 @@ class BlockTask:
         observe: rows of the block's output and their images -> fake logit [N] and feature [N, C] of the
             detector, through the rest of M_f.
         store: for further tensors as large as the captured ones.
+        bit_loss: what a bit of the codes adds to the error, relative to the target's variance.
     """
 
     name: str
@@ -38,6 +39,7 @@ class BlockTask:
     generator: torch.Generator
     observe: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
     store: TensorStore
+    bit_loss: float = 0.0
 
     def run(self, rows: Tensor) -> Tensor:
         """Output of the quantized block."""

@@ -21,6 +21,7 @@ from brevitas_defakeq.reconstruct.losses import (
     target_variance,
 )
 from brevitas_defakeq.reconstruct.output_losses import output_loss
+from brevitas_defakeq.reconstruct.rate_term import RateTerm, bits_of_layers
 from brevitas_defakeq.reconstruct.untrainable import untrained_if_refused
 from brevitas_defakeq.veft.masks import FloatChannels
 
@@ -43,15 +44,19 @@ def reconstruct_block_(task: BlockTask, config: ReconstructionConfig, veft: VEFT
 def _kept_if_better_(task: BlockTask, learn: Callable[[float], None]) -> dict[str, float]:
     """Train a block in place by ``learn``, which is given the target's variance; undo what does not help.
 
+    What helps lowers the error or, with a rate, the error plus what the codes' bits cost.
+
     Returns:
         error before and after on the held-out images, relative to the target's variance.
     """
     variance = target_variance(task)
     before, saved = held_out_error(task, variance), snapshot(task.quantized)
+    bits = bits_of_layers(task.layers) if task.bit_loss else 0.0
     with untrained_if_refused(task.quantized, saved, task.name):
         learn(variance)
     after = held_out_error(task, variance)
-    if not after < before:
+    saved_bits = bits - bits_of_layers(task.layers) if task.bit_loss else 0.0
+    if not after < before + task.bit_loss * saved_bits:
         restore_(task.quantized, saved)
     return {"before": before, "after": after}
 
@@ -71,6 +76,7 @@ def _optimize(
     paces = [lambda step: 1.0] + [lambda step: _decay(step, config.iterations)] * (len(groups) - 1)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, paces)
     error = output_loss(task, config)
+    rate = RateTerm(coded, task.bit_loss) if task.bit_loss else None
     for step in range(config.iterations):
         loss = block_loss(
             task, channels, task.draw_images(config.batch_size), config=config, veft=veft, loss=error,
@@ -80,6 +86,8 @@ def _optimize(
         if beta is not None:
             regularizers = [rounding_regularizer(weight.soft_rounding(), beta) for weight in coded.values()]
             loss = loss + config.rounding_weight * sum(regularizers) / len(regularizers)
+        if rate is not None:
+            loss = loss + rate(step)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()

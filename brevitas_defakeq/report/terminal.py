@@ -130,7 +130,10 @@ def latencies(found: dict[str, Any]) -> Table:
 
 def card_table(card: dict[str, Any]) -> Table:
     """A model card: what is in the file, how well it agrees with the model, and that with the float one."""
-    table = Table(title=f"{card['name']} for {card['format']}: {card['bytes']['file'] / 1e3:,.0f} kB")
+    sizes = card["bytes"]
+    sent = sizes.get("model.onnx.gz", sizes["file"])
+    unpacked = "" if sent == sizes["file"] else f", {sizes['file'] / 1e3:,.0f} kB unpacked"
+    table = Table(title=f"{card['name']} for {card['format']}: {sent / 1e3:,.0f} kB{unpacked}")
     table.add_column("in the file and in the runtime")
     table.add_column("count", justify="right")
     for pattern, count in card["patterns"].items():

@@ -114,7 +114,8 @@ class Card:
         runtime: for "onnx" the oldest onnxruntime that runs the file, as in "1.18"; else the version of the
             runtime (for Core ML: iOS) that the file was written for.
         bits: layer -> bit-width (1.6 for three levels).
-        bytes: kind of content -> bytes in the file.
+        bytes: kind of content -> bytes in the file; "file" is the whole file, "model.onnx.gz" the one that is
+            sent instead and holds it.
         patterns: operator pattern -> how often the file holds it.
         auc: the variant's metrics in the run's report, or None. Its ``fidelity`` has ``flips`` and
             ``largest_probability_change`` against the float detector; files of earlier versions have neither.

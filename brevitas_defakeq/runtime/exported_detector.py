@@ -17,7 +17,7 @@ class ExportedDetector:
     """An exported detector, ready to score.
 
     Args:
-        model: a ``model.onnx``, with its ``model_card.json`` beside it.
+        model: a ``model.onnx`` or ``model.onnx.gz``, with its ``model_card.json`` beside it.
         threads: threads within an operator, from 1; None lets onnxruntime choose.
 
     Attributes:

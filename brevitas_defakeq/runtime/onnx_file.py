@@ -1,10 +1,11 @@
-"""Opens an ONNX file in onnxruntime on the CPU; errors are one line."""
+"""Opens an ONNX file, plain or gzipped, in onnxruntime on the CPU; errors are one line."""
 
 import re
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from brevitas_defakeq.utils.deflate import gunzipped
 from brevitas_defakeq.utils.errors import UserError, one_line
 
 _ERRORS_ONLY = 3  # onnxruntime's log level; its warnings would reach the user's terminal
@@ -17,6 +18,11 @@ def onnxruntime() -> ModuleType:
     except ImportError as error:
         raise UserError(f"onnxruntime cannot be imported ({one_line(error)}); install it with pip") from None
     return module
+
+
+def is_model_file(path: Path) -> bool:
+    """Whether a name is that of a ``model.onnx`` or ``model.onnx.gz``."""
+    return path.name.endswith((".onnx", ".onnx.gz"))
 
 
 def is_version(text: object) -> bool:
@@ -45,7 +51,7 @@ def open_session(
     """An `onnxruntime.InferenceSession` on the processor.
 
     Args:
-        model: the ONNX file, or its content.
+        model: the ONNX file, one that ends in ``.gz`` is unpacked in memory; or the content of a plain one.
         threads: threads within an operator, from 1; None lets onnxruntime choose.
         side_by_side: idle threads do not spin, so sessions that run alternately do not disturb each other.
 
@@ -53,7 +59,7 @@ def open_session(
         optimized: where to write the graph as the runtime has optimized it.
 
     Raises:
-        UserError: the file is missing or cannot be loaded, or ``threads`` is no number of threads.
+        UserError: the file is missing, cut short or cannot be loaded, or ``threads`` is no number of threads.
     """
     if threads is not None and (type(threads) is not int or threads < 1):
         raise UserError(f"threads={threads!r}: give a whole number from 1 on")
@@ -69,8 +75,10 @@ def open_session(
         options.optimized_model_filepath = str(optimized)
     if side_by_side:
         options.add_session_config_entry("session.force_spinning_stop", "1")
+    source: bytes | str = model if isinstance(model, bytes) else str(model)
+    if isinstance(model, Path) and model.suffix == ".gz":
+        source = gunzipped(model.read_bytes(), model)
     try:
-        source = model if isinstance(model, bytes) else str(model)
         return runtime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors share no other base
         name = "the graph" if isinstance(model, bytes) else model

@@ -8,7 +8,6 @@ import gzip
 import struct
 import zlib
 from collections.abc import Sequence
-from itertools import groupby
 
 from brevitas_defakeq.utils.errors import UserError
 
@@ -45,6 +44,8 @@ def gzipped(parts: Sequence[bytes]) -> bytes:
 
 def gunzipped(data: bytes, name: object) -> bytes:
     """The content of a gzip file. Raises UserError that names it where it is cut or damaged."""
+    if not data:  # to gzip, a file of no members
+        raise UserError(f"{name} is cut short; copy it again")
     try:
         return gzip.decompress(data)
     except EOFError:
@@ -54,13 +55,8 @@ def gunzipped(data: bytes, name: object) -> bytes:
 
 
 def _part_by_part(parts: Sequence[bytes]) -> bytes:
-    """One bare stream; neighbours of the same strategy share their Huffman codes."""
-    fitting = [(_smallest(part, _BARE)[0], part) for part in parts]
-    runs = [
-        (strategy, b"".join(part for _, part in group))
-        for strategy, group in groupby(fitting, key=lambda pair: pair[0])
-    ]
-    pieces = [_stream(data, strategy, _BARE, zlib.Z_FULL_FLUSH) for strategy, data in runs]
+    """One bare stream in which every part has a strategy and Huffman codes of its own."""
+    pieces = [_stream(part, _smallest(part, _BARE)[0], _BARE, zlib.Z_FULL_FLUSH) for part in parts]
     return b"".join([*pieces, _stream(b"", zlib.Z_DEFAULT_STRATEGY, _BARE, zlib.Z_FINISH)])
 
 

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brevitas_defakeq.storage import packing
-from brevitas_defakeq.storage.packing import pack, packed_size, unpack
+from brevitas_defakeq.storage.packing import centred, layout_bits, off_centre, pack, packed_size, unpack
+from brevitas_defakeq.utils.deflate import deflated, inflated
 from brevitas_defakeq.utils.errors import UserError
 
 WIDTHS = [1, 1.6, 2, 3, 4, 5, 6, 7, 8]
@@ -71,3 +72,27 @@ def test_by_hand(codes, bits, expected):
 @pytest.mark.parametrize("bits", WIDTHS)
 def test_pieces_fill_whole_bytes(bits):
     assert packed_size(packing._piece(bits), bits) * (5 if bits == 1.6 else 8 / bits) == packing._piece(bits)
+
+
+@st.composite
+def rows_of_codes(draw):
+    """A width, codes [rows, columns] and a zero point for each row; no row and no column among them."""
+    bits = draw(st.sampled_from(WIDTHS[1:]))
+    codes = st.integers(0, levels(bits) - 1)
+    columns = draw(st.integers(0, 13))
+    rows = draw(st.lists(st.lists(codes, min_size=columns, max_size=columns), max_size=5))
+    zeros = draw(st.lists(codes, min_size=len(rows), max_size=len(rows)))
+    shape = len(rows), columns
+    return bits, np.array(rows, np.uint8).reshape(shape), np.array(zeros, np.uint8).reshape(-1, 1)
+
+
+@given(rows_of_codes())
+def test_codes_less_their_zero_points_come_back_from_whole_bytes(drawn):
+    bits, codes, zeros = drawn
+    values, width = centred(codes, zeros, bits), layout_bits(bits)
+    assert values.dtype == np.uint8 and (values < levels(bits)).all()
+    assert not values[codes == zeros].any()
+    data = inflated(deflated(pack(values.ravel(), width).tobytes()))
+    assert len(data) == packed_size(codes.size, width)
+    again = unpack(np.frombuffer(data, np.uint8), codes.size, width).reshape(codes.shape)
+    assert np.array_equal(off_centre(again, zeros, bits), codes)

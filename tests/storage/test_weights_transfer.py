@@ -16,6 +16,7 @@ from brevitas_defakeq.quant.bias import product_gain
 from brevitas_defakeq.quant.bit_width import set_bits_
 from brevitas_defakeq.quant.coded_weight import read_codes
 from brevitas_defakeq.quant.partial_float import weight_quantizer
+from brevitas_defakeq.storage.packing import pack
 from brevitas_defakeq.storage.weights_transfer import WeightsReader, WeightsWriter, transfer
 from brevitas_defakeq.utils.errors import UserError
 
@@ -103,6 +104,35 @@ def test_writer_to_reader(width, symmetric):
         assert torch.equal(read_codes(layer)[0], codes[name])
 
 
+class WriterOfFormatOne(WeightsWriter):
+    """One bit stream for the codes of all widths, zero points and all."""
+
+    def codes(self, values, bits, kind):
+        flat = values.detach().reshape(-1).to(torch.uint8).numpy()
+        self._append(kind, torch.from_numpy(pack(flat, bits)))
+        return values
+
+    def weight_codes(self, codes, zero_point, bits):
+        return self.codes(codes, bits, "codes")
+
+
+@pytest.mark.parametrize("mixed_bits", [None, 8])
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_files_of_format_one(symmetric, mixed_bits):
+    bits = {"stem": 3, "head": 1.6}
+    model, plan = quantized(bits, symmetric=symmetric)
+    if mixed_bits:
+        restore_channels(model, [("stem", 1), ("head", 0)])
+    writer = WriterOfFormatOne()
+    transfer(model, plan, bits, writer, mixed_bits=mixed_bits)
+    assert "codes" in writer.tensors()
+    fresh, _ = prepared(seed=1, symmetric=symmetric)
+    transfer(fresh, plan, bits, WeightsReader(writer.tensors()), mixed_bits=mixed_bits)
+    assert torch.equal(fresh(IMAGES), model(IMAGES))
+    kept = ~weight_quantizer(model.stem).float_mask.flatten()
+    assert torch.equal(read_codes(fresh.stem)[0][kept], read_codes(model.stem)[0][kept])
+
+
 def test_writing_twice_changes_nothing():
     bits = {"stem": 3, "head": 1.6}
     model, plan = quantized(bits)
@@ -145,8 +175,10 @@ def test_bytes_worked_out_by_hand():
     bits = {"stem": 3, "head": 1.6}
     model, plan = quantized(bits)
     assert sizes(write(model, plan, bits)) == {
-        "codes": 51 + 4,  # 5 * 27 codes of 3 bits = 405 bits; 18 codes, five to a byte
-        "zero_points": 2 + 1,  # 5 of 3 bits; 3, five to a byte
+        "codes.3": 68,  # 5 * 27, two to a byte
+        "codes.1.6": 4,  # 18, five to a byte
+        "zero_points.3": 3,  # 5, two to a byte
+        "zero_points.1.6": 1,
         # scales 5 + 3, biases 5 + 3 (the head's is new), norm 5 + 5, 5 columns, the float layer's bias 6
         "half": 2 * (5 + 3 + 5 + 3 + 5 + 5 + 5 + 6),
         "exponents": 8,
@@ -161,17 +193,18 @@ def test_bytes_of_a_symmetric_and_a_mixed_form():
     bits = {"stem": 4, "head": 8}
     model, plan = quantized(bits, symmetric=True)
     found = sizes(write(model, plan, bits))
-    assert "zero_points" not in found
-    assert found["codes"] == 68 + 18  # 135 codes of 4 bits, 18 of 8
+    assert not [kind for kind in found if kind.startswith("zero_points")]
+    assert found["codes.4"] == 68 and found["codes.8"] == 18  # 135 codes, two to a byte; 18
     assert found["activations"] == 5 * 4, "both inputs, the stem and the positions added to it, the mean"
     assert found["embeddings"] == 36 * 5
     model, plan = quantized(bits)
     restore_channels(model, [("stem", 2), ("head", 1)])
     found = sizes(write(model, plan, bits, 8))
-    assert found["codes"] == 54 + 12  # one channel of 27 and one of 6 fewer
-    assert found["restored_codes"] == 27 + 6
-    assert found["float_mask"] == 1 + 1
-    assert found["zero_points"] == 2 + 1 + 2 + 1  # 4 of 4 bits and one of 8; 2 of 8 bits and one of 8
+    assert found["codes.4"] == 54 and found["codes.8"] == 12  # one channel of 27 and one of 6 fewer
+    assert found["restored_codes.8"] == 27 + 6
+    assert found["float_mask.1"] == 1 + 1
+    assert found["zero_points.4"] == 2  # 4
+    assert found["zero_points.8"] == 1 + 2 + 1  # of the restored stem channel, 2, of the restored head channel
 
 
 def test_weights_only_and_zero_channels():
@@ -196,7 +229,8 @@ def test_weights_only_and_zero_channels():
 
 
 @pytest.mark.parametrize(
-    "kind", ["codes", "zero_points", "half", "exponents", "embeddings", "activations", "full", "integers"]
+    "kind",
+    ["codes.3", "codes.2", "zero_points.3", "half", "exponents", "embeddings", "activations", "full", "integers"],
 )
 @pytest.mark.parametrize("damage", ["shortened", "missing"])
 def test_damaged_tensors(kind, damage):
