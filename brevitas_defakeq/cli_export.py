@@ -34,7 +34,8 @@ def formats_help() -> str:
 
 
 def _paragraph(format: ExportFormat) -> str:
-    options = [f"--{name}" for name in ("pixels", "storage", "compress", "runtime", "check") if format.takes(name)]
+    named = ("pixels", "storage", "compress", "runtime", "check")
+    options = [f"--{name}" for name in named if format.takes(name)]
     needs = f"; needs {format.package}" if format.package else ""
     return f"{format.name}: {format.description}{needs} ({', '.join([*format.variants, *options])})"
 
@@ -63,7 +64,7 @@ def export(
     ] = False,
     compress: Annotated[
         bool,
-        file_option("--compress", help="Write model.onnx.gz in place of model.onnx: the fewest bytes to send."),
+        file_option("--compress", help="Write model.onnx.gz instead: the fewest bytes to send."),
     ] = False,
     runtime: Annotated[
         str | None, file_option(metavar="VERSION", help="Oldest onnxruntime to support, such as 1.18.")

@@ -140,8 +140,9 @@ CropsCache = Annotated[Path, faces_option(metavar="FOLDER", help="Folder that ca
 AverageBits = Annotated[float, method_option(metavar="BITS", help="Budget: average bits per weight.")]
 Budget = Annotated[
     list[str] | None,
-    method_option(metavar="NAME=N",
-        help="Limit: bytes of the file as it is sent (100kB), or lut, bram, dsp, cycles of a chip; repeatable.",
+    method_option(
+        metavar="NAME=N",
+        help="Limit: bytes=100kB of the file as it is sent; or lut, bram, dsp, cycles of a chip; repeatable.",
     ),
 ]
 Costs = Annotated[

@@ -131,8 +131,8 @@ class ReconstructionConfig:
     #: alpha of eq. 7. Our reading of its units: L_rec relative to the target's variance, R per square root
     #: of the number of weights; with both as means half of the V stayed undecided.
     rounding_weight: float = 1.0
-    #: lambda of the rate term, for "learned": what an error relative to the target's variance may cost to save
-    #: one bit a weight, in a block of average size, of the entropy-coded file. 0: bits are not counted.
+    #: lambda of the rate term, for "learned": the error, relative to the target's variance, that one bit a
+    #: weight of the entropy-coded file is worth, in a block of average size. 0: bits are not counted.
     rate: float = 0.0
     #: Share of the steps before R is switched on.
     warm_up: float = 0.2

@@ -16,6 +16,7 @@ from brevitas_defakeq.haq.hardware_widths import hardware_estimate
 from brevitas_defakeq.pipeline import Job
 from brevitas_defakeq.provenance import provenance
 from brevitas_defakeq.quantization_request import QuantizationRequest
+from brevitas_defakeq.storage.weights_transfer import packed_bytes
 from brevitas_defakeq.utils.errors import first_line
 from brevitas_defakeq.variants import QUANTIZED_VARIANTS
 
@@ -110,6 +111,7 @@ def _report(
         **chip,
         "left_float": job.plan.left_float,
         "size_bytes": size_bytes,
+        "packed_bytes": {variant: packed_bytes(tensors) for variant, tensors in result.packed.items()},
         "seconds": {stage: round(seconds, 2) for stage, seconds in job.seconds.items()},
         "forward_passes": round(job.meter.passes(), 1),
         "metrics": metrics,

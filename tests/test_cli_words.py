@@ -19,7 +19,7 @@ FIELDS = {
     "error_base", "fraction", "temperature", "batch_size", "warm_up", "steps", "held_out", "joint", "masks",
     "mixed_channel_bits", "negatives", "alignment", "block_input", "loss", "matching", "activation_quantizer",
     "equalize_layernorm", "activations_first",
-    "rounding", "activation_drop", "unit",
+    "rounding", "activation_drop", "unit", "rate", "bytes",
 }  # fmt: skip
 #: ... arguments of functions that only Python calls, and ...
 PYTHON = {

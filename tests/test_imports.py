@@ -31,7 +31,10 @@ STAGES = {"prepare", "haq", "reconstruct", "veft"}
 #: Packages that never import the stages that learn.
 READERS = {"export", "evaluation", "saliency", "report"}
 #: What makes runs: each may import those after it.
-TOP = ("table", "size_search", "budget_search", "search_runs", "api", "run_report", "quantization_request", "pipeline")
+TOP = (
+    "table", "size_search", "budget_search", "search_runs", "api", "run_report", "quantization_request",
+    "pipeline",
+)  # fmt: skip
 #: The runtime distribution: whole packages, without torch.
 RUNTIME = {"runtime", "imaging", "utils"}
 #: Package -> all that it may import.

@@ -28,8 +28,8 @@ class Constants:
     """Names constants as they are requested; writes them, pooled, at the front of the graph.
 
     Args:
-        compressible: lay codes out for an entropy coder (``storage.packing.layout_bits``, ``centred``) instead
-            of at their own width, and equal kinds side by side.
+        compressible: lay codes out for an entropy coder (``storage.packing.layout_bits``, ``centred``), equal
+            kinds side by side, instead of at their own width.
     """
 
     def __init__(self, *, compressible: bool = False) -> None:
@@ -38,7 +38,7 @@ class Constants:
         self.stored: list[TensorProto] = []
         self._kinds: dict[str, str] = {}
         self._widths: dict[str, float] = {}
-        self.places: list[tuple[str, float]] = []
+        self.groups: list[tuple[str, float]] = []
         self._codes: dict[tuple[str, float], list[tuple[str, np.ndarray]]] = {}
         self._halves: dict[int, list[tuple[str, np.ndarray]]] = {}
         self._integers: dict[str, list[tuple[str, np.ndarray]]] = {}
@@ -219,15 +219,15 @@ class Constants:
         body = list(graph.node)
         del graph.node[:]
         graph.node.extend([*self.nodes, *asked, *body])
-        graph.initializer.extend(sorted(self.stored, key=self._place) if self.compressible else self.stored)
+        graph.initializer.extend(sorted(self.stored, key=self._group) if self.compressible else self.stored)
         drop_unread_(model)
-        self.places = [self._place(tensor) for tensor in graph.initializer]
+        self.groups = [self._group(tensor) for tensor in graph.initializer]
         sizes: Counter = Counter()
         for tensor in graph.initializer:
             sizes[self._kinds.get(tensor.name, "other values")] += len(tensor.raw_data)
         return sizes
 
-    def _place(self, tensor: TensorProto) -> tuple[str, float]:
+    def _group(self, tensor: TensorProto) -> tuple[str, float]:
         """What a stored tensor lies beside: those of the same kind and width."""
         return self._kinds.get(tensor.name, ""), self._widths.get(tensor.name, 0.0)
 
@@ -296,14 +296,14 @@ class Constants:
         return f"constant.{self._count}"
 
 
-def stretches(model: ModelProto, places: Sequence[tuple[str, float]]) -> list[bytes]:
+def stretches(model: ModelProto, groups: Sequence[tuple[str, float]]) -> list[bytes]:
     """The serialized file in parts, cut where kind or width of the initializers changes.
 
     Args:
-        places: kind and width of each initializer, ``Constants.places``.
+        groups: kind and width of each initializer, ``Constants.groups``.
     """
     file, end, cuts = model.SerializeToString(), 0, [0]
-    for _, same in groupby(zip(model.graph.initializer, places, strict=True), key=lambda pair: pair[1]):
+    for _, same in groupby(zip(model.graph.initializer, groups, strict=True), key=lambda pair: pair[1]):
         for tensor, _ in same:
             end = file.index(tensor.raw_data, end) + len(tensor.raw_data)
         cuts.append(end)

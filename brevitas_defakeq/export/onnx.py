@@ -127,18 +127,18 @@ def _network(result: QuantizedDetector, variant: str, float_model: nn.Module | N
 class OnnxGraph:
     """A graph in memory, how often each pattern is in it, and bytes of its initializers by kind.
 
-    ``places`` are the kind and the width of each initializer.
+    ``groups`` are the kind and the width of each initializer.
     """
 
     model: ModelProto
     patterns: Counter[str]
     sizes: Counter[str]
-    places: list[tuple[str, float]]
+    groups: list[tuple[str, float]]
 
     @property
     def parts(self) -> list[bytes]:
         """The file in parts that are alike."""
-        return stretches(self.model, self.places)
+        return stretches(self.model, self.groups)
 
 
 def coded_graph(
@@ -193,7 +193,7 @@ def _finished(
     restore_edges_(model, result, pixels=pixels)
     sizes = constants.write_(model)
     shorten_(model)
-    return OnnxGraph(model, patterns, sizes, constants.places)
+    return OnnxGraph(model, patterns, sizes, constants.groups)
 
 
 def _example(result: QuantizedDetector) -> Tensor:

@@ -1,9 +1,9 @@
 """The rate term of learned rounding: what the codes of a block will take once they are entropy-coded.
 
-Of every weight the rounding chooses between two codes. Beside the error it then counts their lengths, as CERWU
-does in closed form (arXiv 2505.18758): common codes are short, rare ones long, -log2 of their frequency among
-the layer's codes. The file keeps codes less their zero points (``storage.packing.centred``), so those are
-counted, and the commonest is 0.
+Of every weight the rounding chooses between two codes. Beside the error it then counts their lengths, as
+CERWU does in closed form (arXiv 2505.18758): common codes are short, rare ones long, -log2 of their
+frequency among the layer's codes. The file keeps codes less their zero points (``storage.packing.centred``),
+so those are counted, and the commonest is 0.
 
 | symbol | here |
 |---|---|

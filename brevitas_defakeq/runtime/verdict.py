@@ -35,7 +35,8 @@ def predict(
     """The verdicts on face crops, in their order.
 
     Args:
-        model: a ``model.onnx`` or ``model.onnx.gz`` with its ``model_card.json`` beside it, or an `ExportedDetector` to use again.
+        model: a ``model.onnx`` or ``model.onnx.gz`` with its ``model_card.json`` beside it, or an
+            `ExportedDetector` to use again.
         images: one or several paths, PIL images or uint8 RGB arrays [H, W, 3], each cropped to a face.
         threads: threads within an operator, from 1; None lets onnxruntime choose. Not for an
             `ExportedDetector`, which has its own.

@@ -19,9 +19,9 @@ DEFLATED = "deflated"
 
 
 def tensors_file(arrays: Mapping[str, np.ndarray]) -> bytes:
-    """The bytes of a file of one-dimensional arrays."""
+    """The bytes of a file of one-dimensional arrays; equal arrays give equal files, whatever their order."""
     stored, dtypes = {}, {}
-    for name, array in arrays.items():
+    for name, array in sorted(arrays.items()):
         stored[name] = np.ascontiguousarray(array)
         stream = deflated(stored[name].tobytes())
         if len(stream) < array.nbytes:

@@ -61,9 +61,7 @@ def read_weights(path: Path) -> tuple[str | None, dict[str, np.ndarray]]:
     return metadata.get(INDEX) if index is None else index.tobytes().decode(errors="replace"), tensors
 
 
-def weights_index(
-    model: nn.Module, plan: Plan, bits: Mapping[str, float], mixed_bits: int | None
-) -> str:
+def weights_index(model: nn.Module, plan: Plan, bits: Mapping[str, float], mixed_bits: int | None) -> str:
     """The index, as JSON, of a weights file of M_q, or of M_q^v (``mixed_bits`` given)."""
     inputs = {f"{layer.name}.input_quant": place for place, layer in enumerate(plan.layers)}
     index = {

@@ -5,6 +5,7 @@ and norms to half precision, embeddings to 8 bits) and collects the tensors; wit
 pass fills a freshly built model. One pass, so the two cannot disagree.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 
 import torch
@@ -32,6 +33,7 @@ from brevitas_defakeq.storage.packing import centred, layout_bits, off_centre, p
 from brevitas_defakeq.storage.precision import column_codes, column_scale, from_half, to_half
 from brevitas_defakeq.utils.errors import UserError
 
+
 def kind_of(kind: str, bits: float) -> str:
     """The tensor that holds codes of one width: codes of one width lie together, as an entropy coder needs.
 
@@ -43,6 +45,16 @@ def kind_of(kind: str, bits: float) -> str:
 
 #: The largest of 16-bit codes around zero.
 _LARGEST_16 = 2**15 - 1
+
+
+def packed_bytes(tensors: Mapping[str, Tensor]) -> int:
+    """Bytes of a writer's tensors with every code at its own width, and nothing entropy-coded."""
+    total = 0.0
+    for kind, tensor in tensors.items():
+        _, _, width = kind.partition(".")
+        share = float(width) / layout_bits(float(width)) if width else 1.0
+        total += tensor.numel() * tensor.element_size() * share
+    return math.ceil(total)
 
 
 class WeightsWriter:

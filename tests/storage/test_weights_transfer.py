@@ -204,7 +204,7 @@ def test_bytes_of_a_symmetric_and_a_mixed_form():
     assert found["restored_codes.8"] == 27 + 6
     assert found["float_mask.1"] == 1 + 1
     assert found["zero_points.4"] == 2  # 4
-    assert found["zero_points.8"] == 1 + 2 + 1  # of the restored stem channel, 2, of the restored head channel
+    assert found["zero_points.8"] == 1 + 2 + 1  # a restored one, 2, another restored one
 
 
 def test_weights_only_and_zero_channels():
@@ -230,8 +230,11 @@ def test_weights_only_and_zero_channels():
 
 @pytest.mark.parametrize(
     "kind",
-    ["codes.3", "codes.2", "zero_points.3", "half", "exponents", "embeddings", "activations", "full", "integers"],
-)
+    [
+        "codes.3", "codes.2", "zero_points.3", "half", "exponents", "embeddings", "activations", "full",
+        "integers",
+    ],
+)  # fmt: skip
 @pytest.mark.parametrize("damage", ["shortened", "missing"])
 def test_damaged_tensors(kind, damage):
     bits = {"stem": 3, "head": 2}
