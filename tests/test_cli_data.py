@@ -87,6 +87,25 @@ def test_the_smallest_budget(workplace):
     assert said.status == 2 and "takes the place of any budget" in said.one_line()
 
 
+def test_a_budget_in_bytes(workplace):
+    """As the file is sent; one that cannot be is refused with the smallest that can."""
+    found = workplace.quantize(
+        "--budget", "bytes=1MB", "--candidate-bits", "2", "--json", iterations=0
+    ).json()
+    assert found["search"]["file"] == "model.onnx.gz" and found["search"]["max_bytes"] == 1_000_000
+    written = workplace("export", "run", "--compress", "--out", "sent", "--json").json()["bytes"]
+    assert written["model.onnx.gz"] == found["search"]["trials"][0]["bytes"]
+    assert (workplace.folder / "sent" / "model.onnx.gz").stat().st_size == written["model.onnx.gz"]
+    scored = workplace("evaluate", "sent/model.onnx.gz", "--data", "others", "--json").json()
+    assert scored["n"] == 24
+    said = workplace.quantize("--budget", "bytes=1kB", "--candidate-bits", "2", iterations=0, out="two")
+    assert said.status == 2 and "the smallest file, at 2 bits a weight, takes" in said.one_line()
+    said = workplace.quantize("--budget", "bytes=1kB", "--average-bits", 3, out="two")
+    assert said.status == 2 and "leave --average-bits out" in said.one_line()
+    said = workplace.quantize("--budget", "bytes=1kB", "--costs", "costs.json", out="two")
+    assert said.status == 2 and "--costs is for a chip's --budget" in said.one_line()
+
+
 def test_images_that_choose_the_budget_are_neither_calibration_nor_test(workplace):
     said = workplace.quantize("--max-auc-drop", 0.5, "--validation", "faces")
     assert said.status == 2 and "are in the validation data too" in said.one_line()

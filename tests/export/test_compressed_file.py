@@ -63,7 +63,7 @@ def test_the_same_scores_bit_for_bit(plain, packed, images, optimize):
     assert np.array_equal(scores[0], scores[1]) and np.array_equal(scores[1], scores[2])
 
 
-def test_the_runtime_takes_it(plain, packed, images, test_set):
+def test_the_runtime_takes_it(plain, packed, images):
     wanted, found = ExportedDetector(plain), ExportedDetector(packed)
     assert np.array_equal(found.logits(images.numpy()), wanted.logits(images.numpy()))
     measured = latency([plain, packed], runs=1, warmup=0)["files"]
