@@ -131,7 +131,7 @@ class Constants:
         zero_points = weight.zero_point.reshape(weight.along_channels)
         stored = self._pooled(pool, centred(weight.codes, zero_points, weight.bits))
         wide = self._add("Add", self._cast(stored, TensorProto.INT32), self._zero(weight))
-        return self._add("Mod", wide, self.array(np.int32(width_of(weight.bits).levels)))
+        return self._add("Mod", wide, self.array(np.array(width_of(weight.bits).levels, np.int32)))
 
     def _moved(self, codes: str, weight: IntegerWeight, dtype: np.dtype, gain: int, middle: int) -> str:
         """``middle + gain (codes - zero_point)`` in few and narrow steps.
