@@ -363,4 +363,4 @@ def test_a_hardware_run_is_saved_and_loaded(vit, images, tmp_path):
         )
     assert vit.packed["quantized"]["embeddings"].numel() == 12 + 5 * 12
     assert vit.packed["mixed"]["restored_codes_16"].dtype == torch.int16
-    assert "zero_points" not in vit.packed["mixed"]
+    assert not any(kind.startswith("zero_points") for kind in vit.packed["mixed"])
