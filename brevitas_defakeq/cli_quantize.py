@@ -201,8 +201,10 @@ def quantize(
             refuse_unused(context, ["costs"], "is for a chip's --budget")
             run = partial(quantize_to_size, max_bytes=max_bytes)
         if max_auc_drop is not None and validation is not None:
-            drop = {"max_auc_drop": max_auc_drop, "validation": labelled(validation, "val")}
-            run = partial(quantize_within, **drop, costs=costs)
+            run = partial(
+                quantize_within, max_auc_drop=max_auc_drop, validation=labelled(validation, "val"),
+                costs=costs,
+            )  # fmt: skip
         result = run(
             found, calibration_samples, settings, test=test_samples, out=out, on_corrupt=on_corrupt,
             device=device, cache_memory=byte_count(cache_memory), on_progress=on_progress,
