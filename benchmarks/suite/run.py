@@ -67,12 +67,14 @@ def run(task: Task, data: Path | None = None) -> dict[str, Any]:
     report = result.report
     scores = _scores(result.quantized, request.observer, given)
     reference = float_scores(task, request.observer, given)
-    size = report["size_bytes"]
     return {
         "task": asdict(task),
         "paper": preset.paper,
         "differs": preset.differs,
-        "bytes": {"float": size["float"], "weights": size["quantized"], "onnx": _file_bytes(result)},
+        "bytes": {
+            "float": report["size_bytes"]["float"], "weights": report["packed_bytes"]["quantized"],
+            "onnx": _file_bytes(result),
+        },
         "average_bits": report["average_bits"],
         "seconds": {"whole": round(made.seconds, 1), **report["seconds"]},
         "forward_passes": report["forward_passes"],
@@ -81,7 +83,7 @@ def run(task: Task, data: Path | None = None) -> dict[str, Any]:
         "saliency": compared_maps(made.job.reference, result.quantized, request.observer, given.test),
         "bits": report["bits"],
         "provenance": report["provenance"],
-    }
+    }  # fmt: skip
 
 
 def _with_ends(config: DefakeQConfig, plan: Plan) -> DefakeQConfig:
