@@ -38,9 +38,9 @@ _HEAD = """\
 Written by `python -m benchmarks --table` from the JSON files in `benchmarks/results/suite`. Every method
 starts from the same detector and calibration images and takes the same number of steps; the detectors know
 drawn faces.
-Bytes are those of the packed weights before they are entropy-coded, of other tools those of the file. Pruning,
-SVD and signs have float activations. Flips are verdicts that differ from the float detector's at its own
-threshold. The parts are, for drawn faces, the forgery families used in training and those kept out; for
+Bytes are those of the packed weights before they are entropy-coded, of other tools those of the file.
+Pruning, SVD and signs have float activations. Flips are verdicts that differ from the float detector's at its
+own threshold. The parts are, for drawn faces, the forgery families used in training and those kept out; for
 photographs the fair pairs ffhq/tpdne and cip.
 """
 
