@@ -5,6 +5,10 @@ With "kill_when" the process is killed as soon as one of those files exists. No 
 before a fork.
 """
 
+import contextlib
+import gc
+import importlib
+import io
 import json
 import os
 import signal
@@ -12,8 +16,24 @@ import sys
 import time
 import traceback
 
+from PIL import Image
+
 from brevitas_defakeq import api, cli  # noqa: F401  imported for the children
 from brevitas_defakeq.report import inspection_report, terminal  # noqa: F401
+
+#: What commands import when they need it.
+LATER = ("networkx", "onnx.reference", "onnxruntime", "onnxscript", "scipy.stats", "torch.onnx")
+
+
+def prepare_forks() -> None:
+    """The rest of the imports; the collector then leaves them alone, or each child would copy their pages."""
+    for name in LATER:
+        importlib.import_module(name)
+    Image.init()
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
+        sys.argv = ["defakeq", "--version"]
+        cli.main()
+    gc.freeze()
 
 
 def run(request: dict) -> int:
@@ -33,6 +53,7 @@ def run(request: dict) -> int:
 
 
 def serve() -> None:
+    prepare_forks()
     for line in sys.stdin:
         request = json.loads(line)
         child = os.fork()
