@@ -1,9 +1,11 @@
 """What several test files share: a tiny detector, tiny images, and a way to run commands quickly."""
 
+import gc
 import importlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass, replace
@@ -18,6 +20,12 @@ from brevitas_defakeq.config import DefakeQConfig
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # the processes share the cores
     torch.set_num_threads(1)
+
+
+def pytest_collection_finish():
+    """The collector leaves alone what was imported: each full collection goes over half a million objects."""
+    gc.freeze()
+
 
 DATA_FILES = Path(__file__).resolve().parent / "data_files"
 sys.path.insert(0, str(DATA_FILES))  # its modules serve tests of every package
@@ -148,11 +156,11 @@ def server(tmp_path_factory):
     )  # fmt: skip
     folder = tmp_path_factory.mktemp("streams")
 
-    def run(arguments, working_folder: Path, kill_when=()) -> Outcome:
+    def run(arguments, working_folder: Path, kill_when=(), kill_by=signal.SIGKILL) -> Outcome:
         output, errors = folder / "output", folder / "errors"
         request = {
             "arguments": list(map(str, arguments)), "folder": str(working_folder), "output": str(output),
-            "errors": str(errors), "kill_when": list(map(str, kill_when)),
+            "errors": str(errors), "kill_when": list(map(str, kill_when)), "kill_by": kill_by,
         }  # fmt: skip
         process.stdin.write(json.dumps(request) + "\n")
         process.stdin.flush()
@@ -183,14 +191,17 @@ class Workplace:
     folder: Path
     server: object
 
-    def __call__(self, *arguments, kill_when=()) -> Outcome:
-        return self.server(arguments, self.folder, kill_when)
+    def __call__(self, *arguments, **kill) -> Outcome:
+        return self.server(arguments, self.folder, **kill)
 
-    def quantize(self, *arguments, out="run", iterations=6, kill_when=()) -> Outcome:
-        """A quick run on the tiny detector; later arguments win. Killed once one of the files is there."""
+    def quantize(self, *arguments, out="run", iterations=6, **kill) -> Outcome:
+        """A quick run on the tiny detector; later arguments win.
+
+        With ``kill_when=files`` it gets ``kill_by``, else SIGKILL, once one of them is there.
+        """
         return self(
             "quantize", "tiny_detector:build", "--calibration", "faces", "--samples", 24, "--iterations",
-            iterations, "--out", out, *arguments, kill_when=kill_when,
+            iterations, "--out", out, *arguments, **kill,
         )  # fmt: skip
 
 

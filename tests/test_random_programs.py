@@ -58,7 +58,7 @@ def check(steps: list[str], seed: int, normalizes: bool, images: torch.Tensor, q
     return "right"
 
 
-@settings(max_examples=3, derandomize=True, deadline=None, suppress_health_check=CHECKS)
+@settings(max_examples=2, derandomize=True, deadline=None, suppress_health_check=CHECKS)
 @given(steps=PROGRAMS, seed=SEEDS, normalizes=st.booleans())
 def test_right_or_refused(steps, seed, normalizes, images, quick_config, tmp_path):
     event(check(steps, seed, normalizes, images, quick_config, tmp_path))

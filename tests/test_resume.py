@@ -1,10 +1,6 @@
 """Interrupted runs: started again they end as an uninterrupted run does, bit for bit."""
 
-import os
 import signal
-import subprocess
-import sys
-import time
 
 import pytest
 import torch
@@ -146,41 +142,20 @@ def test_without_a_folder_nothing_is_kept():
 
 
 #: Steps a block: a signal that is sent in mid-run has to arrive before its end.
-LONG = 150
-
-
-def two_blocks_done(workplace, out):
-    """Files of which one is there while the third or fourth block is worked on."""
-    return [workplace.folder / out / STATE / f"block-{index:03d}.safetensors" for index in (2, 3)]
-
-
-def interrupted(workplace, out):
-    """`defakeq quantize` in a process of its own that gets SIGINT once two blocks are done."""
-    command = [
-        sys.executable, "-m", "brevitas_defakeq", "quantize", "tiny_detector:build", "--calibration", "faces",
-        "--samples", "24", "--iterations", str(LONG), "--out", out,
-    ]  # fmt: skip
-    process = subprocess.Popen(
-        command, cwd=workplace.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        # A job in the background hands down that SIGINT is ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )  # fmt: skip
-    until = time.monotonic() + 120
-    while not any(file.exists() for file in two_blocks_done(workplace, out)):
-        assert process.poll() is None and time.monotonic() < until, process.communicate()
-        time.sleep(0.002)
-    process.send_signal(signal.SIGINT)
-    output, errors = process.communicate(timeout=60)
-    return process.returncode, output, errors
+LONG = 60
 
 
 def test_signals(workplace):
     """SIGINT is answered with one line; after it, as after SIGKILL, the same command ends the same."""
-    line = "defakeq: interrupted; the same command goes on where it stopped\n"
-    assert interrupted(workplace, "stopped") == (130, "", line)
-    killed = workplace.quantize(out="killed", iterations=LONG, kill_when=two_blocks_done(workplace, "killed"))
-    assert killed.status == -signal.SIGKILL
+
+    def stopped(out, kill_by):
+        blocks = [workplace.folder / out / STATE / f"block-{index:03d}.safetensors" for index in (2, 3)]
+        return workplace.quantize(out=out, iterations=LONG, kill_when=blocks, kill_by=kill_by)
+
+    line = "interrupted; the same command goes on where it stopped"
+    asked = stopped("stopped", signal.SIGINT)
+    assert (asked.status, asked.output, asked.one_line()) == (130, "", line)
+    assert stopped("killed", signal.SIGKILL).status == -signal.SIGKILL
 
     assert workplace.quantize(out="whole", iterations=LONG).status == 0
     whole = workplace.folder / "whole"

@@ -1,8 +1,8 @@
 """Runs `defakeq` commands, each in a process of its own that is forked after the slow imports.
 
 Reads one JSON object a line, {"arguments", "folder", "output", "errors"}; writes the exit status of each.
-With "kill_when" the process is killed as soon as one of those files exists. No tensor is ever computed
-before a fork.
+With "kill_when" the process gets the signal "kill_by" as soon as one of those files exists. No tensor is ever
+computed before a fork.
 """
 
 import contextlib
@@ -41,6 +41,9 @@ def run(request: dict) -> int:
     for descriptor, key in ((1, "output"), (2, "errors")):
         os.dup2(os.open(request[key], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
     os.chdir(request["folder"])
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a job in the background hands down that it is ignored
     sys.argv = ["defakeq", *request["arguments"]]
     try:
         cli.main()
@@ -66,7 +69,7 @@ def serve() -> None:
             until = time.monotonic() + 60
             while not any(map(os.path.exists, request["kill_when"])) and time.monotonic() < until:
                 time.sleep(0.002)
-            os.kill(child, signal.SIGKILL)
+            os.kill(child, request["kill_by"])
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 
 
