@@ -2,9 +2,10 @@
 
 What all of them share here, also where a paper has other values: the calibration images, the number of steps
 and their batch (a block gets as many forward passes from each), ranges of weights by MSE, activations of the
-layers' inputs and of the attention's products, BatchNorm folded. Losses on the verdict of a one-logit head
-take two classes, the logit and 0, for a softmax of one logit is constant. First and last layer have 8 bits,
-as in the papers; their bytes are counted.
+layers' inputs and of the attention's products, BatchNorm folded; the learning rate of the rounding is the
+better of two, on faces that no table reports. Losses on the verdict of a one-logit head take two classes, the
+logit and 0, for a softmax of one logit is constant. First and last layer have 8 bits, as in the papers; their
+bytes are counted.
 """
 
 from collections.abc import Callable
@@ -58,6 +59,8 @@ def _peer(
     return Preset(paper, change, differs, ends=True)
 
 
+#: Where it was better than the default .1 (``benchmarks.learning_rates``).
+_SLOWER = 0.03
 _LOG = {"activation_quantizer": "log", "equalize_layernorm": True}
 
 PEERS: dict[str, Preset] = {
@@ -66,13 +69,14 @@ PEERS: dict[str, Preset] = {
     "GPTAQ": _peer("Li et al., ICML 2025", rounding="gptaq"),
     "AdaRound": _peer("Nagel et al., ICML 2020", unit="layer", block_input="quantized"),
     "BRECQ": _peer(
-        "Li et al., ICLR 2021", block_input="float",
+        "Li et al., ICLR 2021", block_input="float", rounding_lr=_SLOWER,
         differs="the form that ViT papers compare with: squared error, inputs of the float model, activation "
         "ranges learned together with the rounding",
     ),
-    "QDrop": _peer("Wei et al., ICLR 2022", block_input="mixed", activation_drop=0.5),
+    "QDrop": _peer("Wei et al., ICLR 2022", block_input="mixed", activation_drop=0.5, rounding_lr=_SLOWER),
     "PD-Quant": _peer(
         "Liu et al., CVPR 2023", block_input="mixed", activation_drop=0.5, loss="prediction-difference",
+        rounding_lr=_SLOWER,
         differs="no correction of the targets towards BatchNorm's statistics",
     ),
     "RepQ-ViT": _peer(
@@ -82,10 +86,11 @@ PEERS: dict[str, Preset] = {
     "AdaLog": _peer("Wu et al., ECCV 2024", block_input="float", top=_LOG),
     "FIMA-Q": _peer(
         "Wu et al., CVPR 2025", block_input="mixed", activation_drop=0.5, loss="fisher-low-rank",
-        top={"equalize_layernorm": True},
+        rounding_lr=_SLOWER, top={"equalize_layernorm": True},
     ),
     "APHQ-ViT": _peer(
         "Wu et al., CVPR 2025", block_input="mixed", activation_drop=0.5, loss="perturbation",
+        rounding_lr=_SLOWER,
         differs="GELU stays: the paper replaces it by ReLU and tunes the MLP",
     ),
     "joint": Preset(
