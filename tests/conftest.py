@@ -1,5 +1,6 @@
 """What several test files share: a tiny detector, tiny images, and a way to run commands quickly."""
 
+import functools
 import gc
 import importlib
 import json
@@ -25,6 +26,13 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # the processes share the cores
 def pytest_collection_finish():
     """The collector leaves alone what was imported: each full collection goes over half a million objects."""
     gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def torchlib_read_once():
+    """For each export torch.onnx has the sources of all operators parsed again: a sixth of its time."""
+    apis = importlib.import_module("torch.onnx._internal.exporter._registration").onnxscript_apis
+    apis.get_torchlib_ops = functools.cache(lambda: importlib.import_module(apis.__name__).get_torchlib_ops())
 
 
 DATA_FILES = Path(__file__).resolve().parent / "data_files"

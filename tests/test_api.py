@@ -294,9 +294,14 @@ ABLATIONS = {
     "joint widths": (None, {"reconstruction__joint": True, "veft__enabled": True}),
     "nearest": (None, {"reconstruction__rounding": "nearest"}),
     "fixed masks": (None, {"veft__enabled": True, "veft__masks": "fixed", "veft__contrastive_weight": 0.0}),
-    "negatives of M_q": (None, {"veft__enabled": True, "veft__negatives": "quantized"}),
-    "alignment": (None, {"veft__enabled": True, "veft__alignment": "detector"}),
-    "contrastive last pass": (None, {"final__loss": "contrastive", "mixed_channel_bits": 32}),
+    "negatives of M_q": (
+        None,
+        {
+            "veft__enabled": True, "veft__negatives": "quantized", "veft__alignment": "detector",
+            "mixed_channel_bits": 32,
+        },
+    ),
+    "contrastive last pass": (None, {"final__loss": "contrastive"}),
 }  # fmt: skip
 
 
@@ -331,7 +336,7 @@ def test_sensitivities(run, sensitivity):
     assert len(set(result.bits.values())) > 1, "every layer got the same width"
 
 
-EIGHT = {"average_bits": 8, "candidate_bits": (8,), "final__steps": 0}
+EIGHT = {"average_bits": 8, "candidate_bits": (8,), "final__steps": 0, "reconstruction__iterations": 0}
 
 
 def test_activation_bits(run, tiny, images):
