@@ -77,7 +77,7 @@ def test_learning_with_it_repeats_by_seed_and_differs_from_learning_without(begu
     for name, drop, seed in (("first", 0.5, 0), ("again", 0.5, 0), ("none", 0.0, 0), ("other seed", 0.5, 1)):
         job, model = begun(
             3, activation_bits=3, activation_quantizer=quantizer, seed=seed,
-            reconstruction__activation_drop=drop, reconstruction__iterations=12,
+            reconstruction__activation_drop=drop, reconstruction__iterations=4,
         )  # fmt: skip
         before = torch.get_rng_state()
         job.reconstruct_(model)
